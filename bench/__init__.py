@@ -1,0 +1,1 @@
+"""The comparison itself: data, training, metrics, one run, the command line."""

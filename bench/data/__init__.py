@@ -1,0 +1,11 @@
+"""Data sets. One file, one data set: ``bench/data/<name>.py`` holds ``load(data_dir) -> Dataset``.
+
+>>> from bench.data import load, names
+>>> digits = load("digits")
+>>> digits.train.images.shape                  # [n, c, h, w]
+torch.Size([1437, 1, 8, 8])
+"""
+
+from bench.data.contract import DataError, Dataset, Split, as_images, load, names
+
+__all__ = ["DataError", "Dataset", "Split", "as_images", "load", "names"]

@@ -1,0 +1,83 @@
+"""What a data set is, and how one is found by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_NOT_DATA_SETS = {"contract", "source"}
+
+
+class DataError(ValueError):
+    """The data set is unknown, missing or damaged; the message names the way out."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images ``[n, c, h, w]``, uint8 or float32 in [-1, 1], and labels ``[n]`` int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A training and a held-out split with labels in ``0 .. num_classes - 1``."""
+
+    name: str
+    train: Split
+    test: Split
+    num_classes: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return tuple(self.train.images.shape[1:])
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 over images and labels of both splits: what results and caches are keyed by."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for tensor in (split.images, split.labels):
+                digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def as_images(images: Tensor) -> Tensor:
+    """Bring stored images ``[n, c, h, w]`` to float32 in [-1, 1]: uint8 by x / 127.5 - 1, floats as is."""
+    if images.dtype == torch.uint8:
+        return images.float().div_(127.5).sub_(1)
+    return images
+
+
+def names() -> tuple[str, ...]:
+    """Names of the known data sets, one for each file in this folder."""
+    files = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
+    return tuple(sorted(name.replace("_", "-") for name in files - _NOT_DATA_SETS))
+
+
+def load(name: str, data_dir: Path | None = None) -> Dataset:
+    """Load the data set ``name``; ``data_dir`` is the folder that holds (or receives) its files.
+
+    Raises:
+        DataError: the name is unknown, or the files are missing and cannot be fetched, or are damaged.
+
+    """
+    if name not in names():
+        near = get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"unknown data set {name!r}.{hint} Known: {', '.join(names())}")
+    return importlib.import_module(f"bench.data.{name.replace('-', '_')}").load(data_dir)

@@ -1,0 +1,178 @@
+"""The contract of a batch coupling: a pool of images and noises in, an index into the noises out."""
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from couplings import cost, spec
+from couplings.spec import CouplingError, require
+
+__all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
+
+# Squares of larger float64 values, summed over an image, leave the range of float64.
+LARGEST_VALUE = 1e150
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """What a coupling returns.
+
+    Attributes:
+        index: `[n]` int64, on the device of the images; `noise[index[i]]` goes with `images[i]`.
+        report: `cost_before` and `cost_after` (mean squared L2 distance of a pair, as given and as paired,
+            whatever cost the solver used), `seconds` (solver wall time with its cost matrix), `converged`
+            (1.0 or 0.0), `duplicates` (1 - distinct noises / n), and what is natural to the coupling.
+
+    """
+
+    index: Tensor
+    report: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """A checked pool, as `Coupling.solve` gets it. Nothing in it may be modified in place.
+
+    Attributes:
+        images: `[n, d]` float32 or float64, detached, finite, on the CPU or a CUDA device.
+        noise: `[n, d]`, likewise.
+        labels: `[n, ...]` as given, or None.
+        generator: the source of all randomness, or None.
+
+    """
+
+    images: Tensor
+    noise: Tensor
+    labels: Tensor | None = None
+    generator: torch.Generator | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupling(ABC):
+    """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
+
+    The class variables state what the coupling keeps at its default options; the contract tests check them.
+    """
+
+    name: ClassVar[str] = "unregistered"  # set by `register`
+    exact_noise_marginal: ClassVar[bool] = True  # every noise is used exactly once
+    exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
+    uses_labels: ClassVar[bool] = False  # the labels change the pairing
+    deterministic: ClassVar[bool] = True  # needs no generator
+
+    @abstractmethod
+    def solve(self, pool: Pool) -> Pairing:
+        """Pair a pool of n >= 2. The index may live on any device; the report holds what is natural here.
+
+        Raises:
+            CouplingError: the solver failed; never a fallback to another pairing.
+
+        """
+
+    @property
+    def permutes(self) -> bool:
+        """Whether, with these options, the index is always a permutation."""
+        return self.exact_noise_marginal
+
+    @property
+    def spec(self) -> str:
+        """The canonical spec: the name and the options that differ from their defaults, in field order."""
+        return spec.format_spec(self)
+
+    def __str__(self) -> str:
+        return self.spec
+
+    def __post_init__(self):
+        spec.check_options(self)
+
+    def pair(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Pairing:
+        """Choose a noise for every image of a pool.
+
+        Args:
+            images: `[n, ...]`, any floating dtype, device and layout; never modified, no graph is kept.
+            noise: the same shape and device.
+            labels: `[n, ...]`; only couplings with `uses_labels` look at them.
+            generator: needed unless the coupling is `deterministic`.
+
+        Raises:
+            CouplingError: inputs do not fit or are not finite, a generator is missing, or the solver failed.
+
+        """
+        pool = _check_pool(images, noise, labels, generator)
+        n = len(images)
+        start = time.perf_counter()
+        if n < 2:
+            solved = Pairing(torch.arange(n, device="cpu"))
+        else:
+            # Under autocast the cost matrix would be computed in half precision.
+            with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
+                solved = self.solve(pool)
+        index = torch.as_tensor(solved.index).to(pool.images.device, torch.int64)
+        seconds = time.perf_counter() - start
+        duplicates = self._check_index(index, n)
+        report = {
+            "cost_before": cost.mean_pair_cost(pool.images, pool.noise),
+            "cost_after": cost.mean_pair_cost(pool.images, pool.noise[index]),
+            "seconds": seconds,
+            "converged": 1.0,
+            "duplicates": duplicates,
+        }
+        return Pairing(
+            index.to(images.device), report | {key: float(value) for key, value in solved.report.items()}
+        )
+
+    def _check_index(self, index: Tensor, n: int) -> float:
+        """The fraction of repeated noises; refuses an index that is not what the coupling promises."""
+        valid = index.shape == (n,) and bool(((index >= 0) & (index < n)).all())
+        distinct = len(index.unique())
+        if not valid or (self.permutes and distinct < n):
+            raise CouplingError(
+                f"{self}: the solver returned no valid pairing of {n}; please report this pool as a bug"
+            )
+        return 1 - distinct / n if n else 0.0
+
+
+def _check_pool(
+    images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None
+) -> Pool:
+    """Refuse what cannot be paired; flatten the rest to `[n, d]`."""
+    for what, tensor in (("images", images), ("noise", noise)):
+        require(isinstance(tensor, Tensor), f"{what} must be a torch tensor, got {type(tensor).__name__}")
+        require(tensor.is_floating_point(), f"{what} are {tensor.dtype}: scale them to floating point first")
+        require(tensor.dim() > 0, f"{what} must have shape [n, ...], got a scalar")
+    shapes = f"images {list(images.shape)}, noise {list(noise.shape)}"
+    require(images.shape == noise.shape, f"images and noise must have one shape: {shapes}")
+    require(
+        images.device == noise.device, f"images on {images.device}, noise on {noise.device}: move one of them"
+    )
+    require(
+        len(images) == 0 or images.numel() > 0, f"nothing to compare in an image without pixels: {shapes}"
+    )
+    if labels is not None:
+        require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
+        require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
+    return Pool(_flatten(images, "images"), _flatten(noise, "noise"), labels, generator)
+
+
+def _flatten(tensor: Tensor, what: str) -> Tensor:
+    """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64, checked to be finite."""
+    tensor = tensor.detach()
+    n, d = len(tensor), int(np.prod(tensor.shape[1:]))
+    if tensor.device.type != "cuda":
+        tensor = tensor.cpu()  # other accelerators lack float64
+    flat = tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32).reshape(n, d)
+    peak = float(flat.abs().max()) if n else 0.0
+    require(np.isfinite(peak), f"{what} hold NaN or infinity: drop those samples before pairing")
+    require(peak <= LARGEST_VALUE, f"{what} reach {peak:.3g} and their squares overflow: rescale them")
+    return flat

@@ -1,0 +1,51 @@
+"""The exact assignment by the Jonker-Volgenant algorithm, in float32."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from couplings.contract import Coupling, Pairing, Pool
+from couplings.cost import Cost, assignment_cost
+from couplings.registry import register
+
+LEVELS = 2**20
+
+
+@register("lapjv")
+@dataclass(frozen=True, kw_only=True)
+class Lapjv(Coupling):
+    """The permutation of the noises with the least total cost, in O(n^3), usually the quickest exact solver.
+
+    `cost=sqeuclidean` is the W2 cost and the quickest, being solved on its double-centred form; `cost=dot`
+    has the same optimum. `cost=l2` is the plain distance of AOT's official code (arXiv 2403.05069), where 5
+    to 15 % of the pairs differ.
+
+    Exact for costs rounded to 2^-21 of their range, so a near-tie finer than
+    that may fall either way.
+
+    Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for
+    dense and sparse LAPs".
+    """
+
+    cost: Cost = "sqeuclidean"
+
+    def solve(self, pool: Pool) -> Pairing:
+        """The optimal permutation of the rounded cost."""
+        from lapjv import lapjv
+
+        matrix = assignment_cost(pool.images, pool.noise, self.cost)
+        columns, _, _ = lapjv(whole_numbers(matrix.double().cpu().numpy()))
+        return Pairing(torch.from_numpy(columns.astype(np.int64)))
+
+
+def whole_numbers(cost: np.ndarray) -> np.ndarray:
+    """The cost `[n, n]`, shifted, scaled and rounded to whole float32 numbers in [-2^20, 2^20].
+
+    Rounding in float32 makes row reduction repeat steps that change no price, slow or endless on near-ties
+    such as 1-D data. Prices stay within 3 ranges, below 2^24, where float32 adds whole numbers exactly, so
+    every step makes progress.
+    """
+    low, high = cost.min(), cost.max()
+    half_range = (high - low) / 2 or 1.0
+    return np.rint((cost - (low + high) / 2) / half_range * LEVELS).astype(np.float32)

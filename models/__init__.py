@@ -1,0 +1,1 @@
+"""Denoisers, discriminators and samplers (Karras et al. 2022)."""

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from couplings.cost import assignment_cost, double_centred, mean_pair_cost, negative_dot
+
+
+def affine_residual(matrix, expected) -> float:
+    """How far `matrix` is from a positive factor times `expected`, once both are double-centred."""
+    a, b = (double_centred(torch.as_tensor(x, dtype=torch.float64)) for x in (matrix, expected))
+    factor = float((a * b).sum() / (b * b).sum())
+    assert factor > 0
+    return float((a - factor * b).norm() / a.norm())
+
+
+@pytest.mark.parametrize(("cost", "metric"), [("sqeuclidean", "sqeuclidean"), ("dot", "sqeuclidean")])
+def test_squared_cost_is_the_double_centred_product(pool, cost, metric):
+    images, noise = (x.flatten(1) for x in pool(30))
+    matrix = assignment_cost(images, noise, cost)
+    assert matrix.dtype == torch.float32
+    assert affine_residual(matrix, cdist(images, noise, metric)) < 1e-5
+    assert double_centred(matrix) == pytest.approx(matrix, abs=1e-5)
+
+
+def test_l2_is_the_distance_up_to_scale_and_shifts(pool):
+    images, noise = (x.flatten(1) for x in pool(30))
+    assert affine_residual(assignment_cost(images, noise, "l2"), cdist(images, noise)) < 1e-6
+    assert affine_residual(assignment_cost(noise, images, "l2"), cdist(noise, images)) < 1e-6
+
+
+def test_l2_where_images_and_noises_touch(pool):
+    images, _ = (x.flatten(1).double() for x in pool(12))
+    assert (
+        affine_residual(assignment_cost(images, images.flip(0), "l2"), cdist(images, images.flip(0))) < 1e-7
+    )
+
+
+def test_negative_dot_is_not_centred(pool):
+    images, noise = (x.flatten(1).double() for x in pool(30))
+    expected = -(images @ noise.T)
+    ratio = negative_dot(images, noise) / expected
+    assert ratio.min() == pytest.approx(float(ratio.max()), rel=1e-9)
+
+
+def test_mean_pair_cost():
+    images, noise = torch.tensor([[0.0, 3.0], [1.0, 1.0]]), torch.tensor([[4.0, 0.0], [1.0, 1.0]])
+    assert mean_pair_cost(images, noise) == pytest.approx(25 / 2)
+    assert mean_pair_cost(images * 1e20, noise * 1e20) == pytest.approx(25 / 2 * 1e40)
+    assert mean_pair_cost(images[:0], noise[:0]) == 0
+    assert np.isfinite(mean_pair_cost(images.double() * 1e149, noise.double()))

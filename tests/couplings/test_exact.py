@@ -1,0 +1,128 @@
+"""Exact couplings against brute force, scipy, POT and sorting."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from couplings import get
+from couplings.plan import import_pot
+
+SQUARED = ["hungarian", "hungarian:cost=dot", "lapjv", "lapjv:cost=dot", "minibatch-ot"]
+PLAIN = ["hungarian:cost=l2", "lapjv:cost=l2"]
+
+
+def distances(images, noise, metric) -> np.ndarray:
+    return cdist(images.flatten(1).double().numpy(), noise.flatten(1).double().numpy(), metric)
+
+
+def metric_of(spec: str) -> str:
+    return "euclidean" if spec in PLAIN else "sqeuclidean"
+
+
+def total(cost: np.ndarray, index) -> float:
+    return float(cost[np.arange(len(cost)), np.asarray(index)].sum())
+
+
+@pytest.mark.parametrize("spec", SQUARED + PLAIN)
+@pytest.mark.parametrize("n", [2, 3, 5, 7])
+def test_brute_force(pool, spec, n):
+    for seed in range(3):
+        images, noise = pool(n, (1, 2, 2), seed)
+        cost = distances(images, noise, metric_of(spec))
+        best = min(total(cost, order) for order in itertools.permutations(range(n)))
+        assert total(cost, get(spec).pair(images, noise).index) == pytest.approx(best, rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", SQUARED)
+def test_pot_on_squared_distances(pool, spec):
+    ot = import_pot()
+    images, noise = pool(80)
+    optimum = ot.emd2([], [], distances(images, noise, "sqeuclidean"))
+    assert get(spec).pair(images, noise).report["cost_after"] == pytest.approx(optimum, rel=1e-6)
+
+
+@pytest.mark.parametrize("spec", SQUARED + PLAIN)
+def test_the_permutation_is_scipys_on_plain_float64_distances(pool, spec):
+    """The centred product gives the permutation itself: noise[index[i]] with images[i], not the inverse."""
+    images, noise = pool(200, (3, 16, 16))
+    _, expected = linear_sum_assignment(distances(images, noise, metric_of(spec)))
+    assert get(spec).pair(images, noise).index.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("spec", SQUARED)
+def test_one_dimension_is_sorting(pool, spec):
+    images, noise = (x.double() for x in pool(120, (1,)))
+    expected = torch.empty(120, dtype=torch.int64)
+    expected[images[:, 0].argsort()] = noise[:, 0].argsort()
+    report = get(spec).pair(images, noise).report
+    optimum = float((images - noise[expected]).square().mean())
+    assert report["cost_after"] == pytest.approx(optimum, rel=1e-5)
+
+
+@pytest.mark.parametrize("spec", SQUARED + PLAIN)
+def test_paired_cost_is_far_below_random(pool, spec):
+    """A library once returned the inverse permutation for months: its cost was the random one."""
+    report = get(spec).pair(*pool(300, (3, 16, 16))).report
+    assert report["cost_after"] < 0.97 * report["cost_before"]
+
+
+@pytest.mark.parametrize("solver", ["hungarian", "lapjv"])
+def test_l2_and_squared_l2_are_different_problems(pool, solver):
+    images, noise = pool(200, (3, 16, 16))
+    plain, squared = get(f"{solver}:cost=l2").pair(images, noise), get(solver).pair(images, noise)
+    assert 0 < (plain.index != squared.index).float().mean() < 0.6
+    assert plain.report["cost_after"] > squared.report["cost_after"]
+    cost = distances(images, noise, "euclidean")
+    assert total(cost, plain.index) < total(cost, squared.index)
+
+
+@pytest.mark.parametrize("spec", SQUARED)
+@pytest.mark.parametrize(
+    ("image_scale", "noise_scale"), [(2.0**66, 1.0), (1.0, 2.0**66), (2.0**-66, 2.0**66)]
+)
+def test_squared_cost_knows_no_scale(pool, spec, image_scale, noise_scale):
+    images, noise = pool(60)
+    expected = get(spec).pair(images, noise).index
+    assert torch.equal(get(spec).pair(images * image_scale, noise * noise_scale).index, expected)
+
+
+@pytest.mark.parametrize("spec", PLAIN)
+def test_l2_of_clouds_of_very_different_size(pool, spec):
+    """For |x| >> |y|, |x - y| -> |x| - <x, y> / |x|, and likewise with the roles exchanged."""
+    images, noise = (x.flatten(1).double() for x in pool(60))
+    _, expected = linear_sum_assignment(-(images / images.norm(dim=1, keepdim=True) @ noise.T).numpy())
+    assert get(spec).pair(images * 1e20, noise).index.tolist() == expected.tolist()
+    _, expected = linear_sum_assignment(-(images @ (noise / noise.norm(dim=1, keepdim=True)).T).numpy())
+    assert get(spec).pair(images, noise * 1e20).index.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("spec", SQUARED + PLAIN)
+def test_an_offset_common_to_both_changes_nothing(pool, spec):
+    images, noise = (x.double() for x in pool(60))
+    assert torch.equal(
+        get(spec).pair(images + 1e6, noise + 1e6).index,
+        get(spec).pair(images, noise).index,
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.integers(2, 12).flatmap(
+        lambda n: st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=2 * n, max_size=2 * n)
+    ),
+    st.sampled_from(SQUARED + PLAIN),
+)
+def test_ties_on_a_grid(points, spec):
+    """Whole-number coordinates: duplicates and tied optima everywhere."""
+    both = torch.tensor(points, dtype=torch.float32)
+    images, noise = both[: len(both) // 2], both[len(both) // 2 :]
+    index = get(spec).pair(images, noise).index
+    cost = distances(images, noise, metric_of(spec))
+    assert sorted(index.tolist()) == list(range(len(images)))
+    assert total(cost, index) == pytest.approx(total(cost, linear_sum_assignment(cost)[1]), abs=2e-4)
