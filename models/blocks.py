@@ -31,7 +31,9 @@ class Init:
                 return math.sqrt(3 / fan_in) * (torch.rand(shape) * 2 - 1)
             case "kaiming_normal":
                 return math.sqrt(1 / fan_in) * torch.randn(shape)
-        raise ValueError(f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform, kaiming_normal")
+        raise ValueError(
+            f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform, kaiming_normal"
+        )
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ class Conv2d(nn.Module):
         self.up, self.down, self.fused = up, down, fused
         if kernel:
             fans = (in_channels * kernel**2, out_channels * kernel**2)
-            self.weight = nn.Parameter(init.weight * init.draw((out_channels, in_channels, kernel, kernel), *fans))
+            self.weight = nn.Parameter(
+                init.weight * init.draw((out_channels, in_channels, kernel, kernel), *fans)
+            )
             self.bias = nn.Parameter(init.bias * init.draw((out_channels,), *fans))
         if up or down:
             f = torch.tensor(resample_filter, dtype=torch.float32)
@@ -185,7 +189,9 @@ class UNetBlock(nn.Module):
             self.qkv = Conv2d(out_channels, 3 * out_channels, 1, style.init_attention)
             self.proj = Conv2d(out_channels, out_channels, 1, style.init_last)
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:  # x [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
+    def forward(
+        self, x: Tensor, emb: Tensor
+    ) -> Tensor:  # x [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
         h = self.conv0(F.silu(self.norm0(x)))
         embedded = self.affine(emb)[:, :, None, None]
         if self.style.scale_shift:

@@ -106,7 +106,9 @@ class UNet(nn.Module):
     ):
         super().__init__()
         if img_resolution % 2 ** (len(channel_mult) - 1):
-            raise ValueError(f"{img_resolution} px cannot be halved {len(channel_mult) - 1} times: shorten channel_mult")
+            raise ValueError(
+                f"{img_resolution} px cannot be halved {len(channel_mult) - 1} times: shorten channel_mult"
+            )
         self.family, self.label_dim, self.img_resolution = family, label_dim, img_resolution
         self._make_mapping(model_channels, label_dim, augment_dim)
         block = {"emb_channels": 4 * model_channels, "style": family.style, "dropout": dropout}
@@ -171,7 +173,9 @@ class UNet(nn.Module):
                 self.dec[f"{r}_up"] = UNetBlock(width, width, up=True, **block)
             for index in range(num_blocks + 1):
                 attention = attends[level] and (self.family.adm or index == num_blocks)
-                self.dec[f"{r}_block{index}"] = UNetBlock(width + skips.pop(), out, attention=attention, **block)
+                self.dec[f"{r}_block{index}"] = UNetBlock(
+                    width + skips.pop(), out, attention=attention, **block
+                )
                 width = out
         out_norm = GroupNorm(width, style.norm_eps)
         out_conv = Conv2d(width, img_channels, 3, style.init_last)
@@ -181,7 +185,9 @@ class UNet(nn.Module):
             r = f"{self.img_resolution}x{self.img_resolution}"
             self.dec[f"{r}_aux_norm"], self.dec[f"{r}_aux_conv"] = out_norm, out_conv
 
-    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+    def forward(
+        self, x: Tensor, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None
+    ) -> Tensor:
         """Map x ``[n, c, h, w]``, c_noise ``[n]``, labels ``[n | 1, label_dim]``, augment_labels ``[n, augment_dim]``."""
         emb = self._embed(c_noise, labels, augment_labels).to(x.dtype)
         side, skips = x, []

@@ -1,0 +1,1 @@
+"""Metrics. One file, one metric; each is a pure function of tensors."""

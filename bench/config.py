@@ -1,0 +1,252 @@
+"""The configuration of a run: frozen dataclasses are the truth, a preset fills them, the command line has the last word."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import types
+from dataclasses import asdict, dataclass, field, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+class ConfigError(ValueError):
+    """Bad input; the message is one line and names the way out."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The denoiser."""
+
+    arch: Literal["small", "ddpmpp", "ncsnpp", "adm"] = "small"
+    """Family of the U-Net."""
+    model_channels: int = 32
+    """Base width, in channels."""
+    channel_mult: tuple[int, ...] = (1, 2)
+    """Width of each level as a multiple of the base width, finest first."""
+    num_blocks: int = 1
+    """Residual blocks a level."""
+    attn_resolutions: tuple[int, ...] = ()
+    """Resolutions, in pixels, at which blocks attend."""
+    dropout: float = 0.0
+    """Dropout probability."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Training as in EDM (Karras et al. 2022)."""
+
+    images: int = 200_000
+    """Budget, in training images (each step takes one batch)."""
+    pool: int = 1024
+    """Pool: how many images and noises are coupled at once; a multiple of the batch."""
+    batch: int = 128
+    """Images a step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    lr_ramp: int = 10_000
+    """Images over which the learning rate rises from 0."""
+    ema_halflife: int = 10_000
+    """Half-life of the weights' moving average, in images."""
+    ema_rampup: float = 0.05
+    """Early on the half-life is at most this fraction of the images seen so far."""
+    P_mean: float = -1.2
+    """Mean of ln sigma in training."""
+    P_std: float = 1.2
+    """Standard deviation of ln sigma in training."""
+    conditional: bool = False
+    """Give the network the class labels."""
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured after training; the same for every arm."""
+
+    nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
+    """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
+    rho: float = 7.0
+    """Exponent of the sigma schedule."""
+    sigma_min: float = 0.002
+    """Lowest noise level."""
+    sigma_max: float = 80.0
+    """Highest noise level."""
+    samples: int = 2000
+    """Generated images behind each Frechet distance."""
+    trajectories: int = 512
+    """Latents behind curvature and truncation error."""
+    reference_steps: int = 128
+    """Steps of the dense Heun reference."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that affects the numbers of one run, and nothing else."""
+
+    data: str = "digits"
+    coupling: str = "random"
+    seed: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def canonical(self) -> str:
+        """The canonical JSON that the hash is taken of."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+
+    @property
+    def run_id(self) -> str:
+        """Folder name: what a person looks for first, then the hash of all of it."""
+        coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
+        return f"{self.data}-{coupling}-pool{self.training.pool}-seed{self.seed}-{self.digest}"
+
+    def to_dict(self) -> dict:
+        """Nested dictionaries, as stored in config.json."""
+        return json.loads(self.canonical)
+
+
+def check(config: RunConfig) -> RunConfig:
+    """Refuse a configuration that cannot run; return it with its coupling in canonical spelling.
+
+    Raises:
+        ConfigError: with one line naming the option and the way out.
+
+    """
+    from bench import data
+    from couplings import CouplingError, get
+
+    training, evaluation = config.training, config.evaluation
+    if config.data not in data.names():
+        raise ConfigError(unknown("data set", config.data, data.names()))
+    try:
+        coupling = get(config.coupling).spec
+    except CouplingError as error:
+        raise ConfigError(str(error)) from None
+    positive = {
+        "--images": training.images, "--batch": training.batch, "--pool": training.pool,
+        "--training.lr": training.lr, "--training.P-std": training.P_std,
+        "--training.ema-halflife": training.ema_halflife,
+        "--evaluation.rho": evaluation.rho, "--evaluation.sigma-min": evaluation.sigma_min,
+        "--evaluation.samples": evaluation.samples - 1, "--evaluation.trajectories": evaluation.trajectories,
+        "--network.num-blocks": config.network.num_blocks,
+    }  # fmt: skip
+    for option, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{option} is too small: it must be above {1 if 'samples' in option else 0}")
+    if training.pool < training.batch or training.pool % training.batch:
+        raise ConfigError(
+            f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
+            f"take {max(1, round(training.pool / training.batch)) * training.batch}"
+        )
+    if not evaluation.nfe:
+        raise ConfigError("--nfe needs at least one number, such as 13")
+    for nfe in evaluation.nfe:
+        if nfe < 3 or nfe % 2 == 0:
+            raise ConfigError(
+                f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ..."
+            )
+    if evaluation.reference_steps < 2:
+        raise ConfigError("--evaluation.reference-steps must be 2 or more")
+    if not evaluation.sigma_max > evaluation.sigma_min:
+        raise ConfigError("--evaluation.sigma-max must be above --evaluation.sigma-min")
+    if not 0 <= config.network.dropout < 1:
+        raise ConfigError("--network.dropout must be in [0, 1)")
+    return dataclasses.replace(config, coupling=coupling)
+
+
+def unknown(what: str, word: str, known: tuple[str, ...]) -> str:
+    """One line for a word that is not known, with the nearest one and the whole list."""
+    near = get_close_matches(word, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {word!r}.{hint} Known: {', '.join(known)}"
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets."""
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:
+    """Build a checked RunConfig: dataclass defaults, then the preset, then ``overrides``.
+
+    Override keys are dotted (``training.lr``) or the bare name of a field that is found in one place only (``lr``).
+    Without ``preset`` the one named like the data set is taken where there is one.
+
+    Raises:
+        ConfigError: an unknown preset or key, or a value out of range.
+
+    """
+    return check(_apply(load_preset(preset, str((overrides or {}).get("data", "digits"))), overrides or {}))
+
+
+def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
+    """The configuration of a preset, unchecked; with None, of the data set's own preset if it has one."""
+    base = RunConfig(data=data)
+    if preset is None and data not in presets():
+        return base
+    name = preset or data
+    if name not in presets():
+        raise ConfigError(unknown("preset", name, presets()))
+    content = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    return _apply(RunConfig(), _flat(content))
+
+
+def _flat(table: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Type of every leaf field by its dotted key."""
+    types_ = {}
+    for key, hint in get_type_hints(cls).items():
+        types_ |= _field_types(hint, f"{prefix}{key}.") if is_dataclass(hint) else {prefix + key: hint}
+    return types_
+
+
+def _apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
+    types_ = _field_types(RunConfig)
+    for key, value in overrides.items():
+        matches = [full for full in types_ if key in (full, full.rsplit(".", 1)[-1])]
+        if len(matches) != 1:
+            raise ConfigError(unknown("option", key, tuple(types_)))
+        config = _replace(config, matches[0].split("."), _convert(value, types_[matches[0]], matches[0]))
+    return config
+
+
+def _replace(node: Any, path: list[str], value: object) -> Any:
+    head, *rest = path
+    return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, value) if rest else value})
+
+
+def _convert(value: object, hint: Any, key: str) -> object:
+    """Check a value from TOML against a field's type; lists become tuples and whole numbers floats where due."""
+    if get_origin(hint) in (Union, types.UnionType):
+        if value is None:
+            return None
+        hint = next(arg for arg in get_args(hint) if arg is not type(None))
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise ConfigError(f"{key} must be one of {', '.join(map(str, get_args(hint)))}, not {value!r}")
+    if get_origin(hint) is tuple:
+        if isinstance(value, list | tuple):
+            return tuple(_convert(item, get_args(hint)[0], key) for item in value)
+        raise ConfigError(f"{key} must be a list, not {value!r}")
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{key} must be of type {hint.__name__}, not {value!r}")
+    return value

@@ -1,0 +1,102 @@
+"""Features of a small convolutional classifier, trained once on the data set's labels and cached by its checksum."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data import Dataset, Split, as_images
+from bench.features import FeatureError, Features
+from bench.record import write_bytes
+
+WIDTH = 64  # features
+VERSION = 1  # raise it when network or training change, so that no old cache is used
+TRAINING_IMAGES = 60_000
+BATCH = 128
+FLOOR = 0.8  # below this test accuracy the features say little about the classes
+FLOORS = {"cifar10": 0.6, "moons": 0.9}
+
+
+class Classifier(nn.Module):
+    """Convolutions down to 4 pixels, then a layer of 64 features and the class logits."""
+
+    def __init__(self, image_shape: tuple[int, int, int], num_classes: int):
+        super().__init__()
+        channels, size, _ = image_shape
+        layers, width = [], 32
+        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        while size > 4:
+            layers += [nn.Conv2d(width, 2 * width, 3, padding=1, stride=2), nn.ReLU()]
+            width, size = min(2 * width, 128), -(-size // 2)
+            layers[-2] = nn.Conv2d(layers[-2].in_channels, width, 3, padding=1, stride=2)
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * size**2, WIDTH), nn.ReLU())
+        self.head = nn.Linear(WIDTH, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # [n, c, h, w] -> [n, num_classes]
+        return self.head(self.body(images))
+
+
+def load(dataset: Dataset, cache: Path, device: str) -> Features:
+    """The classifier's features, from the cache or freshly trained.
+
+    Raises:
+        FeatureError: its test accuracy is below the floor.
+
+    """
+    path = cache / f"classifier-v{VERSION}-{dataset.checksum[:16]}.pt"
+    net = Classifier(dataset.image_shape, dataset.num_classes)
+    if path.exists():
+        content = torch.load(path, weights_only=True)
+        net.load_state_dict(content["net"])
+        accuracy = content["accuracy"]
+    else:
+        net = _train(dataset, device)
+        accuracy = _accuracy(net, dataset.test, device)
+        buffer = io.BytesIO()
+        torch.save({"net": net.state_dict(), "accuracy": accuracy}, buffer)
+        write_bytes(path, buffer.getvalue())
+    floor = FLOORS.get(dataset.name, FLOOR)
+    if accuracy < floor:
+        raise FeatureError(
+            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}: its features "
+            "would mislead; are the labels right?"
+        )
+    net = net.to(device).eval().requires_grad_(False)
+    return Features("classifier", net.body, fingerprint=path.stem, accuracy=accuracy)
+
+
+def _train(dataset: Dataset, device: str) -> Classifier:
+    """Train with Adam, a falling learning rate and shifts by up to a pixel; the seed is fixed: it is a ruler."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Classifier(dataset.image_shape, dataset.num_classes).to(device)
+    g = torch.Generator().manual_seed(0)
+    split, steps = dataset.train, TRAINING_IMAGES // BATCH
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+    for _ in range(steps):
+        rows = torch.randint(len(split), (BATCH,), generator=g)
+        images, labels = as_images(split.images[rows]), split.labels[rows]
+        if images.shape[-1] > 4:
+            shift = torch.randint(-1, 2, (2,), generator=g).tolist()
+            images = torch.roll(images, shift, dims=(2, 3))
+        loss = F.cross_entropy(net(images.to(device)), labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net
+
+
+@torch.no_grad()
+def _accuracy(net: Classifier, split: Split, device: str) -> float:
+    hits = 0
+    for start in range(0, len(split), 1000):
+        rows = slice(start, start + 1000)
+        guess = net(as_images(split.images[rows]).to(device)).argmax(1).cpu()
+        hits += (guess == split.labels[rows]).sum().item()
+    return hits / len(split)

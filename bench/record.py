@@ -1,0 +1,218 @@
+"""One run, one folder. Whatever is written is written whole: a new file beside the old one, then ``os.replace``.
+
+A run folder holds::
+
+    config.json        the RunConfig of the run
+    provenance.json    git sha, versions, hardware, data checksum
+    status.json        state (pending, running, done, failed), reason, images, times
+    metrics.jsonl      one Measurement a line
+    checkpoint.pt      the newest training state, checkpoint-previous.pt the one before
+    samples/           grids of generated images
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+STATES = ("pending", "running", "done", "failed")
+_PACKAGES = ("torch", "numpy", "scipy", "lapjv", "pot", "ott-jax", "scikit-learn", "ot-couplings-bench")
+
+
+class RunFolderError(RuntimeError):
+    """The run folder cannot be used; the message names the way out."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number and what it needs to be understood; a field that does not apply is None.
+
+    Attributes:
+        metric: what was measured, such as ``fd_classifier`` or ``curvature_fm``.
+        value: the number.
+        nfe: denoiser evaluations per image.
+        rho: exponent of the sigma schedule.
+        sampler: ``heun`` or ``euler``.
+        start: where sampling began, such as ``gaussian``.
+        guidance: the guidance used, such as ``none``.
+        split: the split compared with, ``train`` or ``test``.
+        n: number of generated images (or pools) behind the number.
+        sigma: noise level, for profiles over sigma.
+
+    """
+
+    metric: str
+    value: float
+    nfe: int | None = None
+    rho: float | None = None
+    sampler: str | None = None
+    start: str | None = None
+    guidance: str | None = None
+    split: str | None = None
+    n: int | None = None
+    sigma: float | None = None
+
+    @property
+    def key(self) -> tuple:
+        """What the measurement is of: all fields but the value."""
+        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "value")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: readers see the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file atomically."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    def exists(self) -> bool:
+        """Whether a run was ever begun here."""
+        return (self.path / "config.json").exists()
+
+    def config(self) -> dict:
+        """The run's configuration as nested dictionaries."""
+        return self._read("config.json")
+
+    def provenance(self) -> dict:
+        """Where the numbers come from."""
+        return self._read("provenance.json")
+
+    def status(self) -> dict:
+        """The run's state; ``{"state": "pending"}`` before it began."""
+        return self._read("status.json") if (self.path / "status.json").exists() else {"state": "pending"}
+
+    def set_status(self, state: str, **more: object) -> None:
+        """Record the state with the time and what is worth knowing."""
+        assert state in STATES, state
+        write_json(self.path / "status.json", {"state": state, "updated": utc_now(), **more})
+
+    def measurements(self) -> list[Measurement]:
+        """All measurements, in the order they were made."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [Measurement(**json.loads(line)) for line in lines]
+
+    def add(self, measurements: list[Measurement]) -> None:
+        """Add measurements; one that was made before is replaced, never doubled."""
+        merged = {m.key: m for m in [*self.measurements(), *measurements]}
+        lines = (json.dumps({k: v for k, v in asdict(m).items() if v is not None}) for m in merged.values())
+        write_bytes(self.path / "metrics.jsonl", "".join(line + "\n" for line in lines).encode())
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep a second process out of the folder; the lock ends with the process, even a killed one.
+
+        Raises:
+            RunFolderError: another process is at work here, or the folder cannot be written.
+
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"{self.path} is in use by another process: wait for it, or stop it"
+            ) from None
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write {self.path} ({error.strerror}): choose another folder with --runs"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read(self, name: str) -> dict:
+        return json.loads((self.path / name).read_text())
+
+
+def utc_now() -> str:
+    """The time in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def provenance(device: str, **more: object) -> dict:
+    """What produced a run: code, versions, hardware, command line; ``more`` adds seeds, checksums and the like."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    hardware = {"machine": platform.machine(), "cpu": _cpu_name(), "threads": torch.get_num_threads()}
+    if device.startswith("cuda"):
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return {
+        **_git_state(),
+        "versions": versions,
+        "hardware": hardware,
+        "device": device,
+        "command": " ".join(["python", *sys.argv]),
+        "started": utc_now(),
+        **more,
+    }
+
+
+def _git_state() -> dict:
+    """Commit and dirty flag of the code that is running; None where it is no checkout."""
+
+    def git(*args: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *args]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return None
+
+    changes = git("status", "--porcelain")
+    return {"git_sha": git("rev-parse", "HEAD"), "git_dirty": None if changes is None else bool(changes)}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

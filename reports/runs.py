@@ -1,0 +1,146 @@
+"""Run folders in, finished runs out; whatever cannot be used is named with its reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.record import Measurement, RunFolder
+
+_MARKS = ("config.json", "status.json", "metrics.jsonl")
+_NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
+_TYPES = {
+    "metric": str, "value": (int, float), "nfe": int, "rho": (int, float), "sampler": str, "start": str,
+    "guidance": str, "split": str, "n": int, "sigma": (int, float),
+}  # fmt: skip
+_UNFINISHED = {
+    "pending": "not started",
+    "running": "not finished: still running, or killed; the same command again finishes it",
+}
+
+
+class ReportError(ValueError):
+    """There is nothing to report on; the message is one line and names the way out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run; ``config`` and ``provenance`` are flat, with dotted keys and lists as JSON text."""
+
+    path: Path
+    config: dict[str, object]
+    provenance: dict[str, object]
+    status: dict[str, object]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A folder that is in no figure or table, and why."""
+
+    folder: str
+    reason: str
+
+
+def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], list[Excluded]]:
+    """The finished runs in ``runs_dir``, by name, and the folders that look like runs but cannot be used.
+
+    Folders that hold no file of a run (logs, caches) are passed over. ``run_ids`` narrows the choice.
+
+    Raises:
+        ReportError: the folder, or a run named in ``run_ids``, does not exist, or there is no run folder at all.
+
+    """
+    if not runs_dir.is_dir():
+        raise ReportError(f"{runs_dir} is no folder: give the folder that holds the run folders")
+    folders = {path.name: path for path in sorted(runs_dir.iterdir()) if _looks_like_run(path)}
+    missing = sorted(set(run_ids or ()) - set(folders))
+    if missing:
+        raise ReportError(f"no run {missing[0]!r} in {runs_dir}: known are {', '.join(folders) or 'none'}")
+    if not folders:
+        raise ReportError(f"no run folder in {runs_dir}: make one with python -m bench.run, or give another folder")
+    chosen = [path for name, path in folders.items() if run_ids is None or name in run_ids]
+    return _without_doubles([_read_one(path) for path in chosen])
+
+
+def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
+    """Nested dictionaries to dotted keys; a list becomes its JSON text."""
+    flat: dict[str, object] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def _looks_like_run(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".") and any((path / mark).exists() for mark in _MARKS)
+
+
+def _read_one(path: Path) -> Run | Excluded:
+    folder = RunFolder(path)
+    try:
+        if not folder.exists():
+            return Excluded(path.name, "no config.json: not a run of this project, or a broken one")
+        config, status = flatten(folder.config()), folder.status()
+        problem = _config_problem(config) or _status_problem(status)
+        if problem:
+            return Excluded(path.name, problem)
+        run = Run(path, config, flatten(folder.provenance()), status, tuple(folder.measurements()))
+    except FileNotFoundError as error:
+        return Excluded(path.name, f"{Path(error.filename).name} is missing")
+    except OSError as error:
+        return Excluded(path.name, f"cannot be read: {error.strerror}")
+    except (ValueError, TypeError, AttributeError) as error:
+        return Excluded(path.name, f"broken file: {error}")
+    problem = _measurement_problem(run.measurements)
+    return Excluded(path.name, problem) if problem else run
+
+
+def _config_problem(config: dict[str, object]) -> str | None:
+    for key, kind in _NEEDED.items():
+        if type(config.get(key)) is not kind:
+            return f"config.json has no usable {key!r}: not a run of this project"
+    return None
+
+
+def _status_problem(status: dict[str, object]) -> str | None:
+    state = status.get("state")
+    if state == "done":
+        return None
+    if state == "failed":
+        return f"failed: {status.get('reason') or 'no reason given'}"
+    return _UNFINISHED.get(str(state), f"unknown state {state!r} in status.json")
+
+
+def _measurement_problem(measurements: tuple[Measurement, ...]) -> str | None:
+    if not measurements:
+        return "done, but metrics.jsonl holds no measurement"
+    for measurement in measurements:
+        for key, kind in _TYPES.items():
+            value = getattr(measurement, key)
+            optional = key not in ("metric", "value")
+            if not (isinstance(value, kind) or (optional and value is None)) or isinstance(value, bool):
+                return f"broken file: metrics.jsonl holds {key} = {value!r}"
+    return None
+
+
+def _without_doubles(found: list[Run | Excluded]) -> tuple[list[Run], list[Excluded]]:
+    """A copied folder would count one seed twice, so of equal configurations the first is kept."""
+    runs: dict[str, Run] = {}
+    excluded = []
+    for item in found:
+        if isinstance(item, Excluded):
+            excluded.append(item)
+            continue
+        first = runs.setdefault(json.dumps(item.config, sort_keys=True), item)
+        if first is not item:
+            excluded.append(Excluded(item.run_id, f"same configuration as {first.run_id}, which is included"))
+    return list(runs.values()), excluded

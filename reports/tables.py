@@ -1,0 +1,269 @@
+"""The tidy results: one row per measurement. What is compared with what is decided here, and only from the table."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.record import write_bytes
+from reports.runs import Run
+from reports.statistics import BASELINE, Cell, cells, ordered
+from reports.words import metric_rank, number, percent
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "run_id": "string", "data": "string", "coupling": "string", "pool": "Int64", "seed": "Int64",
+    "metric": "string", "value": "float64", "nfe": "Int64", "rho": "float64", "sampler": "string",
+    "start": "string", "guidance": "string", "split": "string", "n": "Int64", "sigma": "float64",
+}  # fmt: skip
+"""The columns that every table has, with their types; the config fields that vary come after them."""
+
+PER_ARM = (
+    "curvature_fm", "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share",
+    "coupling_wait_share", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
+)  # fmt: skip
+"""Metrics with one value per run, not one per NFE."""
+
+_SETTINGS = ("rho", "sampler", "start", "guidance", "n")
+_OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
+_WIDTH = 109
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in coupling and seed only, so that they may be compared."""
+
+    title: str
+    rows: pd.DataFrame
+
+    @property
+    def arms(self) -> list[str]:
+        """Couplings, random first."""
+        return ordered(self.rows.coupling)
+
+    @property
+    def seeds(self) -> dict[str, list[int]]:
+        """Seeds of each arm."""
+        return {arm: sorted({int(s) for s in self.rows.seed[self.rows.coupling == arm]}) for arm in self.arms}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric of one group under one setting: what one figure and one table show."""
+
+    metric: str
+    split: str | None
+    settings: str
+    rows: pd.DataFrame
+
+    @property
+    def per_nfe(self) -> bool:
+        """Whether the metric is a curve over NFE, not one value an arm."""
+        return self.metric not in PER_ARM and bool(self.rows.nfe.notna().all())
+
+    @property
+    def title(self) -> str:
+        """Metric, split, and the settings that tell it from its neighbours."""
+        return ", ".join(part for part in (self.metric, self.split, self.settings) if part)
+
+    @property
+    def cells(self) -> dict[int | None, dict[str, Cell]]:
+        """NFE to coupling to Cell; one entry, None, for a metric with one value an arm."""
+        return cells(self.rows if self.per_nfe else self.rows.assign(nfe=None))
+
+
+def results(runs: Sequence[Run]) -> pd.DataFrame:
+    """All measurements as a tidy frame ``[measurements, columns]`` in a stable order.
+
+    After the fixed columns come the config fields that vary between the runs, under their dotted names.
+    """
+    import pandas as pd
+
+    varying = varying_fields([run.config for run in runs])
+    rows = []
+    for run in runs:
+        config = run.config
+        own = {"run_id": run.run_id, "pool": config["training.pool"]} | {
+            key: config[key] for key in ("data", "coupling", "seed")
+        }
+        extra = {key: config.get(key) for key in varying}
+        rows += [own | asdict(measurement) | extra for measurement in run.measurements]
+    order = ["data", "pool", *varying, "coupling", "seed", "metric", "split", *_SETTINGS, "nfe", "sigma", "run_id"]
+    rows.sort(key=lambda row: [_sort_key(name, row[name]) for name in order])
+    return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *varying]))
+
+
+def varying_fields(configs: Sequence[dict[str, object]]) -> list[str]:
+    """Dotted names of the config fields, other than the fixed columns, that are not the same in all runs."""
+    names = {name for config in configs for name in config} - set(_OWN_CONFIG)
+    return sorted(name for name in names if len({repr(config.get(name)) for config in configs}) > 1)
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write the table atomically; floats keep all their digits."""
+    write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """The table as it was written."""
+    import pandas as pd
+
+    return _typed(
+        pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""], float_precision="round_trip")
+    )
+
+
+def groups(table: pd.DataFrame) -> list[Group]:
+    """The table cut into sets of runs that are equal in all but coupling and seed."""
+    keys = ["data", "pool", *(name for name in table.columns if name not in COLUMNS)]
+    found = []
+    for part in _split(table, keys):
+        same_data = table[table.data == part.data.iloc[0]]
+        shown = [name for name in keys[2:] if same_data[name].nunique(dropna=False) > 1]
+        more = [f"{name} {_show(part[name].iloc[0])}" for name in shown]
+        found.append(Group(", ".join([part.data.iloc[0], f"pool {part.pool.iloc[0]}", *more]), part))
+    return found
+
+
+def panels(group: Group) -> list[Panel]:
+    """The group's metrics, each under each setting, in the order of the report; profiles over sigma are left out."""
+    found = []
+    rows = group.rows[group.rows.sigma.isna()]
+    for metric in sorted(rows.metric.unique(), key=metric_rank):
+        of_metric = rows[rows.metric == metric]
+        keys = [*_SETTINGS, "nfe"] if metric in PER_ARM else list(_SETTINGS)
+        for part in _split(of_metric, ["split", *keys] + ([] if metric in PER_ARM else ["_curve"])):
+            split = None if part["split"].isna().all() else str(part["split"].iloc[0])
+            same = of_metric[of_metric["split"].eq(split) if split else of_metric["split"].isna()]
+            shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
+            settings = ", ".join(f"{key} {_show(part[key].iloc[0])}" for key in shown)
+            found.append(Panel(str(metric), split, settings, part))
+    return sorted(found, key=lambda panel: (metric_rank(panel.metric), panel.split or ""))
+
+
+def arms_by_nfe(table: pd.DataFrame, metric: str, split: str | None = None) -> pd.DataFrame:
+    """Means over seeds ``[NFEs, couplings]`` of one metric; random is the first column.
+
+    Raises:
+        ValueError: the rows belong to several groups or settings; select one first (``groups``, ``panels``).
+
+    """
+    import pandas as pd
+
+    of_split = table["split"].eq(split) if split else table["split"].isna()
+    rows = table[table.metric.eq(metric) & of_split & table.nfe.notna() & table.sigma.isna()]
+    for name in rows.columns.difference(["run_id", "coupling", "seed", "value", "nfe"]):
+        if rows[name].nunique(dropna=False) > 1:
+            raise ValueError(f"{metric}: the rows differ in {name!r}; select one value of it first")
+    by_nfe = {nfe: {arm: cell.mean for arm, cell in arms.items()} for nfe, arms in cells(rows).items()}
+    wide = pd.DataFrame.from_dict(by_nfe, orient="index", columns=ordered(rows.coupling)).astype("float64")
+    return wide.rename_axis(index="nfe", columns="coupling")
+
+
+def cost_cut(group: Group) -> dict[str, float]:
+    """Share of the independent transport cost that each arm saves, mean over seeds."""
+    wide = group.rows[group.rows.metric.isin(["transport_cost", "transport_cost_independent"])].pivot_table(
+        index=["coupling", "seed"], columns="metric", values="value"
+    )
+    if len(wide.columns) < 2:
+        return {}
+    cut = 1 - wide["transport_cost"] / wide["transport_cost_independent"]
+    return {str(arm): float(value) for arm, value in cut.groupby("coupling").mean().items()}
+
+
+def terminal_table(table: pd.DataFrame) -> str:
+    """The comparison as plain text under 110 columns: for each group the arms side by side, ratios to random."""
+    blocks = []
+    for group in groups(table):
+        seeds = "; ".join(f"{arm}: {', '.join(map(str, s))}" for arm, s in group.seeds.items())
+        if len({tuple(s) for s in group.seeds.values()}) == 1:
+            seeds = ", ".join(map(str, group.seeds[group.arms[0]]))
+        heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE})"
+        blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
+        found = panels(group)
+        for panel in found:
+            if (panel.metric, panel.split) in (("fd_classifier", "test"), ("truncation_error", None)):
+                blocks.append(_terminal_curve(panel))
+        blocks.append(_terminal_arms(group, found))
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _terminal_curve(panel: Panel) -> str:
+    body = {nfe: {arm: _with_ratio(cell) for arm, cell in arms.items()} for nfe, arms in panel.cells.items()}
+    arms = ordered(arm for row in body.values() for arm in row)
+    parts = []
+    while arms:  # as many arms side by side as the width allows, at least one
+        fit = max([k for k in range(1, len(arms) + 1) if sum(_width(a) + 2 for a in arms[:k]) <= _WIDTH - 7] or [1])
+        lines = [["NFE", *map(_short, arms[:fit])]]
+        lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
+        parts.append(_aligned(lines, [5, *map(_width, arms[:fit])]))
+        arms = arms[fit:]
+    return "\n".join([panel.title, *parts])
+
+
+def _terminal_arms(group: Group, found: list[Panel]) -> str:
+    names = ("curvature_fm", "transport_cost", "coupling_ms", "coupling_share", "images_per_s")
+    columns = {name: next((p.cells[None] for p in found if p.metric == name), {}) for name in names}
+    columns = {name: column for name, column in columns.items() if column}
+    if not columns:
+        return ""
+    cut = cost_cut(group)
+    lines = [["arm", *columns]]
+    for arm in group.arms:
+        texts = [_arm_text(name, column[arm], cut.get(arm)) if arm in column else "-" for name, column in columns.items()]
+        lines.append([_short(arm), *texts])
+    return _aligned(lines, [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], left=1)
+
+
+def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
+    if name == "coupling_share":
+        return percent(cell.mean)
+    if name == "transport_cost" and cut is not None:
+        return f"{number(cell.mean)} (cut {percent(cut)})"
+    return number(cell.mean) if name == "coupling_ms" else _with_ratio(cell)
+
+
+def _with_ratio(cell: Cell) -> str:
+    return number(cell.mean) + (f" (x{cell.ratio:.2f})" if cell.ratio is not None else "")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 30 else f"{name[:18]}..{name[-10:]}"
+
+
+def _width(arm: str) -> int:
+    return max(14, len(_short(arm)))
+
+
+def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:
+    pad = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return "\n".join("  ".join(p(t, w) for p, t, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
+    """The rows by equal keys, in order of appearance; empty equals empty. ``_curve`` is whether the row has an NFE."""
+    marks = table.assign(_curve=table.nfe.notna())[keys].astype("string").fillna("")
+    mark = marks.agg("\x1f".join, axis=1) if len(marks) else marks.iloc[:, 0]
+    return [table[mark == value] for value in mark.unique()]
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    extra = [name for name in table.columns if name not in COLUMNS]
+    table = table.astype(COLUMNS)
+    return table.assign(**{name: table[name].convert_dtypes() for name in extra})
+
+
+def _sort_key(name: str, value: object) -> tuple:
+    """Missing first, numbers as numbers, random before the other couplings."""
+    if name == "coupling":
+        return (value != BASELINE, str(value))
+    return (value is not None, isinstance(value, str), str(value) if isinstance(value, str) else value or 0)
+
+
+def _show(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
