@@ -1,4 +1,4 @@
-"""The configuration of a run: frozen dataclasses are the truth, a preset fills them, the command line has the last word."""
+"""The configuration of a run: frozen dataclasses, filled by a preset, then by the command line."""
 
 from __future__ import annotations
 
@@ -134,11 +134,11 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError(str(error)) from None
     positive = {
         "--images": training.images, "--batch": training.batch, "--pool": training.pool,
-        "--training.lr": training.lr, "--training.P-std": training.P_std,
-        "--training.ema-halflife": training.ema_halflife,
-        "--evaluation.rho": evaluation.rho, "--evaluation.sigma-min": evaluation.sigma_min,
-        "--evaluation.samples": evaluation.samples - 1, "--evaluation.trajectories": evaluation.trajectories,
-        "--network.num-blocks": config.network.num_blocks,
+        "--lr": training.lr, "--P-std": training.P_std,
+        "--ema-halflife": training.ema_halflife,
+        "--rho": evaluation.rho, "--sigma-min": evaluation.sigma_min,
+        "--samples": evaluation.samples - 1, "--trajectories": evaluation.trajectories,
+        "--num-blocks": config.network.num_blocks,
     }  # fmt: skip
     for option, value in positive.items():
         if not value > 0:
@@ -152,15 +152,13 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError("--nfe needs at least one number, such as 13")
     for nfe in evaluation.nfe:
         if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(
-                f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ..."
-            )
+            raise ConfigError(f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ...")
     if evaluation.reference_steps < 2:
-        raise ConfigError("--evaluation.reference-steps must be 2 or more")
+        raise ConfigError("--reference-steps must be 2 or more")
     if not evaluation.sigma_max > evaluation.sigma_min:
-        raise ConfigError("--evaluation.sigma-max must be above --evaluation.sigma-min")
+        raise ConfigError("--sigma-max must be above --sigma-min")
     if not 0 <= config.network.dropout < 1:
-        raise ConfigError("--network.dropout must be in [0, 1)")
+        raise ConfigError("--dropout must be in [0, 1)")
     return dataclasses.replace(config, coupling=coupling)
 
 

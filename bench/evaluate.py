@@ -1,7 +1,9 @@
-"""Measure a trained denoiser: quality at each NFE, curvature and truncation error, on the same latents for every arm."""
+"""Measure a trained denoiser: quality at each NFE, curvature, truncation error; the same latents for every arm."""
 
 from __future__ import annotations
 
+import io
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bench.config import EvaluationConfig, RunConfig
-from bench.data import Dataset, Split, as_images
+from bench.data import Dataset, as_images
 from bench.features import Features
 from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.trajectory import Path as OdePath
@@ -21,7 +23,7 @@ from bench.metrics.trajectory import curvature_fm
 from bench.metrics.truncation import truncation_error
 from bench.pairs import CouplingCost
 from bench.randomness import generator
-from bench.record import Measurement
+from bench.record import Measurement, write_bytes
 from models.precondition import EDMDenoiser
 from models.samplers import CountNFE, Observe, heun
 from models.schedule import heun_steps, karras_sigmas
@@ -82,9 +84,7 @@ def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
     """Bring generated images to what the data set can hold: uint8 images are clipped and rounded, floats stay."""
     if dataset.train.images.dtype != torch.uint8:
         return images
-    return as_images(
-        (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    )  # + 128: half a level of rounding up
+    return as_images((images * 127.5 + 128).clamp(0, 255).to(torch.uint8))  # + 128: half a level of rounding up
 
 
 @torch.no_grad()
@@ -110,9 +110,8 @@ def evaluate(
     evaluation = config.evaluation
     net = net.eval()
     latents = draw_latents(max(evaluation.samples, evaluation.trajectories), dataset, config.seed)
-    images_of, paths = latents[: evaluation.samples], latents[: evaluation.trajectories]
-    work = len(paths) * (2 * evaluation.reference_steps - 1)
-    work += sum(max(len(images_of), len(paths)) * nfe for nfe in evaluation.nfe)
+    paths = latents[: evaluation.trajectories]
+    work = len(paths) * (2 * evaluation.reference_steps - 1) + len(latents) * sum(evaluation.nfe)
     found: list[Measurement] = []
     common = {"rho": evaluation.rho, "sampler": "heun", "start": "gaussian", "guidance": "none"}
     references = {
@@ -135,9 +134,7 @@ def evaluate(
                 for split in ("train", "test"):
                     distance = _quiet_frechet(generated, references[features.name, split])
                     name = f"fd_{features.name}"
-                    found.append(
-                        Measurement(name, distance, nfe=counted, split=split, n=len(stored), **common)
-                    )
+                    found.append(Measurement(name, distance, nfe=counted, split=split, n=len(stored), **common))
             if samples_dir and nfe in GRID_NFE:
                 save_grid(samples_dir / f"nfe{nfe}.png", stored[: GRID_SIDE**2])
     return found
@@ -152,15 +149,10 @@ def _quiet_frechet(a: Moments, b: Moments) -> float:
 
 def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationConfig) -> str | None:
     """A line for the terminal where a Frechet distance rests on fewer samples than features."""
-    with torch.no_grad():
-        sizes = {len(features.extract(as_images(s.images[:1])).flatten()) for s in (dataset.train,)}
-    size = sizes.pop()
     least = min(evaluation.samples, len(dataset.test), len(dataset.train))
-    if least > size:
+    if least > features.size:
         return None
-    return (
-        f"fd_{features.name}: {least} samples in {size} features; values are biased, compare arms with care"
-    )
+    return f"fd_{features.name}: {least} samples in {features.size} features; values are biased, compare arms with care"
 
 
 def _dense_reference(
@@ -191,23 +183,14 @@ def training_measurements(cost: CouplingCost, seconds: float, images: int) -> li
 
 
 def save_grid(path: Path, images: Tensor) -> None:
-    """Write up to 8 x 8 images ``[n, c, h, w]`` in [-1, 1] as one PNG; 2-D points become a scatter on black."""
-    import io
-
+    """Write images ``[n, c, h, w]`` in [-1, 1] as the largest full square of tiles, one PNG; 2-D points have none."""
     from PIL import Image
-
-    from bench.record import write_bytes
 
     n, c, h, w = images.shape
     if c not in (1, 3):
         return
-    side = int(n**0.5)
-    tiles = (
-        images[: side * side]
-        .reshape(side, side, c, h, w)
-        .permute(0, 3, 1, 4, 2)
-        .reshape(side * h, side * w, c)
-    )
+    side = math.isqrt(n)
+    tiles = images[: side * side].reshape(side, side, c, h, w).permute(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
     pixels = ((tiles + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)
     scale = max(1, 256 // picture.width)
@@ -215,8 +198,3 @@ def save_grid(path: Path, images: Tensor) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
-
-
-def split_of(dataset: Dataset, name: str) -> Split:
-    """The split by its name, train or test."""
-    return {"train": dataset.train, "test": dataset.test}[name]

@@ -71,7 +71,7 @@ class CouplingCost:
 
 
 def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Pairs:
-    """Draw pool ``number``: images without replacement (a data set smaller than the pool comes round again), unit noise.
+    """Draw pool ``number``: images without replacement (a small data set comes round again), unit noise.
 
     It depends on nothing but its arguments: all couplings see the same images and noises, whatever came before.
     """

@@ -29,7 +29,7 @@ STATES = ("pending", "running", "done", "failed")
 _PACKAGES = ("torch", "numpy", "scipy", "lapjv", "pot", "ott-jax", "scikit-learn", "ot-couplings-bench")
 
 
-class RunFolderError(RuntimeError):
+class RunFolderError(ValueError):
     """The run folder cannot be used; the message names the way out."""
 
 
@@ -151,9 +151,7 @@ class RunFolder:
             lock = FileLock(self.path / ".lock")
             lock.acquire(timeout=0)
         except Timeout:
-            raise RunFolderError(
-                f"{self.path} is in use by another process: wait for it, or stop it"
-            ) from None
+            raise RunFolderError(f"{self.path} is in use by another process: wait for it, or stop it") from None
         except OSError as error:
             raise RunFolderError(
                 f"cannot write {self.path} ({error.strerror}): choose another folder with --runs"
@@ -164,7 +162,11 @@ class RunFolder:
             lock.release()
 
     def _read(self, name: str) -> dict:
-        return json.loads((self.path / name).read_text())
+        """Read a JSON file; raises RunFolderError where it is damaged, FileNotFoundError where it is missing."""
+        try:
+            return json.loads((self.path / name).read_text())
+        except ValueError as error:
+            raise RunFolderError(f"{self.path / name} is damaged ({error}): move the folder away") from None
 
 
 def utc_now() -> str:

@@ -22,7 +22,6 @@ from bench.config import (
     TrainingConfig,
     check,
     load_preset,
-    presets,
 )
 from bench.record import RunFolder, RunFolderError
 
@@ -30,18 +29,21 @@ if TYPE_CHECKING:
     from bench.data import Dataset
 
 BASELINE = "random"
+DESCRIPTION = """Compare couplings for training a diffusion model: train one arm each, sample, measure, report.
+
+The random baseline is trained beside them with the identical configuration; what is done already is reused, and what
+was stopped goes on.
+
+Examples:
+  python -m bench.run --coupling lapjv
+  python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
+  python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
+"""
 
 
 @dataclass(frozen=True)
 class Command:
-    """Compare couplings for training a diffusion model: train, sample, measure, report.
-
-    Examples:
-    python -m bench.run --coupling lapjv
-    python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
-    python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
-
-    """
+    """What is compared, on what, and where the results go."""
 
     coupling: tuple[str, ...] = ("lapjv",)
     """Couplings to compare, as name or name:key=value,key=value. The random baseline joins them by itself."""
@@ -63,9 +65,7 @@ class Command:
     """Where to compute; auto takes a GPU where there is one."""
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=NetworkConfig)
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingConfig)
-    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=EvaluationConfig
-    )
+    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
 
     def arms(self) -> list[RunConfig]:
         """The checked configuration of every arm, baseline first within each seed.
@@ -91,16 +91,11 @@ def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
     import argparse
 
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    early.add_argument("--data", default="digits")
-    early.add_argument("--preset")
-    try:
-        known, _ = early.parse_known_args(args)
-        base = load_preset(
-            known.preset, known.data if "--data" in " ".join(args) or not known.preset else "digits"
-        )
-    except argparse.ArgumentError:
-        base, known = load_preset(None, "digits"), None  # tyro will say what is wrong
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--data", nargs="?", default="digits")
+    early.add_argument("--preset", nargs="?")
+    known, _ = early.parse_known_args(args)
+    base = load_preset(known.preset, known.data or "digits")
     default = Command(
         data=base.data,
         network=base.network,
@@ -110,6 +105,7 @@ def parse(args: list[str]) -> Command:
     return tyro.cli(
         Command,
         prog="python -m bench.run",
+        description=DESCRIPTION,
         args=args,
         default=default,
         config=(tyro.conf.FlagCreatePairsOff,),
@@ -142,9 +138,7 @@ def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
     """
     folder = RunFolder(runs_dir / config.run_id)
     if folder.exists() and folder.config() != config.to_dict():
-        raise ConfigError(
-            f"{folder} holds another configuration: move it away, or choose another folder with --runs"
-        )
+        raise ConfigError(f"{folder} holds another configuration: move it away, or choose another folder with --runs")
     return folder
 
 
@@ -181,9 +175,7 @@ def run_arm(
     return folder
 
 
-def _train_and_measure(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, device: str, progress: bool
-) -> None:
+def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, device: str, progress: bool) -> None:
     from tqdm import tqdm
 
     from bench import features
@@ -192,9 +184,7 @@ def _train_and_measure(
     from bench.train import total_steps, train
 
     _refuse_other_data(folder, dataset)
-    extractors = [
-        features.load(name, dataset, folder.path.parent / ".cache", device) for name in features.names()
-    ]
+    extractors = [features.load(name, dataset, folder.path.parent / ".cache", device) for name in features.names()]
     write_json(folder.path / "provenance.json", provenance(
         device, seed=config.seed, data_checksum=dataset.checksum,
         features={f.name: f.fingerprint for f in extractors},
@@ -217,12 +207,8 @@ def _train_and_measure(
 
 
 def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
-    if (folder.path / "provenance.json").exists() and folder.provenance()[
-        "data_checksum"
-    ] != dataset.checksum:
-        raise ConfigError(
-            f"{folder} was begun with other data of the same name: move it away, or use other --runs"
-        )
+    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
+        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
 
 
 def run(command: Command) -> int:
@@ -230,8 +216,6 @@ def run(command: Command) -> int:
     from bench.data import DataError
     from bench.features import FeatureError
     from bench.train import TrainingError
-    from reports.build import build
-    from reports.tables import read_runs, terminal_table
 
     arms = command.arms()
     device = resolve_device(command.device)
@@ -246,6 +230,9 @@ def run(command: Command) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    from reports.build import build
+    from reports.tables import read_runs, terminal_table
+
     results = read_runs(command.runs, [config.run_id for config in arms])
     print(terminal_table(results))
     report = build(command.runs)
@@ -266,5 +253,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    assert presets, "a preset is missing from the installation"
     sys.exit(main())

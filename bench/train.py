@@ -40,9 +40,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     cost: CouplingCost = field(default_factory=CouplingCost)
-    history: list[dict[str, float]] = field(
-        default_factory=list
-    )  # {"images", "loss"} at every look at the loss
+    history: list[dict[str, float]] = field(default_factory=list)  # {"images", "loss"} at every look at the loss
 
     def to_bytes(self) -> bytes:
         """Serialise the state."""
@@ -102,9 +100,7 @@ def total_steps(config: RunConfig) -> int:
     return max(1, round(config.training.images / config.training.batch))
 
 
-def train(
-    config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, progress: bool = True
-) -> TrainState:
+def train(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, progress: bool = True) -> TrainState:
     """Train a denoiser, or go on with what the folder's checkpoint holds, and leave the final checkpoint there.
 
     Raises:
@@ -173,9 +169,7 @@ def train_step(config: RunConfig, state: TrainState, pairs: Pairs) -> Tensor:
     g = generator(config.seed, "sigma", 0, state.step)
     sigma = draw_sigma(len(pairs.images), g, training.P_mean, training.P_std, device)
     labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
-    loss = _with_dropout_stream(
-        config, state.step, lambda: edm_loss(net, pairs.images, pairs.noise, sigma, labels)
-    )
+    loss = _with_dropout_stream(config, state.step, lambda: edm_loss(net, pairs.images, pairs.noise, sigma, labels))
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     state.optimizer.step()

@@ -128,9 +128,7 @@ class Coupling(ABC):
             "converged": 1.0,
             "duplicates": duplicates,
         }
-        return Pairing(
-            index.to(images.device), report | {key: float(value) for key, value in solved.report.items()}
-        )
+        return Pairing(index.to(images.device), report | {key: float(value) for key, value in solved.report.items()})
 
     def _check_index(self, index: Tensor, n: int) -> float:
         """The fraction of repeated noises; refuses an index that is not what the coupling promises."""
@@ -143,9 +141,7 @@ class Coupling(ABC):
         return 1 - distinct / n if n else 0.0
 
 
-def _check_pool(
-    images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None
-) -> Pool:
+def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:
     """Refuse what cannot be paired; flatten the rest to `[n, d]`."""
     for what, tensor in (("images", images), ("noise", noise)):
         require(isinstance(tensor, Tensor), f"{what} must be a torch tensor, got {type(tensor).__name__}")
@@ -153,12 +149,8 @@ def _check_pool(
         require(tensor.dim() > 0, f"{what} must have shape [n, ...], got a scalar")
     shapes = f"images {list(images.shape)}, noise {list(noise.shape)}"
     require(images.shape == noise.shape, f"images and noise must have one shape: {shapes}")
-    require(
-        images.device == noise.device, f"images on {images.device}, noise on {noise.device}: move one of them"
-    )
-    require(
-        len(images) == 0 or images.numel() > 0, f"nothing to compare in an image without pixels: {shapes}"
-    )
+    require(images.device == noise.device, f"images on {images.device}, noise on {noise.device}: move one of them")
+    require(len(images) == 0 or images.numel() > 0, f"nothing to compare in an image without pixels: {shapes}")
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")

@@ -35,9 +35,7 @@ class Entropic(Coupling):
     def __post_init__(self):
         super().__post_init__()
         require(self.epsilon > 0, f"{self.name}: epsilon must be above 0, got {self.epsilon}")
-        require(
-            self.max_iterations > 0, f"{self.name}: max_iterations must be above 0, got {self.max_iterations}"
-        )
+        require(self.max_iterations > 0, f"{self.name}: max_iterations must be above 0, got {self.max_iterations}")
         require(0 < self.tolerance < 1, f"{self.name}: tolerance must be in (0, 1), got {self.tolerance}")
 
     @property

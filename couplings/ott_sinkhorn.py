@@ -29,9 +29,7 @@ class OttSinkhorn(Entropic):
         """The plan and the number of iterations."""
         solver = _compiled_solver(self.max_iterations, self.tolerance)
         f, g, iterations = solver(cost.to("cpu", torch.float32).numpy())
-        f, g = (
-            torch.from_numpy(np.array(potential, dtype=np.float64)).to(cost.device) for potential in (f, g)
-        )
+        f, g = (torch.from_numpy(np.array(potential, dtype=np.float64)).to(cost.device) for potential in (f, g))
         return f[:, None] + g - cost, int(iterations)
 
 
@@ -43,9 +41,7 @@ def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
     # "An NVIDIA GPU may be present": the CPU build of JAX beside a CUDA build of torch is a fair choice.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="JAXopt is no longer maintained", category=DeprecationWarning
-        )
+        warnings.filterwarnings("ignore", message="JAXopt is no longer maintained", category=DeprecationWarning)
         import jax
         from ott.geometry.geometry import Geometry
         from ott.solvers import linear
@@ -53,9 +49,7 @@ def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
     @jax.jit
     def solve(cost):
         # Half the tolerance: the marginals are checked again in float64.
-        out = linear.solve(
-            Geometry(cost, epsilon=1.0), threshold=tolerance / 2, max_iterations=max_iterations
-        )
+        out = linear.solve(Geometry(cost, epsilon=1.0), threshold=tolerance / 2, max_iterations=max_iterations)
         return out.f, out.g, out.n_iters
 
     return solve

@@ -60,18 +60,14 @@ def draw(log_plan: Tensor, generator: torch.Generator | None, replace: bool) -> 
     log_plan = log_plan.cpu()
     if bool(((log_plan > -math.inf).sum(1) == 1).all()):
         return log_plan.argmax(1)
-    require(
-        generator is not None, "a soft plan is drawn from: pass generator=torch.Generator().manual_seed(seed)"
-    )
+    require(generator is not None, "a soft plan is drawn from: pass generator=torch.Generator().manual_seed(seed)")
     noisy = log_plan + gumbel(len(log_plan), generator)
     return noisy.argmax(1) if replace else _best_permutation(noisy)
 
 
 def gumbel(n: int, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise `[n, n]` float64 on the CPU, drawn on the generator's device."""
-    exponential = torch.empty(n, n, dtype=torch.float64, device=generator.device).exponential_(
-        generator=generator
-    )
+    exponential = torch.empty(n, n, dtype=torch.float64, device=generator.device).exponential_(generator=generator)
     return -exponential.log().cpu()
 
 
@@ -81,9 +77,7 @@ def _best_permutation(score: Tensor) -> Tensor:
     try:
         _, columns = linear_sum_assignment(score.numpy(), maximize=True)
     except ValueError as error:
-        raise CouplingError(
-            f"no permutation lies within the plan ({error}): raise epsilon or replace=true"
-        ) from error
+        raise CouplingError(f"no permutation lies within the plan ({error}): raise epsilon or replace=true") from error
     return torch.from_numpy(columns)
 
 

@@ -24,18 +24,12 @@ def register(name: str) -> Callable[[Class], Class]:
     """
 
     def decorate(cls: Class) -> Class:
-        require(
-            re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None, f"{name!r}: use lower case, digits and dashes"
-        )
+        require(re.fullmatch(r"[a-z][a-z0-9-]*", name) is not None, f"{name!r}: use lower case, digits and dashes")
         own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.frozen
-        require(
-            own, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) below @register({name!r})"
-        )
+        require(own, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) below @register({name!r})")
         if name in _classes:
             taken = _classes[name]
-            require(
-                False, f"{name!r} is taken by {taken.__module__}.{taken.__qualname__}: choose another name"
-            )
+            require(False, f"{name!r} is taken by {taken.__module__}.{taken.__qualname__}: choose another name")
         cls.name = name
         _classes[name] = cls
         return cls

@@ -50,9 +50,7 @@ def build(cls: type, options: dict[str, str]) -> Any:
 def format_spec(instance: Any) -> str:
     """The canonical spec of an instance: `build(*split_spec(...))` gives it back."""
     hints = _option_types(type(instance))
-    changed = (
-        f for f in dataclasses.fields(instance) if f.name in hints and getattr(instance, f.name) != f.default
-    )
+    changed = (f for f in dataclasses.fields(instance) if f.name in hints and getattr(instance, f.name) != f.default)
     options = ",".join(f"{f.name}={_write(getattr(instance, f.name), hints[f.name])}" for f in changed)
     return f"{instance.name}:{options}" if options else instance.name
 

@@ -31,9 +31,7 @@ class Init:
                 return math.sqrt(3 / fan_in) * (torch.rand(shape) * 2 - 1)
             case "kaiming_normal":
                 return math.sqrt(1 / fan_in) * torch.randn(shape)
-        raise ValueError(
-            f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform, kaiming_normal"
-        )
+        raise ValueError(f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform, kaiming_normal")
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,8 @@ class Linear(nn.Module):
 class Conv2d(nn.Module):
     """Convolution that may resample by two before it, with the separable filter f f^T / (sum f)^2.
 
-    ``kernel=0`` only resamples and has no weights. ``fused=True`` (the residual encoder of NCSN++) convolves first, padded
-    for the filter, then filters with stride two, then adds the bias.
+    ``kernel=0`` only resamples and has no weights. ``fused=True`` (the residual encoder of NCSN++) convolves
+    first, padded for the filter, then filters with stride two, then adds the bias.
     """
 
     def __init__(
@@ -99,9 +97,7 @@ class Conv2d(nn.Module):
         self.up, self.down, self.fused = up, down, fused
         if kernel:
             fans = (in_channels * kernel**2, out_channels * kernel**2)
-            self.weight = nn.Parameter(
-                init.weight * init.draw((out_channels, in_channels, kernel, kernel), *fans)
-            )
+            self.weight = nn.Parameter(init.weight * init.draw((out_channels, in_channels, kernel, kernel), *fans))
             self.bias = nn.Parameter(init.bias * init.draw((out_channels,), *fans))
         if up or down:
             f = torch.tensor(resample_filter, dtype=torch.float32)
@@ -142,11 +138,20 @@ class Conv2d(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group norm over min(32, channels // 4) groups."""
+    """Group norm over min(32, channels // 4) groups.
+
+    Raises:
+        ValueError: the channels cannot be split into that many groups.
+
+    """
 
     def __init__(self, channels: int, eps: float):
         super().__init__()
         self.groups, self.eps = min(32, channels // 4), eps
+        if not self.groups or channels % self.groups:
+            raise ValueError(
+                f"{channels} channels cannot be group-normed: take widths that are multiples of 4, above 128 of 32"
+            )
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -189,9 +194,7 @@ class UNetBlock(nn.Module):
             self.qkv = Conv2d(out_channels, 3 * out_channels, 1, style.init_attention)
             self.proj = Conv2d(out_channels, out_channels, 1, style.init_last)
 
-    def forward(
-        self, x: Tensor, emb: Tensor
-    ) -> Tensor:  # x [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:  # x [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
         h = self.conv0(F.silu(self.norm0(x)))
         embedded = self.affine(emb)[:, :, None, None]
         if self.style.scale_shift:

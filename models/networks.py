@@ -1,4 +1,4 @@
-"""The networks by name: each function returns the preconditioned denoiser D(x, sigma, labels=None, augment_labels=None)."""
+"""The networks by name; each returns the preconditioned denoiser D(x, sigma, labels=None, augment_labels=None)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def adm(
     attn_resolutions: Sequence[int] = (32, 16, 8),
     dropout: float = 0.10,
 ) -> EDMDenoiser:
-    """ADM (Dhariwal & Nichol 2021) as in Karras et al. 2022, Table 7; 295.90 M parameters at the ImageNet-64 default."""
+    """ADM (Dhariwal & Nichol 2021) as in Karras et al. 2022, Table 7; 295.9 M parameters at the ImageNet-64 default."""
     return _denoiser(ADM, **locals())
 
 

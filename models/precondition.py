@@ -35,9 +35,7 @@ class EDMDenoiser(nn.Module):
         s, d = sigma[:, None, None, None], self.sigma_data
         norm = (s**2 + d**2).sqrt()
         c_skip, c_out, c_in = d**2 / norm**2, s * d / norm, 1 / norm
-        raw = self.model(
-            (c_in * x).to(self.dtype), sigma.log() / 4, labels if self.label_dim else None, augment_labels
-        )
+        raw = self.model((c_in * x).to(self.dtype), sigma.log() / 4, labels if self.label_dim else None, augment_labels)
         return c_skip * x + c_out * raw.float()
 
 

@@ -1,6 +1,6 @@
 """One U-Net, three families: DDPM++, NCSN++ (Song et al. 2021) and ADM (Dhariwal & Nichol 2021), as EDM arranges them.
 
-The wiring is one; a ``Family`` says what differs. Names and shapes of all tensors are those of the released EDM networks.
+The wiring is one; a ``Family`` says what differs. Names and shapes of tensors are those of the released networks.
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ class UNet(nn.Module):
                 self.dec[f"{r}_up"] = UNetBlock(width, width, up=True, **block)
             for index in range(num_blocks + 1):
                 attention = attends[level] and (self.family.adm or index == num_blocks)
-                self.dec[f"{r}_block{index}"] = UNetBlock(
-                    width + skips.pop(), out, attention=attention, **block
-                )
+                self.dec[f"{r}_block{index}"] = UNetBlock(width + skips.pop(), out, attention=attention, **block)
                 width = out
         out_norm = GroupNorm(width, style.norm_eps)
         out_conv = Conv2d(width, img_channels, 3, style.init_last)
@@ -185,10 +183,8 @@ class UNet(nn.Module):
             r = f"{self.img_resolution}x{self.img_resolution}"
             self.dec[f"{r}_aux_norm"], self.dec[f"{r}_aux_conv"] = out_norm, out_conv
 
-    def forward(
-        self, x: Tensor, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None
-    ) -> Tensor:
-        """Map x ``[n, c, h, w]``, c_noise ``[n]``, labels ``[n | 1, label_dim]``, augment_labels ``[n, augment_dim]``."""
+    def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
+        """Map x ``[n, c, h, w]``; c_noise ``[n]``, labels ``[n | 1, label_dim]``, augment_labels ``[n, augment_dim]``."""
         emb = self._embed(c_noise, labels, augment_labels).to(x.dtype)
         side, skips = x, []
         for name, layer in self.enc.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.record import Measurement, RunFolder
 
-_MARKS = ("config.json", "status.json", "metrics.jsonl")
+_MARKS = ("config.json", "status.json", "provenance.json", "metrics.jsonl")
 _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
 _TYPES = {
     "metric": str, "value": (int, float), "nfe": int, "rho": (int, float), "sampler": str, "start": str,
@@ -88,7 +88,7 @@ def _read_one(path: Path) -> Run | Excluded:
     folder = RunFolder(path)
     try:
         if not folder.exists():
-            return Excluded(path.name, "no config.json: not a run of this project, or a broken one")
+            return Excluded(path.name, "no config.json: a run that had hardly begun, or no run of this project")
         config, status = flatten(folder.config()), folder.status()
         problem = _config_problem(config) or _status_problem(status)
         if problem:

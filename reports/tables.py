@@ -5,11 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.record import write_bytes
-from reports.runs import Run
+from reports.runs import Run, read
 from reports.statistics import BASELINE, Cell, cells, ordered
 from reports.words import metric_rank, number, percent
 
@@ -64,17 +65,27 @@ class Panel:
     @property
     def per_nfe(self) -> bool:
         """Whether the metric is a curve over NFE, not one value an arm."""
-        return self.metric not in PER_ARM and bool(self.rows.nfe.notna().all())
+        return self.metric not in PER_ARM and bool(self.rows.nfe.notna().any())
 
     @property
     def title(self) -> str:
         """Metric, split, and the settings that tell it from its neighbours."""
         return ", ".join(part for part in (self.metric, self.split, self.settings) if part)
 
-    @property
+    @cached_property
     def cells(self) -> dict[int | None, dict[str, Cell]]:
         """NFE to coupling to Cell; one entry, None, for a metric with one value an arm."""
         return cells(self.rows if self.per_nfe else self.rows.assign(nfe=None))
+
+
+def read_runs(runs_dir: Path, run_ids: list[str] | None = None) -> pd.DataFrame:
+    """The tidy results of the finished runs in a folder, or of those named.
+
+    Raises:
+        ReportError: as ``reports.runs.read``.
+
+    """
+    return results(read(runs_dir, run_ids)[0])
 
 
 def results(runs: Sequence[Run]) -> pd.DataFrame:
@@ -113,9 +124,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     """The table as it was written."""
     import pandas as pd
 
-    return _typed(
-        pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""], float_precision="round_trip")
-    )
+    return _typed(pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""], float_precision="round_trip"))
 
 
 def groups(table: pd.DataFrame) -> list[Group]:
@@ -136,8 +145,9 @@ def panels(group: Group) -> list[Panel]:
     rows = group.rows[group.rows.sigma.isna()]
     for metric in sorted(rows.metric.unique(), key=metric_rank):
         of_metric = rows[rows.metric == metric]
-        keys = [*_SETTINGS, "nfe"] if metric in PER_ARM else list(_SETTINGS)
-        for part in _split(of_metric, ["split", *keys] + ([] if metric in PER_ARM else ["_curve"])):
+        # For a metric of the run as a whole n counts its pools or images; elsewhere another n is another estimate.
+        keys = [*_SETTINGS[:-1], "nfe"] if metric in PER_ARM else list(_SETTINGS)
+        for part in _split(of_metric, ["split", *keys]):
             split = None if part["split"].isna().all() else str(part["split"].iloc[0])
             same = of_metric[of_metric["split"].eq(split) if split else of_metric["split"].isna()]
             shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
@@ -215,7 +225,9 @@ def _terminal_arms(group: Group, found: list[Panel]) -> str:
     cut = cost_cut(group)
     lines = [["arm", *columns]]
     for arm in group.arms:
-        texts = [_arm_text(name, column[arm], cut.get(arm)) if arm in column else "-" for name, column in columns.items()]
+        texts = [
+            _arm_text(name, column[arm], cut.get(arm)) if arm in column else "-" for name, column in columns.items()
+        ]
         lines.append([_short(arm), *texts])
     return _aligned(lines, [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], left=1)
 
@@ -246,8 +258,8 @@ def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:
 
 
 def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
-    """The rows by equal keys, in order of appearance; empty equals empty. ``_curve`` is whether the row has an NFE."""
-    marks = table.assign(_curve=table.nfe.notna())[keys].astype("string").fillna("")
+    """The rows by equal keys, in order of appearance; empty equals empty."""
+    marks = table[keys].astype("string").fillna("")
     mark = marks.agg("\x1f".join, axis=1) if len(marks) else marks.iloc[:, 0]
     return [table[mark == value] for value in mark.unique()]
 

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 METRICS = {
     "fd_classifier": "Fréchet distance in the features of a classifier trained on this data set; not an FID. "
     "Lower is better.",
-    "truncation_error": "Distance of the sample from where a dense solver ends from the same noise. "
-    "Lower is better.",
+    "truncation_error": "Distance of the sample from where a dense solver ends from the same noise. Lower is better.",
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",

@@ -117,9 +117,7 @@ def sbatch_script(sweep: Sweep, count: int, logs: Path, max_parallel: int | None
     return _make_sbatch_string(command, logs, **array, **sbatch_parameters(sweep, max_parallel))
 
 
-def make_executor(
-    sweep: Sweep, cluster: Cluster, logs: Path, max_parallel: int | None
-) -> submitit.AutoExecutor:
+def make_executor(sweep: Sweep, cluster: Cluster, logs: Path, max_parallel: int | None) -> submitit.AutoExecutor:
     """Submitit's executor for this sweep.
 
     Raises:

@@ -8,7 +8,7 @@
     data = "digits"
 
     [grid]                          # lists: every combination is a run
-    coupling = ["independent", "lapjv"]
+    coupling = ["random", "lapjv"]
     seed = [0, 1, 2]
 
     [resources]                     # of one run
@@ -181,9 +181,7 @@ def _check_resources(table: dict[str, object]) -> Resources:
         raise SweepError(f"resources.gpus is {resources.gpus}, but a run uses one GPU at most")
     least_s = SIGNAL_DELAY_S + _START_S + _WORK_S
     if resources.minutes * 60 <= least_s:
-        raise SweepError(
-            f"resources.minutes must be {least_s // 60 + 1} or more: SLURM warns a run that early"
-        )
+        raise SweepError(f"resources.minutes must be {least_s // 60 + 1} or more: SLURM warns a run that early")
     return resources
 
 

@@ -1,4 +1,4 @@
-"""Features that Frechet distances are taken in. One file, one extractor: ``load(dataset, cache, device) -> Features``."""
+"""What Frechet distances are taken in. One file, one extractor: ``load(dataset, cache, device) -> Features``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Features:
 
     Attributes:
         name: as in ``fd_<name>``.
-        extract: images ``[n, c, h, w]`` float32 in [-1, 1] to features ``[n, d]``.
+        extract: images ``[n, c, h, w]`` float32 in [-1, 1] to features ``[n, size]``.
+        size: number of features of an image.
         fingerprint: changes whenever the features do.
         accuracy: test accuracy in [0, 1] where the extractor is a classifier.
 
@@ -31,6 +32,7 @@ class Features:
 
     name: str
     extract: Callable[[Tensor], Tensor]
+    size: int
     fingerprint: str
     accuracy: float | None = None
 

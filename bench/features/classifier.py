@@ -50,7 +50,7 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     path = cache / f"classifier-v{VERSION}-{dataset.checksum[:16]}.pt"
     net = Classifier(dataset.image_shape, dataset.num_classes)
     if path.exists():
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(content["net"])
         accuracy = content["accuracy"]
     else:
@@ -62,11 +62,11 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     floor = FLOORS.get(dataset.name, FLOOR)
     if accuracy < floor:
         raise FeatureError(
-            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}: its features "
-            "would mislead; are the labels right?"
+            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}: "
+            "its features would mislead; are the labels right?"
         )
     net = net.to(device).eval().requires_grad_(False)
-    return Features("classifier", net.body, fingerprint=path.stem, accuracy=accuracy)
+    return Features("classifier", net.body, WIDTH, fingerprint=path.stem, accuracy=accuracy)
 
 
 def _train(dataset: Dataset, device: str) -> Classifier:

@@ -1,5 +1,6 @@
 """The pixels themselves."""
 
+import math
 from pathlib import Path
 
 from bench.data import Dataset
@@ -8,4 +9,4 @@ from bench.features import Features
 
 def load(dataset: Dataset, cache: Path, device: str) -> Features:
     """Images as vectors ``[n, c * h * w]``."""
-    return Features("pixels", lambda images: images.flatten(1), fingerprint="pixels")
+    return Features("pixels", lambda images: images.flatten(1), math.prod(dataset.image_shape), fingerprint="pixels")

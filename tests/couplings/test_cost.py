@@ -31,9 +31,7 @@ def test_l2_is_the_distance_up_to_scale_and_shifts(pool):
 
 def test_l2_where_images_and_noises_touch(pool):
     images, _ = (x.flatten(1).double() for x in pool(12))
-    assert (
-        affine_residual(assignment_cost(images, images.flip(0), "l2"), cdist(images, images.flip(0))) < 1e-7
-    )
+    assert affine_residual(assignment_cost(images, images.flip(0), "l2"), cdist(images, images.flip(0))) < 1e-7
 
 
 def test_negative_dot_is_not_centred(pool):

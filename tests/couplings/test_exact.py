@@ -83,9 +83,7 @@ def test_l2_and_squared_l2_are_different_problems(pool, solver):
 
 
 @pytest.mark.parametrize("spec", SQUARED)
-@pytest.mark.parametrize(
-    ("image_scale", "noise_scale"), [(2.0**66, 1.0), (1.0, 2.0**66), (2.0**-66, 2.0**66)]
-)
+@pytest.mark.parametrize(("image_scale", "noise_scale"), [(2.0**66, 1.0), (1.0, 2.0**66), (2.0**-66, 2.0**66)])
 def test_squared_cost_knows_no_scale(pool, spec, image_scale, noise_scale):
     images, noise = pool(60)
     expected = get(spec).pair(images, noise).index

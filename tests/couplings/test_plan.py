@@ -78,9 +78,7 @@ def test_lost_mass_is_refused(seeded):
     pool = Pool(torch.zeros(3, 1), torch.zeros(3, 1), generator=seeded(0))
     with pytest.raises(CouplingError, match="lost the mass"):
         pairing_from_plan(plan.log(), pool, replace=False)
-    narrow = (
-        torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.float64) / 5
-    )  # rows 1 and 2 share a column
+    narrow = torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.float64) / 5  # rows 1 and 2 share a column
     with pytest.raises(CouplingError, match="no permutation"):
         draw(narrow.log(), seeded(0), False)
 

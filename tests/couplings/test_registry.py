@@ -76,9 +76,7 @@ def test_a_spec_is_a_string():
 def test_one_new_file_is_enough_and_lookups_import_no_solver(tmp_path):
     """In a fresh interpreter, on a copy of the package with one more file."""
     package = shutil.copytree(Path(couplings.__file__).parent, tmp_path / "couplings")
-    (package / "newcomer.py").write_text(
-        (package / "independent.py").read_text().replace('"random"', '"newcomer"')
-    )
+    (package / "newcomer.py").write_text((package / "independent.py").read_text().replace('"random"', '"newcomer"'))
     code = (
         "import sys, torch; from couplings import get, names; assert 'newcomer' in names(); get('sinkhorn');"
         "heavy = {'ot', 'jax', 'ott', 'lapjv', 'scipy'} & set(sys.modules); assert not heavy, heavy;"

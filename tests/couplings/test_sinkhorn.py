@@ -65,8 +65,7 @@ def test_a_small_epsilon_comes_near_the_optimum_and_a_large_one_near_random(pool
 def test_epsilon_is_relative(pool, seeded, name):
     images, noise = pool(32)
     entropies = [
-        get(name).pair(images * scale, noise, generator=seeded(0)).report["entropy"]
-        for scale in (1, 1e-4, 1e4)
+        get(name).pair(images * scale, noise, generator=seeded(0)).report["entropy"] for scale in (1, 1e-4, 1e4)
     ]
     assert entropies == pytest.approx([entropies[0]] * 3, abs=1e-4)
 
@@ -98,7 +97,5 @@ def test_replacement_repeats_noises(pool, seeded, name):
 
 def test_both_solvers_draw_the_same_pairing(pool, seeded):
     images, noise = pool(64)
-    pairings = [
-        get(f"{name}:epsilon=0.2,tolerance=1e-4").pair(images, noise, generator=seeded(5)) for name in BOTH
-    ]
+    pairings = [get(f"{name}:epsilon=0.2,tolerance=1e-4").pair(images, noise, generator=seeded(5)) for name in BOTH]
     assert (pairings[0].index == pairings[1].index).float().mean() > 0.9

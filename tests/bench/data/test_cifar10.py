@@ -53,9 +53,7 @@ def offline(monkeypatch):
 
 def publish(monkeypatch, content):
     """Let the archive's checksum be that of ``content``."""
-    archive = cifar10.SourceFile(
-        "cifar-10-python.tar.gz", md5(content), "http://example.invalid/cifar.tar.gz"
-    )
+    archive = cifar10.SourceFile("cifar-10-python.tar.gz", md5(content), "http://example.invalid/cifar.tar.gz")
     monkeypatch.setattr(cifar10, "_ARCHIVE", archive)
 
 

@@ -72,9 +72,7 @@ def test_no_point_is_both_trained_on_and_held_out(name):
     assert not rows(dataset.train.images) & rows(dataset.test.images)
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("digit", "digits"), ("mons", "moons"), ("cifar-10", "cifar10")]
-)
+@pytest.mark.parametrize(("typed", "meant"), [("digit", "digits"), ("mons", "moons"), ("cifar-10", "cifar10")])
 def test_unknown_name_offers_the_nearest(typed, meant):
     with pytest.raises(DataError, match=f"unknown data set '{typed}'. Did you mean '{meant}'") as raised:
         load(typed)

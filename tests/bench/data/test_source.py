@@ -59,9 +59,7 @@ def test_a_damaged_file_is_named_refused_and_kept(tmp_path, no_network):
     damaged = tmp_path / "set/a.gz"
     damaged.parent.mkdir()
     damaged.write_bytes(CONTENT + b"!")
-    with pytest.raises(
-        DataError, match="delete it and fetch it again from http://example.invalid/set/a.gz"
-    ) as raised:
+    with pytest.raises(DataError, match="delete it and fetch it again from http://example.invalid/set/a.gz") as raised:
         fetch([published()], tmp_path)
     assert str(damaged) in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -72,9 +70,7 @@ def test_offline_names_files_folder_and_addresses_in_one_line(tmp_path, offline)
     (tmp_path / "set").mkdir()
     (tmp_path / "set/b.gz").write_bytes(CONTENT)
     files = [published("set/a.gz"), published("set/b.gz"), published("set/c.gz")]
-    with pytest.raises(
-        DataError, match=r"set/a\.gz, set/c\.gz\. Download failed \(ConnectionError\)"
-    ) as raised:
+    with pytest.raises(DataError, match=r"set/a\.gz, set/c\.gz\. Download failed \(ConnectionError\)") as raised:
         fetch(files, tmp_path, instead=" (or ask a friend)")
     message = str(raised.value)
     assert str(tmp_path) in message

@@ -1,0 +1,63 @@
+"""Run folders to ``results.csv`` and one self-contained ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.record import write_bytes
+from reports.runs import ReportError, read
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the report was written."""
+
+    csv: Path
+    html: Path
+
+
+def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None = None) -> Report:
+    """Write the report on the finished runs in a folder, into that folder unless ``out_dir`` names another.
+
+    ``run_ids`` narrows the report to some runs. The same runs give the same bytes.
+
+    Raises:
+        ReportError: no run folder is there, or one that was named is missing, or the report cannot be written.
+
+    """
+    from reports.page import render
+    from reports.tables import results, write_csv
+
+    runs, excluded = read(Path(runs_dir), run_ids)
+    out = Path(out_dir or runs_dir)
+    report = Report(out / "results.csv", out / "report.html")
+    table = results(runs)
+    page = render(table, runs, excluded)
+    try:
+        write_csv(table, report.csv)
+        write_bytes(report.html, page.encode())
+    except OSError as error:
+        raise ReportError(f"cannot write to {out} ({error.strerror}): choose another folder with --out") from None
+    return report
+
+
+def main(args: list[str] | None = None) -> int:
+    """Command line: bad input is one line and exit code 2."""
+    parser = argparse.ArgumentParser(prog="python -m reports.build", description="Tables and figures from run folders.")
+    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder that holds the run folders")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS)")
+    options = parser.parse_args(args)
+    try:
+        report = build(options.runs, options.out)
+    except ReportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"results: {report.csv}\nreport:  {report.html}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Figures as inline SVG: text stays text, and the page's own colours reach the axes in light and dark."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from reports.statistics import BASELINE, Cell, ordered
+from reports.tables import Panel
+from reports.words import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
+MARKERS = ("s", "^", "D", "v", "P", "X", "p")
+
+FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
+
+_INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
+_STYLE = {
+    "svg.fonttype": "none", "svg.hashsalt": "reports", "text.parse_math": False, "font.size": 9,
+    "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
+    "axes.edgecolor": _INK, "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK,
+    "ytick.color": _INK, "axes.grid": True, "grid.color": _INK, "grid.alpha": 0.13, "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one coupling is drawn, in every figure of a report. ``colour`` is for the figures, ``css`` for the page."""
+
+    colour: str
+    css: str
+    marker: str
+
+
+def looks(couplings: Iterable[str]) -> dict[str, Look]:
+    """Colour and marker of each coupling; random is dark grey, and no pair comes twice before 42 couplings."""
+    found = {}
+    others = [coupling for coupling in ordered(couplings) if coupling != BASELINE]
+    for i, coupling in enumerate(others):
+        colour = PALETTE[i % len(PALETTE)]
+        found[coupling] = Look(colour, colour, MARKERS[i % len(MARKERS)])
+    return {BASELINE: Look(_BASELINE_INK, "var(--baseline, #444)", "o")} | found
+
+
+def curve(panel: Panel, look: dict[str, Look]) -> Markup:
+    """Metric against NFE, both axes logarithmic: a line through the means, seeds as dots or, from 5 on, a band."""
+    import matplotlib
+    import pandas as pd
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    arms = ordered(panel.rows.coupling)
+    points = [
+        {"nfe": nfe, "coupling": arm, "value": value, "mean": cell.mean}
+        for nfe, row in panel.cells.items()
+        for arm, cell in row.items()
+        for value in cell.values.values()
+    ]
+    frame = pd.DataFrame(points, columns=["nfe", "coupling", "value", "mean"])
+    drawn = frame[frame["value"].map(_drawable) & frame["mean"].map(_drawable)]
+    style = {"hue": "coupling", "style": "coupling", "hue_order": arms, "style_order": arms, "legend": False,
+             "palette": {arm: look[arm].colour for arm in arms}, "markers": {arm: look[arm].marker for arm in arms}}  # fmt: skip
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.0, 3.5), layout="constrained")
+        axes = figure.subplots()
+        means = drawn.drop_duplicates(["nfe", "coupling"])
+        sns.lineplot(means, x="nfe", y="mean", dashes=False, errorbar=None, linewidth=1.6, markersize=5.5,
+                     markeredgecolor="none", ax=axes, **style)  # fmt: skip
+        _seeds(axes, panel, drawn, style)
+        _log_axes(axes, sorted(set(frame["nfe"])), drawn["value"])
+        axes.set(xlabel="NFE", ylabel=panel.metric)
+        _legend(figure, arms, look)
+        return _svg(figure, describe(panel))
+
+
+def bars(panel: Panel, look: dict[str, Look]) -> Markup:
+    """One value an arm: a bar at the mean, from zero, and the seeds as dots."""
+    import matplotlib
+    import pandas as pd
+    import seaborn as sns
+    from matplotlib.figure import Figure
+
+    arms = [arm for arm, cell in panel.cells[None].items() if math.isfinite(cell.mean)]
+    points = [{"coupling": arm, "value": v} for arm in arms for v in panel.cells[None][arm].values.values()]
+    frame = pd.DataFrame(points, columns=["coupling", "value"])
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5.0, 0.9 + 0.34 * max(1, len(arms))), layout="constrained")
+        axes = figure.subplots()
+        palette = {arm: look[arm].colour for arm in arms}
+        common = {"y": "coupling", "x": "value", "order": arms, "orient": "h", "ax": axes, "legend": False}
+        sns.barplot(frame, hue="coupling", hue_order=arms, palette=palette, errorbar=None, width=0.62, alpha=0.8, **common)
+        if frame["coupling"].duplicated().any():
+            sns.stripplot(frame, color=_INK, size=3.5, alpha=0.75, jitter=False, **common)
+        axes.set(xlabel=panel.metric, ylabel="")
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_formatter(_plain)
+        return _svg(figure, describe(panel))
+
+
+def describe(panel: Panel) -> str:
+    """The figure in one sentence, for who cannot see it."""
+    cells = panel.cells
+    last = list(cells)[-1]
+    values = ", ".join(f"{arm} {number(cell.mean)}" for arm, cell in cells[last].items())
+    if not panel.per_nfe:
+        return f"Bar chart of {panel.title}: {values}."
+    return f"Line chart of {panel.title} against NFE from {list(cells)[0]} to {last}. Means at NFE {last}: {values}."
+
+
+def caption(panel: Panel) -> str:
+    """What the marks of the figure stand for."""
+    most = max(len(cell.values) for row in panel.cells.values() for cell in row.values())
+    mean = "Lines join the means over seeds" if panel.per_nfe else "Bars end at the means over seeds"
+    if most == 1:
+        seeds = "with one seed an arm, so nothing shows how far chance moves them"
+    elif panel.per_nfe and most >= FEW_SEEDS:
+        seeds = f"bands reach from the lowest to the highest of up to {most} seeds"
+    else:
+        seeds = f"dots are the single seeds ({most})"
+    return f"{mean}; {seeds}. " + ("Both axes are logarithmic." if panel.per_nfe else "The axis begins at 0.")
+
+
+def _seeds(axes: Axes, panel: Panel, drawn, style: dict) -> None:
+    import seaborn as sns
+
+    most = max(len(cell.values) for row in panel.cells.values() for cell in row.values())
+    if most >= FEW_SEEDS:
+        for arm, part in drawn.groupby("coupling"):
+            ends = part.groupby("nfe")["value"].agg(["min", "max"])
+            axes.fill_between(ends.index, ends["min"], ends["max"], color=style["palette"][arm], alpha=0.18, linewidth=0)
+    elif most > 1:
+        sns.scatterplot(drawn, x="nfe", y="value", s=14, alpha=0.5, edgecolor="none", ax=axes, **style)
+
+
+def _log_axes(axes: Axes, nfes: list[int], values: Iterable[float]) -> None:
+    from matplotlib import ticker
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.FixedLocator(nfes))
+    axes.xaxis.set_major_formatter(_plain)
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+    axes.set_yscale("log")
+    values = list(values)
+    wide = bool(values) and max(values) > 5 * min(values)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)) if wide else ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(_plain)
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
+    from matplotlib.lines import Line2D
+
+    lines = [Line2D([], [], color=look[arm].colour, marker=look[arm].marker, markersize=5.5, linewidth=1.6) for arm in arms]
+    longest = max(map(len, arms), default=1)
+    columns = max(1, min(len(arms), 60 // (longest + 6)))
+    figure.legend(lines, arms, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4)
+
+
+def _plain(value: float, position: int | None = None) -> str:
+    return f"{value:.4g}"
+
+
+def _drawable(value: float) -> bool:
+    """A logarithmic axis has no place for zero, and no axis one for nan."""
+    return math.isfinite(value) and value > 0
+
+
+def _svg(figure: Figure, title: str) -> Markup:
+    """The figure as an <svg> element without prolog, foreign names or ids that another figure could share."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    opening, body = text.split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', opening).group()
+    text = f'<svg {box} role="img" aria-label="{escape(title)}">{body}'
+    text = text.replace(_INK, "currentColor").replace(_BASELINE_INK, "var(--baseline, #444)")
+    return Markup(re.sub(r"\n\s*", "\n", text))

@@ -1,0 +1,162 @@
+"""The page: what the template shows, gathered from the tidy table and the run folders."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports import figures, words
+from reports.runs import Excluded, Run
+from reports.statistics import Cell, ordered
+from reports.summary import Summary, summarise, warnings
+from reports.tables import Group, Panel, cost_cut, groups, panels, varying_fields
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BAR_CHARTS = ("curvature_fm", "coupling_ms")
+"""Metrics with one value an arm that are drawn as well as tabled."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
+_NO_BASELINE = ("classifier_accuracy", "coupling_ms", "coupling_share", "coupling_wait_share")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure with its words."""
+
+    title: str
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A table of one metric over NFE: rows NFE, columns arms."""
+
+    panel: Panel
+    arms: list[str]
+    about: str
+    cells: dict[int | None, dict[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A picture of generated images, as base64 PNG."""
+
+    arm: str
+    seed: int
+    png: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is shown of one group."""
+
+    id: str
+    title: str
+    arms: list[str]
+    summary: Summary
+    figures: list[Figure]
+    curves: list[Curve]
+    costs: list[Panel]
+    cut: dict[str, float]
+    samples: dict[str, list[Grid]]
+
+
+def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded]) -> str:
+    """The whole page as HTML; the same runs give the same bytes."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    found = groups(table)
+    look = figures.looks(table.coupling)
+    environment = Environment(
+        loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": words.number, "percent": words.percent, "cost": _cost, "plain": _plain}
+    configs, origins = [run.config for run in runs], [run.provenance for run in runs]
+    varying, differing = varying_fields(configs), _differing(origins)
+    return environment.get_template("report.html").render(
+        runs=runs,
+        excluded=excluded,
+        arms=ordered(table.coupling),
+        data=sorted(set(table.data)),
+        look=look,
+        warnings=warnings(found, runs),
+        sections=[_section(f"g{i}", group, runs, look) for i, group in enumerate(found, 1)],
+        metrics=words.METRICS,
+        missing=words.MISSING,
+        no_baseline=_NO_BASELINE,
+        config_common=_common(configs, varying),
+        config_varying=varying,
+        provenance_common=_common(origins, differing),
+        provenance_differing=differing,
+    )
+
+
+def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
+    found = panels(group)
+    curves = [panel for panel in found if panel.per_nfe]
+    costs = [panel for panel in found if not panel.per_nfe]
+    drawn = [Figure(p.title, figures.curve(p, look), f"{_about(p)} {figures.caption(p)}") for p in curves]
+    drawn += [
+        Figure(p.title, figures.bars(p, look), f"{_about(p)} {figures.caption(p)}") for p in costs if p.metric in BAR_CHARTS
+    ]
+    members = [run for run in runs if run.run_id in set(group.rows.run_id)]
+    tables = [Curve(p, ordered(p.rows.coupling), _about(p), p.cells) for p in curves]
+    return Section(id_, group.title, group.arms, summarise(group), drawn, tables, costs, cost_cut(group), _samples(members))
+
+
+def _about(panel: Panel) -> str:
+    counts = sorted({int(n) for n in panel.rows.n.dropna()})
+    n = f" n = {words.join([f'{count:,}' for count in counts])} generated images." if counts and panel.per_nfe else ""
+    return words.METRICS.get(panel.metric, "") + n
+
+
+def _samples(members: Sequence[Run]) -> dict[str, list[Grid]]:
+    """Label (``NFE 5``) to the grids of the arms, each from the arm's first seed."""
+    first: dict[str, Run] = {}
+    for run in sorted(members, key=lambda run: int(run.config["seed"])):
+        first.setdefault(str(run.config["coupling"]), run)
+    found: dict[str, list[Grid]] = {}
+    for arm in ordered(first):
+        for path in first[arm].path.glob("samples/*.png"):
+            content = path.read_bytes()
+            if content.startswith(_PNG):
+                grid = Grid(arm, int(first[arm].config["seed"]), base64.b64encode(content).decode())
+                found.setdefault(path.stem, []).append(grid)
+    return {re.sub(r"^nfe(\d+)$", r"NFE \1", stem): found[stem] for stem in sorted(found, key=_natural)}
+
+
+def _natural(name: str) -> list:
+    """Sort key by which nfe5 comes before nfe13."""
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _differing(origins: Sequence[dict[str, object]]) -> list[str]:
+    """Provenance fields that are not the same in all runs; the seed is shown anyway."""
+    return [name for name in varying_fields(origins) if name != "seed"]
+
+
+def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> dict[str, object]:
+    """Fields that all records share with one value."""
+    left_out = {*differing, "data", "coupling", "seed", "training.pool"}
+    return {name: value for name, value in sorted(records[0].items()) if name not in left_out} if records else {}
+
+
+def _cost(cell: Cell, metric: str) -> str:
+    """A value of the cost table; shares as percentages."""
+    return words.percent(cell.mean) if metric in _SHARES else words.number(cell.mean)
+
+
+def _plain(value: object) -> str:
+    """A config or provenance value as text."""
+    if value is None:
+        return words.MISSING
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,94 @@
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import data
+from bench.config import ConfigError, RunConfig, check, load_preset, make, presets
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_is_a_valid_configuration(preset):
+    config = check(load_preset(preset))
+    assert config.data in data.names()
+
+
+def test_every_data_set_has_a_preset():
+    assert set(data.names()) <= set(presets())
+
+
+def test_overrides_beat_the_preset_and_the_preset_beats_the_defaults():
+    assert RunConfig().training.images != load_preset("digits").training.images
+    config = make(None, {"data": "digits", "images": 256, "training.lr": 1, "nfe": [3]})
+    assert (config.training.images, config.training.lr, config.evaluation.nfe) == (256, 1.0, (3,))
+
+
+def test_the_hash_sees_every_field_and_nothing_else():
+    config = RunConfig()
+    again = RunConfig()
+    assert config.digest == again.digest
+    changed = [
+        dataclasses.replace(config, seed=1),
+        dataclasses.replace(config, coupling="lapjv"),
+        dataclasses.replace(config, training=dataclasses.replace(config.training, lr=0.5)),
+        dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, rho=9.0)),
+        dataclasses.replace(config, network=dataclasses.replace(config.network, dropout=0.1)),
+    ]
+    assert len({c.digest for c in [config, *changed]}) == 6
+    assert config.run_id.endswith(config.digest)
+
+
+def test_two_spellings_of_a_coupling_are_one_run():
+    assert make(None, {"coupling": "sinkhorn:epsilon=0.05"}) == make(None, {"coupling": "sinkhorn"})
+    assert make(None, {"coupling": "lapjv:cost=l2"}).coupling == "lapjv:cost=l2"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"coupling": "lapjvv"}, ["lapjvv", "lapjv"]),
+        ({"coupling": "lapjv:cosst=l2"}, ["cosst", "cost"]),
+        ({"coupling": "sinkhorn:epsilon=0"}, ["epsilon"]),
+        ({"coupling": "sinkhorn:epsilon=-1"}, ["epsilon"]),
+        ({"data": "digit"}, ["digit", "digits"]),
+        ({"pool": 64}, ["--pool", "--batch"]),
+        ({"pool": 1000}, ["--pool", "1024"]),
+        ({"nfe": [1]}, ["--nfe", "2 steps"]),
+        ({"nfe": [4]}, ["--nfe"]),
+        ({"nfe": []}, ["--nfe"]),
+        ({"rho": 0}, ["--rho"]),
+        ({"rho": -7.0}, ["--rho"]),
+        ({"sigma_max": 0.001}, ["--sigma-max"]),
+        ({"images": 0}, ["--images"]),
+        ({"samples": 1}, ["--samples"]),
+        ({"dropout": 1.0}, ["--dropout"]),
+        ({"pol": 512}, ["pol", "training.pool"]),
+        ({"lr": "fast"}, ["training.lr", "float"]),
+        ({"arch": "smal"}, ["network.arch", "small"]),
+        ({"images": True}, ["training.images"]),
+        ({"nfe": 5}, ["evaluation.nfe", "list"]),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_way_out(overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        make(None, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="digits"):
+        make("digit")
+
+
+@given(pool=st.integers(1, 5000), batch=st.integers(1, 600))
+def test_a_pool_is_accepted_iff_it_is_a_multiple_of_the_batch(pool, batch):
+    overrides = {"pool": pool, "batch": batch}
+    if pool % batch == 0:
+        assert make(None, overrides).training.pool == pool
+    else:
+        with pytest.raises(ConfigError):
+            make(None, overrides)

@@ -1,0 +1,94 @@
+import itertools
+
+import pytest
+import torch
+
+from bench import data
+from bench.pairs import PairStream, draw_pool
+from couplings import get
+
+
+@pytest.fixture(scope="module")
+def split():
+    return data.load("digits").train
+
+
+def take(split, coupling, steps, start=0, pool=64, batch=16):
+    with PairStream(split, get(coupling), pool=pool, batch=batch, seed=3, start_step=start) as stream:
+        return list(itertools.islice(iter(stream), steps))
+
+
+def rows(tensor):
+    return sorted(map(tuple, tensor.flatten(1).tolist()))
+
+
+def test_a_pool_draws_every_image_at_most_once_until_the_data_is_used_up(split):
+    few = type(split)(split.images[:40], split.labels[:40])
+    pool = draw_pool(few, 100, seed=0, rank=0, number=0)
+    _, counts = pool.images.flatten(1).unique(dim=0, return_counts=True)
+    assert set(counts.tolist()) <= {2, 3}
+
+
+def test_each_image_and_noise_of_a_pool_is_used_once(split):
+    drawn = draw_pool(split, 64, seed=3, rank=0, number=0)
+    pairs = take(split, "lapjv", 4)
+    assert rows(torch.cat([p.images for p in pairs])) == rows(drawn.images)
+    assert rows(torch.cat([p.noise for p in pairs])) == rows(drawn.noise)
+
+
+def test_couplings_see_the_same_images_labels_and_noises_and_differ_in_the_pairing_alone(split):
+    random, coupled = take(split, "random", 8), take(split, "lapjv", 8)
+    for a, b in zip(random, coupled, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.labels, b.labels)
+    first = [torch.cat([p.noise for p in pairs[:4]]) for pairs in (random, coupled)]
+    assert rows(first[0]) == rows(first[1])
+    assert not torch.equal(*first)
+
+
+def test_the_pairs_handed_out_are_the_optimal_ones(split):
+    """The permutation lands on the noise, in the right direction: the cost of what comes out is the least possible."""
+    from scipy.optimize import linear_sum_assignment
+
+    drawn = draw_pool(split, 64, seed=3, rank=0, number=0)
+    cost = torch.cdist(drawn.images.flatten(1).double(), drawn.noise.flatten(1).double()).square().numpy()
+    best = cost[linear_sum_assignment(cost)].sum()
+    pairs = take(split, "lapjv", 4)
+    found = sum((p.images - p.noise).double().square().sum().item() for p in pairs)
+    assert found == pytest.approx(best, rel=1e-6)
+
+
+def test_labels_stay_with_their_images(split):
+    known = {tuple(image.flatten().tolist()): label.item() for image, label in zip(*vars(split).values(), strict=True)}
+    for pairs in take(split, "lapjv", 4):
+        for image, label in zip(pairs.images, pairs.labels, strict=True):
+            assert known[tuple(image.flatten().tolist())] == label.item()
+
+
+@pytest.mark.parametrize("start", [1, 4, 6])
+@pytest.mark.parametrize("coupling", ["lapjv", "sinkhorn:epsilon=0.5"])
+def test_a_stream_can_begin_at_any_step(split, coupling, start):
+    whole, part = take(split, coupling, 8), take(split, coupling, 8 - start, start)
+    for a, b in zip(whole[start:], part, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.equal(a.noise, b.noise)
+
+
+def test_ranks_and_seeds_draw_pools_of_their_own(split):
+    pools = [draw_pool(split, 8, seed, rank, 0).noise for seed, rank in [(0, 0), (0, 1), (1, 0)]]
+    assert len({tuple(p.flatten().tolist()) for p in pools}) == 3
+
+
+def test_the_cost_of_coupling_is_counted(split):
+    with PairStream(split, get("lapjv"), pool=64, batch=16, seed=0) as stream:
+        list(itertools.islice(iter(stream), 8))
+        cost = stream.cost
+    assert cost.pools == 2
+    assert 0 < cost.cost_after < cost.cost_before
+    assert cost.solver_seconds > 0
+    assert cost.median_ms > 0
+
+
+def test_an_error_of_the_solver_reaches_the_trainer(split):
+    with pytest.raises(ValueError, match="max_iterations"):
+        take(split, "sinkhorn:epsilon=0.001,max_iterations=1", 4)

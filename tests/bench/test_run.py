@@ -1,0 +1,206 @@
+"""The main job, through its command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.config import make
+from bench.record import RunFolder
+from bench.run import Command, main, parse, run_arm
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_help_teaches_every_option_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for option in (
+        "--coupling",
+        "--data",
+        "--pool",
+        "--nfe",
+        "--rho",
+        "--seeds",
+        "--runs",
+        "--device",
+        "--no-baseline",
+    ):
+        assert option in text
+    assert "python -m bench.run --coupling lapjv" in text
+    assert text.count("(default:") > 25
+
+
+def test_data_and_preset_choose_the_defaults_and_flags_have_the_last_word():
+    assert parse(["--data", "moons"]).training.images == make("moons").training.images
+    assert parse(["--preset", "moons"]).data == "moons"
+    assert parse(["--data", "moons", "--images", "512"]).training.images == 512
+
+
+def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
+    arms = Command(coupling=("lapjv", "random", "sinkhorn:epsilon=0.05"), seeds=2).arms()
+    assert [(a.coupling, a.seed) for a in arms] == [
+        (coupling, seed) for seed in (0, 1) for coupling in ("random", "lapjv", "sinkhorn")
+    ]
+    assert [a.coupling for a in Command(no_baseline=True).arms()] == ["lapjv"]
+    differing = {json.dumps({**a.to_dict(), "coupling": "", "seed": 0}) for a in arms}
+    assert len(differing) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--coupling", "lapjvv"], ["lapjvv", "lapjv"]),
+        (["--coupling", "lapjv:cosst=l2"], ["cosst", "cost"]),
+        (["--coupling", "sinkhorn:epsilon=0"], ["epsilon"]),
+        (["--pool", "64"], ["--pool"]),
+        (["--pool", "1000"], ["--pool", "1024"]),
+        (["--data", "digit"], ["digits"]),
+        (["--preset", "nope"], ["digits"]),
+        (["--nfe", "1"], ["--nfe"]),
+        (["--rho", "0"], ["--rho"]),
+        (["--seeds", "0"], ["--seeds"]),
+        (["--runs", "/dev/null/runs"], ["--runs"]),
+        (["--data", "cifar10", "--data-dir", "/dev/null"], ["cifar"]),
+    ],
+)
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(tmp_path, monkeypatch, capsys, flags, words):
+    def offline(*_, **__):
+        raise OSError("no network in tests")
+
+    monkeypatch.setattr("pooch.retrieve", offline)
+    monkeypatch.chdir(tmp_path)
+    assert main(flags) == 2
+    message = capsys.readouterr().err.strip()
+    assert message.startswith("error: ")
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_cuda_without_a_device_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--device", "cuda", "--runs", str(tmp_path)]) == 2
+    assert "--device" in capsys.readouterr().err
+
+
+def test_from_nothing_to_report_and_at_once_the_second_time(tmp_path, tiny_flags, capsys, monkeypatch):
+    flags = ["--coupling", "lapjv", "--runs", str(tmp_path / "runs"), *tiny_flags]
+    assert main(flags) == 0
+    printed = capsys.readouterr().out
+    assert "random" in printed
+    assert "lapjv" in printed
+    assert (tmp_path / "runs" / "results.csv").exists()
+    assert "lapjv" in (tmp_path / "runs" / "report.html").read_text()
+    folders = [RunFolder(p.parent) for p in (tmp_path / "runs").glob("*/config.json")]
+    assert sorted(f.config()["coupling"] for f in folders) == ["lapjv", "random"]
+    for folder in folders:
+        assert folder.status()["state"] == "done"
+        assert {m.metric for m in folder.measurements()} >= {
+            "fd_pixels", "fd_classifier", "truncation_error", "curvature_fm", "transport_cost",
+            "coupling_ms", "coupling_share", "images_per_s",
+        }  # fmt: skip
+        provenance = folder.provenance()
+        assert len(provenance["data_checksum"]) == 64
+        assert provenance["seed"] == 0
+        assert provenance["versions"]["torch"]
+    before = {f.run_id: (f.path / "metrics.jsonl").read_bytes() for f in folders}
+
+    def never(*_):
+        raise AssertionError("a finished run must not train again")
+
+    monkeypatch.setattr("bench.train.train", never)
+    assert main(flags) == 0
+    assert {f.run_id: (f.path / "metrics.jsonl").read_bytes() for f in folders} == before
+
+
+def test_a_folder_with_another_configuration_is_refused(tmp_path, tiny, capsys):
+    folder = RunFolder(tmp_path / tiny.run_id)
+    folder.path.mkdir()
+    (folder.path / "config.json").write_text('{"data": "other"}')
+    from bench.run import check_folder
+
+    with pytest.raises(ValueError, match="another configuration"):
+        check_folder(tiny, tmp_path)
+
+
+def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr("bench.train.train", broken)
+    with pytest.raises(RuntimeError):
+        run_arm(tiny, tmp_path, "cpu", progress=False)
+    status = RunFolder(tmp_path / tiny.run_id).status()
+    assert (status["state"], status["reason"]) == ("failed", "the disk is full")
+
+
+# What a real process does: the same run as `tiny`, with checkpoints often, killed on the way.
+CHILD = """
+import sys
+from pathlib import Path
+from bench import train
+from bench.config import make
+from bench.features import classifier
+from bench.run import run_arm
+train.CHECK_EVERY, train.CHECKPOINT_SECONDS = 5, 0.0
+classifier.TRAINING_IMAGES = 12_800
+overrides = {overrides!r}
+run_arm(make(None, overrides), Path(sys.argv[1]), "cpu", progress=False)
+"""
+
+
+def start(runs: Path, overrides: dict) -> subprocess.Popen:
+    code = CHILD.format(overrides=overrides)
+    return subprocess.Popen([sys.executable, "-c", code, str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+
+def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(tmp_path, tiny_overrides):
+    overrides = {**tiny_overrides, "images": 3840}
+    config = make(None, overrides)
+    killed = start(tmp_path / "killed", overrides)
+    checkpoint = tmp_path / "killed" / config.run_id / "checkpoint.pt"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline and killed.poll() is None:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert torch.load(checkpoint, weights_only=True)["step"] < 60, "killed too late to mean anything"
+    for runs in ("killed", "whole"):
+        process = start(tmp_path / runs, overrides)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    results = [
+        torch.load(tmp_path / r / config.run_id / "checkpoint.pt", weights_only=True) for r in ("killed", "whole")
+    ]
+    for part in ("net", "ema"):
+        for name, tensor in results[0][part].items():
+            assert torch.equal(tensor, results[1][part][name]), name
+    assert results[0]["step"] == results[1]["step"] == 60
+
+
+def test_a_folder_in_use_by_another_process_is_refused(tmp_path, tiny, tiny_flags, capsys):
+    folder = tmp_path / tiny.run_id
+    code = (
+        "import sys, time; from pathlib import Path; from bench.record import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock():\n    print('locked', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline().strip() == "locked"
+        flags = ["--coupling", "lapjv", "--no-baseline", "--runs", str(tmp_path), *tiny_flags]
+        assert main(flags) == 2
+        assert "in use" in capsys.readouterr().err
+        assert not (folder / "config.json").exists()
+    finally:
+        holder.kill()
+        holder.communicate()
