@@ -1,4 +1,4 @@
-"""Run folders to ``results.csv`` and one self-contained ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
+"""Run folders to ``results.csv`` and a self-contained ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
 
 from __future__ import annotations
 

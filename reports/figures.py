@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from reports.statistics import BASELINE, Cell, ordered
+from reports.statistics import BASELINE, ordered
 from reports.tables import Panel
 from reports.words import number
 
@@ -70,10 +70,12 @@ def curve(panel: Panel, look: dict[str, Look]) -> Markup:
     ]
     frame = pd.DataFrame(points, columns=["nfe", "coupling", "value", "mean"])
     drawn = frame[frame["value"].map(_drawable) & frame["mean"].map(_drawable)]
-    style = {"hue": "coupling", "style": "coupling", "hue_order": arms, "style_order": arms, "legend": False,
-             "palette": {arm: look[arm].colour for arm in arms}, "markers": {arm: look[arm].marker for arm in arms}}  # fmt: skip
+    style = {
+        "hue": "coupling", "hue_order": arms, "palette": {arm: look[arm].colour for arm in arms},
+        "style": "coupling", "style_order": arms, "markers": {arm: look[arm].marker for arm in arms}, "legend": False,
+    }  # fmt: skip
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, 3.5), layout="constrained")
+        figure = Figure(figsize=(4.4, 3.2), layout="constrained")
         axes = figure.subplots()
         means = drawn.drop_duplicates(["nfe", "coupling"])
         sns.lineplot(means, x="nfe", y="mean", dashes=False, errorbar=None, linewidth=1.6, markersize=5.5,
@@ -96,11 +98,13 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     points = [{"coupling": arm, "value": v} for arm in arms for v in panel.cells[None][arm].values.values()]
     frame = pd.DataFrame(points, columns=["coupling", "value"])
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(5.0, 0.9 + 0.34 * max(1, len(arms))), layout="constrained")
+        figure = Figure(figsize=(4.4, 0.9 + 0.34 * max(1, len(arms))), layout="constrained")
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}
         common = {"y": "coupling", "x": "value", "order": arms, "orient": "h", "ax": axes, "legend": False}
-        sns.barplot(frame, hue="coupling", hue_order=arms, palette=palette, errorbar=None, width=0.62, alpha=0.8, **common)
+        sns.barplot(
+            frame, hue="coupling", hue_order=arms, palette=palette, errorbar=None, width=0.62, alpha=0.8, **common
+        )
         if frame["coupling"].duplicated().any():
             sns.stripplot(frame, color=_INK, size=3.5, alpha=0.75, jitter=False, **common)
         axes.set(xlabel=panel.metric, ylabel="")
@@ -140,7 +144,9 @@ def _seeds(axes: Axes, panel: Panel, drawn, style: dict) -> None:
     if most >= FEW_SEEDS:
         for arm, part in drawn.groupby("coupling"):
             ends = part.groupby("nfe")["value"].agg(["min", "max"])
-            axes.fill_between(ends.index, ends["min"], ends["max"], color=style["palette"][arm], alpha=0.18, linewidth=0)
+            axes.fill_between(
+                ends.index, ends["min"], ends["max"], color=style["palette"][arm], alpha=0.18, linewidth=0
+            )
     elif most > 1:
         sns.scatterplot(drawn, x="nfe", y="value", s=14, alpha=0.5, edgecolor="none", ax=axes, **style)
 
@@ -155,7 +161,9 @@ def _log_axes(axes: Axes, nfes: list[int], values: Iterable[float]) -> None:
     axes.set_yscale("log")
     values = list(values)
     wide = bool(values) and max(values) > 5 * min(values)
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)) if wide else ticker.MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 5)) if wide else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
+    )
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_locator(ticker.NullLocator())
 
@@ -163,10 +171,14 @@ def _log_axes(axes: Axes, nfes: list[int], values: Iterable[float]) -> None:
 def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=look[arm].colour, marker=look[arm].marker, markersize=5.5, linewidth=1.6) for arm in arms]
+    lines = [
+        Line2D([], [], color=look[arm].colour, marker=look[arm].marker, markersize=5.5, linewidth=1.6) for arm in arms
+    ]
     longest = max(map(len, arms), default=1)
     columns = max(1, min(len(arms), 60 // (longest + 6)))
-    figure.legend(lines, arms, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4)
+    figure.legend(
+        lines, arms, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4
+    )
 
 
 def _plain(value: float, position: int | None = None) -> str:

@@ -42,7 +42,6 @@ class Curve:
 
     panel: Panel
     arms: list[str]
-    about: str
     cells: dict[int | None, dict[str, Cell]]
 
 
@@ -77,9 +76,16 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
     found = groups(table)
     look = figures.looks(table.coupling)
     environment = Environment(
-        loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"number": words.number, "percent": words.percent, "cost": _cost, "plain": _plain}
+    environment.filters |= {
+        "number": words.number, "short": words.short, "percent": words.percent, "cost": _cost, "plain": _plain,
+        "breakable": _breakable,
+    }  # fmt: skip
     configs, origins = [run.config for run in runs], [run.provenance for run in runs]
     varying, differing = varying_fields(configs), _differing(origins)
     return environment.get_template("report.html").render(
@@ -106,11 +112,15 @@ def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figure
     costs = [panel for panel in found if not panel.per_nfe]
     drawn = [Figure(p.title, figures.curve(p, look), f"{_about(p)} {figures.caption(p)}") for p in curves]
     drawn += [
-        Figure(p.title, figures.bars(p, look), f"{_about(p)} {figures.caption(p)}") for p in costs if p.metric in BAR_CHARTS
+        Figure(p.title, figures.bars(p, look), f"{_about(p)} {figures.caption(p)}")
+        for p in costs
+        if p.metric in BAR_CHARTS
     ]
     members = [run for run in runs if run.run_id in set(group.rows.run_id)]
-    tables = [Curve(p, ordered(p.rows.coupling), _about(p), p.cells) for p in curves]
-    return Section(id_, group.title, group.arms, summarise(group), drawn, tables, costs, cost_cut(group), _samples(members))
+    tables = [Curve(p, ordered(p.rows.coupling), p.cells) for p in curves]
+    return Section(
+        id_, group.title, group.arms, summarise(group), drawn, tables, costs, cost_cut(group), _samples(members)
+    )
 
 
 def _about(panel: Panel) -> str:
@@ -153,6 +163,11 @@ def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> d
 def _cost(cell: Cell, metric: str) -> str:
     """A value of the cost table; shares as percentages."""
     return words.percent(cell.mean) if metric in _SHARES else words.number(cell.mean)
+
+
+def _breakable(name: str) -> Markup:
+    """A coupling's spec that may break behind ``:`` and ``,``."""
+    return Markup("<wbr>").join(re.findall(r"[^:,]+[:,]*|[:,]+", name))
 
 
 def _plain(value: object) -> str:

@@ -42,12 +42,11 @@ def summarise(group: Group) -> Summary:
 
 
 def _seeds(group: Group) -> str:
-    counts = {len(seeds) for seeds in group.seeds.values()}
-    fewest = min(counts)
-    if fewest < 2:
-        return "One seed proves nothing: another seed may turn any of this round. Repeat with at least three (--seeds 3)."
-    many = f"{fewest}" if len(counts) == 1 else f"{fewest} to {max(counts)}"
-    return f"{many} seeds an arm; an arm counts as lower or higher only where every seed that it shares with random agrees."
+    counts = sorted({len(seeds) for seeds in group.seeds.values()})
+    if counts[0] < 2:
+        return "One seed proves nothing: another may turn all of this round. Repeat with at least three (--seeds 3)."
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{many} seeds an arm. Lower and higher mean: in every seed that the arm shares with {BASELINE}."
 
 
 def _finding(panel: Panel) -> Finding:
@@ -68,19 +67,22 @@ def _lowest(table: dict[int | None, dict[str, Cell]]) -> str:
         if finite:
             winners.setdefault(min(finite, key=finite.get), []).append(nfe)
     grid = list(table)
-    return "; ".join(f"{arm} at NFE {nfe_range(winners[arm], grid)}" for arm in ordered(winners)) or "nothing finite"
+    return "; ".join(f"{arm} at NFE {nfe_range(winners[arm], grid)}" for arm in winners) or "nothing finite"
 
 
 def _claim(curve: dict[int, Cell]) -> str:
     """One arm against random, over NFE: where lower, where higher, where neither, and where it turns."""
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
-    if not grid:
-        return f"no seed and NFE in common with {BASELINE}, so there is nothing to compare with"
     parts = [_stretch(curve, grid, verdict) for verdict in ("lower", "higher")]
     unclear = [nfe for nfe in grid if curve[nfe].verdict == "unclear"]
     if unclear:
         parts.append(f"no clear difference at NFE {nfe_range(unclear, grid)}")
-    return "; ".join(part for part in [*parts, _crossover(curve, grid)] if part)
+    parts.append(_crossover(curve, grid))
+    lost = [nfe for nfe in curve if nfe not in grid]
+    if lost:
+        why = f"a value is not finite, or no seed is shared with {BASELINE}"
+        parts.append(f"no comparison at NFE {nfe_range(lost, list(curve))} ({why})")
+    return "; ".join(part for part in parts if part)
 
 
 def _stretch(curve: dict[int, Cell], grid: list[int], verdict: str) -> str:
@@ -109,37 +111,50 @@ def _crossover(curve: dict[int, Cell], grid: list[int]) -> str:
 
 
 def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
-    """What a reader must know before believing a number, the gravest first."""
+    """What a reader must know before believing a number; what holds for all groups is said once."""
     by_id = {run.run_id: run for run in runs}
-    found = []
+    said: dict[str, list[str]] = {}
     for group in groups:
         members = [by_id[name] for name in group.rows.run_id.unique()]
-        where = f"{group.title}: " if len(groups) > 1 else ""
-        found += [where + line for line in [*_group_warnings(group), *_same_behind(group, members), *_small_n(group, members)]]
-    return [*found, *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
+        for line in [
+            *_seed_warnings(group),
+            *_value_warnings(group),
+            *_behind_warnings(members),
+            *_small_n(group, members),
+        ]:
+            said.setdefault(line, []).append(group.title)
+    lines = [line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}" for line, titles in said.items()]
+    return [*lines, *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
 
 
-def _group_warnings(group: Group) -> list[str]:
-    found = []
-    seeds = group.seeds
+def _seed_warnings(group: Group) -> list[str]:
+    found, seeds = [], group.seeds
     single = [arm for arm, own in seeds.items() if len(own) < 2]
     if single:
         found.append(f"One seed only for {join(single)}: chance alone can make such differences.")
     if BASELINE not in seeds:
-        found.append(f"There is no {BASELINE} arm, so no coupling can be judged; run --coupling {BASELINE} as well.")
+        found.append(f"There is no {BASELINE} arm, so no coupling can be judged: run --coupling {BASELINE} as well.")
     if len({tuple(own) for own in seeds.values()}) > 1:
         listed = "; ".join(f"{arm} {', '.join(map(str, own))}" for arm, own in seeds.items())
-        found.append(f"The arms have different seeds ({listed}); ratios use the seeds that an arm shares with {BASELINE}.")
-    bad = group.rows[~group.rows.value.map(math.isfinite)]
-    if len(bad):
-        found.append(f"{len(bad)} values are not finite, from {join(ordered(bad.coupling))}; they are in the tables, not in the figures.")
-    trained = group.rows[group.rows.metric == "images_per_s"].n.dropna().unique()
-    if len(trained) > 1:
-        found.append(f"The arms were trained on different numbers of images ({join([f'{n:,}' for n in sorted(trained)])}).")
+        found.append(f"The arms have different seeds ({listed}); ratios use those that an arm shares with {BASELINE}.")
     return found
 
 
-def _same_behind(group: Group, members: Sequence[Run]) -> list[str]:
+def _value_warnings(group: Group) -> list[str]:
+    found = []
+    bad = group.rows[~group.rows.value.map(math.isfinite)]
+    if len(bad):
+        arms = join(ordered(bad.coupling))
+        found.append(
+            f"Values that are not finite: {len(bad)}, from {arms}. They are in the tables, not in the figures."
+        )
+    trained = sorted(group.rows[group.rows.metric == "images_per_s"].n.dropna().unique())
+    if len(trained) > 1:
+        found.append(f"Unequal training: the arms saw {join([f'{n:,}' for n in trained])} images.")
+    return found
+
+
+def _behind_warnings(members: Sequence[Run]) -> list[str]:
     """What must be equal behind equal configurations for the comparison to be fair."""
     found = []
     differing = varying_fields([run.provenance for run in members])
@@ -149,28 +164,32 @@ def _same_behind(group: Group, members: Sequence[Run]) -> list[str]:
     if features:
         found.append(f"The features {join(features)} are not the same in all runs: do not compare their fd.")
     if any(name.startswith("hardware.") or name == "device" for name in differing):
-        found.append("The runs were made on different hardware: times and images a second cannot be compared.")
+        found.append("The runs were made on different hardware: their times cannot be compared.")
     return found
 
 
 def _small_n(group: Group, members: Sequence[Run]) -> list[str]:
-    fd = group.rows[group.rows.metric.str.startswith("fd_")]
+    fd = group.rows[group.rows.metric.str.startswith("fd_") & group.rows.n.notna()]
     found = []
     for metric in fd.metric.unique():
-        n = fd[fd.metric == metric].n.min()
+        n = int(fd[fd.metric == metric].n.min())
         size = members[0].provenance.get(f"feature_sizes.{metric.removeprefix('fd_')}")
         if isinstance(size, int) and n <= size:
-            found.append(f"{metric} rests on {n:,} images in {size:,} features: the covariance is singular and the value means little.")
-    least = fd.n.min() if len(fd) and fd.n.notna().any() else SAFE_N
-    if least < SAFE_N:
-        found.append(f"Fréchet distances from {least:,} images are too high by about c/n, with c depending on the arm: compare only at equal n, and no small differences.")
+            found.append(f"{metric}: {n:,} images in {size:,} features make a singular covariance; it means little.")
+    if len(fd) and fd.n.min() < SAFE_N:
+        found.append(
+            f"Fréchet distances from {fd.n.min():,} images are too high by about c/n, with c depending on the arm: "
+            "compare at equal n only, and make nothing of small differences."
+        )
     return found
 
 
 def _feature_warning(groups: Sequence[Group]) -> list[str]:
     names = sorted({name for group in groups for name in group.rows.metric.unique() if name.startswith("fd_")})
+    if not names:
+        return []
     verb = "uses" if len(names) == 1 else "use"
-    return [f"{join(names)} {verb} other features than Inception-v3: no FID, and no number to compare with published FIDs."] if names else []
+    return [f"{join(names)} {verb} other features than Inception-v3: no FID, and not comparable with published FIDs."]
 
 
 def _budget_warning(runs: Sequence[Run]) -> list[str]:
@@ -179,15 +198,15 @@ def _budget_warning(runs: Sequence[Run]) -> list[str]:
         budgets = sorted({run.config.get("training.images") for run in runs if run.config["data"] == data} - {None})
         if len(budgets) > 1:
             listed = join([f"{budget:,}" for budget in budgets])
-            found.append(f"{data}: training budgets differ ({listed} images); runs of different budgets are in different sections.")
+            found.append(f"{data}: training budgets differ ({listed} images); only equal ones are compared.")
     return found
 
 
 def _code_warnings(runs: Sequence[Run]) -> list[str]:
     found = []
-    dirty = [run for run in runs if run.provenance.get("git_dirty")]
+    dirty = sum(bool(run.provenance.get("git_dirty")) for run in runs)
     if dirty:
-        found.append(f"{len(dirty)} of {len(runs)} runs were made from a git tree with changes that were not committed.")
+        found.append(f"{dirty} of {len(runs)} runs were made from a git tree with changes that were not committed.")
     commits = {run.provenance.get("git_sha") for run in runs}
     if len(commits) > 1:
         found.append(f"The runs come from {len(commits)} versions of the code.")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,11 +207,13 @@ def terminal_table(table: pd.DataFrame) -> str:
 
 def _terminal_curve(panel: Panel) -> str:
     body = {nfe: {arm: _with_ratio(cell) for arm, cell in arms.items()} for nfe, arms in panel.cells.items()}
-    arms = ordered(arm for row in body.values() for arm in row)
+    arms = ordered(panel.rows.coupling)
     parts = []
-    while arms:  # as many arms side by side as the width allows, at least one
-        fit = max([k for k in range(1, len(arms) + 1) if sum(_width(a) + 2 for a in arms[:k]) <= _WIDTH - 7] or [1])
-        lines = [["NFE", *map(_short, arms[:fit])]]
+    while arms:  # as many arms side by side as the width allows; _pieces are so narrow that one always fits
+        fit = max(k for k in range(1, len(arms) + 1) if sum(_width(arm) + 2 for arm in arms[:k]) <= _WIDTH - 5)
+        heads = zip_longest(*(_pieces(arm)[::-1] for arm in arms[:fit]), fillvalue="")
+        lines = [["", *head] for head in heads][::-1]
+        lines[-1][0] = "NFE"
         lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
         parts.append(_aligned(lines, [5, *map(_width, arms[:fit])]))
         arms = arms[fit:]
@@ -225,11 +229,12 @@ def _terminal_arms(group: Group, found: list[Panel]) -> str:
     cut = cost_cut(group)
     lines = [["arm", *columns]]
     for arm in group.arms:
-        texts = [
-            _arm_text(name, column[arm], cut.get(arm)) if arm in column else "-" for name, column in columns.items()
+        head, *more = _pieces(arm)
+        shown = [
+            _arm_text(name, cells_[arm], cut.get(arm)) if arm in cells_ else "-" for name, cells_ in columns.items()
         ]
-        lines.append([_short(arm), *texts])
-    return _aligned(lines, [max(len(line[i]) for line in lines) for i in range(len(lines[0]))], left=1)
+        lines += [[head, *shown], *([f"  {piece}", *[""] * len(shown)] for piece in more)]
+    return _aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left=1)
 
 
 def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
@@ -244,12 +249,20 @@ def _with_ratio(cell: Cell) -> str:
     return number(cell.mean) + (f" (x{cell.ratio:.2f})" if cell.ratio is not None else "")
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:18]}..{name[-10:]}"
+def _pieces(name: str) -> list[str]:
+    """A coupling's spec in pieces of at most 22 characters, cut behind ``:`` and ``,`` where that does."""
+    words = [word[i : i + 22] for word in re.findall(r"[^:,]*[:,]?", name) for i in range(0, len(word), 22)]
+    lines = words[:1] or [""]
+    for word in words[1:]:
+        if len(lines[-1] + word) <= 22:
+            lines[-1] += word
+        else:
+            lines.append(word)
+    return lines
 
 
 def _width(arm: str) -> int:
-    return max(14, len(_short(arm)))
+    return max([14, *map(len, _pieces(arm))])
 
 
 def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:

@@ -38,12 +38,17 @@ def number(value: float) -> str:
         return "infinite" if value > 0 else "-infinite"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".") if value else "0"
+
+
+def short(value: float) -> str:
+    """Two significant digits, for a spread beside its mean."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.2g}".rstrip(".") if value else "0"
 
 
 def percent(share: float) -> str:
     """``0.384`` to ``38 %``; small ones keep a decimal."""
-    return f"{100 * share:.1f} %" if abs(share) < 0.0995 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f} %" if 0 < abs(share) < 0.0995 else f"{100 * share:.0f} %"
 
 
 def change(ratio: float) -> str:

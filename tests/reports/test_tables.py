@@ -1,0 +1,164 @@
+import csv
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench.record import Measurement
+from reports import tables
+from reports.runs import read
+from conftest import X
+
+
+@pytest.fixture(scope="module")
+def table(study):
+    return tables.read_runs(study)
+
+
+def test_one_row_per_measurement(study, table):
+    assert len(table) == sum(len(run.measurements) for run in read(study)[0])
+    assert list(table.columns) == (
+        "run_id data coupling pool seed metric value nfe rho sampler start guidance split n sigma".split()
+    )
+    row = table[table.coupling.eq("lapjv") & table.metric.eq("fd_classifier") & table.seed.eq(2) & table.nfe.eq(5)]
+    assert row[row.split.eq("test")].value.item() == 80 / 5 * 0.6 * 1.06
+    assert row.rho.eq(7.0).all()
+    ms = table[table.metric == "coupling_ms"]
+    assert ms[["nfe", "rho", "sampler", "split"]].isna().all(axis=None)
+
+
+def test_config_fields_that_vary_become_columns(tmp_path, make):
+    make(tmp_path)
+    make(tmp_path, images=100_000)
+    table = tables.read_runs(tmp_path)
+    assert list(table.columns)[len(tables.COLUMNS) :] == ["training.images"]
+    assert sorted(set(table["training.images"])) == [100_000, 200_000]
+
+
+def test_csv_round_trip(tmp_path, make):
+    odd = [Measurement("fd_classifier", 0.1 + 0.2, nfe=5, split="test", n=10), Measurement("coupling_ms", math.nan)]
+    odd += [Measurement("loss_profile", 1e-300, sigma=0.002), Measurement("truncation_error", math.inf, nfe=3)]
+    make(tmp_path, 'a,"b"\nc', found=odd)
+    make(tmp_path, images=100_000, data="nan")
+    table = tables.read_runs(tmp_path)
+    path = tmp_path / "results.csv"
+    tables.write_csv(table, path)
+    pd.testing.assert_frame_equal(tables.read_csv(path), table)
+    with path.open(newline="") as file:
+        read_by_hand = list(csv.DictReader(file))
+    assert len(read_by_hand) == len(table)
+    assert any(row["value"] == repr(0.1 + 0.2) for row in read_by_hand)
+    assert [row["nfe"] for row in read_by_hand if row["metric"] == "coupling_ms"][0] == ""
+    assert not list(tmp_path.glob(".results*"))
+
+
+def test_the_order_does_not_depend_on_the_order_of_the_runs(study):
+    runs, _ = read(study)
+    pd.testing.assert_frame_equal(tables.results(runs[::-1]), tables.results(runs))
+    assert tables.results(runs).coupling.iloc[0] == "random"
+
+
+def test_no_runs_give_an_empty_table():
+    empty = tables.results([])
+    assert list(empty.columns) == list(tables.COLUMNS)
+    assert tables.groups(empty) == []
+    assert tables.terminal_table(empty).strip() == ""
+
+
+def test_arms_by_nfe(table):
+    wide = tables.arms_by_nfe(table, "fd_classifier", "test")
+    assert list(wide.columns) == ["random", "lapjv", "sinkhorn:epsilon=0.05"]
+    assert tuple(wide.index) == NFES
+    expected = [[np.mean([80 / n * factor(arm, n) * (1 + 0.03 * s) for s in range(3)]) for arm in wide] for n in NFES]
+    np.testing.assert_allclose(wide.to_numpy(), expected, rtol=1e-12)
+    oracle = table[table.metric.eq("truncation_error")].pivot_table("value", "nfe", "coupling")
+    pd.testing.assert_frame_equal(
+        tables.arms_by_nfe(table, "truncation_error")[oracle.columns], oracle, check_index_type=False, check_column_type=False
+    )  # fmt: skip
+
+
+def test_arms_by_nfe_never_averages_over_settings(tmp_path, make):
+    make(tmp_path)
+    make(tmp_path, pool=256)
+    with pytest.raises(ValueError, match="'pool'"):
+        tables.arms_by_nfe(tables.read_runs(tmp_path), "truncation_error")
+
+
+def test_groups_hold_what_may_be_compared(tmp_path, make):
+    for coupling in ("random", "lapjv"):
+        make(tmp_path, coupling)
+        make(tmp_path, coupling, seed=1)
+        make(tmp_path, coupling, pool=256)
+        make(tmp_path, coupling, images=100_000)
+    make(tmp_path, data="moons")
+    titles = {group.title: group.seeds for group in tables.groups(tables.read_runs(tmp_path))}
+    assert titles == {
+        "digits, pool 256, training.images 200000": {"random": [0], "lapjv": [0]},
+        "digits, pool 1024, training.images 100000": {"random": [0], "lapjv": [0]},
+        "digits, pool 1024, training.images 200000": {"random": [0, 1], "lapjv": [0, 1]},
+        "moons, pool 1024": {"random": [0]},
+    }
+
+
+def test_each_setting_has_its_own_panel(tmp_path, make):
+    found = [
+        Measurement("fd_classifier", rho, nfe=5, split="test", **{**COMMON, "rho": rho}) for rho in (7.0, 90.0)
+    ] + [Measurement("loss_profile", 1.0, sigma=0.5)]
+    make(tmp_path, found=found)
+    (group,) = tables.groups(tables.read_runs(tmp_path))
+    assert [(p.title, p.cells[5]["random"].mean) for p in tables.panels(group)] == [
+        ("fd_classifier, test, rho 7", 7.0),
+        ("fd_classifier, test, rho 90", 90.0),
+    ]
+
+
+def test_metrics_of_the_run_are_one_panel_whatever_their_n(tmp_path, make):
+    make(tmp_path, found=[Measurement("coupling_ms", 0.0, n=200)])
+    make(tmp_path, "lapjv", found=[Measurement("coupling_ms", 9.0, n=201)])
+    (group,) = tables.groups(tables.read_runs(tmp_path))
+    (panel,) = tables.panels(group)
+    assert not panel.per_nfe
+    assert {arm: cell.mean for arm, cell in panel.cells[None].items()} == {"random": 0.0, "lapjv": 9.0}
+
+
+def test_an_unknown_metric_is_shown_too(tmp_path, make):
+    make(tmp_path, found=[Measurement("novelty", 1.0, nfe=5), Measurement("memory_gb", 2.0)])
+    (group,) = tables.groups(tables.read_runs(tmp_path))
+    assert [(p.metric, p.per_nfe) for p in tables.panels(group)] == [("memory_gb", False), ("novelty", True)]
+
+
+def test_cost_cut(table):
+    (group,) = tables.groups(table)
+    assert tables.cost_cut(group) == pytest.approx({"random": 0.0, "lapjv": 0.3, "sinkhorn:epsilon=0.05": 0.3})
+
+
+def test_terminal_table(table):
+    text = tables.terminal_table(table)
+    lines = text.splitlines()
+    assert text.isascii()
+    assert max(map(len, lines)) < 110
+    assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
+    start = lines.index("fd_classifier, test")
+    assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
+    assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60)", "24.7", "(x0.90)"]
+    assert lines[start + 5].split() == ["35", "2.35", "2.94", "(x1.25)", "2.12", "(x0.90)"]
+    assert len({len(line) for line in lines[start + 1 : start + 6]}) == 1
+    assert "truncation_error" in lines
+    (lapjv,) = [line for line in lines if line.startswith("lapjv")]
+    assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70)"
+    assert "89.6 (cut 30 %)" in lapjv
+    assert "0.0865 (x0.70)" in lapjv
+
+
+def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
+    names = ["random", *(f"minibatch-ot:cost=l2,replace=true,k={i}" for i in range(9)), "x" * 300]
+    for name in names[:-1]:
+        make(tmp_path, name)
+    make(tmp_path, "long").path.rename(tmp_path / "renamed")
+    config = tmp_path / "renamed" / "config.json"
+    config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
+    text = tables.terminal_table(tables.read_runs(tmp_path))
+    assert max(map(len, text.splitlines())) < 110
+    assert text.count("k=8") == 3  # two curves and the table of arms
+    assert text.count("NFE ") > 2

@@ -1,0 +1,34 @@
+import math
+
+import pytest
+
+from reports.words import change, join, nfe_range, number, percent, short
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.1, "0.100"), (0.012345, "0.0123"), (12.3456, "12.3"), (128.4, "128"), (12345.6, "12,346"),
+     (-3.5, "-3.50"), (1.5e-7, "1.50e-07"), (math.nan, "not finite"), (math.inf, "infinite")],
+)  # fmt: skip
+def test_number(value, text):
+    assert number(value) == text
+
+
+def test_shares_and_changes():
+    assert [percent(x) for x in (0, 0.04, 0.384, 1.2)] == ["0 %", "4.0 %", "38 %", "120 %"]
+    assert change(0.62) == "38 % lower"
+    assert change(1.04) == "4.0 % higher"
+    assert change(2.5) == "2.50 times as high"
+    assert [short(x) for x in (0, 0.1234, 1.77, 123.4)] == ["0", "0.12", "1.8", "123"]
+
+
+def test_lists():
+    assert [join(x) for x in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_neighbours_on_the_grid_are_drawn_together():
+    grid = [3, 5, 7, 13, 35]
+    assert nfe_range([3, 5, 7], grid) == "3 to 7"
+    assert nfe_range([3, 5], grid) == "3 and 5"
+    assert nfe_range([3, 7, 13, 35], grid) == "3 and 7 to 35"
+    assert nfe_range([], grid) == ""
