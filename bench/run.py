@@ -137,7 +137,11 @@ def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
 
     """
     folder = RunFolder(runs_dir / config.run_id)
-    if folder.exists() and folder.config() != config.to_dict():
+    try:
+        differs = folder.exists() and folder.config() != config.to_dict()
+    except ValueError:
+        raise ConfigError(f"{folder}/config.json cannot be read: move the folder away, or use other --runs") from None
+    if differs:
         raise ConfigError(f"{folder} holds another configuration: move it away, or choose another folder with --runs")
     return folder
 
@@ -185,10 +189,14 @@ def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, d
 
     _refuse_other_data(folder, dataset)
     extractors = [features.load(name, dataset, folder.path.parent / ".cache", device) for name in features.names()]
-    write_json(folder.path / "provenance.json", provenance(
-        device, seed=config.seed, data_checksum=dataset.checksum,
+    origin = provenance(
+        device,
+        seed=config.seed,
+        data_checksum=dataset.checksum,
         features={f.name: f.fingerprint for f in extractors},
-    ))  # fmt: skip
+        earlier_sessions=_earlier_sessions(folder),
+    )
+    write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.to_dict())
     folder.set_status("running", stage="training")
     state = train(config, dataset, folder, device, progress)
@@ -204,6 +212,15 @@ def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, d
     found += [Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy]
     folder.add(found)
     folder.set_status("done")
+
+
+def _earlier_sessions(folder: RunFolder) -> list[dict]:
+    """Who worked on this run before it was stopped: a resumed run names every commit that took part."""
+    if not (folder.path / "provenance.json").exists():
+        return []
+    before = folder.provenance()
+    kept = ("started", "git_sha", "git_dirty", "device", "command")
+    return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
 
 
 def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:

@@ -1,7 +1,10 @@
 import os
 from pathlib import Path
 
-import pytest
+# Tests are many and tiny, and run in as many processes as there are cores: one thread each.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ name = "study"
 [base]
 data = "digits"
 [grid]
-coupling = ["independent", "lapjv"]
+coupling = ["random", "lapjv"]
 seed = [0, 1, 2]
 [resources]
 minutes = 45
@@ -92,7 +92,7 @@ def test_dry_run_shows_runs_and_script_and_leaves_nothing(sweep_file, tmp_path, 
 def test_dry_run_on_this_machine_shows_the_runs_alone(sweep_file, tmp_path, capsys):
     assert main([str(sweep_file), "--dry-run", "--cluster", "local", "--runs", str(tmp_path / "runs")]) == 0
     output = capsys.readouterr().out
-    assert "coupling=independent seed=0" in output
+    assert "coupling=random seed=0" in output
     assert "#SBATCH" not in output
 
 
@@ -224,7 +224,7 @@ def stand_in_run(tmp_path, monkeypatch):
 
 def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_path, stand_in_run, capsys):
     stand_in_run(step_s=0)
-    grid = {"[0, 1, 2]": "[7, 13]", '["independent", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}
+    grid = {"[0, 1, 2]": "[7, 13]", '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}
     for old, new in grid.items():
         sweep_file.write_text(sweep_file.read_text().replace(old, new))
     runs = tmp_path / "runs"

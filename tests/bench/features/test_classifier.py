@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from bench.data import Dataset, Split, as_images, load
+from bench.data import Dataset, Split, load
 from bench.features import FeatureError, classifier
 
 
@@ -90,9 +90,3 @@ def test_every_image_shape_gives_the_same_number_of_features(shape):
     images = torch.zeros(2, *shape)
     assert net.body(images).shape == (2, classifier.WIDTH)
     assert net(images).shape == (2, 7)
-
-
-def test_stored_integers_and_floats_are_one_data_set_to_it(digits):
-    """uint8 images go through the same scaling in training as in extraction."""
-    stored = ((digits.train.images + 1) * 127.5).round().to(torch.uint8)
-    torch.testing.assert_close(as_images(stored), digits.train.images, atol=1 / 127.5, rtol=0)

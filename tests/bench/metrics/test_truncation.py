@@ -21,9 +21,9 @@ def test_root_mean_square_by_hand():
     assert truncation_error(coarse, coarse) == 0
 
 
-def test_small_differences_survive_float32_images():
-    images = torch.full((4, 1, 2, 2), 0.5)
-    assert truncation_error(images + 2**-20, images) == pytest.approx(2**-20, rel=1e-9)
+def test_differences_whose_squares_float32_cannot_hold():
+    images = torch.zeros(4, 1, 2, 2)
+    assert truncation_error(images + 2**-80, images) == pytest.approx(2**-80, rel=1e-9)
 
 
 @pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])

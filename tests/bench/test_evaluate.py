@@ -1,0 +1,242 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.linalg import sqrtm
+from torch.nn import functional as F
+
+from bench import evaluate as module
+from bench.config import RunConfig
+from bench.data import Dataset, Split
+from bench.evaluate import (
+    as_stored,
+    draw_latents,
+    evaluate,
+    moments,
+    rank_warning,
+    sample,
+    save_grid,
+    training_measurements,
+)
+from bench.features import Features
+from bench.pairs import CouplingCost
+from models import networks
+from models.schedule import karras_sigmas
+
+PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
+HALVES = Features("halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    g = torch.Generator().manual_seed(0)
+    train, test = (Split(torch.randn(n, 1, 4, 4, generator=g) / 2, torch.arange(n) % 3) for n in (60, 40))
+    return Dataset("toy", train, test, num_classes=3)
+
+
+@pytest.fixture(scope="module")
+def net():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = networks.small(4, 1, label_dim=3, model_channels=8, channel_mult=(1,)).eval()
+        net.model.dec["4x4_aux_conv"].weight.data.normal_(std=0.1)
+    return net
+
+
+@pytest.fixture(scope="module")
+def config() -> RunConfig:
+    base = RunConfig()
+    evaluation = dataclasses.replace(base.evaluation, nfe=(3, 5), samples=50, trajectories=20, reference_steps=12)
+    return dataclasses.replace(base, data="toy", evaluation=evaluation)
+
+
+@pytest.fixture(scope="module")
+def found(config, net, dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("samples")
+    return evaluate(config, net, dataset, [PIXELS, HALVES], "cpu", folder, progress=False), folder
+
+
+def test_latents_are_found_by_index_alone(dataset):
+    few, many = draw_latents(3, dataset, seed=1), draw_latents(9, dataset, seed=1)
+    assert many.noise.shape == (9, 1, 4, 4)
+    assert torch.equal(many.noise[:3], few.noise)
+    assert torch.equal(many.labels[:3], few.labels)
+    assert len(many[4:9]) == 5
+    assert torch.equal(many[4:].noise, many.noise[4:])
+    assert not torch.equal(draw_latents(3, dataset, seed=2).noise, few.noise)
+
+
+def test_latents_are_unit_noise_with_uniform_classes(dataset):
+    """3200 numbers and 200 labels, within about four standard errors."""
+    latents = draw_latents(200, dataset, seed=0)
+    assert latents.noise.mean().item() == pytest.approx(0, abs=4 / math.sqrt(3200))
+    assert latents.noise.std().item() == pytest.approx(1, abs=4 / math.sqrt(6400))
+    assert all(45 <= count <= 90 for count in latents.labels.bincount(minlength=3).tolist())
+
+
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_samples_do_not_depend_on_the_chunk(chunk, dataset, net, config, monkeypatch):
+    latents = draw_latents(10, dataset, seed=0)
+    whole, nfe = sample(net, latents, 4, config.evaluation, "cpu")
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    advanced = []
+    parts, nfe_parts = sample(net, latents, 4, config.evaluation, "cpu", advance=advanced.append)
+    assert nfe == nfe_parts == 7
+    assert sum(advanced) == 10 * 7
+    assert parts.dtype == torch.float32
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+
+
+class Told:
+    """A denoiser that says what it was told."""
+
+    def __init__(self, label_dim):
+        self.label_dim, self.calls = label_dim, []
+
+    def __call__(self, x, sigma, labels=None):
+        self.calls.append((x.clone(), sigma.item(), labels))
+        return torch.zeros_like(x)
+
+
+def test_sampling_uses_the_latents_the_labels_and_the_configured_levels(dataset, config):
+    latents = draw_latents(4, dataset, seed=0)
+    evaluation = dataclasses.replace(config.evaluation, rho=3.0, sigma_min=0.1, sigma_max=5.0)
+    denoiser = Told(label_dim=3)
+    images, nfe = sample(denoiser, latents, 3, evaluation, "cpu")
+    x, _, labels = denoiser.calls[0]
+    torch.testing.assert_close(x, 5 * latents.noise.double())
+    assert torch.equal(labels, F.one_hot(latents.labels, 3).float())
+    sigmas = karras_sigmas(3, 3.0, 0.1, 5.0).tolist()
+    assert [sigma for _, sigma, _ in denoiser.calls] == pytest.approx([sigmas[i] for i in (0, 1, 1, 2, 2)])
+    assert nfe == len(denoiser.calls)
+    assert not images.any()
+    unconditional = Told(label_dim=0)
+    sample(unconditional, latents, 3, evaluation, "cpu")
+    assert {labels for _, _, labels in unconditional.calls} == {None}
+
+
+def test_images_are_measured_as_the_data_set_stores_them(dataset):
+    images = torch.tensor([-3.0, -1.0, -1 + 0.9 / 127.5, 0.0, 1.0, 5.0]).reshape(1, 1, 2, 3)
+    assert as_stored(images, dataset) is images  # floats stay
+    integers = dataclasses.replace(dataset, train=Split(torch.zeros(1, 1, 2, 3, dtype=torch.uint8), torch.zeros(1)))
+    levels = (as_stored(images, integers) + 1) * 127.5
+    assert levels.flatten().tolist() == pytest.approx([0, 0, 1, 128, 255, 255], abs=1e-4)
+    stored = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    levels = (as_stored(stored.float() / 127.5 - 1, integers) + 1) * 127.5
+    torch.testing.assert_close(levels, stored.float(), atol=1e-4, rtol=0)  # what is stored already stays
+
+
+def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
+    images = dataset.train.images
+    monkeypatch.setattr(module, "CHUNK", 7)
+    found = moments(images, HALVES, "cpu")
+    expected = images.flatten(1).unflatten(1, (8, 2)).mean(2).numpy()
+    assert found.count == 60
+    np.testing.assert_allclose(found.covariance, np.cov(expected, rowvar=False), atol=1e-6)
+
+
+def test_everything_is_measured_once(found, config):
+    measurements, _ = found
+    expected = {("curvature_fm", 23, None, 20)}
+    for nfe in (3, 5):
+        expected.add(("truncation_error", nfe, None, 20))
+        expected |= {(f"fd_{f}", nfe, split, 50) for f in ("pixels", "halves") for split in ("train", "test")}
+    assert sorted(map(str, expected)) == sorted(str((m.metric, m.nfe, m.split, m.n)) for m in measurements)
+    assert len({m.key for m in measurements}) == len(measurements)
+    assert {(m.rho, m.sampler, m.start, m.guidance) for m in measurements} == {(7.0, "heun", "gaussian", "none")}
+    assert all(math.isfinite(m.value) and m.value > 0 for m in measurements)
+
+
+def value(measurements, metric, **fields) -> float:
+    (match,) = [m for m in measurements if m.metric == metric and all(getattr(m, k) == v for k, v in fields.items())]
+    return match.value
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(("nfe", "steps"), [(3, 2), (5, 3)])
+def test_frechet_distance_is_that_of_the_samples(found, config, net, dataset, split, nfe, steps):
+    images, _ = sample(net, draw_latents(50, dataset, config.seed), steps, config.evaluation, "cpu")
+    a, b = (x.double().flatten(1).numpy() for x in (images, getattr(dataset, split).images))
+    s, t = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s + t - 2 * sqrtm(s @ t).real)
+    assert value(found[0], "fd_pixels", nfe=nfe, split=split) == pytest.approx(expected, rel=1e-4)
+
+
+def test_truncation_error_is_against_the_dense_sampler(found, config, net, dataset):
+    latents = draw_latents(20, dataset, config.seed)
+    coarse, dense = (sample(net, latents, steps, config.evaluation, "cpu")[0] for steps in (3, 12))
+    expected = (coarse - dense).square().mean().sqrt().item()
+    assert value(found[0], "truncation_error", nfe=5) == pytest.approx(expected, rel=1e-4)
+
+
+def test_chunks_change_no_number(found, config, net, dataset, monkeypatch):
+    monkeypatch.setattr(module, "CHUNK", 8)
+    again = evaluate(config, net, dataset, [PIXELS, HALVES], "cpu", progress=False)
+    for first, second in zip(found[0], again, strict=True):
+        assert first.key == second.key
+        assert second.value == pytest.approx(first.value, rel=1e-4)
+
+
+def test_sample_grids_are_written_for_the_shown_evaluations(found):
+    assert [path.name for path in found[1].iterdir()] == ["nfe5.png"]
+
+
+def test_more_trajectories_than_samples(config, net, dataset):
+    evaluation = dataclasses.replace(config.evaluation, nfe=(3,), samples=20, trajectories=30)
+    config = dataclasses.replace(config, evaluation=evaluation)
+    measured = evaluate(config, net, dataset, [HALVES], "cpu", progress=False)
+    assert {(m.metric, m.n) for m in measured} == {("curvature_fm", 30), ("truncation_error", 30), ("fd_halves", 20)}
+
+
+def test_rank_warning_counts_the_smallest_set(dataset, config):
+    assert rank_warning(PIXELS, dataset, config.evaluation) is None
+    few = dataclasses.replace(config.evaluation, samples=16)
+    assert "fd_pixels: 16 samples in 16 features" in rank_warning(PIXELS, dataset, few)
+    small = dataclasses.replace(dataset, test=Split(dataset.test.images[:10], dataset.test.labels[:10]))
+    assert "10 samples" in rank_warning(PIXELS, small, config.evaluation)
+
+
+def test_what_training_cost():
+    cost = CouplingCost()
+    for seconds, after in ((0.1, 5.0), (0.5, 7.0), (0.2, 6.0)):
+        cost.add({"seconds": seconds, "cost_before": 10.0, "cost_after": after})
+    cost.wait_seconds = 0.4
+    made = {m.metric: (m.value, m.n) for m in training_measurements(cost, seconds=4.0, images=1000)}
+    assert made == {
+        "transport_cost": (6.0, 3),
+        "transport_cost_independent": (10.0, 3),
+        "coupling_ms": (200.0, 3),
+        "coupling_share": (pytest.approx(0.2), 3),
+        "coupling_wait_share": (pytest.approx(0.1), 3),
+        "images_per_s": (250.0, 1000),
+        "train_seconds": (4.0, 1000),
+    }
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_shows_images_row_by_row(channels, tmp_path):
+    levels = torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1)  # two more than fill the square
+    save_grid(tmp_path / "grid.png", levels.expand(6, channels, 4, 4))
+    picture = Image.open(tmp_path / "grid.png")
+    pixels = np.asarray(picture)
+    assert picture.mode == ("L" if channels == 1 else "RGB")
+    assert pixels.shape[:2] == (256, 256)
+    corners = pixels[[0, 0, 255, 255], [0, 255, 0, 255]].reshape(4, -1)
+    assert corners.tolist() == [[v] * channels for v in (0, 51, 102, 153)]
+
+
+def test_grid_keeps_an_image_upright(tmp_path):
+    image = torch.full((1, 1, 2, 2), -1.0)
+    image[0, 0, 0, 1] = 1  # top right
+    save_grid(tmp_path / "grid.png", image)
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert pixels[0, -1] == 255
+    assert pixels[-1, 0] == pixels[0, 0] == 0
+
+
+def test_points_have_no_grid(tmp_path):
+    save_grid(tmp_path / "grid.png", torch.zeros(4, 2, 1, 1))
+    assert not list(tmp_path.iterdir())
