@@ -148,6 +148,13 @@ def check(config: RunConfig) -> RunConfig:
             f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
             f"take {max(1, round(training.pool / training.batch)) * training.batch}"
         )
+    for mult in config.network.channel_mult:
+        width = config.network.model_channels * mult
+        if width < 4 or width % min(32, width // 4):
+            raise ConfigError(
+                f"--model-channels {config.network.model_channels} with --channel-mult {mult} gives {width} channels, "
+                "which group norm cannot divide: take multiples of 32, or of 4 below 128"
+            )
     if not evaluation.nfe:
         raise ConfigError("--nfe needs at least one number, such as 13")
     for nfe in evaluation.nfe:

@@ -192,7 +192,7 @@ def provenance(device: str, **more: object) -> dict:
         "versions": versions,
         "hardware": hardware,
         "device": device,
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
         "started": utc_now(),
         **more,
     }

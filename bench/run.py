@@ -129,11 +129,10 @@ def resolve_device(device: str) -> str:
 
 
 def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
-    """The arm's folder, checked to be writable, not in use, and of this very configuration.
+    """The arm's folder, checked to be of this very configuration.
 
     Raises:
-        ConfigError: its config.json differs.
-        RunFolderError: it is locked or cannot be written.
+        ConfigError: its config.json differs, or cannot be read.
 
     """
     folder = RunFolder(runs_dir / config.run_id)
@@ -194,6 +193,7 @@ def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, d
         seed=config.seed,
         data_checksum=dataset.checksum,
         features={f.name: f.fingerprint for f in extractors},
+        feature_sizes={f.name: f.size for f in extractors},
         earlier_sessions=_earlier_sessions(folder),
     )
     write_json(folder.path / "provenance.json", origin)

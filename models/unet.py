@@ -184,7 +184,7 @@ class UNet(nn.Module):
             self.dec[f"{r}_aux_norm"], self.dec[f"{r}_aux_conv"] = out_norm, out_conv
 
     def forward(self, x: Tensor, c_noise: Tensor, labels: Tensor | None, augment_labels: Tensor | None) -> Tensor:
-        """Map x ``[n, c, h, w]``; c_noise ``[n]``, labels ``[n | 1, label_dim]``, augment_labels ``[n, augment_dim]``."""
+        """F of x ``[n, c, h, w]``, c_noise ``[n]``, labels ``[n | 1, label_dim]``, augment_labels ``[n, a]``."""
         emb = self._embed(c_noise, labels, augment_labels).to(x.dtype)
         side, skips = x, []
         for name, layer in self.enc.items():

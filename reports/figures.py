@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from reports.statistics import BASELINE, ordered
 from reports.tables import Panel
-from reports.words import number
+from reports.words import number, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,9 +78,10 @@ def curve(panel: Panel, look: dict[str, Look]) -> Markup:
         figure = Figure(figsize=(4.4, 3.2), layout="constrained")
         axes = figure.subplots()
         means = drawn.drop_duplicates(["nfe", "coupling"])
-        sns.lineplot(means, x="nfe", y="mean", dashes=False, errorbar=None, linewidth=1.6, markersize=5.5,
-                     markeredgecolor="none", ax=axes, **style)  # fmt: skip
-        _seeds(axes, panel, drawn, style)
+        if len(drawn):
+            sns.lineplot(means, x="nfe", y="mean", dashes=False, errorbar=None, linewidth=1.6, markersize=5.5,
+                         markeredgecolor="none", ax=axes, **style)  # fmt: skip
+            _seeds(axes, panel, drawn, style)
         _log_axes(axes, sorted(set(frame["nfe"])), drawn["value"])
         axes.set(xlabel="NFE", ylabel=panel.metric)
         _legend(figure, arms, look)
@@ -97,17 +98,19 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     arms = [arm for arm, cell in panel.cells[None].items() if math.isfinite(cell.mean)]
     points = [{"coupling": arm, "value": v} for arm in arms for v in panel.cells[None][arm].values.values()]
     frame = pd.DataFrame(points, columns=["coupling", "value"])
+    labels = ["\n".join(pieces(arm)) for arm in arms]
+    height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4, 0.9 + 0.34 * max(1, len(arms))), layout="constrained")
+        figure = Figure(figsize=(4.4, height), layout="constrained")
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}
         common = {"y": "coupling", "x": "value", "order": arms, "orient": "h", "ax": axes, "legend": False}
-        sns.barplot(
-            frame, hue="coupling", hue_order=arms, palette=palette, errorbar=None, width=0.62, alpha=0.8, **common
-        )
+        if arms:
+            sns.barplot(frame, hue="coupling", hue_order=arms, palette=palette, errorbar=None, width=0.62, alpha=0.8,
+                        **common)  # fmt: skip
         if frame["coupling"].duplicated().any():
             sns.stripplot(frame, color=_INK, size=3.5, alpha=0.75, jitter=False, **common)
-        axes.set(xlabel=panel.metric, ylabel="")
+        axes.set(xlabel=panel.metric, ylabel="", yticks=range(len(arms)), yticklabels=labels)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(_plain)
@@ -160,9 +163,10 @@ def _log_axes(axes: Axes, nfes: list[int], values: Iterable[float]) -> None:
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_yscale("log")
     values = list(values)
-    wide = bool(values) and max(values) > 5 * min(values)
+    span = max(values) / min(values) if values else 1.0
+    subs = (1,) if span > 1000 else (1, 2, 5)
     axes.yaxis.set_major_locator(
-        ticker.LogLocator(subs=(1, 2, 5)) if wide else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
+        ticker.LogLocator(subs=subs) if span > 5 else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
     )
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_locator(ticker.NullLocator())
@@ -172,12 +176,22 @@ def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
     from matplotlib.lines import Line2D
 
     lines = [
-        Line2D([], [], color=look[arm].colour, marker=look[arm].marker, markersize=5.5, linewidth=1.6) for arm in arms
+        Line2D(
+            [],
+            [],
+            color=look[arm].colour,
+            marker=look[arm].marker,
+            markersize=5.5,
+            markeredgecolor="none",
+            linewidth=1.6,
+        )
+        for arm in arms
     ]
-    longest = max(map(len, arms), default=1)
+    labels = ["\n".join(pieces(arm, 44)) for arm in arms]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
     columns = max(1, min(len(arms), 60 // (longest + 6)))
     figure.legend(
-        lines, arms, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4
+        lines, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4
     )
 
 
@@ -203,5 +217,7 @@ def _svg(figure: Figure, title: str) -> Markup:
     opening, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening).group()
     text = f'<svg {box} role="img" aria-label="{escape(title)}">{body}'
-    text = text.replace(_INK, "currentColor").replace(_BASELINE_INK, "var(--baseline, #444)")
+    text = (
+        text.replace("xlink:href", "href").replace(_INK, "currentColor").replace(_BASELINE_INK, "var(--baseline, #444)")
+    )
     return Markup(re.sub(r"\n\s*", "\n", text))

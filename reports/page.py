@@ -24,7 +24,14 @@ BAR_CHARTS = ("curvature_fm", "coupling_ms")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
-_NO_BASELINE = ("classifier_accuracy", "coupling_ms", "coupling_share", "coupling_wait_share")
+_NO_RATIO = (
+    "classifier_accuracy",
+    "coupling_ms",
+    "coupling_share",
+    "coupling_wait_share",
+    "transport_cost_independent",
+)
+"""Metrics of which a ratio to random says nothing: random couples in no time, or all arms have the same value."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
         sections=[_section(f"g{i}", group, runs, look) for i, group in enumerate(found, 1)],
         metrics=words.METRICS,
         missing=words.MISSING,
-        no_baseline=_NO_BASELINE,
+        no_ratio=_NO_RATIO,
         config_common=_common(configs, varying),
         config_varying=varying,
         provenance_common=_common(origins, differing),
@@ -166,8 +173,8 @@ def _cost(cell: Cell, metric: str) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A coupling's spec that may break behind ``:`` and ``,``."""
-    return Markup("<wbr>").join(re.findall(r"[^:,]+[:,]*|[:,]+", name))
+    """A name that may break behind ``:``, ``,`` and ``_``."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,_])(?=\w\w)", name))
 
 
 def _plain(value: object) -> str:

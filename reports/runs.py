@@ -99,7 +99,8 @@ def _read_one(path: Path) -> Run | Excluded:
     except OSError as error:
         return Excluded(path.name, f"cannot be read: {error.strerror}")
     except (ValueError, TypeError, AttributeError) as error:
-        return Excluded(path.name, f"broken file: {error}")
+        # A report is handed on; where the runs lay on this machine is nobody's business.
+        return Excluded(path.name, f"broken file: {error}".replace(f"{path}/", ""))
     problem = _measurement_problem(run.measurements)
     return Excluded(path.name, problem) if problem else run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.record import write_bytes
 from reports.runs import Run, read
 from reports.statistics import BASELINE, Cell, cells, ordered
-from reports.words import metric_rank, number, percent
+from reports.words import metric_rank, number, percent, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +125,9 @@ def read_csv(path: Path) -> pd.DataFrame:
     """The table as it was written."""
     import pandas as pd
 
-    return _typed(pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""], float_precision="round_trip"))
+    # Floats by way of text: not every version of pandas reads the last digit otherwise.
+    kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
+    return _typed(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]))
 
 
 def groups(table: pd.DataFrame) -> list[Group]:
@@ -209,9 +210,9 @@ def _terminal_curve(panel: Panel) -> str:
     body = {nfe: {arm: _with_ratio(cell) for arm, cell in arms.items()} for nfe, arms in panel.cells.items()}
     arms = ordered(panel.rows.coupling)
     parts = []
-    while arms:  # as many arms side by side as the width allows; _pieces are so narrow that one always fits
+    while arms:  # as many arms side by side as the width allows; pieces are so narrow that one always fits
         fit = max(k for k in range(1, len(arms) + 1) if sum(_width(arm) + 2 for arm in arms[:k]) <= _WIDTH - 5)
-        heads = zip_longest(*(_pieces(arm)[::-1] for arm in arms[:fit]), fillvalue="")
+        heads = zip_longest(*(pieces(arm)[::-1] for arm in arms[:fit]), fillvalue="")
         lines = [["", *head] for head in heads][::-1]
         lines[-1][0] = "NFE"
         lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
@@ -229,7 +230,7 @@ def _terminal_arms(group: Group, found: list[Panel]) -> str:
     cut = cost_cut(group)
     lines = [["arm", *columns]]
     for arm in group.arms:
-        head, *more = _pieces(arm)
+        head, *more = pieces(arm)
         shown = [
             _arm_text(name, cells_[arm], cut.get(arm)) if arm in cells_ else "-" for name, cells_ in columns.items()
         ]
@@ -249,20 +250,8 @@ def _with_ratio(cell: Cell) -> str:
     return number(cell.mean) + (f" (x{cell.ratio:.2f})" if cell.ratio is not None else "")
 
 
-def _pieces(name: str) -> list[str]:
-    """A coupling's spec in pieces of at most 22 characters, cut behind ``:`` and ``,`` where that does."""
-    words = [word[i : i + 22] for word in re.findall(r"[^:,]*[:,]?", name) for i in range(0, len(word), 22)]
-    lines = words[:1] or [""]
-    for word in words[1:]:
-        if len(lines[-1] + word) <= 22:
-            lines[-1] += word
-        else:
-            lines.append(word)
-    return lines
-
-
 def _width(arm: str) -> int:
-    return max([14, *map(len, _pieces(arm))])
+    return max([14, *map(len, pieces(arm))])
 
 
 def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:

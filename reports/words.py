@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 METRICS = {
     "fd_classifier": "Fréchet distance in the features of a classifier trained on this data set; not an FID. "
     "Lower is better.",
-    "truncation_error": "Distance of the sample from where a dense solver ends from the same noise. Lower is better.",
+    "truncation_error": "Root mean square difference per pixel from where a dense solver ends, from the same noise. "
+    "Lower is better.",
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",
@@ -75,3 +77,15 @@ def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
             spans.append([nfe])
     parts = [[f"{s[0]} to {s[-1]}"] if len(s) > 2 else list(map(str, s)) for s in spans]
     return join([part for span in parts for part in span])
+
+
+def pieces(name: str, width: int = 22) -> list[str]:
+    """A coupling's spec in lines of at most ``width`` characters, cut behind ``:`` and ``,`` where that does."""
+    parts = [part[i : i + width] for part in re.findall(r"[^:,]*[:,]?", name) for i in range(0, len(part), width)]
+    lines = parts[:1] or [""]
+    for part in parts[1:]:
+        if len(lines[-1] + part) <= width:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return lines

@@ -63,6 +63,8 @@ def test_two_spellings_of_a_coupling_are_one_run():
         ({"images": 0}, ["--images"]),
         ({"samples": 1}, ["--samples"]),
         ({"dropout": 1.0}, ["--dropout"]),
+        ({"model_channels": 18}, ["--model-channels"]),
+        ({"model_channels": 2}, ["--model-channels"]),
         ({"pol": 512}, ["pol", "training.pool"]),
         ({"lr": "fast"}, ["training.lr", "float"]),
         ({"arch": "smal"}, ["network.arch", "small"]),

@@ -172,7 +172,7 @@ def test_folder_that_cannot_be_written_names_the_way_out(folder, blocked):
 
 
 def test_provenance_says_what_produced_the_numbers(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["bench/run.py", "--coupling", "lapjv"])
+    monkeypatch.setattr(sys, "orig_argv", ["/bin/python3", "-m", "bench.run", "--coupling", "lapjv"])
     import torch
 
     found = provenance("cpu", seed=3, data_checksum="abc")
@@ -180,7 +180,7 @@ def test_provenance_says_what_produced_the_numbers(monkeypatch):
     assert (found["seed"], found["data_checksum"], found["device"]) == (3, "abc", "cpu")
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert set(record._PACKAGES) < set(found["versions"])
-    assert found["command"] == "python bench/run.py --coupling lapjv"
+    assert found["command"] == "python -m bench.run --coupling lapjv"
     assert found["hardware"]["threads"] == torch.get_num_threads()
     assert "gpu" not in found["hardware"]
 

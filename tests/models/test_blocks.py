@@ -117,7 +117,9 @@ def test_group_norm_refuses_odd_widths(channels):
         GroupNorm(channels, eps=1e-6)
 
 
-@pytest.mark.parametrize(("style", "channels", "heads"), [(DDPMPP.style, 64, 1), (ADM.style, 64, 1), (ADM.style, 128, 2)])
+@pytest.mark.parametrize(
+    ("style", "channels", "heads"), [(DDPMPP.style, 64, 1), (ADM.style, 64, 1), (ADM.style, 128, 2)]
+)
 def test_attention_is_the_naive_loop(style, channels, heads, seeded):
     """Query, key and value of channel c of a head lie at 3 c, 3 c + 1, 3 c + 2 of the head's share of qkv."""
     block = UNetBlock(channels, channels, 8, style, attention=True)

@@ -36,7 +36,8 @@ def measurements(coupling: str, seed: int) -> list[Measurement]:
     cost = 1.0 if coupling == "random" else 0.7
     scalars = {
         "transport_cost": 128.0 * cost, "transport_cost_independent": 128.0, "coupling_ms": 40 * (1 - cost),
-        "coupling_share": 0.2 * (1 - cost), "coupling_wait_share": 0.0, "images_per_s": 4000 * cost, "train_seconds": 50.0,
+        "coupling_share": 0.2 * (1 - cost), "coupling_wait_share": 0.0, "images_per_s": 4000 * cost,
+        "train_seconds": 50.0,
     }  # fmt: skip
     found.append(Measurement("curvature_fm", 0.12 * cost * noise, nfe=255, n=512, **COMMON))
     return [*found, *(Measurement(name, value, n=200) for name, value in scalars.items())]
@@ -60,7 +61,8 @@ def make_run(
     write_json(folder.path / "config.json", config.to_dict())
     provenance = {
         "git_sha": "0123456789abcdef", "git_dirty": False, "versions": {"python": "3.11.4", "torch": "2.13.0"},
-        "hardware": {"cpu": "A CPU", "threads": 2}, "device": "cpu", "command": f"python -m bench.run --coupling {coupling}",
+        "hardware": {"cpu": "A CPU", "threads": 2}, "device": "cpu",
+        "command": f"python -m bench.run --coupling {coupling}",
         "started": f"2025-01-0{seed + 1}T00:00:00Z", "seed": seed, "data_checksum": data, **origin,
     }  # fmt: skip
     write_json(folder.path / "provenance.json", provenance)

@@ -67,6 +67,7 @@ def test_an_unusable_folder_is_named_with_its_reason(tmp_path, make, name):
     assert [run.config["coupling"] for run in runs] == ["random"]
     assert [item.folder for item in excluded] == [folder.run_id]
     assert reason in excluded[0].reason
+    assert str(tmp_path) not in excluded[0].reason
 
 
 def test_a_copied_folder_does_not_count_twice(tmp_path, make):

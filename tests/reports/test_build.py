@@ -1,0 +1,219 @@
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from bench.record import Measurement, write_bytes
+from reports.build import build, main
+from reports.runs import ReportError, read
+from reports.tables import arms_by_nfe, groups, panels, read_csv
+
+FEW = [Measurement("truncation_error", 1.0, nfe=5), Measurement("coupling_ms", 2.0)]
+VOID = {"meta", "link", "img", "br", "wbr", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, table cells by what they show, text, and whether all tags are closed."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.tags, self.cells, self.shown, self.text, self._open = [], {}, {}, "", []
+        self.feed(html)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self._open.append((tag, attributes))
+        if tag == "td" and "data-coupling" in attributes:
+            self.cells[self._key()] = float(attributes["data-value"])
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self._open.pop()[0] == tag, tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1][0] not in ("style", "script"):
+            self.text += data
+        if self._open and self._open[-1][0] == "td" and "data-coupling" in self._open[-1][1]:
+            self.shown[self._key()] = data
+
+    def _key(self):
+        seen = {}
+        for _, attributes in self._open:
+            seen |= {k[5:]: v for k, v in attributes.items() if k.startswith("data-")}
+        return seen["metric"], seen["split"], seen.get("nfe", ""), seen["coupling"]
+
+
+@pytest.fixture(scope="module")
+def report(study, tmp_path_factory):
+    return build(study, tmp_path_factory.mktemp("out"))
+
+
+@pytest.fixture(scope="module")
+def html(report):
+    return report.html.read_text()
+
+
+def test_the_numbers_on_the_page_are_those_of_the_csv(report, html):
+    page, table = Page(html), read_csv(report.csv)
+    expected = {}
+    for metric, split in set(zip(table.metric, table.split.fillna(""), strict=True)):
+        if metric.startswith(("fd_", "truncation")):
+            wide = arms_by_nfe(table, metric, split or None)
+            expected |= {(metric, split, str(nfe), arm): wide.loc[nfe, arm] for nfe in wide.index for arm in wide}
+        else:
+            means = table[table.metric == metric].groupby("coupling").value.mean()
+            expected |= {(metric, split, "", arm): value for arm, value in means.items()}
+    assert page.cells == pytest.approx(expected, rel=1e-12)
+    assert len(expected) == (5 * 4 + 8) * 3
+    for key, text in page.shown.items():
+        scale = 0.01 if text.endswith("%") else 1
+        digits = float(text.strip("% ").replace(",", "")) * scale
+        assert digits == pytest.approx(expected[key], rel=0.006, abs=1e-12), key
+
+
+def test_the_page_is_whole_and_alone(html):
+    page = Page(html)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object")
+        for name in ("src", "href", "xlink:href"):
+            value = attributes.get(name) or ""
+            assert value.startswith(("#", "data:image/png;base64,")) or not value
+        if tag == "img":
+            assert attributes["alt"]
+        if tag == "svg":
+            assert attributes["aria-label"]
+    assert "http://" not in html
+    assert "https://" not in html
+    assert "@import" not in html
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5 + 2
+    names = [a["id"] for _, a in page.tags if "id" in a and "d" not in a]
+    targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
+    assert targets <= set(names)
+
+
+def test_sections_of_the_page(html):
+    text = " ".join(Page(html).text.split())
+    for part in (
+        "9 finished runs on digits",
+        "lapjv: lower (better) than random at NFE 3 and 5",
+        "the crossover lies between NFE 5 and 13",
+        "no FID",
+        "dots are the single seeds (3)",
+        "P_mean",
+        "0123456789abcdef",
+        "2.13.0",
+    ):
+        assert part in text, part
+    assert "Not included" not in text
+
+
+def test_sample_grids_are_those_of_the_first_seed_in_order_of_nfe(html):
+    alts = [a["alt"] for tag, a in Page(html).tags if tag == "img"]
+    assert alts == [
+        f"Grid of images generated with {arm}, NFE {nfe}, seed 0"
+        for nfe in (5, 13)
+        for arm in ("random", "lapjv", "sinkhorn:epsilon=0.05")
+    ]
+
+
+def test_what_is_no_png_is_not_embedded(tmp_path, make):
+    folder = make(tmp_path, found=FEW)
+    write_bytes(folder.path / "samples" / "nfe99.png", b"<svg onload=alert(1)>")
+    assert "NFE 99" not in build(tmp_path).html.read_text()
+
+
+def test_the_same_runs_give_the_same_bytes(study, report, tmp_path):
+    again = build(study, tmp_path)
+    assert again.html.read_bytes() == report.html.read_bytes()
+    assert again.csv.read_bytes() == report.csv.read_bytes()
+
+
+def test_everything_that_a_run_says_is_text(tmp_path, make):
+    evil = "<script>alert(1)</script>"
+    make(tmp_path)
+    folder = make(tmp_path, f'{evil}"onload="x', data=evil, git_sha=evil, command=f"'{evil}'")
+    folder.path.rename(tmp_path / "<script>alert(2)<script>")
+    make(tmp_path, "failed").set_status("failed", reason=evil)
+    html = build(tmp_path).html.read_text()
+    page = Page(html)
+    assert sum(tag == "script" for tag, _ in page.tags) == 1
+    assert evil not in html
+    assert "<script>alert(2)" not in html
+    assert page.text.count(evil) > 5
+    assert "<script>alert(2)<script>" in page.text
+    assert not any("onload" in attributes for _, attributes in page.tags)
+
+
+def test_groups_have_their_own_sections(tmp_path, make):
+    for data in ("digits", "moons"):
+        for coupling in ("random", "lapjv"):
+            make(tmp_path, coupling, data=data, found=FEW)
+    report = build(tmp_path)
+    ids = [a["id"] for tag, a in Page(report.html.read_text()).tags if tag == "h2"]
+    assert ids == ["warnings", "summary", "g1", "g2", "config", "provenance"]
+    assert report.html.parent == report.csv.parent == tmp_path
+    assert len(read(tmp_path)[0]) == 4
+
+
+def test_broken_folders_are_listed(tmp_path, make):
+    make(tmp_path, found=FEW)
+    (make(tmp_path, "lapjv").path / "metrics.jsonl").write_text("{")
+    make(tmp_path, "hungarian").set_status("running")
+    text = Page(build(tmp_path).html.read_text()).text
+    assert "Not included: 2" in text
+    assert "broken file" in text
+    assert "not finished" in text
+
+
+def test_no_finished_run_still_gives_a_page(tmp_path, make):
+    make(tmp_path).set_status("failed", reason="out of memory")
+    report = build(tmp_path)
+    text = Page(report.html.read_text()).text
+    assert "No finished run" in text
+    assert "failed: out of memory" in text
+    assert len(read_csv(report.csv)) == 0
+
+
+def test_run_ids_narrow_the_report(tmp_path, make):
+    names = [make(tmp_path, coupling, found=FEW).run_id for coupling in ("random", "lapjv", "hungarian")]
+    table = read_csv(build(tmp_path, run_ids=names[:2]).csv)
+    assert set(table.run_id) == set(names[:2])
+
+
+def test_every_panel_is_on_the_page(tmp_path, make):
+    """A metric that this package does not know is shown like any other."""
+    make(tmp_path, found=[Measurement("novelty", 0.5, nfe=5, split="test"), Measurement("memory_gb", 2.0)])
+    report = build(tmp_path)
+    (group,) = groups(read_csv(report.csv))
+    assert {key[0] for key in Page(report.html.read_text()).cells} == {p.metric for p in panels(group)}
+
+
+def test_errors_are_one_line(tmp_path, capsys, make):
+    assert main([str(tmp_path / "nowhere")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    make(tmp_path, found=FEW)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match="--out"):
+        build(tmp_path, tmp_path / "file" / "out")
+
+
+def test_command_line(tmp_path, make):
+    make(tmp_path / "runs", found=FEW)
+    command = [sys.executable, "-W", "error", "-m", "reports.build", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"report:  {tmp_path / 'report.html'}" in done.stdout
+    assert (tmp_path / "results.csv").exists()
+
+
+def test_importing_is_light():
+    code = "import sys, reports.build; print([m for m in ('pandas', 'seaborn', 'matplotlib', 'torch', 'jinja2') if m in sys.modules])"  # noqa: E501
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

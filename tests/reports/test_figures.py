@@ -1,0 +1,98 @@
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from bench.record import Measurement
+from reports import figures
+from reports.tables import groups, panels, read_runs
+
+
+def panel_of(runs, metric, split=None):
+    (group,) = groups(read_runs(runs))
+    return next(p for p in panels(group) if (p.metric, p.split) == (metric, split))
+
+
+def draw(panel):
+    look = figures.looks(panel.rows.coupling)
+    return (figures.curve if panel.per_nfe else figures.bars)(panel, look)
+
+
+def texts(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter("text")]
+
+
+def test_curve_shows_arms_nfes_and_axes(study):
+    svg = str(draw(panel_of(study, "fd_classifier", "test")))
+    shown = texts(svg)
+    assert {"random", "lapjv", "sinkhorn:epsilon=0.05", "NFE", "fd_classifier", "3", "5", "13", "35"} <= set(shown)
+    assert "$" not in "".join(shown)
+    assert "http" not in svg
+    assert re.search(r'<svg viewBox="[^"]+" role="img" aria-label="Line chart of fd_classifier, test', svg)
+    assert not re.search(r"<g [^>]*id=", svg)
+
+
+def test_height_on_the_page_follows_the_means(study):
+    """The line through the means of lapjv crosses that of random between NFE 5 and 13, as the fakes do."""
+    panel = panel_of(study, "truncation_error")
+    look = figures.looks(panel.rows.coupling)
+    paths = ElementTree.fromstring(str(figures.curve(panel, look))).iter("path")
+    lines = {}
+    for path in paths:
+        colour = re.search(r"stroke: ([^;]+)", path.get("style", ""))
+        points = re.findall(r"[ML] (\S+) (\S+)", path.get("d"))
+        if colour and "fill: none" in path.get("style") and len(points) == 4:
+            lines[colour.group(1)] = [float(y) for _, y in points]
+    random, lapjv = lines["var(--baseline, #444)"], lines[look["lapjv"].colour.lower()]
+    assert [a > b for a, b in zip(lapjv, random, strict=True)] == [True, True, False, False]  # down is larger y
+    shift = (lapjv[0] - random[0]) / (lapjv[2] - random[2])  # both axes are logarithmic
+    assert shift == pytest.approx(math.log(0.6) / math.log(1.25), rel=1e-3)
+
+
+def test_bars(study):
+    svg = str(draw(panel_of(study, "curvature_fm")))
+    assert {"random", "lapjv", "curvature_fm"} <= set(texts(svg))
+    assert 'aria-label="Bar chart of curvature_fm' in svg
+
+
+def test_the_same_runs_give_the_same_figure(study):
+    for metric in ("truncation_error", "curvature_fm"):
+        assert draw(panel_of(study, metric)) == draw(panel_of(study, metric))
+
+
+def test_names_are_text_not_markup_or_mathematics(tmp_path, make):
+    name = '<script>alert(1)</script>$x^2$&"'
+    make(tmp_path)
+    make(tmp_path, name)
+    for metric in ("truncation_error", "curvature_fm"):
+        svg = str(draw(panel_of(tmp_path, metric)))
+        assert "<script" not in svg
+        assert name in "".join(texts(svg))
+
+
+def test_looks_are_fixed_and_distinct():
+    names = [f"c{i:02}" for i in range(40)]
+    look = figures.looks(["random", *names])
+    assert len({(one.colour, one.marker) for one in look.values()}) == 41
+    assert figures.looks([*names[::-1], "random"]) == look
+    assert "random" in figures.looks(["lapjv"])
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 6])
+def test_caption_says_what_the_marks_are(tmp_path, make, seeds):
+    for seed in range(seeds):
+        make(tmp_path, seed=seed, found=[Measurement("truncation_error", 1.0 + seed, nfe=n) for n in (3, 5)])
+    panel = panel_of(tmp_path, "truncation_error")
+    svg = str(draw(panel))
+    expected = {1: "one seed an arm", 3: "dots are the single seeds (3)", 6: "lowest to the highest of up to 6 seeds"}
+    assert expected[seeds] in figures.caption(panel)
+    assert ("fill-opacity: 0.18" in svg) == (seeds == 6)
+
+
+@pytest.mark.parametrize("value", [0.0, math.nan, math.inf])
+def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
+    make(tmp_path, found=[Measurement("truncation_error", value, nfe=3), Measurement("coupling_ms", value)])
+    for metric in ("truncation_error", "coupling_ms"):
+        svg = draw(panel_of(tmp_path, metric))
+        assert metric in texts(str(svg))
