@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 import types
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -132,6 +133,16 @@ def check(config: RunConfig) -> RunConfig:
         coupling = get(config.coupling).spec
     except CouplingError as error:
         raise ConfigError(str(error)) from None
+    for key, value in _leaves(asdict(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key} is {value}: it must be a finite number")
+    if config.seed < 0:
+        raise ConfigError(f"--seed {config.seed}: 0 or more")
+    if training.conditional and coupling != "random" and not get(coupling).uses_labels:
+        raise ConfigError(
+            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
+            "leave --conditional out, or couple with random"
+        )
     positive = {
         "--images": training.images, "--batch": training.batch, "--pool": training.pool,
         "--lr": training.lr, "--P-std": training.P_std,
@@ -148,6 +159,10 @@ def check(config: RunConfig) -> RunConfig:
             f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
             f"take {max(1, round(training.pool / training.batch)) * training.batch}"
         )
+    if not config.network.channel_mult:
+        raise ConfigError("--channel-mult needs at least one number, such as 1")
+    if not training.ema_rampup > 0:
+        raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
     for mult in config.network.channel_mult:
         width = config.network.model_channels * mult
         if width < 4 or width % min(32, width // 4):
@@ -160,13 +175,36 @@ def check(config: RunConfig) -> RunConfig:
     for nfe in evaluation.nfe:
         if nfe < 3 or nfe % 2 == 0:
             raise ConfigError(f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ...")
-    if evaluation.reference_steps < 2:
-        raise ConfigError("--reference-steps must be 2 or more")
+    least = max(evaluation.nfe) + 1
+    if evaluation.reference_steps < least:
+        raise ConfigError(
+            f"--reference-steps {evaluation.reference_steps}: take {least} or more, twice the finest --nfe"
+        )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
     if not 0 <= config.network.dropout < 1:
         raise ConfigError("--dropout must be in [0, 1)")
+    _check_schedule(evaluation)
     return dataclasses.replace(config, coupling=coupling)
+
+
+def _check_schedule(evaluation: EvaluationConfig) -> None:
+    """Refuse a schedule whose levels coincide now rather than after the training."""
+    from models.schedule import heun_steps, karras_sigmas
+
+    for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
+        try:
+            karras_sigmas(steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        except ValueError as error:
+            raise ConfigError(f"--rho {evaluation.rho}: {error}") from None
+
+
+def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
+    """Option name and value of every field."""
+    found = []
+    for key, value in node.items():
+        found += _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
+    return found
 
 
 def unknown(what: str, word: str, known: tuple[str, ...]) -> str:

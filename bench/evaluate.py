@@ -81,9 +81,9 @@ def sample(
 
 
 def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
-    """Bring generated images to what the data set can hold: uint8 images are clipped and rounded, floats stay."""
+    """Bring generated images to what the data set can hold: pictures are clipped, uint8 ones rounded as well."""
     if dataset.train.images.dtype != torch.uint8:
-        return images
+        return images.clamp(-1, 1) if dataset.bounded else images
     return as_images((images * 127.5 + 128).clamp(0, 255).to(torch.uint8))  # + 128: half a level of rounding up
 
 

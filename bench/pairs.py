@@ -84,7 +84,7 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Pai
 
 
 class PairStream:
-    """Endless mini-batches of coupled pairs, from any step on.
+    """Mini-batches of coupled pairs, from any step on.
 
     Args:
         split: the training images.
@@ -94,6 +94,7 @@ class PairStream:
         seed: seed of the run.
         rank: process number; every rank draws pools of its own.
         start_step: the step to begin with, for a resumed run.
+        stop_step: the step to end before; None for an endless stream.
         cost: where gains and times are added up.
 
     """
@@ -108,12 +109,13 @@ class PairStream:
         seed: int,
         rank: int = 0,
         start_step: int = 0,
+        stop_step: int | None = None,
         cost: CouplingCost | None = None,
     ):
         if pool % batch:
             raise ValueError(f"pool {pool} is no multiple of batch {batch}")
         self.split, self.coupling, self.pool, self.batch = split, coupling, pool, batch
-        self.seed, self.rank, self.step = seed, rank, start_step
+        self.seed, self.rank, self.step, self.stop_step = seed, rank, start_step, stop_step
         self.cost = cost or CouplingCost()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="coupling")
         self._warm_up()
@@ -122,10 +124,12 @@ class PairStream:
         per_pool = self.pool // self.batch
         number, within = divmod(self.step, per_pool)
         coming = self._worker.submit(self._couple, number)
-        while True:
-            pairs = self._take(coming)
+        while self.stop_step is None or self.step < self.stop_step:
+            # A pool that a stopped run had begun is coupled again but was counted then.
+            pairs = self._take(coming, count=not within)
             number += 1
-            coming = self._worker.submit(self._couple, number)
+            if self.stop_step is None or number * per_pool < self.stop_step:
+                coming = self._worker.submit(self._couple, number)
             for k in range(within, per_pool):
                 self.step += 1
                 yield pairs[k * self.batch : (k + 1) * self.batch]
@@ -152,9 +156,10 @@ class PairStream:
         pairing = self.coupling.pair(drawn.images, drawn.noise, drawn.labels, g)
         return Pairs(drawn.images, drawn.noise[pairing.index], drawn.labels), pairing.report
 
-    def _take(self, coming: Future) -> Pairs:
+    def _take(self, coming: Future, count: bool) -> Pairs:
         start = time.perf_counter()
         pairs, report = coming.result()
         self.cost.wait_seconds += time.perf_counter() - start
-        self.cost.add(report)
+        if count:
+            self.cost.add(report)
         return pairs

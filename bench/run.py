@@ -121,6 +121,8 @@ def resolve_device(device: str) -> str:
     """
     import torch
 
+    # TF32 keeps three digits: it would put a floor under truncation errors and order pairs by chance.
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: no CUDA device here; leave --device out or say cpu")
     if device == "auto":
@@ -162,18 +164,21 @@ def run_arm(
 
     """
     device = resolve_device(device)
-    folder = check_folder(check(config), runs_dir)
+    config = check(config)
+    folder = check_folder(config, runs_dir)
     if folder.status()["state"] == "done":
         return folder
     from bench import data
 
     dataset = data.load(config.data, data_dir)
+    _refuse_other_data(folder, dataset)
     with folder.lock():
+        if folder.status()["state"] == "done":  # another process finished it while this one waited
+            return folder
         try:
             _train_and_measure(config, folder, dataset, device, progress)
-        except BaseException as error:
-            reason = str(error) or type(error).__name__
-            folder.set_status("failed", reason=reason)
+        except Exception as error:
+            folder.set_status("failed", reason=str(error) or type(error).__name__)
             raise
     return folder
 
@@ -186,7 +191,6 @@ def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, d
     from bench.record import Measurement, provenance, write_json
     from bench.train import total_steps, train
 
-    _refuse_other_data(folder, dataset)
     extractors = [features.load(name, dataset, folder.path.parent / ".cache", device) for name in features.names()]
     origin = provenance(
         device,
@@ -229,32 +233,37 @@ def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def run(command: Command) -> int:
-    """Run every arm of the command, then the report; the exit code."""
+    """Run every arm of the command, then the report on those that succeeded; the exit code."""
     from bench.data import DataError
     from bench.features import FeatureError
     from bench.train import TrainingError
+    from couplings import CouplingError
 
     arms = command.arms()
     device = resolve_device(command.device)
     folders = [check_folder(config, command.runs) for config in arms]
-    try:
-        for number, (config, folder) in enumerate(zip(arms, folders, strict=True), 1):
-            done = folder.status()["state"] == "done"
-            print(f"[{number}/{len(arms)}] {config.run_id}{': done before' if done else ''}", flush=True)
+    failed = 0
+    for number, (config, folder) in enumerate(zip(arms, folders, strict=True), 1):
+        done = folder.status()["state"] == "done"
+        print(f"[{number}/{len(arms)}] {config.run_id}{': done before' if done else ''}", flush=True)
+        try:
             run_arm(config, command.runs, device, command.data_dir)
-    except (DataError, FeatureError) as error:
-        raise ConfigError(str(error)) from None
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        except (DataError, FeatureError) as error:
+            raise ConfigError(str(error)) from None
+        except (TrainingError, CouplingError) as error:
+            print(f"error: {config.coupling}, seed {config.seed}: {error}", file=sys.stderr)
+            failed += 1
+    if failed == len(arms):
         return 1
     from reports.build import build
     from reports.tables import read_runs, terminal_table
 
-    results = read_runs(command.runs, [config.run_id for config in arms])
+    finished = [config.run_id for config, f in zip(arms, folders, strict=True) if f.status()["state"] == "done"]
+    results = read_runs(command.runs, finished)
     print(terminal_table(results))
     report = build(command.runs)
     print(f"\nresults: {report.csv}\nreport:  {report.html}")
-    return 0
+    return int(failed > 0)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
@@ -120,6 +121,7 @@ def train(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, p
         batch=training.batch,
         seed=config.seed,
         start_step=state.step,
+        stop_step=steps,
         cost=state.cost,
     )
     bar = tqdm(
@@ -189,10 +191,10 @@ def _with_dropout_stream(config: RunConfig, step: int, forward) -> Tensor:
 
 def _refuse_nonfinite(loss: float, state: TrainState, folder: RunFolder) -> None:
     finite = torch.stack([p.isfinite().all() for p in state.net.parameters()]).all().item()
-    if finite and loss - loss == 0:
+    if finite and math.isfinite(loss):
         return
     raise TrainingError(
-        f"the loss is no longer finite at step {state.step}; the last good checkpoint is kept in {folder}: "
+        f"the loss is no longer finite at step {state.step}; the last good checkpoint is kept in {folder.run_id}: "
         "try a smaller --lr or a longer --lr-ramp"
     )
 
@@ -226,11 +228,6 @@ def load_checkpoint(folder: RunFolder, device: str) -> dict | None:
         return content
     if damaged:
         raise TrainingError(
-            f"no checkpoint in {folder} can be read ({', '.join(damaged)}): restore one, or move the folder away"
+            f"no checkpoint in {folder.run_id} can be read ({', '.join(damaged)}): restore one, or move the folder away"
         )
     return None
-
-
-def trained_denoiser(state: TrainState) -> nn.Module:
-    """The network to sample with: the moving average."""
-    return state.ema.net

@@ -33,12 +33,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a held-out split with labels in ``0 .. num_classes - 1``."""
+    """A training and a held-out split with labels in ``0 .. num_classes - 1``.
+
+    ``bounded`` says that values end at -1 and 1, as those of pictures do; points in the plane have no bounds.
+    """
 
     name: str
     train: Split
     test: Split
     num_classes: int
+    bounded: bool = True
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

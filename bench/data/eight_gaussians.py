@@ -33,4 +33,4 @@ def load(data_dir: Path | None = None) -> Dataset:
     images = points.float().reshape(-1, 2, 1, 1)
     train = Split(images[:_NUM_TRAIN], labels[:_NUM_TRAIN])
     test = Split(images[_NUM_TRAIN:], labels[_NUM_TRAIN:])
-    return Dataset("eight-gaussians", train, test, num_classes=NUM_MODES)
+    return Dataset("eight-gaussians", train, test, num_classes=NUM_MODES, bounded=False)

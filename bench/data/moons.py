@@ -35,4 +35,4 @@ def load(data_dir: Path | None = None) -> Dataset:
     images = scaled.float().reshape(-1, 2, 1, 1)
     train = Split(images[:_NUM_TRAIN], labels[:_NUM_TRAIN])
     test = Split(images[_NUM_TRAIN:], labels[_NUM_TRAIN:])
-    return Dataset("moons", train, test, num_classes=2)
+    return Dataset("moons", train, test, num_classes=2, bounded=False)

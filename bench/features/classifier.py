@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -49,16 +51,19 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     """
     path = cache / f"classifier-v{VERSION}-{dataset.checksum[:16]}.pt"
     net = Classifier(dataset.image_shape, dataset.num_classes)
-    if path.exists():
+    cache.mkdir(parents=True, exist_ok=True)
+    # Runs that start together wait for one of them to train it: all arms must be measured with the same ruler.
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            _train_and_save(dataset, device, path)
+    try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(content["net"])
-        accuracy = content["accuracy"]
-    else:
-        net = _train(dataset, device)
-        accuracy = _accuracy(net, dataset.test, device)
-        buffer = io.BytesIO()
-        torch.save({"net": net.state_dict(), "accuracy": accuracy}, buffer)
-        write_bytes(path, buffer.getvalue())
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+        raise FeatureError(
+            f"{path} cannot be read ({type(error).__name__}): delete it, it will be made again"
+        ) from None
+    accuracy = content["accuracy"]
     floor = FLOORS.get(dataset.name, FLOOR)
     if accuracy < floor:
         raise FeatureError(
@@ -66,7 +71,21 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
             "its features would mislead; are the labels right?"
         )
     net = net.to(device).eval().requires_grad_(False)
-    return Features("classifier", net.body, WIDTH, fingerprint=path.stem, accuracy=accuracy)
+    return Features("classifier", net.body, WIDTH, fingerprint=_fingerprint(net), accuracy=accuracy)
+
+
+def _train_and_save(dataset: Dataset, device: str, path: Path) -> None:
+    net = _train(dataset, device)
+    buffer = io.BytesIO()
+    torch.save({"net": net.state_dict(), "accuracy": _accuracy(net, dataset.test, device)}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def _fingerprint(net: Classifier) -> str:
+    digest = hashlib.sha256()
+    for tensor in net.state_dict().values():
+        digest.update(tensor.cpu().numpy().tobytes())
+    return f"classifier-{digest.hexdigest()[:16]}"
 
 
 def _train(dataset: Dataset, device: str) -> Classifier:

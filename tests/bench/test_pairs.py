@@ -92,3 +92,21 @@ def test_the_cost_of_coupling_is_counted(split):
 def test_an_error_of_the_solver_reaches_the_trainer(split):
     with pytest.raises(ValueError, match="max_iterations"):
         take(split, "sinkhorn:epsilon=0.001,max_iterations=1", 4)
+
+
+def test_a_resumed_stream_counts_each_pool_once_and_solves_none_beyond_the_end(split, monkeypatch):
+    import bench.pairs as module
+
+    solved = []
+    draw = module.draw_pool
+    monkeypatch.setattr(module, "draw_pool", lambda *a: solved.append((a[1], a[4])) or draw(*a))
+    options = {"pool": 64, "batch": 16, "seed": 0, "stop_step": 8}
+    with PairStream(split, get("lapjv"), **options) as whole:
+        assert len(list(whole)) == 8
+    assert solved[1:] == [(64, 0), (64, 1)]
+    with PairStream(split, get("lapjv"), **options) as first:
+        list(itertools.islice(iter(first), 6))
+    with PairStream(split, get("lapjv"), **options, start_step=6, cost=first.cost) as second:
+        assert len(list(second)) == 2
+    assert second.cost.pools == whole.cost.pools == 2
+    assert second.cost.cost_after == whole.cost.cost_after

@@ -133,6 +133,16 @@ def test_a_folder_with_another_configuration_is_refused(tmp_path, tiny, capsys):
         check_folder(tiny, tmp_path)
 
 
+def test_an_arm_that_fails_does_not_take_the_others_along(tmp_path, tiny_flags, capsys):
+    unsolvable = "sinkhorn:epsilon=0.001,max_iterations=1"
+    assert main(["--coupling", unsolvable, "lapjv", "--runs", str(tmp_path), *tiny_flags]) == 1
+    printed = capsys.readouterr()
+    assert "max_iterations" in printed.err
+    assert "lapjv" in (tmp_path / "report.html").read_text()
+    states = {f.name.split("-")[1]: RunFolder(f).status()["state"] for f in tmp_path.glob("digits-*")}
+    assert states == {"random": "done", "lapjv": "done", "sinkhorn_epsilon=0.001_max_iterations=1": "failed"}
+
+
 def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("the disk is full")

@@ -1,3 +1,3 @@
-"""Submitit sets up logging when it is imported, which closes the files that pytest captures: import it before any test."""
+"""Submitit sets up logging when it is imported, which closes what pytest captures: import it before."""
 
 import submitit  # noqa: F401
