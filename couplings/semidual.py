@@ -143,10 +143,13 @@ class Semidual:
         self.chi2 = chi_square(counts, self.weights)
 
     def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
-        """Step until the chi-square is at most `target` or `steps` are done; `progress` is called after each."""
+        """Step until the chi-square is below `target` or `steps` are done; `progress` is called after each.
+
+        Below by one standard error, because of many checks the luckiest is the last.
+        """
         if self.step == 0:
             self.start(batch)
-        while self.chi2 > target and self.step < steps:
+        while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps:
             self.descend(batch, rate)
             if is_check(self.step) or self.step == steps:
                 self.check(batch, target)
