@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from couplings.dataset import stream
 from couplings.plan import import_pot
 from couplings.semidual import Semidual, best_scores, chi_square, is_check
 
@@ -42,7 +43,7 @@ class Discrete(Semidual):
     """A source of finitely many points, so that POT knows the exact value."""
 
     def noise(self, n, *axes):
-        generator = torch.Generator().manual_seed(hash((self.seed, axes)) % 2**62)
+        generator = torch.Generator().manual_seed(stream(self.seed, *axes))
         return self.points[torch.randint(len(self.points), (n,), generator=generator)]
 
 
