@@ -10,6 +10,7 @@ sets options.
 """
 
 from couplings.contract import Coupling, CouplingError, Pairing, Pool
+from couplings.dataset import DatasetCoupling
 from couplings.registry import get, names, register
 
-__all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "get", "names", "register"]
+__all__ = ["Coupling", "CouplingError", "DatasetCoupling", "Pairing", "Pool", "get", "names", "register"]

@@ -60,6 +60,7 @@ class Coupling(ABC):
     """
 
     name: ClassVar[str] = "unregistered"  # set by `register`
+    kind: ClassVar[str] = "batch"
     exact_noise_marginal: ClassVar[bool] = True  # every noise is used exactly once
     exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
@@ -154,10 +155,10 @@ def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator:
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
-    return Pool(_flatten(images, "images"), _flatten(noise, "noise"), labels, generator)
+    return Pool(flatten(images, "images"), flatten(noise, "noise"), labels, generator)
 
 
-def _flatten(tensor: Tensor, what: str) -> Tensor:
+def flatten(tensor: Tensor, what: str) -> Tensor:
     """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64, checked to be finite."""
     tensor = tensor.detach()
     n, d = len(tensor), int(np.prod(tensor.shape[1:]))

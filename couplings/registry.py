@@ -37,10 +37,10 @@ def register(name: str) -> Callable[[Class], Class]:
     return decorate
 
 
-def names() -> tuple[str, ...]:
-    """The registered names, sorted."""
+def names(kind: str | None = None) -> tuple[str, ...]:
+    """The registered names, sorted; of one kind only, `batch` or `dataset`, where it is given."""
     _discover()
-    return tuple(sorted(_classes))
+    return tuple(sorted(name for name, cls in _classes.items() if kind in (None, cls.kind)))
 
 
 def get(text: str) -> Any:

@@ -1,0 +1,157 @@
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from couplings import CouplingError, get
+from couplings.dataset import training_set
+
+N = 32
+
+
+def fit(images, seeded, options="", labels=None, **kwargs):
+    return get(f"semidiscrete:batch=512,max_chi2=0.01{options}").fit(images, labels, seeded(0), **kwargs)
+
+
+def frequencies(sd, n: int, seeded, size: int = 20000, labels=None):
+    noise = torch.randn(size, *sd.shape, generator=seeded(7))
+    index = sd.assign(noise, labels)
+    assert index.dtype == torch.int64
+    assert index.shape == (size,)
+    return index.bincount(minlength=n)
+
+
+def test_images_come_equally_often_and_the_cost_falls(pool, seeded):
+    images, _ = pool(N)
+    sd = fit(images, seeded)
+    assert sd.report["chi2"] <= 0.01
+    counts = frequencies(sd, N, seeded)
+    assert len(counts) == N
+    assert (counts / counts.double().mean() - 1).abs().max() < 0.25
+    noise = torch.randn(4000, *images.shape[1:], generator=seeded(3))
+    gains = {"sd": (images[sd.assign(noise)] * noise).flatten(1).sum(1).mean()}
+    for n in (8, 32):
+        batch = [get("lapjv").pair(images[:n], z).index for z in noise[: n * 40].split(n)]
+        pairs = [(z[i] * images[:n]).flatten(1).sum(1).mean() for z, i in zip(noise.split(n), batch, strict=False)]
+        gains[n] = torch.stack(pairs).mean()
+    assert gains["sd"] > gains[32] > gains[8] > 0
+
+
+def test_noise_is_any_float_and_chunked_alike(pool, seeded):
+    sd = fit(pool(N)[0], seeded)
+    noise = torch.randn(50, 3, 4, 4, generator=seeded(1))
+    index = sd.assign(noise)
+    assert torch.equal(torch.cat([sd.assign(z) for z in noise.split(7)]), index)
+    assert torch.equal(sd.assign(noise.double()), index)
+    assert sd.assign(noise[:0]).shape == (0,)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(sd.assign(noise), index)
+    with pytest.raises(CouplingError, match="noise"):
+        sd.assign(noise.flatten(1))
+    with pytest.raises(CouplingError, match="NaN"):
+        sd.assign(noise * torch.nan)
+
+
+def test_per_class(pool, seeded):
+    images, _ = pool(N)
+    labels = (torch.arange(N) % 3 == 0).long() + 4
+    sd = fit(images, seeded, ",per_class=true", labels)
+    noise = torch.randn(3000, 3, 4, 4, generator=seeded(1))
+    wanted = torch.randint(4, 6, (3000,), generator=seeded(2))
+    index = sd.assign(noise, wanted)
+    assert torch.equal(labels[index], wanted)
+    for value in (4, 5):
+        inside = frequencies(sd, N, seeded, labels=torch.full((20000,), value))[labels == value].double()
+        assert (inside / inside.mean() - 1).abs().max() < 0.25
+    one_hot = torch.eye(6)[labels]
+    by_one_hot = fit(images, seeded, ",per_class=true", one_hot).assign(noise, torch.eye(6)[wanted])
+    assert torch.equal(labels[by_one_hot], wanted)
+    assert (by_one_hot == index).double().mean() > 0.9
+    with pytest.raises(CouplingError, match="does not hold"):
+        sd.assign(noise, wanted + 1)
+    with pytest.raises(CouplingError, match="label a noise"):
+        sd.assign(noise)
+
+
+def test_labels_are_not_looked_at_by_default(pool, seeded):
+    images, noise = pool(N)
+    labels = torch.arange(N) % 2
+    assert torch.equal(fit(images, seeded, labels=labels).assign(noise), fit(images, seeded).assign(noise))
+
+
+def test_flips_are_targets_of_their_own(pool, seeded):
+    images, _ = pool(N)
+    sd = fit(images, seeded, ",flips=true")
+    noise = torch.randn(4000, 3, 4, 4, generator=seeded(1))
+    index = sd.assign(noise)
+    assert len(index.unique()) == 2 * N
+    chosen, doubled = sd.mirrored(images, index), torch.cat([images, images.flip(-1)])
+    assert torch.equal(chosen, doubled[index])
+    # Mirrored noise goes with mirrored images, but for noises near a border between cells.
+    mirrored = sd.assign(noise.flip(-1))
+    assert ((mirrored - index).abs() == N).double().mean() > 0.85
+    with pytest.raises(CouplingError, match="flips"):
+        fit(images.flatten(1), seeded, ",flips=true")
+
+
+def test_projection_is_pca(pool, seeded):
+    images, noise = pool(N, (3, 4, 4))
+    sd = fit(images, seeded, ",project=pca:5")
+    assert sd.basis.shape == (48, 5)
+    assert torch.allclose(sd.basis.T @ sd.basis, torch.eye(5), atol=1e-5)
+    flat = images.flatten(1) - images.flatten(1).mean(0)
+    leading = torch.linalg.svdvals(flat.double())[:5].square().sum()
+    assert (flat @ sd.basis).square().sum() == pytest.approx(float(leading), rel=1e-5)
+    outside = noise.flatten(1) - noise.flatten(1) @ sd.basis @ sd.basis.T
+    assert torch.equal(sd.assign(noise + 3 * outside.reshape(noise.shape)), sd.assign(noise))
+    full = fit(images, seeded, ",project=pca:48").assign(noise)
+    assert (full == fit(images, seeded).assign(noise)).double().mean() > 0.8
+    with pytest.raises(CouplingError, match="only 48 values"):
+        fit(images, seeded, ",project=pca:49")
+
+
+@pytest.mark.parametrize("project", ["pca", "pca:0", "pca:x", "svd:3"])
+def test_bad_options(project):
+    with pytest.raises(CouplingError, match="pca:K"):
+        get(f"semidiscrete:project={project}")
+    for option in ("steps=0", "batch=1", "max_chi2=0", "rate=-1"):
+        with pytest.raises(CouplingError, match=option.split("=")[0]):
+            get(f"semidiscrete:{option}")
+
+
+def test_equal_images_share_a_cell_evenly(pool, seeded):
+    images = pool(N)[0]
+    images[1::2] = images[0::2]  # 16 pairs
+    images[3] = -0.0 * images[3]
+    images[4] = 0.0 * images[4]
+    sd = fit(images, seeded)
+    assert sd.report["targets"] < 20
+    counts = frequencies(sd, N, seeded)
+    assert (counts / counts.double().mean() - 1).abs().max() < 0.25
+    assert chisquare(counts[:2].numpy()).pvalue > 1e-4
+
+
+def test_one_image(seeded):
+    sd = get("semidiscrete").fit(torch.ones(1, 2), generator=seeded(0))
+    assert sd.assign(torch.randn(5, 2, generator=seeded(0))).tolist() == [0] * 5
+
+
+def test_too_few_steps_are_refused_and_can_be_continued(pool, seeded, tmp_path):
+    images, noise = pool(N)
+    path = tmp_path / "potential.safetensors"
+    with pytest.raises(CouplingError, match="raise steps"):
+        get("semidiscrete:steps=3,max_chi2=0.001").fit(images, generator=seeded(0), checkpoint=path)
+    went_on = get("semidiscrete:max_chi2=0.001").fit(images, checkpoint=path)
+    assert went_on.report["steps"] > 3
+    assert went_on.report["chi2"] <= 0.001
+    assert went_on.report["noises"] == 4096 * went_on.report["steps"]
+    assert went_on.report["seconds"] > 0
+
+
+def test_state_moves_between_fits(pool, seeded):
+    images, noise = pool(N)
+    sd = fit(images, seeded)
+    fresh = sd.coupling.begin(training_set(images), 0)
+    fresh.load_state_dict(sd.state_dict())
+    assert torch.equal(fresh.assign(noise), sd.assign(noise))
+    fresh.cells[0].dual.average += 1.0 * torch.arange(N)
+    assert not torch.equal(fresh.cells[0].dual.average, sd.cells[0].dual.average)
