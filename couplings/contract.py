@@ -1,11 +1,11 @@
 """The contract of a batch coupling: a pool of images and noises in, an index into the noises out."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +13,6 @@ from couplings import cost, spec
 from couplings.spec import CouplingError, require
 
 __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
-
-# Squares of larger float64 values, summed over an image, leave the range of float64.
-LARGEST_VALUE = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +108,9 @@ class Coupling(ABC):
         """
         pool = _check_pool(images, noise, labels, generator)
         n = len(images)
+        cost_before = cost.mean_pair_cost(pool.images, pool.noise)
+        if not math.isfinite(cost_before):
+            raise _not_finite(pool)
         start = time.perf_counter()
         if n < 2:
             solved = Pairing(torch.arange(n, device="cpu"))
@@ -122,8 +122,8 @@ class Coupling(ABC):
         seconds = time.perf_counter() - start
         duplicates = self._check_index(index, n)
         report = {
-            "cost_before": cost.mean_pair_cost(pool.images, pool.noise),
-            "cost_after": cost.mean_pair_cost(pool.images, pool.noise[index]),
+            "cost_before": cost_before,
+            "cost_after": cost.mean_pair_cost(pool.images, pool.noise, index),
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
@@ -154,17 +154,23 @@ def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator:
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
-    return Pool(_flatten(images, "images"), _flatten(noise, "noise"), labels, generator)
+    return Pool(_flatten(images), _flatten(noise), labels, generator)
 
 
-def _flatten(tensor: Tensor, what: str) -> Tensor:
-    """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64, checked to be finite."""
+def _flatten(tensor: Tensor) -> Tensor:
+    """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64."""
     tensor = tensor.detach()
-    n, d = len(tensor), int(np.prod(tensor.shape[1:]))
     if tensor.device.type != "cuda":
         tensor = tensor.cpu()  # other accelerators lack float64
-    flat = tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32).reshape(n, d)
-    peak = float(flat.abs().max()) if n else 0.0
-    require(np.isfinite(peak), f"{what} hold NaN or infinity: drop those samples before pairing")
-    require(peak <= LARGEST_VALUE, f"{what} reach {peak:.3g} and their squares overflow: rescale them")
-    return flat
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.to(dtype).reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
+def _not_finite(pool: Pool) -> CouplingError:
+    """The error for a pool whose squared distances are not finite: which tensor is to blame."""
+    peaks = {"images": float(pool.images.abs().max()), "noise": float(pool.noise.abs().max())}
+    for what, peak in peaks.items():
+        if not math.isfinite(peak):
+            return CouplingError(f"{what} hold NaN or infinity: drop those samples before pairing")
+    what = max(peaks, key=peaks.get)
+    return CouplingError(f"{what} reach {peaks[what]:.3g} and their squares overflow: rescale them")

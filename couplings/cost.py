@@ -8,13 +8,18 @@ from torch import Tensor
 
 Cost = Literal["sqeuclidean", "l2", "dot"]
 
+# Below this mean, squares of float32 may have been rounded to nothing.
+SAFE_SQUARE = 1e-25
+# A shift this many times as large as what it leaves costs float32 three of its bits.
+MOST_SHIFT = 8.0
+
 
 def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -> Tensor:
     """A matrix `[n, n]` with the optimal permutations of `cost`, up to scale and row and column shifts.
 
     Squared L2 and -<x, y> share their optimum: the squared norms are summed over all rows and all columns
-    whatever the permutation. `-<x - mean, y - mean>` is both of them double-centred, which assignment solvers
-    finish several times sooner than the squared distances themselves.
+    whatever the permutation. The matrix is shifted until every column has mean 0 before every row's least
+    cost is 0, which assignment solvers finish several times sooner than the squared distances themselves.
 
     Args:
         images: `[n, d]` float32 or float64, finite.
@@ -23,10 +28,27 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
 
     """
     if cost == "l2":
-        return _l2(images, noise)
+        return _shift(-_l2(images, noise))[0]
     # On CUDA a float32 product may run in TF32, whose three digits do not order the pairs.
     dtype = torch.float64 if images.is_cuda else torch.float32
-    return -(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)
+    reduced, trusted = _shift(images.to(dtype) @ noise.to(dtype).T)
+    if trusted:
+        return reduced
+    return _shift(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)[0]
+
+
+def _shift(gain: Tensor) -> tuple[Tensor, bool]:
+    """`gain` `[n, n]`, which is overwritten, as costs with every row's least at 0, and whether to trust them.
+
+    They are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
+    an offset of the data then took its digits, and the data must be centred before they are multiplied.
+    """
+    shift = gain.mean(0)
+    low, high = gain.sub_(shift).aminmax(dim=1, keepdim=True)
+    spread = float((high - low).max())
+    dwarfed = max(float(shift.abs().max()), float((high + low).abs().max()) / 2) > MOST_SHIFT * spread
+    trusted = math.isfinite(spread) and spread > SAFE_SQUARE and not dwarfed
+    return torch.sub(high, gain, out=gain), trusted
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
@@ -39,13 +61,31 @@ def double_centred(matrix: Tensor) -> Tensor:
     return matrix - matrix.mean(0) - matrix.mean(1, keepdim=True) + matrix.mean()
 
 
-def mean_pair_cost(images: Tensor, noise: Tensor) -> float:
-    """The mean over i of ||x_i - y_i||^2, for `[n, d]` each; 0.0 for no pairs."""
+def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -> float:
+    """The mean over i of ||x_i - y_i||^2, or of ||x_i - y_index[i]||^2, for `[n, d]` each; 0.0 for no pairs.
+
+    Not finite if and only if the data are not, or their squares leave the range of float64.
+    """
     if not len(images):
         return 0.0
+    mean = _mean_square(images, noise, index, 1.0)
+    if math.isfinite(mean) and mean > SAFE_SQUARE:
+        return mean
     scale = max(_scale(images), _scale(noise))
-    distance = torch.linalg.vector_norm(images / scale - noise / scale, dim=1, dtype=torch.float64)
-    return float(distance.square().mean()) * scale * scale
+    return _mean_square(images, noise, index, scale) * scale * scale
+
+
+def _mean_square(images: Tensor, noise: Tensor, index: Tensor | None, scale: float) -> float:
+    """The mean square of `(x - y) / scale` over the pairs, in blocks that stay in the cache."""
+    n, d = images.shape
+    rows = max(1, (2**26 if images.is_cuda else 2**15) // d)
+    norms = []
+    for start in range(0, n, rows):
+        block = slice(start, start + rows)
+        x, y = images[block], noise[block] if index is None else noise[index[block]]
+        difference = x - y if scale == 1 else x / scale - y / scale
+        norms.append(torch.linalg.vector_norm(difference, dim=1))
+    return float(torch.cat(norms).double().square().mean())
 
 
 def _scale(x: Tensor) -> float:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from couplings.contract import Coupling, Pairing, Pool
 from couplings.cost import Cost, assignment_cost
 from couplings.registry import register
 
-LEVELS = 2**20
+LEVELS = 2**21
 
 
 @register("lapjv")
@@ -35,17 +36,15 @@ class Lapjv(Coupling):
         from lapjv import lapjv
 
         matrix = assignment_cost(pool.images, pool.noise, self.cost)
-        columns, _, _ = lapjv(whole_numbers(matrix.double().cpu().numpy()))
+        columns, _, _ = lapjv(whole_numbers(matrix).cpu().numpy())
         return Pairing(torch.from_numpy(columns.astype(np.int64)))
 
 
-def whole_numbers(cost: np.ndarray) -> np.ndarray:
-    """The cost `[n, n]`, shifted, scaled and rounded to whole float32 numbers in [-2^20, 2^20].
+def whole_numbers(cost: Tensor) -> Tensor:
+    """Costs `[n, n]` with least 0, scaled and rounded to whole float32 numbers in [0, 2^21].
 
     Rounding in float32 makes row reduction repeat steps that change no price, slow or endless on near-ties
     such as 1-D data. Prices stay within 3 ranges, below 2^24, where float32 adds whole numbers exactly, so
     every step makes progress.
     """
-    low, high = cost.min(), cost.max()
-    half_range = (high - low) / 2 or 1.0
-    return np.rint((cost - (low + high) / 2) / half_range * LEVELS).astype(np.float32)
+    return (cost * (LEVELS / (float(cost.max()) or 1.0))).round_().float()

@@ -44,9 +44,7 @@ class MinibatchOT(Coupling):
         cost = assignment_cost(pool.images, pool.noise).double().cpu()
         n = len(cost)
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
-        plan, log = ot.emd(
-            weights.numpy(), weights.numpy(), (cost - cost.min()).numpy(), numItermax=MAX_PIVOTS, log=True
-        )
+        plan, log = ot.emd(weights.numpy(), weights.numpy(), cost.numpy(), numItermax=MAX_PIVOTS, log=True)
         require(
             log["result_code"] == OPTIMAL,
             f"{self}: POT stopped early ({log['warning']}): use lapjv or a smaller pool",
