@@ -1,6 +1,7 @@
 """Costs between images and noises. All of them are made safe against scale before anything is squared."""
 
 import math
+from itertools import repeat
 from typing import Literal
 
 import torch
@@ -10,6 +11,9 @@ Cost = Literal["sqeuclidean", "l2", "dot"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
 SAFE_SQUARE = 1e-25
+# From 2^15 elements on torch calls on further threads, which a trainer keeps busy: waiting for them
+# takes longer than the sum itself.
+BLOCK = 2**15 - 1
 # A shift this many times as large as what it leaves costs float32 three of its bits.
 MOST_SHIFT = 8.0
 
@@ -43,12 +47,20 @@ def _shift(gain: Tensor) -> tuple[Tensor, bool]:
     They are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
     an offset of the data then took its digits, and the data must be centred before they are multiplied.
     """
-    shift = gain.mean(0)
-    low, high = gain.sub_(shift).aminmax(dim=1, keepdim=True)
+    rows = blocks(gain)
+    shift = torch.stack([block.sum(0) for block in rows]).sum(0) / len(gain)
+    high = torch.cat([block.sub_(shift).amax(1) for block in rows])
+    low = torch.cat([block.amin(1) for block in rows])
+    for block, top in zip(rows, high[:, None].split(len(rows[0])), strict=True):
+        torch.sub(top, block, out=block)
     spread = float((high - low).max())
     dwarfed = max(float(shift.abs().max()), float((high + low).abs().max()) / 2) > MOST_SHIFT * spread
-    trusted = math.isfinite(spread) and spread > SAFE_SQUARE and not dwarfed
-    return torch.sub(high, gain, out=gain), trusted
+    return gain, math.isfinite(spread) and spread > SAFE_SQUARE and not dwarfed
+
+
+def blocks(matrix: Tensor) -> tuple[Tensor, ...]:
+    """The matrix `[n, d]` as views of so few rows each that a CPU core goes through one within its cache."""
+    return matrix.split(max(1, (2**26 if matrix.is_cuda else BLOCK) // matrix.shape[1]))
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
@@ -76,13 +88,11 @@ def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -
 
 
 def _mean_square(images: Tensor, noise: Tensor, index: Tensor | None, scale: float) -> float:
-    """The mean square of `(x - y) / scale` over the pairs, in blocks that stay in the cache."""
-    n, d = images.shape
-    rows = max(1, (2**26 if images.is_cuda else 2**15) // d)
+    """The mean square of `(x - y) / scale` over the pairs."""
+    parts = blocks(images)
+    chosen = blocks(noise) if index is None else map(noise.index_select, repeat(0), index.split(len(parts[0])))
     norms = []
-    for start in range(0, n, rows):
-        block = slice(start, start + rows)
-        x, y = images[block], noise[block] if index is None else noise[index[block]]
+    for x, y in zip(parts, chosen, strict=True):
         difference = x - y if scale == 1 else x / scale - y / scale
         norms.append(torch.linalg.vector_norm(difference, dim=1))
     return float(torch.cat(norms).double().square().mean())

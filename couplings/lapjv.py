@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from couplings.contract import Coupling, Pairing, Pool
-from couplings.cost import Cost, assignment_cost
+from couplings.cost import Cost, assignment_cost, blocks
 from couplings.registry import register
 
 LEVELS = 2**21
+NO_FRACTIONS = 2.0**23
 
 
 @register("lapjv")
@@ -43,8 +44,13 @@ class Lapjv(Coupling):
 def whole_numbers(cost: Tensor) -> Tensor:
     """Costs `[n, n]` with least 0, scaled and rounded to whole float32 numbers in [0, 2^21].
 
-    Rounding in float32 makes row reduction repeat steps that change no price, slow or endless on near-ties
+    A float32 cost is overwritten. Rounding in float32 makes row reduction repeat steps that change no price, slow or endless on near-ties
     such as 1-D data. Prices stay within 3 ranges, below 2^24, where float32 adds whole numbers exactly, so
     every step makes progress.
     """
-    return (cost * (LEVELS / (float(cost.max()) or 1.0))).round_().float()
+    whole = cost.float()
+    peak = max(float(block.max()) for block in blocks(whole)) or 1.0
+    for block in blocks(whole):
+        # float32 has no fractions from 2^23 on; torch's own rounding calls on further threads even for a block.
+        block.mul_(LEVELS / peak).add_(NO_FRACTIONS).sub_(NO_FRACTIONS)
+    return whole
