@@ -3,6 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -53,6 +54,10 @@ class Pool:
 class Coupling(ABC):
     """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
 
+    `within_class=true`, an option of every coupling, solves among the images and noises of one label at a time:
+    noise j counts as of the class of image j. The noise then stays independent of the label, as it is when a
+    class is sampled; a label-blind pairing makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
+
     The class variables state what the coupling keeps at its default options; the contract tests check them.
     """
 
@@ -61,6 +66,8 @@ class Coupling(ABC):
     exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = True  # needs no generator
+
+    within_class: bool = False
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -99,7 +106,7 @@ class Coupling(ABC):
         Args:
             images: `[n, ...]`, any floating dtype, device and layout; never modified, no graph is kept.
             noise: the same shape and device.
-            labels: `[n, ...]`; only couplings with `uses_labels` look at them.
+            labels: `[n]` or `[n, k]`; only couplings with `uses_labels` or `within_class` look at them.
             generator: needed unless the coupling is `deterministic`.
 
         Raises:
@@ -117,7 +124,7 @@ class Coupling(ABC):
         else:
             # Under autocast the cost matrix would be computed in half precision.
             with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
-                solved = self.solve(pool)
+                solved = pair_within_classes(pool, self.solve) if self.within_class else self.solve(pool)
         index = torch.as_tensor(solved.index).to(pool.images.device, torch.int64)
         seconds = time.perf_counter() - start
         duplicates = self._check_index(index, n)
@@ -139,6 +146,31 @@ class Coupling(ABC):
                 f"{self}: the solver returned no valid pairing of {n}; please report this pool as a bug"
             )
         return 1 - distinct / n if n else 0.0
+
+
+def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing:
+    """Solve among the images and noises of each label by itself.
+
+    The report holds the means of the classes' reports, weighted by their sizes, and the number of `classes`.
+
+    Raises:
+        CouplingError: the pool has no labels.
+
+    """
+    require(pool.labels is not None, "pairing within classes needs labels: pass labels=[n] or drop within_class")
+    kinds, kind = torch.unique(pool.labels, dim=0, return_inverse=True)
+    n, device = len(pool.images), pool.images.device
+    index, report = torch.arange(n, device=device), {}
+    for which in range(len(kinds)):
+        rows = (kind == which).nonzero()[:, 0].to(device)
+        if len(rows) < 2:
+            continue
+        part = Pool(pool.images[rows], pool.noise[rows], pool.labels[rows.to(pool.labels.device)], pool.generator)
+        solved = solve(part)
+        index[rows] = rows[torch.as_tensor(solved.index).to(device, torch.int64)]
+        for key, value in solved.report.items():
+            report[key] = report.get(key, 0.0) + value * len(rows) / n
+    return Pairing(index, report | {"classes": len(kinds)})
 
 
 def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:
