@@ -32,19 +32,21 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
 
     """
     if cost == "l2":
-        return _shift(-_l2(images, noise))[0]
+        return reduced(-_l2(images, noise))[0]
     # On CUDA a float32 product may run in TF32, whose three digits do not order the pairs.
     dtype = torch.float64 if images.is_cuda else torch.float32
-    reduced, trusted = _shift(images.to(dtype) @ noise.to(dtype).T)
+    matrix, trusted = reduced(images.to(dtype) @ noise.to(dtype).T)
     if trusted:
-        return reduced
-    return _shift(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)[0]
+        return matrix
+    return reduced(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)[0]
 
 
-def _shift(gain: Tensor) -> tuple[Tensor, bool]:
-    """`gain` `[n, n]`, which is overwritten, as costs with every row's least at 0, and whether to trust them.
+def reduced(gain: Tensor) -> tuple[Tensor, bool]:
+    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, and whether to trust them.
 
-    They are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
+    Column means come off before row minima. The gains are overwritten.
+
+    The costs are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
     an offset of the data then took its digits, and the data must be centred before they are multiplied.
     """
     rows = blocks(gain)
@@ -64,7 +66,7 @@ def blocks(matrix: Tensor) -> tuple[Tensor, ...]:
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
-    """-<x, y> up to a positive factor, `[n, n]` float64: the cost that a relative epsilon refers to."""
+    """-<x, y> / (scale_of(x) scale_of(y)), `[n, n]` float64: the cost that a relative epsilon refers to."""
     return -(_unit(images).double() @ _unit(noise).double().T)
 
 
@@ -80,32 +82,63 @@ def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -
     """
     if not len(images):
         return 0.0
-    mean = _mean_square(images, noise, index, 1.0)
+    mean = float(pair_distances(images, noise, index).square().mean())
     if math.isfinite(mean) and mean > SAFE_SQUARE:
         return mean
-    scale = max(_scale(images), _scale(noise))
-    return _mean_square(images, noise, index, scale) * scale * scale
+    scale = common_scale(images, noise)
+    return float(pair_distances(images, noise, index, scale).square().mean()) * scale * scale
 
 
-def _mean_square(images: Tensor, noise: Tensor, index: Tensor | None, scale: float) -> float:
-    """The mean square of `(x - y) / scale` over the pairs."""
+def pair_distances(images: Tensor, noise: Tensor, index: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """||x_i - y_index[i]|| / scale, `[n]` float64, the norms summed in the dtype of the data."""
     parts = blocks(images)
     chosen = blocks(noise) if index is None else map(noise.index_select, repeat(0), index.split(len(parts[0])))
     norms = []
     for x, y in zip(parts, chosen, strict=True):
         difference = x - y if scale == 1 else x / scale - y / scale
         norms.append(torch.linalg.vector_norm(difference, dim=1))
-    return float(torch.cat(norms).double().square().mean())
+    return torch.cat(norms).double()
 
 
-def _scale(x: Tensor) -> float:
+def common_scale(images: Tensor, noise: Tensor) -> float:
+    """The power of two by which both can be divided so that their squares stay in range."""
+    return max(scale_of(images), scale_of(noise))
+
+
+def squared_distances(images: Tensor, noise: Tensor) -> Tensor:
+    """||x_i - y_j||^2, `[n, n]` float64, for couplings whose choice depends on the norms too."""
+    scale = common_scale(images, noise)
+    x, y = images.double() / scale, noise.double() / scale
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
+    squares = x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * (x @ y.T)
+    return squares.clamp_min(0) * scale * scale
+
+
+def principal_axes(images: Tensor, components: int) -> Tensor:
+    """The first principal axes of the images as columns `[d, components]`, or as many as the images span.
+
+    By the eigenvectors of the smaller Gram matrix, in O(min(n, d)^3).
+    """
+    x = _centred(images).double()
+    n, d = x.shape
+    if d <= n:
+        axes = torch.linalg.eigh(x.T @ x)[1]
+    else:
+        values, vectors = torch.linalg.eigh(x @ x.T)
+        spanned = values > 1e-12 * values[-1].clamp_min(torch.finfo(values.dtype).tiny)
+        axes = (x.T @ vectors[:, spanned]) / values[spanned].sqrt()
+    return axes[:, -components:].to(images.dtype)
+
+
+def scale_of(x: Tensor) -> float:
     """The power of two in (peak / 2, peak] of the largest magnitude (1.0 for zeros): it divides exactly."""
     peak = float(x.abs().max())
     return math.ldexp(1.0, math.frexp(peak)[1] - 1) if peak else 1.0
 
 
 def _unit(x: Tensor) -> Tensor:
-    return x / _scale(x)
+    return x / scale_of(x)
 
 
 def _centred(x: Tensor) -> Tensor:
@@ -120,9 +153,9 @@ def _l2(images: Tensor, noise: Tensor) -> Tensor:
     ||f - s|| - ||f|| = (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one cloud is far
     larger than the other, where the distances themselves would all round to ||f||.
     """
-    scale = max(_scale(images), _scale(noise))
+    scale = common_scale(images, noise)
     x, y = images.double() / scale, noise.double() / scale
-    if _scale(x) < _scale(y):
+    if scale_of(x) < scale_of(y):
         return _shifted_distance(y, x).T
     return _shifted_distance(x, y)
 
