@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from couplings.contract import Coupling, Pairing, Pool
@@ -22,15 +23,16 @@ class Stable(Coupling):
 
     def solve(self, pool: Pool) -> Pairing:
         """Walk through the pairs from the nearest to the farthest."""
-        distances = squared_distances(pool.images, pool.noise).cpu()
+        distances = squared_distances(pool.images, pool.noise).cpu().numpy()
         n, left = len(distances), len(distances)
-        index, taken = torch.full((n,), -1), torch.zeros(n, dtype=torch.bool)
-        for part in distances.flatten().argsort(stable=True).split(8 * n):
-            rows, columns = part // n, part % n
+        index, taken = np.full(n, -1), np.zeros(n, dtype=bool)
+        order = distances.argsort(axis=None, kind="stable")
+        for part in np.split(order, range(8 * n, n * n, 8 * n)):
+            rows, columns = np.divmod(part, n)
             free = (index[rows] < 0) & ~taken[columns]
             for i, j in zip(rows[free].tolist(), columns[free].tolist(), strict=True):
                 if index[i] < 0 and not taken[j]:
                     index[i], taken[j], left = j, True, left - 1
             if not left:
                 break
-        return Pairing(index)
+        return Pairing(torch.from_numpy(index))

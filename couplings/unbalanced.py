@@ -26,7 +26,8 @@ class Unbalanced(Coupling):
 
     Options:
         epsilon: relative, as in `sinkhorn`.
-        mass: rho, relative likewise; the larger, the closer to `sinkhorn:replace=true`.
+        mass: rho, relative likewise; the larger, the closer to `sinkhorn:replace=true`. On image pools of 512 the
+            noises' marginal is off by about .4 in L1 at 3, .1 at 10 and .04 at 30, at twice the iterations each.
         max_iterations: a plan that needs more is refused.
         tolerance: the largest change of a potential, in units of eps, to stop at.
 
@@ -37,7 +38,7 @@ class Unbalanced(Coupling):
     deterministic: ClassVar[bool] = False
 
     epsilon: float = 0.05
-    mass: float = 1.0
+    mass: float = 10.0
     max_iterations: int = 5000
     tolerance: float = 1e-4
 
