@@ -1,11 +1,12 @@
 """The contract of a batch coupling: a pool of images and noises in, an index into the noises out."""
 
+import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +14,6 @@ from couplings import cost, spec
 from couplings.spec import CouplingError, require
 
 __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
-
-# Squares of larger float64 values, summed over an image, leave the range of float64.
-LARGEST_VALUE = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +54,10 @@ class Pool:
 class Coupling(ABC):
     """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
 
+    `within_class=true`, an option of every coupling, solves among the images and noises of one label at a time:
+    noise j counts as of the class of image j. The noise then stays independent of the label, as it is when a
+    class is sampled; a label-blind pairing makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
+
     The class variables state what the coupling keeps at its default options; the contract tests check them.
     """
 
@@ -65,6 +67,8 @@ class Coupling(ABC):
     exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = True  # needs no generator
+
+    within_class: bool = False
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -103,7 +107,7 @@ class Coupling(ABC):
         Args:
             images: `[n, ...]`, any floating dtype, device and layout; never modified, no graph is kept.
             noise: the same shape and device.
-            labels: `[n, ...]`; only couplings with `uses_labels` look at them.
+            labels: `[n]` or `[n, k]`; only couplings with `uses_labels` or `within_class` look at them.
             generator: needed unless the coupling is `deterministic`.
 
         Raises:
@@ -112,19 +116,22 @@ class Coupling(ABC):
         """
         pool = _check_pool(images, noise, labels, generator)
         n = len(images)
+        cost_before = cost.mean_pair_cost(pool.images, pool.noise)
+        if not math.isfinite(cost_before):
+            raise _not_finite(pool)
         start = time.perf_counter()
         if n < 2:
             solved = Pairing(torch.arange(n, device="cpu"))
         else:
             # Under autocast the cost matrix would be computed in half precision.
             with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
-                solved = self.solve(pool)
+                solved = pair_within_classes(pool, self.solve) if self.within_class else self.solve(pool)
         index = torch.as_tensor(solved.index).to(pool.images.device, torch.int64)
         seconds = time.perf_counter() - start
         duplicates = self._check_index(index, n)
         report = {
-            "cost_before": cost.mean_pair_cost(pool.images, pool.noise),
-            "cost_after": cost.mean_pair_cost(pool.images, pool.noise[index]),
+            "cost_before": cost_before,
+            "cost_after": cost.mean_pair_cost(pool.images, pool.noise, index),
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
@@ -142,6 +149,31 @@ class Coupling(ABC):
         return 1 - distinct / n if n else 0.0
 
 
+def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing:
+    """Solve among the images and noises of each label by itself.
+
+    The report holds the means of the classes' reports, weighted by their sizes, and the number of `classes`.
+
+    Raises:
+        CouplingError: the pool has no labels.
+
+    """
+    require(pool.labels is not None, "pairing within classes needs labels: pass labels=[n] or drop within_class")
+    kinds, kind = torch.unique(pool.labels, dim=0, return_inverse=True)
+    n, device = len(pool.images), pool.images.device
+    index, report = torch.arange(n, device=device), {}
+    for which in range(len(kinds)):
+        rows = (kind == which).nonzero()[:, 0].to(device)
+        if len(rows) < 2:
+            continue
+        part = Pool(pool.images[rows], pool.noise[rows], pool.labels[rows.to(pool.labels.device)], pool.generator)
+        solved = solve(part)
+        index[rows] = rows[torch.as_tensor(solved.index).to(device, torch.int64)]
+        for key, value in solved.report.items():
+            report[key] = report.get(key, 0.0) + value * len(rows) / n
+    return Pairing(index, report | {"classes": len(kinds)})
+
+
 def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:
     """Refuse what cannot be paired; flatten the rest to `[n, d]`."""
     for what, tensor in (("images", images), ("noise", noise)):
@@ -155,17 +187,23 @@ def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator:
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
-    return Pool(flatten(images, "images"), flatten(noise, "noise"), labels, generator)
+    return Pool(_flatten(images), _flatten(noise), labels, generator)
 
 
-def flatten(tensor: Tensor, what: str) -> Tensor:
-    """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64, checked to be finite."""
+def _flatten(tensor: Tensor) -> Tensor:
+    """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64."""
     tensor = tensor.detach()
-    n, d = len(tensor), int(np.prod(tensor.shape[1:]))
     if tensor.device.type != "cuda":
         tensor = tensor.cpu()  # other accelerators lack float64
-    flat = tensor.to(torch.float64 if tensor.dtype == torch.float64 else torch.float32).reshape(n, d)
-    peak = float(flat.abs().max()) if n else 0.0
-    require(np.isfinite(peak), f"{what} hold NaN or infinity: drop those samples before pairing")
-    require(peak <= LARGEST_VALUE, f"{what} reach {peak:.3g} and their squares overflow: rescale them")
-    return flat
+    dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return tensor.to(dtype).reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
+def _not_finite(pool: Pool) -> CouplingError:
+    """The error for a pool whose squared distances are not finite: which tensor is to blame."""
+    peaks = {"images": float(pool.images.abs().max()), "noise": float(pool.noise.abs().max())}
+    for what, peak in peaks.items():
+        if not math.isfinite(peak):
+            return CouplingError(f"{what} hold NaN or infinity: drop those samples before pairing")
+    what = max(peaks, key=peaks.get)
+    return CouplingError(f"{what} reach {peaks[what]:.3g} and their squares overflow: rescale them")

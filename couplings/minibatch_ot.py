@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
-from couplings.contract import Coupling, Pairing, Pool, require
-from couplings.cost import assignment_cost
+from couplings.contract import Pairing, Pool, require
+from couplings.exact import Exact
 from couplings.plan import import_pot, pairing_from_plan
 from couplings.registry import register
 
@@ -16,8 +16,8 @@ OPTIMAL = 1
 
 @register("minibatch-ot")
 @dataclass(frozen=True, kw_only=True)
-class MinibatchOT(Coupling):
-    """A pairing from the exact plan of squared L2 between the uniform measures on the pool.
+class MinibatchOT(Exact):
+    """A pairing from the exact plan between the uniform measures on the pool.
 
     The simplex ends in a vertex of the plans, which for uniform weights is a permutation, so the noises are
     permuted.
@@ -41,12 +41,11 @@ class MinibatchOT(Coupling):
     def solve(self, pool: Pool) -> Pairing:
         """The plan's pairing; refused if the simplex stopped before the optimum."""
         ot = import_pot()
-        cost = assignment_cost(pool.images, pool.noise).double().cpu()
+        cost = self.matrix(pool).double().cpu()
+        cost /= cost.max() or 1.0  # the simplex takes absolute differences for zero
         n = len(cost)
         weights = torch.full((n,), 1 / n, dtype=torch.float64)
-        plan, log = ot.emd(
-            weights.numpy(), weights.numpy(), (cost - cost.min()).numpy(), numItermax=MAX_PIVOTS, log=True
-        )
+        plan, log = ot.emd(weights.numpy(), weights.numpy(), cost.numpy(), numItermax=MAX_PIVOTS, log=True)
         require(
             log["result_code"] == OPTIMAL,
             f"{self}: POT stopped early ({log['warning']}): use lapjv or a smaller pool",

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from sklearn.decomposition import PCA
 
-from couplings import get
+from couplings import CouplingError, get
 from couplings.plan import import_pot
 
 SQUARED = ["hungarian", "hungarian:cost=dot", "lapjv", "lapjv:cost=dot", "minibatch-ot"]
-PLAIN = ["hungarian:cost=l2", "lapjv:cost=l2"]
+PLAIN = ["hungarian:cost=l2", "lapjv:cost=l2", "minibatch-ot:cost=l2"]
 
 
 def distances(images, noise, metric) -> np.ndarray:
@@ -22,7 +23,7 @@ def distances(images, noise, metric) -> np.ndarray:
 
 
 def metric_of(spec: str) -> str:
-    return "euclidean" if spec in PLAIN else "sqeuclidean"
+    return "euclidean" if "cost=l2" in spec else "sqeuclidean"
 
 
 def total(cost: np.ndarray, index) -> float:
@@ -124,3 +125,34 @@ def test_ties_on_a_grid(points, spec):
     cost = distances(images, noise, metric_of(spec))
     assert sorted(index.tolist()) == list(range(len(images)))
     assert total(cost, index) == pytest.approx(total(cost, linear_sum_assignment(cost)[1]), abs=2e-4)
+
+
+@pytest.mark.parametrize("solver", ["hungarian", "lapjv", "minibatch-ot"])
+@pytest.mark.parametrize(("n", "shape"), [(60, (1, 4, 4)), (30, (3, 8, 8))])
+def test_all_principal_components_lose_nothing(pool, solver, n, shape):
+    images, noise = pool(n, shape)
+    d = images[0].numel()
+    assert torch.equal(
+        get(f"{solver}:project=pca:{d}").pair(images, noise).index, get(solver).pair(images, noise).index
+    )
+
+
+@pytest.mark.parametrize("cost", ["sqeuclidean", "l2"])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 8, 8)])
+def test_a_few_components_are_solved_exactly_in_their_space(pool, shape, cost):
+    images, noise = (x.flatten(1).double() for x in pool(40, shape))
+    axes = torch.from_numpy(PCA(5).fit(images.numpy()).components_.T)
+    _, expected = linear_sum_assignment(distances(images @ axes, noise @ axes, metric_of(f"lapjv:cost={cost}")))
+    found = get(f"hungarian:project=pca:5,cost={cost}").pair(images, noise)
+    assert found.index.tolist() == expected.tolist()
+    assert found.report["cost_after"] > get("hungarian").pair(images, noise).report["cost_after"]
+
+
+def test_bad_projections_are_refused(pool):
+    for project in ("pca", "pca:0", "pca:-1", "svd:3"):
+        with pytest.raises(CouplingError, match="project must be none or pca:K"):
+            get(f"lapjv:project={project}")
+    with pytest.raises(CouplingError, match="48 values each"):
+        get("lapjv:project=pca:49").pair(*pool(9))
+    with pytest.raises(CouplingError, match="NaN"):
+        get("lapjv:project=pca:3").pair(torch.full((4, 5), torch.nan), torch.zeros(4, 5))

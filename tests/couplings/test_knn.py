@@ -1,0 +1,44 @@
+import math
+
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from couplings import CouplingError, get
+
+
+@pytest.mark.parametrize("k", [60, 1000])
+def test_k_of_the_whole_pool_is_the_nearest_noise(pool, seeded, k):
+    images, noise = pool(60)
+    nearest = cdist(images.flatten(1), noise.flatten(1)).argmin(1)
+    assert get(f"knn:k={k}").pair(images, noise, generator=seeded(0)).index.tolist() == nearest.tolist()
+
+
+def test_one_candidate_is_the_own_noise(pool, seeded):
+    assert get("knn:k=1").pair(*pool(20), generator=seeded(0)).index.tolist() == list(range(20))
+    with pytest.raises(CouplingError, match="k must be above 0"):
+        get("knn:k=0")
+
+
+def test_candidates_are_a_fair_draw_with_the_own_noise_among_them(pool, seeded):
+    """Rank the noises by distance: with k - 1 others, the best rank r exceeds t with the hypergeometric chance."""
+    n, k, generator = 40, 4, seeded(0)
+    images, noise = pool(n)
+    rank = torch.from_numpy(cdist(images.flatten(1), noise.flatten(1))).argsort(1).argsort(1)  # 0 is the nearest
+    indices = [get(f"knn:k={k}").pair(images, noise, generator=generator).index for _ in range(300)]
+    chosen = torch.stack([rank.gather(1, index[:, None])[:, 0] for index in indices])  # [300, n]
+    own = rank.diagonal()
+    assert (chosen <= own).all()
+    for t in (2, 5, 10):
+        beyond = own > t
+        expected = math.comb(n - 1 - (t + 1), k - 1) / math.comb(n - 1, k - 1)
+        assert float((chosen > t)[:, beyond].double().mean()) == pytest.approx(expected, abs=0.02)
+
+
+def test_short_noises_are_preferred_as_documented(seeded):
+    generator = seeded(0)
+    images, noise = 0.5 * torch.randn(600, 3072, generator=generator), torch.randn(600, 3072, generator=generator)
+    index = get("knn").pair(images, noise, generator=generator).index
+    square = noise.square().mean(1)
+    assert float(square.mean()) == pytest.approx(1, abs=0.005)
+    assert float(square[index].mean()) == pytest.approx(0.979, abs=0.006)
