@@ -124,24 +124,30 @@ def check(config: RunConfig) -> RunConfig:
 
     """
     from bench import data
-    from couplings import CouplingError, get
+    from couplings import CouplingError, get, names
 
     training, evaluation = config.training, config.evaluation
     if config.data not in data.names():
         raise ConfigError(unknown("data set", config.data, data.names()))
     try:
-        coupling = get(config.coupling).spec
+        chosen = get(config.coupling)
+        coupling = chosen.spec
     except CouplingError as error:
         raise ConfigError(str(error)) from None
+    if chosen.kind != "batch":
+        raise ConfigError(
+            f"{coupling} is fitted on the whole data set: use it from your own code so far; "
+            f"here, choose one of {', '.join(names(kind='batch'))}"
+        )
     for key, value in _leaves(asdict(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key} is {value}: it must be a finite number")
     if config.seed < 0:
         raise ConfigError(f"--seed {config.seed}: 0 or more")
-    if training.conditional and coupling != "random" and not get(coupling).uses_labels:
+    if training.conditional and coupling != "random" and not _keeps_labels_apart(chosen):
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
-            "leave --conditional out, or couple with random"
+            f"couple within classes ({_within_class(coupling)}), or leave --conditional out"
         )
     positive = {
         "--images": training.images, "--batch": training.batch, "--pool": training.pool,
@@ -186,6 +192,15 @@ def check(config: RunConfig) -> RunConfig:
         raise ConfigError("--dropout must be in [0, 1)")
     _check_schedule(evaluation)
     return dataclasses.replace(config, coupling=coupling)
+
+
+def _keeps_labels_apart(coupling) -> bool:
+    """Whether noise stays independent of the label: labels do matter to the pairing then (AOT, Sec. 4.2)."""
+    return coupling.uses_labels or getattr(coupling, "within_class", False)
+
+
+def _within_class(spec: str) -> str:
+    return f"{spec}{',' if ':' in spec else ':'}within_class=true"
 
 
 def _check_schedule(evaluation: EvaluationConfig) -> None:

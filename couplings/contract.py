@@ -15,6 +15,9 @@ from couplings.spec import CouplingError, require
 
 __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
 
+# Squares of larger float64 values, summed over an image, leave the range of float64.
+LARGEST_VALUE = 1e150
+
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
@@ -187,16 +190,25 @@ def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator:
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
-    return Pool(_flatten(images), _flatten(noise), labels, generator)
+    return Pool(flatten(images), flatten(noise), labels, generator)
 
 
-def _flatten(tensor: Tensor) -> Tensor:
+def flatten(tensor: Tensor) -> Tensor:
     """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64."""
     tensor = tensor.detach()
     if tensor.device.type != "cuda":
         tensor = tensor.cpu()  # other accelerators lack float64
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     return tensor.to(dtype).reshape(len(tensor), math.prod(tensor.shape[1:]))
+
+
+def flatten_finite(tensor: Tensor, what: str) -> Tensor:
+    """`flatten`, refusing NaN, infinity, and values whose squares overflow."""
+    flat = flatten(tensor)
+    peak = float(flat.abs().max()) if flat.numel() else 0.0
+    require(math.isfinite(peak), f"{what} hold NaN or infinity: drop those samples before pairing")
+    require(peak <= LARGEST_VALUE, f"{what} reach {peak:.3g} and their squares overflow: rescale them")
+    return flat
 
 
 def _not_finite(pool: Pool) -> CouplingError:

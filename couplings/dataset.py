@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from couplings import spec
-from couplings.contract import flatten
+from couplings.contract import flatten_finite
 from couplings.spec import CouplingError, require
 
 
@@ -164,7 +164,7 @@ def training_set(images: Tensor, labels: Tensor | None = None) -> TrainingSet:
     require(isinstance(images, Tensor) and images.dim() > 1, "images must be a tensor [n, ...]")
     require(images.is_floating_point(), f"images are {images.dtype}: scale them to floating point first")
     require(images.numel() > 0, f"nothing to fit on: images {list(images.shape)}")
-    flat = flatten(images, "images")
+    flat = flatten_finite(images, "images")
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() in (1, 2), "labels must be a tensor [n] or [n, k]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")

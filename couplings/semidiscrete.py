@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from couplings.contract import flatten
+from couplings.contract import flatten_finite
 from couplings.dataset import DatasetCoupling, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
 from couplings.semidual import Semidual, is_check
@@ -140,7 +140,7 @@ class SemiDiscreteMap(Fitted):
         """The noise `[n, ...]` as `[n, K]`, where the scores are taken, on the device of the fit."""
         require(noise.shape[1:] == self.shape, f"noise {list(noise.shape)} for images [n, {list(self.shape)}]")
         targets = self.cells[0].dual.targets
-        flat = flatten(noise, "noise").to(targets)
+        flat = flatten_finite(noise, "noise").to(targets)
         with torch.autocast(flat.device.type, enabled=False):
             return flat if self.basis is None else flat @ self.basis
 

@@ -8,6 +8,16 @@ from bench import data
 from bench.config import ConfigError, RunConfig, check, load_preset, make, presets
 
 
+def test_a_conditional_run_may_couple_within_classes():
+    assert make(None, {"conditional": True, "coupling": "lapjv:within_class=true"}).training.conditional
+    assert make(None, {"conditional": True, "coupling": "random"}).training.conditional
+
+
+def test_a_dataset_coupling_is_refused_with_the_way_out():
+    with pytest.raises(ConfigError, match="lapjv"):
+        make(None, {"coupling": "semidiscrete"})
+
+
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_is_a_valid_configuration(preset):
     config = check(load_preset(preset))
@@ -69,7 +79,7 @@ def test_two_spellings_of_a_coupling_are_one_run():
         ({"seed": -1}, ["--seed"]),
         ({"channel_mult": []}, ["--channel-mult"]),
         ({"reference_steps": 20}, ["--reference-steps", "36"]),
-        ({"conditional": True, "coupling": "lapjv"}, ["--conditional", "random"]),
+        ({"conditional": True, "coupling": "lapjv"}, ["--conditional", "lapjv:within_class=true"]),
         ({"model_channels": 18}, ["--model-channels"]),
         ({"model_channels": 2}, ["--model-channels"]),
         ({"pol": 512}, ["pol", "training.pool"]),
