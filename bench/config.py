@@ -124,11 +124,20 @@ def check(config: RunConfig) -> RunConfig:
 
     """
     from bench import data
-    from couplings import CouplingError, get, names
 
-    training, evaluation = config.training, config.evaluation
     if config.data not in data.names():
         raise ConfigError(unknown("data set", config.data, data.names()))
+    coupling = _check_coupling(config)
+    _check_ranges(config)
+    _check_network(config.network)
+    _check_evaluation(config.evaluation)
+    return dataclasses.replace(config, coupling=coupling)
+
+
+def _check_coupling(config: RunConfig) -> str:
+    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2)."""
+    from couplings import CouplingError, get, names
+
     try:
         chosen = get(config.coupling)
         coupling = chosen.spec
@@ -139,16 +148,21 @@ def check(config: RunConfig) -> RunConfig:
             f"{coupling} is fitted on the whole data set: use it from your own code so far; "
             f"here, choose one of {', '.join(names(kind='batch'))}"
         )
+    if config.training.conditional and coupling != "random" and not (chosen.uses_labels or chosen.within_class):
+        raise ConfigError(
+            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
+            f"couple within classes ({_within_class(coupling)}), or leave --conditional out"
+        )
+    return coupling
+
+
+def _check_ranges(config: RunConfig) -> None:
+    training, evaluation = config.training, config.evaluation
     for key, value in _leaves(asdict(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key} is {value}: it must be a finite number")
     if config.seed < 0:
         raise ConfigError(f"--seed {config.seed}: 0 or more")
-    if training.conditional and coupling != "random" and not _keeps_labels_apart(chosen):
-        raise ConfigError(
-            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
-            f"couple within classes ({_within_class(coupling)}), or leave --conditional out"
-        )
     positive = {
         "--images": training.images, "--batch": training.batch, "--pool": training.pool,
         "--lr": training.lr, "--P-std": training.P_std,
@@ -165,17 +179,25 @@ def check(config: RunConfig) -> RunConfig:
             f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
             f"take {max(1, round(training.pool / training.batch)) * training.batch}"
         )
-    if not config.network.channel_mult:
-        raise ConfigError("--channel-mult needs at least one number, such as 1")
     if not training.ema_rampup > 0:
         raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
-    for mult in config.network.channel_mult:
-        width = config.network.model_channels * mult
+
+
+def _check_network(network: NetworkConfig) -> None:
+    if not network.channel_mult:
+        raise ConfigError("--channel-mult needs at least one number, such as 1")
+    for mult in network.channel_mult:
+        width = network.model_channels * mult
         if width < 4 or width % min(32, width // 4):
             raise ConfigError(
-                f"--model-channels {config.network.model_channels} with --channel-mult {mult} gives {width} channels, "
+                f"--model-channels {network.model_channels} with --channel-mult {mult} gives {width} channels, "
                 "which group norm cannot divide: take multiples of 32, or of 4 below 128"
             )
+    if not 0 <= network.dropout < 1:
+        raise ConfigError("--dropout must be in [0, 1)")
+
+
+def _check_evaluation(evaluation: EvaluationConfig) -> None:
     if not evaluation.nfe:
         raise ConfigError("--nfe needs at least one number, such as 13")
     for nfe in evaluation.nfe:
@@ -188,15 +210,7 @@ def check(config: RunConfig) -> RunConfig:
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
-    if not 0 <= config.network.dropout < 1:
-        raise ConfigError("--dropout must be in [0, 1)")
     _check_schedule(evaluation)
-    return dataclasses.replace(config, coupling=coupling)
-
-
-def _keeps_labels_apart(coupling) -> bool:
-    """Whether noise stays independent of the label: labels do matter to the pairing then (AOT, Sec. 4.2)."""
-    return coupling.uses_labels or getattr(coupling, "within_class", False)
 
 
 def _within_class(spec: str) -> str:
