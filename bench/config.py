@@ -11,7 +11,10 @@ import types
 from dataclasses import asdict, dataclass, field, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from couplings import Coupling, DatasetCoupling
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -46,6 +49,8 @@ class TrainingConfig:
     """Budget, in training images (each step takes one batch)."""
     pool: int = 1024
     """Pool: how many images and noises are coupled at once; a multiple of the batch."""
+    pool_scope: Literal["rank", "global"] = "rank"
+    """Couple each process's pool by itself, or those of all processes as one."""
     batch: int = 128
     """Images a step."""
     lr: float = 1e-3
@@ -136,22 +141,17 @@ def check(config: RunConfig) -> RunConfig:
 
 def _check_coupling(config: RunConfig) -> str:
     """The canonical spec. In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2)."""
-    from couplings import CouplingError, get, names
+    from couplings import CouplingError, get
 
     try:
         chosen = get(config.coupling)
         coupling = chosen.spec
     except CouplingError as error:
         raise ConfigError(str(error)) from None
-    if chosen.kind != "batch":
-        raise ConfigError(
-            f"{coupling} is fitted on the whole data set: use it from your own code so far; "
-            f"here, choose one of {', '.join(names(kind='batch'))}"
-        )
-    if config.training.conditional and coupling != "random" and not (chosen.uses_labels or chosen.within_class):
+    if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
-            f"couple within classes ({_within_class(coupling)}), or leave --conditional out"
+            f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
         )
     return coupling
 
@@ -213,8 +213,14 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
     _check_schedule(evaluation)
 
 
-def _within_class(spec: str) -> str:
-    return f"{spec}{',' if ':' in spec else ':'}within_class=true"
+def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
+    option = "within_class" if coupling.kind == "batch" else "per_class"
+    return coupling.uses_labels or getattr(coupling, option)
+
+
+def _within_class(coupling: Coupling | DatasetCoupling) -> str:
+    option = "within_class" if coupling.kind == "batch" else "per_class"
+    return f"{coupling.spec}{',' if ':' in coupling.spec else ':'}{option}=true"
 
 
 def _check_schedule(evaluation: EvaluationConfig) -> None:

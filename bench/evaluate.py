@@ -177,6 +177,7 @@ def training_measurements(cost: CouplingCost, seconds: float, images: int) -> li
         Measurement("coupling_ms", cost.median_ms, **pools),
         Measurement("coupling_share", cost.solver_seconds / seconds, **pools),
         Measurement("coupling_wait_share", cost.wait_seconds / seconds, **pools),
+        *([Measurement("coupling_fit_seconds", cost.fit_seconds)] if cost.fit_seconds else []),
         Measurement("images_per_s", images / seconds, n=images),
         Measurement("train_seconds", seconds, n=images),
     ]

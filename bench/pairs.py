@@ -6,34 +6,21 @@ and each noise is used once, and sigma is drawn later, per sample, by the traine
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
-from torch import Tensor
 
+from bench.couplers import Coupled, Coupler, Drawn, Pairs, Workers, couple_fitted, couple_pool, couple_ranks
 from bench.data import Split, as_images
 from bench.randomness import generator
-from couplings import Coupling
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Images ``[n, c, h, w]`` in [-1, 1], the unit noise that goes with each, and labels ``[n]``."""
-
-    images: Tensor
-    noise: Tensor
-    labels: Tensor
-
-    def __getitem__(self, rows: slice) -> Pairs:
-        return Pairs(self.images[rows], self.noise[rows], self.labels[rows])
-
-    def to(self, device: str) -> Pairs:
-        """The same pairs on another device."""
-        return Pairs(self.images.to(device), self.noise.to(device), self.labels.to(device))
+from couplings import Coupling, Fitted
 
 
 @dataclass
@@ -46,6 +33,7 @@ class CouplingCost:
         wait_seconds: time the trainer stood still for a pool.
         cost_before, cost_after: sums over pools of the mean squared distance of a pair, as drawn and as coupled.
         pool_ms: solver time of each pool, in ms.
+        fit_seconds: time that a dataset coupling was fitted, before the training.
 
     """
 
@@ -55,6 +43,7 @@ class CouplingCost:
     cost_before: float = 0.0
     cost_after: float = 0.0
     pool_ms: list[float] = field(default_factory=list)
+    fit_seconds: float = 0.0
 
     @property
     def median_ms(self) -> float:
@@ -70,17 +59,17 @@ class CouplingCost:
         self.pool_ms.append(1000 * report["seconds"])
 
 
-def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Pairs:
+def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Drawn:
     """Draw pool ``number``: images without replacement (a small data set comes round again), unit noise.
 
     It depends on nothing but its arguments: all couplings see the same images and noises, whatever came before.
     """
     g = generator(seed, "images", rank, number)
     rounds = -(-pool // len(split))
-    order = torch.cat([torch.randperm(len(split), generator=g) for _ in range(rounds)])[:pool]
-    images = as_images(split.images[order])
+    rows = torch.cat([torch.randperm(len(split), generator=g) for _ in range(rounds)])[:pool]
+    images = as_images(split.images[rows])
     noise = torch.randn(images.shape, generator=generator(seed, "noise", rank, number))
-    return Pairs(images, noise, split.labels[order])
+    return Drawn(rows, Pairs(images, noise, split.labels[rows]))
 
 
 class PairStream:
@@ -88,7 +77,7 @@ class PairStream:
 
     Args:
         split: the training images.
-        coupling: the batch coupling.
+        coupling: a batch coupling, or a dataset coupling fitted on ``split``.
         pool: images and noises coupled at once, a multiple of ``batch``.
         batch: pairs handed out at a time.
         seed: seed of the run.
@@ -96,13 +85,20 @@ class PairStream:
         start_step: the step to begin with, for a resumed run.
         stop_step: the step to end before; None for an endless stream.
         cost: where gains and times are added up.
+        scope: ``global`` couples the pools of all ranks of torch.distributed as one.
+        workers: processes that solve batch couplings; 0 solves in a thread of this one.
+        pin: leave the pairs in page-locked memory, for a GPU.
+
+    Attributes:
+        step: the step after the batch handed out last.
+        state: what a dataset coupling that learns needs to go on from ``step``; None for others.
 
     """
 
     def __init__(
         self,
         split: Split,
-        coupling: Coupling,
+        coupling: Coupling | Fitted,
         *,
         pool: int,
         batch: int,
@@ -111,33 +107,48 @@ class PairStream:
         start_step: int = 0,
         stop_step: int | None = None,
         cost: CouplingCost | None = None,
+        scope: Literal["rank", "global"] = "rank",
+        workers: int = 0,
+        pin: bool = False,
     ):
         if pool % batch:
             raise ValueError(f"pool {pool} is no multiple of batch {batch}")
-        self.split, self.coupling, self.pool, self.batch = split, coupling, pool, batch
+        self.split, self.pool, self.batch, self.pin = split, pool, batch, pin
         self.seed, self.rank, self.step, self.stop_step = seed, rank, start_step, stop_step
         self.cost = cost or CouplingCost()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="coupling")
-        self._warm_up()
+        fitted = isinstance(coupling, Fitted)
+        self.state = coupling.state_dict() if fitted and coupling.learns else None
+        self._workers = Workers(coupling, workers, _spare_threads(workers)) if workers and not fitted else None
+        self._couple = _coupler(self._workers or coupling, split, scope)
+        # Collectives must come in one order, and so must the pools of a coupling that learns.
+        self._ahead = workers if self._workers and scope == "rank" else 1
+        self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="coupling")
+        if not fitted:
+            self._warm_up()
 
     def __iter__(self) -> Iterator[Pairs]:
         per_pool = self.pool // self.batch
         number, within = divmod(self.step, per_pool)
-        coming = self._worker.submit(self._couple, number)
+        end = None if self.stop_step is None else -(-self.stop_step // per_pool)
+        coming: deque[Future[Coupled]] = deque()
         while self.stop_step is None or self.step < self.stop_step:
+            while len(coming) <= self._ahead and (end is None or number + len(coming) < end):
+                coming.append(self._threads.submit(self._pool, number + len(coming)))
             # A pool that a stopped run had begun is coupled again but was counted then.
-            pairs = self._take(coming, count=not within)
+            coupled = self._take(coming.popleft(), count=not within)
             number += 1
-            if self.stop_step is None or number * per_pool < self.stop_step:
-                coming = self._worker.submit(self._couple, number)
             for k in range(within, per_pool):
                 self.step += 1
-                yield pairs[k * self.batch : (k + 1) * self.batch]
+                if k == per_pool - 1:
+                    self.state = coupled.state
+                yield coupled.pairs[k * self.batch : (k + 1) * self.batch]
             within = 0
 
     def close(self) -> None:
-        """Stop the background thread."""
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        """Stop the background threads and processes."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        if self._workers:
+            self._workers.close()
 
     def __enter__(self) -> PairStream:
         return self
@@ -147,19 +158,32 @@ class PairStream:
 
     def _warm_up(self) -> None:
         """Import the solver's library before anything is timed, and find out now if it is missing."""
-        tiny = draw_pool(self.split, 2, self.seed, self.rank, 0)
-        self.coupling.pair(tiny.images, tiny.noise, tiny.labels, generator(self.seed, "warm-up"))
+        self._couple(draw_pool(self.split, 2, self.seed, self.rank, 0), generator(self.seed, "warm-up"))
 
-    def _couple(self, number: int) -> tuple[Pairs, dict[str, float]]:
+    def _pool(self, number: int) -> Coupled:
         drawn = draw_pool(self.split, self.pool, self.seed, self.rank, number)
-        g = generator(self.seed, "coupling", self.rank, number)
-        pairing = self.coupling.pair(drawn.images, drawn.noise, drawn.labels, g)
-        return Pairs(drawn.images, drawn.noise[pairing.index], drawn.labels), pairing.report
+        coupled = self._couple(drawn, generator(self.seed, "coupling", self.rank, number))
+        return Coupled(coupled.pairs.pinned(), coupled.report, coupled.state) if self.pin else coupled
 
-    def _take(self, coming: Future, count: bool) -> Pairs:
+    def _take(self, coming: Future[Coupled], count: bool) -> Coupled:
         start = time.perf_counter()
-        pairs, report = coming.result()
+        coupled = coming.result()
         self.cost.wait_seconds += time.perf_counter() - start
         if count:
-            self.cost.add(report)
-        return pairs
+            self.cost.add(coupled.report)
+        return coupled
+
+
+def _coupler(coupling: Coupling | Workers | Fitted, split: Split, scope: str) -> Coupler:
+    if isinstance(coupling, Fitted):
+        return couple_fitted(coupling, split)
+    if scope == "global" and torch.distributed.is_initialized():
+        return couple_ranks(coupling)
+    return couple_pool(coupling)
+
+
+def _spare_threads(workers: int) -> int:
+    """Threads of a worker: the cores that the trainer leaves, where it computes on a GPU; else one."""
+    if not workers or not torch.cuda.is_available():
+        return 1
+    return max(1, (len(os.sched_getaffinity(0)) - 1) // workers)

@@ -63,6 +63,8 @@ class Command:
     """Do not add the random baseline."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""
+    workers: int = 1
+    """Processes that couple pools beside the training; 0 does it in a thread of the trainer."""
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=NetworkConfig)
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingConfig)
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
@@ -78,6 +80,8 @@ class Command:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
         if self.seeds < 1:
             raise ConfigError(f"--seeds {self.seeds}: at least 1")
+        if self.workers < 0:
+            raise ConfigError(f"--workers {self.workers}: 0 or more")
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: 0 or more")
         shared = RunConfig(self.data, BASELINE, self.seed, self.network, self.training, self.evaluation)
@@ -153,6 +157,7 @@ def run_arm(
     device: str = "auto",
     data_dir: Path | None = None,
     progress: bool = True,
+    workers: int = 0,
 ) -> RunFolder:
     """Train and measure one arm in its run folder; done already, it returns at once, stopped, it goes on.
 
@@ -176,14 +181,16 @@ def run_arm(
         if folder.status()["state"] == "done":  # another process finished it while this one waited
             return folder
         try:
-            _train_and_measure(config, folder, dataset, device, progress)
+            _train_and_measure(config, folder, dataset, device, progress, workers)
         except Exception as error:
             folder.set_status("failed", reason=str(error) or type(error).__name__)
             raise
     return folder
 
 
-def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, device: str, progress: bool) -> None:
+def _train_and_measure(
+    config: RunConfig, folder: RunFolder, dataset: Dataset, device: str, progress: bool, workers: int
+) -> None:
     from tqdm import tqdm
 
     from bench import features
@@ -203,7 +210,7 @@ def _train_and_measure(config: RunConfig, folder: RunFolder, dataset: Dataset, d
     write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.to_dict())
     folder.set_status("running", stage="training")
-    state = train(config, dataset, folder, device, progress)
+    state = train(config, dataset, folder, device, progress, workers)
     images = total_steps(config) * config.training.batch
     folder.add(training_measurements(state.cost, state.seconds, images))
     folder.set_status("running", stage="evaluation")
@@ -247,7 +254,7 @@ def run(command: Command) -> int:
         done = folder.status()["state"] == "done"
         print(f"[{number}/{len(arms)}] {config.run_id}{': done before' if done else ''}", flush=True)
         try:
-            run_arm(config, command.runs, device, command.data_dir)
+            run_arm(config, command.runs, device, command.data_dir, workers=command.workers)
         except (DataError, FeatureError) as error:
             raise ConfigError(str(error)) from None
         except (TrainingError, CouplingError) as error:

@@ -14,11 +14,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bench.config import NetworkConfig, RunConfig
+from bench.couplers import Pairs
 from bench.data import Dataset
-from bench.pairs import CouplingCost, Pairs, PairStream
+from bench.fit import fit
+from bench.pairs import CouplingCost, PairStream
 from bench.randomness import derive, generator
 from bench.record import RunFolder, write_bytes
-from couplings import get
+from couplings import Coupling, Fitted, get
 from models import networks
 from models.ema import EMA
 from models.precondition import EDMDenoiser, draw_sigma, edm_loss
@@ -41,6 +43,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     cost: CouplingCost = field(default_factory=CouplingCost)
+    coupling: dict[str, Tensor] | None = None  # the state of a dataset coupling that learns, else None
     history: list[dict[str, float]] = field(default_factory=list)  # {"images", "loss"} at every look at the loss
 
     def to_bytes(self) -> bytes:
@@ -53,6 +56,7 @@ class TrainState:
             "step": self.step,
             "seconds": self.seconds,
             "cost": asdict(self.cost),
+            "coupling": self.coupling,
             "history": self.history,
         }
         torch.save(content, buffer)
@@ -64,7 +68,7 @@ class TrainState:
         self.ema.net.load_state_dict(content["ema"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.seconds = content["step"], content["seconds"]
-        self.cost = CouplingCost(**content["cost"])
+        self.cost, self.coupling = CouplingCost(**content["cost"]), content["coupling"]
         self.history = content["history"]
 
 
@@ -101,10 +105,18 @@ def total_steps(config: RunConfig) -> int:
     return max(1, round(config.training.images / config.training.batch))
 
 
-def train(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, progress: bool = True) -> TrainState:
+def train(
+    config: RunConfig,
+    dataset: Dataset,
+    folder: RunFolder,
+    device: str,
+    progress: bool = True,
+    workers: int = 0,
+) -> TrainState:
     """Train a denoiser, or go on with what the folder's checkpoint holds, and leave the final checkpoint there.
 
     Raises:
+        CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
         TrainingError: the loss is no longer finite; the last good checkpoint stays.
 
     """
@@ -116,13 +128,16 @@ def train(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, p
         return state
     stream = PairStream(
         dataset.train,
-        get(config.coupling),
+        coupling_of(config, dataset, folder, device, state),
         pool=training.pool,
         batch=training.batch,
         seed=config.seed,
         start_step=state.step,
         stop_step=steps,
         cost=state.cost,
+        scope=training.pool_scope,
+        workers=workers,
+        pin=device == "cuda",
     )
     bar = tqdm(
         total=steps * training.batch,
@@ -135,6 +150,20 @@ def train(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, p
     with stream, bar:
         _run_steps(config, state, stream, folder, device, steps, bar)
     return state
+
+
+def coupling_of(
+    config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, state: TrainState
+) -> Coupling | Fitted:
+    """The coupling that the stream needs: a dataset coupling is fitted first, or goes on from what it learned."""
+    coupling = get(config.coupling)
+    if coupling.kind == "batch":
+        return coupling
+    fitted = fit(coupling, dataset, config.seed, folder.path.parent / ".cache", device)
+    state.cost.fit_seconds = fitted.report["seconds"]
+    if state.coupling is not None:
+        fitted.load_state_dict(state.coupling)
+    return fitted
 
 
 def _run_steps(config, state: TrainState, stream: PairStream, folder: RunFolder, device, steps, bar) -> None:
@@ -155,6 +184,7 @@ def _run_steps(config, state: TrainState, stream: PairStream, folder: RunFolder,
         now = time.perf_counter()
         if last or now - saved > CHECKPOINT_SECONDS:
             state.seconds += now - clock
+            state.coupling = stream.state
             save_checkpoint(folder, state)
             clock = saved = time.perf_counter()
         if last:

@@ -10,7 +10,7 @@ sets options.
 """
 
 from couplings.contract import Coupling, CouplingError, Pairing, Pool
-from couplings.dataset import DatasetCoupling
+from couplings.dataset import DatasetCoupling, Fitted
 from couplings.registry import get, names, register
 
-__all__ = ["Coupling", "CouplingError", "DatasetCoupling", "Pairing", "Pool", "get", "names", "register"]
+__all__ = ["Coupling", "CouplingError", "DatasetCoupling", "Fitted", "Pairing", "Pool", "get", "names", "register"]

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from couplings.dataset import DatasetCoupling, Fitted, TrainingSet, check_stamp, groups, stamp, stream
+from couplings.dataset import DatasetCoupling, DatasetPairing, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
 from couplings.spec import require
 
@@ -63,11 +65,13 @@ class CachedNoise(Fitted):
 
     """
 
+    learns: ClassVar[bool] = True
+
     def __init__(self, coupling: Cached, data: TrainingSet, seed: int):
         self.coupling, self.data, self.seed, self.step = coupling, data, seed, 0
         n = len(data.images)
         self.slots = torch.arange(n * coupling.caches).reshape(n, coupling.caches)
-        self.swaps = 0
+        self.swaps, self.seconds = 0, 0.0
         _, members = groups(data.labels if coupling.per_class else None, n)
         self.group = torch.empty(n, dtype=torch.int64)
         for g, member in enumerate(members):
@@ -75,8 +79,8 @@ class CachedNoise(Fitted):
 
     @property
     def report(self) -> dict[str, float]:
-        """`steps`, and `swaps`: images that got another noise so far."""
-        return {"steps": float(self.step), "swaps": float(self.swaps)}
+        """`steps`, `swaps` (images that got another noise so far), and `seconds` of the sweeps of `fit`."""
+        return {"steps": float(self.step), "swaps": float(self.swaps), "seconds": self.seconds}
 
     def noise(self, slots: Tensor) -> Tensor:
         """The noises `[b, ...]` of slot numbers `[b]`, always the same; drawn on the CPU, in the images' dtype."""
@@ -121,6 +125,14 @@ class CachedNoise(Fitted):
         self.step += 1
         return noise[order.to(noise.device)]
 
+    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
+        """The images as given, each with a noise it holds after an exchange; fresh noise is not looked at.
+
+        An index longer than the training set is taken a round of the set at a time.
+        """
+        rounds = index.split(len(self.data.images))
+        return DatasetPairing(index, torch.cat([self.pair(part) for part in rounds]))
+
     def cost(self) -> float:
         """The mean of ||y - z||^2 over all images and all their noises."""
         images, total = self.data.images.flatten(1), 0.0
@@ -139,7 +151,9 @@ class CachedNoise(Fitted):
             if part == 0 or step == self.step:
                 generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
                 order = torch.randperm(n, generator=generator)
+            start = time.perf_counter()
             self.pair(order[part * batch : (part + 1) * batch])
+            self.seconds += time.perf_counter() - start
             if part == sweep - 1:
                 save()
 
@@ -150,6 +164,7 @@ class CachedNoise(Fitted):
             "seed": torch.tensor(self.seed),
             "step": torch.tensor(self.step),
             "swaps": torch.tensor(self.swaps),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -157,6 +172,7 @@ class CachedNoise(Fitted):
         check_stamp(state, self.data, self.coupling)
         self.slots = state["slots"].clone()
         self.seed, self.step, self.swaps = (int(state[key]) for key in ("seed", "step", "swaps"))
+        self.seconds = float(state["seconds"])
 
 
 def exchange(images: Tensor, noise: Tensor, group: Tensor) -> Tensor:

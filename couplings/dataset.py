@@ -4,7 +4,8 @@
     index = sd.assign(noise)                       # images[index[i]] goes with noise[i]
 
 What `fit` returns maps in the direction natural to the coupling: `assign(noise)` chooses images for noises
-(semidiscrete), `pair(index)` chooses noises for images (cached).
+(semidiscrete), `pair(index)` chooses noises for images (cached). A trainer that wants to know of neither calls
+`couple`, which all of them have.
 """
 
 import hashlib
@@ -42,6 +43,20 @@ class TrainingSet:
     checksum: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class DatasetPairing:
+    """Pairs of a training set and noise: `images[index[i]]` goes with `noise[i]`.
+
+    Attributes:
+        index: `[n]` int64 into the training set; see `Fitted.take`.
+        noise: `[n, ...]`, of the images' shape.
+
+    """
+
+    index: Tensor
+    noise: Tensor
+
+
 class Fitted(ABC):
     """What `fit` returns: the state of a coupling on its training set.
 
@@ -49,6 +64,26 @@ class Fitted(ABC):
     """
 
     report: dict[str, float]
+    learns: ClassVar[bool] = False  # `couple` changes the state, so a trainer must keep it
+
+    @abstractmethod
+    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
+        """A pool of a training loop: choose images or noises, whichever is natural to the coupling.
+
+        Args:
+            index: `[n]` int64, the images that a trainer without coupling would take.
+            noise: `[n, ...]`, the noises that it would give them.
+            labels: `[n]` or `[n, k]`, of those images; the pairs have the same classes where the coupling keeps
+                classes apart.
+
+        Raises:
+            CouplingError: inputs do not fit the training set.
+
+        """
+
+    def take(self, images: Tensor, index: Tensor) -> Tensor:
+        """The images of an index of `couple`, `[n, ...]`, given the training set `[N, ...]` in any dtype."""
+        return images[index]
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:

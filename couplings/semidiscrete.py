@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from couplings.contract import flatten_finite
-from couplings.dataset import DatasetCoupling, Fitted, TrainingSet, check_stamp, groups, stamp, stream
+from couplings.dataset import DatasetCoupling, DatasetPairing, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
 from couplings.semidual import Semidual, is_check
 from couplings.spec import require
@@ -128,6 +128,14 @@ class SemiDiscreteMap(Fitted):
             index[rows] = cells.assign(projected[rows])
         require(bool((index >= 0).all()), f"{self.coupling}: a label that the training set does not hold")
         return index.to(noise.device)
+
+    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
+        """The noises as given, each with its image; which images were drawn does not matter, only their labels."""
+        return DatasetPairing(self.assign(noise, labels), noise)
+
+    def take(self, images: Tensor, index: Tensor) -> Tensor:
+        """The images of an index of `assign`; see `mirrored`."""
+        return self.mirrored(images, index.to(images.device))
 
     def mirrored(self, images: Tensor, index: Tensor) -> Tensor:
         """The images `[m, ...]` of an index of `assign` with `flips`: from n on they are mirrored."""

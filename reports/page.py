@@ -26,6 +26,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
 _NO_RATIO = (
     "classifier_accuracy",
+    "coupling_fit_seconds",
     "coupling_ms",
     "coupling_share",
     "coupling_wait_share",

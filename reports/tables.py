@@ -27,7 +27,8 @@ COLUMNS = {
 
 PER_ARM = (
     "curvature_fm", "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share",
-    "coupling_wait_share", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
+    "coupling_wait_share", "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds",
+    "classifier_accuracy",
 )  # fmt: skip
 """Metrics with one value per run, not one per NFE."""
 

@@ -18,6 +18,7 @@ METRICS = {
     "transport_cost_independent": "The same cost before pairing.",
     "coupling_ms": "Milliseconds to couple one pool.",
     "coupling_share": "Share of the training time that coupling takes.",
+    "coupling_fit_seconds": "Seconds to fit the coupling on the training set, once, before the training.",
     "coupling_wait_share": "Share of the training time spent waiting for the coupling.",
     "images_per_s": "Training images a second, coupling included. Higher is better.",
 }

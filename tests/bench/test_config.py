@@ -13,9 +13,10 @@ def test_a_conditional_run_may_couple_within_classes():
     assert make(None, {"conditional": True, "coupling": "random"}).training.conditional
 
 
-def test_a_dataset_coupling_is_refused_with_the_way_out():
-    with pytest.raises(ConfigError, match="lapjv"):
-        make(None, {"coupling": "semidiscrete"})
+def test_a_conditional_run_needs_a_coupling_that_keeps_classes_apart():
+    assert make(None, {"coupling": "semidiscrete:per_class=true", "conditional": True})
+    with pytest.raises(ConfigError, match=r"semidiscrete:per_class=true"):
+        make(None, {"coupling": "semidiscrete", "conditional": True})
 
 
 @pytest.mark.parametrize("preset", presets())

@@ -24,13 +24,13 @@ def rows(tensor):
 
 def test_a_pool_draws_every_image_at_most_once_until_the_data_is_used_up(split):
     few = type(split)(split.images[:40], split.labels[:40])
-    pool = draw_pool(few, 100, seed=0, rank=0, number=0)
+    pool = draw_pool(few, 100, seed=0, rank=0, number=0).pairs
     _, counts = pool.images.flatten(1).unique(dim=0, return_counts=True)
     assert set(counts.tolist()) <= {2, 3}
 
 
 def test_each_image_and_noise_of_a_pool_is_used_once(split):
-    drawn = draw_pool(split, 64, seed=3, rank=0, number=0)
+    drawn = draw_pool(split, 64, seed=3, rank=0, number=0).pairs
     pairs = take(split, "lapjv", 4)
     assert rows(torch.cat([p.images for p in pairs])) == rows(drawn.images)
     assert rows(torch.cat([p.noise for p in pairs])) == rows(drawn.noise)
@@ -50,7 +50,7 @@ def test_the_pairs_handed_out_are_the_optimal_ones(split):
     """The permutation lands on the noise, in the right direction: the cost of what comes out is the least possible."""
     from scipy.optimize import linear_sum_assignment
 
-    drawn = draw_pool(split, 64, seed=3, rank=0, number=0)
+    drawn = draw_pool(split, 64, seed=3, rank=0, number=0).pairs
     cost = torch.cdist(drawn.images.flatten(1).double(), drawn.noise.flatten(1).double()).square().numpy()
     best = cost[linear_sum_assignment(cost)].sum()
     pairs = take(split, "lapjv", 4)
@@ -75,7 +75,7 @@ def test_a_stream_can_begin_at_any_step(split, coupling, start):
 
 
 def test_ranks_and_seeds_draw_pools_of_their_own(split):
-    pools = [draw_pool(split, 8, seed, rank, 0).noise for seed, rank in [(0, 0), (0, 1), (1, 0)]]
+    pools = [draw_pool(split, 8, seed, rank, 0).pairs.noise for seed, rank in [(0, 0), (0, 1), (1, 0)]]
     assert len({tuple(p.flatten().tolist()) for p in pools}) == 3
 
 
