@@ -63,8 +63,9 @@ class Command:
     """Do not add the random baseline."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""
-    workers: int = 1
-    """Processes that couple pools beside the training; 0 does it in a thread of the trainer."""
+    workers: int | None = None
+    """Processes that couple pools beside the training; 0 does it in a thread of the trainer. Default: 1 where a GPU
+    trains, else 0: on a CPU both share the cores."""
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=NetworkConfig)
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingConfig)
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
@@ -80,7 +81,7 @@ class Command:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
         if self.seeds < 1:
             raise ConfigError(f"--seeds {self.seeds}: at least 1")
-        if self.workers < 0:
+        if self.workers is not None and self.workers < 0:
             raise ConfigError(f"--workers {self.workers}: 0 or more")
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: 0 or more")
@@ -157,9 +158,11 @@ def run_arm(
     device: str = "auto",
     data_dir: Path | None = None,
     progress: bool = True,
-    workers: int = 0,
+    workers: int | None = None,
 ) -> RunFolder:
     """Train and measure one arm in its run folder; done already, it returns at once, stopped, it goes on.
+
+    ``workers`` processes couple the pools; None takes one where a GPU trains, else a thread.
 
     Raises:
         ConfigError: the configuration cannot run, or the folder holds another one.
@@ -169,6 +172,7 @@ def run_arm(
 
     """
     device = resolve_device(device)
+    workers = int(device == "cuda") if workers is None else workers
     config = check(config)
     folder = check_folder(config, runs_dir)
     if folder.status()["state"] == "done":

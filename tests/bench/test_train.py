@@ -41,9 +41,12 @@ def test_training_lowers_the_loss(digits, tiny, tmp_path, monkeypatch):
     assert state.history[-1]["loss"] < 0.7 * state.history[0]["loss"]
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monkeypatch, dropout):
-    config = replace(tiny, network=replace(tiny.network, dropout=dropout))
+@pytest.mark.parametrize(
+    ("coupling", "dropout"),
+    [("lapjv", 0.0), ("lapjv", 0.2), ("cached:epochs=1", 0.0), ("semidiscrete:max_chi2=1", 0.0)],
+)
+def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monkeypatch, coupling, dropout):
+    config = replace(tiny, coupling=coupling, network=replace(tiny.network, dropout=dropout))
     whole = train.train(config, digits, RunFolder(tmp_path / "whole"), "cpu", progress=False)
 
     class Stop(Exception):
