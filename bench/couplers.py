@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
 
 import numpy as np
 import torch
@@ -77,12 +79,9 @@ def couple_pool(coupling: Coupling | Workers) -> Coupler:
 
 def couple_ranks(coupling: Coupling | Workers) -> Coupler:
     """Couple the pools of all ranks of torch.distributed as one."""
-    from torch import distributed
-
     from couplings.distributed import pair_global
 
-    # A group of its own: the collectives of a background thread must not mix with those of the training.
-    group = distributed.new_group(backend="gloo")
+    group = _coupling_group()
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         images, noise, labels = drawn.pairs.images, drawn.pairs.noise, drawn.pairs.labels
@@ -90,6 +89,12 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
         return Coupled(Pairs(images, pairing.noise, labels), pairing.report)
 
     return couple
+
+
+@cache
+def _coupling_group() -> torch.distributed.ProcessGroup:
+    """A group of its own: the collectives of a background thread must not mix with those of the training."""
+    return torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=2))  # some solvers take their time
 
 
 def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
@@ -129,6 +134,11 @@ class Workers:
         # Forked processes would inherit locks and OpenMP pools in whatever state the trainer's threads hold them.
         context = multiprocessing.get_context("spawn")
         self._processes = ProcessPoolExecutor(count, context, _start_worker, (coupling, threads))
+
+    @property
+    def spec(self) -> str:
+        """The coupling's."""
+        return self.coupling.spec
 
     def pair(
         self,

@@ -118,7 +118,8 @@ class PairStream:
         self.cost = cost or CouplingCost()
         fitted = isinstance(coupling, Fitted)
         self.state = coupling.state_dict() if fitted and coupling.learns else None
-        self._workers = Workers(coupling, workers, _spare_threads(workers)) if workers and not fitted else None
+        solves = not fitted and (scope == "rank" or rank == 0)
+        self._workers = Workers(coupling, workers, _spare_threads(workers)) if workers and solves else None
         self._couple = _coupler(self._workers or coupling, split, scope)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
         self._ahead = workers if self._workers and scope == "rank" else 1
