@@ -4,10 +4,10 @@ from collections import Counter
 
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest
 
 from couplings import CouplingError, Pool
-from couplings.plan import draw, entropy, marginal_error, pairing_from_plan
+from couplings.plan import LogPlan, draw, entropy, gumbel, marginal_error, pairing_from_plan
 
 
 def doubly_stochastic(n: int, seed: int = 0) -> torch.Tensor:
@@ -39,6 +39,24 @@ def test_a_permutation_plan_is_drawn_as_it_is(seeded, replace):
     plan[torch.arange(20), order] = 1 / 20
     assert torch.equal(draw(plan.log(), None, replace), order)
     assert torch.equal(draw(plan.clamp_min(1e-300).log(), seeded(1), replace), order)
+
+
+def test_a_plan_by_potentials_is_that_plan(seeded):
+    plan = doubly_stochastic(12).log()
+    f, g = (torch.randn(12, dtype=torch.float64, generator=seeded(seed)) for seed in (0, 1))
+    by_potentials = LogPlan(f, g, f[:, None] + g - plan)
+    assert entropy(by_potentials) == pytest.approx(entropy(plan))
+    assert marginal_error(by_potentials) == pytest.approx(marginal_error(plan), abs=1e-12)
+    for replace in (False, True):
+        assert torch.equal(draw(by_potentials, seeded(2), replace), draw(plan, seeded(2), replace))
+
+
+def test_gumbel_noise_does_not_depend_on_the_rows_drawn_at_a_time(seeded):
+    like, generator = torch.empty(6, 33), seeded(0)
+    parts = torch.cat([gumbel(like[:1], generator), gumbel(like[1:4], generator), gumbel(like[4:], generator)])
+    assert torch.equal(gumbel(like, seeded(0)), parts)
+    many = gumbel(torch.empty(200, 500), seeded(1))
+    assert kstest(many.flatten().numpy(), "gumbel_r").pvalue > 1e-3
 
 
 def test_a_uniform_plan_gives_uniform_permutations(seeded):
