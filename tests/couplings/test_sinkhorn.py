@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from couplings import CouplingError, get, sinkhorn
-from couplings.plan import entropy
+from couplings import CouplingError, entropic, get, plan
+from couplings.entropic import RelativeCost, relative_cost
+from couplings.plan import entropy, marginal_error
+from couplings.sinkhorn import Sinkhorn, log_sinkhorn
 
 SOLVERS = ["sinkhorn:backend=torch", "sinkhorn:backend=pot", "ott-sinkhorn:replace=false"]
 
@@ -97,13 +101,119 @@ def test_replacement_repeats_noises(pool, seeded, name):
     assert 0.1 < pairing.report["duplicates"] < 0.6
 
 
-def test_blocks_of_rows_change_nothing(pool, seeded, monkeypatch):
+def test_the_cost_is_centred_and_in_units_of_its_deviation(pool, monkeypatch):
+    images, noise = (x.flatten(1) for x in pool(40))
+    images += 3  # the deviation is that of <x, y> itself, whose column means this widens
+    product = images.double().numpy() @ noise.double().numpy().T
+    expected = -(product - product.mean(0) - product.mean(1, keepdims=True) + product.mean()) / product.std() / 0.1
+    kept = relative_cost(images, noise, 0.1).matrix()
+    assert np.abs(kept.numpy() - expected).max() < 1e-9
+    monkeypatch.setattr(entropic, "WHOLE", 0)
+    assert torch.allclose(relative_cost(images, noise, 0.1).matrix(), kept, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("replace", ["true", "false"])
+@pytest.mark.parametrize("whole", [0, 8192])
+def test_neither_blocks_of_rows_nor_recomputed_costs_change_anything(pool, seeded, monkeypatch, replace, whole):
     images, noise = pool(50)
-    whole = get("sinkhorn").pair(images, noise, generator=seeded(0))
-    monkeypatch.setattr(sinkhorn, "BLOCK", 50 * 7)
-    parts = get("sinkhorn").pair(images, noise, generator=seeded(0))
-    assert torch.equal(whole.index, parts.index)
-    assert parts.report["marginal_error"] == pytest.approx(whole.report["marginal_error"], rel=1e-6)
+    coupling = get(f"sinkhorn:epsilon=0.1,replace={replace}")
+    expected = coupling.pair(images, noise, generator=seeded(0))
+    monkeypatch.setattr(plan, "BLOCK", 50 * 7)
+    monkeypatch.setattr(plan, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(entropic, "WHOLE", whole)
+    parts = coupling.pair(images, noise, generator=seeded(0))
+    assert torch.equal(expected.index, parts.index)
+    for key in ("iterations", "entropy", "marginal_error"):
+        assert parts.report[key] == pytest.approx(expected.report[key], rel=1e-6)
+
+
+class LargestTensor(TorchDispatchMode):
+    """The largest number of elements that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.elements = max([self.elements, *(tensor.numel() for tensor in tensors)])
+        return result
+
+
+@pytest.mark.parametrize("whole", [0, 8192])
+def test_no_matrix_is_held_where_the_cost_is_recomputed(pool, seeded, monkeypatch, whole):
+    n, rows = 300, 20
+    images, noise = pool(n)
+    monkeypatch.setattr(plan, "BLOCK", n * rows)
+    monkeypatch.setattr(plan, "FEWEST_ROWS", 1)
+    monkeypatch.setattr(entropic, "WHOLE", whole)
+    with LargestTensor() as largest:
+        get("sinkhorn:epsilon=0.3,replace=true").pair(images, noise, generator=seeded(0))
+    assert largest.elements == (n * n if whole else max(n * rows, images.numel()))
+
+
+def test_a_draw_without_replacement_from_too_many_is_refused_at_once(pool, seeded, monkeypatch):
+    monkeypatch.setattr(plan, "LARGEST_ASSIGNMENT", 16)
+    images, noise = pool(20)
+    with monkeypatch.context() as patch:
+        patch.setattr(Sinkhorn, "log_plan", None)
+        with pytest.raises(CouplingError, match="replace=true"):
+            get("sinkhorn").pair(images, noise, generator=seeded(0))
+    get("sinkhorn:replace=true").pair(images, noise, generator=seeded(0))
+    get("sinkhorn").pair(images[:16], noise[:16], generator=seeded(0))
+
+
+def smooth_images(n: int, generator: torch.Generator) -> torch.Tensor:
+    """Gaussian images `[n, 3, 32, 32]` whose amplitudes fall as 1 / frequency, as those of photographs do."""
+    frequency = torch.fft.fftfreq(32) * 32
+    amplitude = 1 / (1 + (frequency.square()[:, None] + frequency.square()).sqrt())
+    images = torch.fft.ifft2(torch.fft.fft2(torch.randn(n, 3, 32, 32, generator=generator)) * amplitude).real
+    return 0.5 * images / images.std()
+
+
+def test_entropies_of_smooth_images(seeded):
+    generator = seeded(0)
+    images = smooth_images(384, generator)
+    noise = torch.randn(images.shape, generator=generator)
+    for epsilon, expected in ((1, 0.92), (0.3, 0.47), (0.1, 0.17), (0.03, 0.08)):
+        report = get(f"sinkhorn:epsilon={epsilon}").pair(images, noise, generator=generator).report
+        assert report["entropy"] == pytest.approx(expected, abs=0.03)
+
+
+def plain_iterations(cost: np.ndarray, tolerance: float) -> int:
+    """How many iterations Sinkhorn needs from zero potentials without momentum, in numpy."""
+    g = np.zeros(len(cost))
+    for iterations in range(1, 10_000):
+        share = np.exp(g - cost - logsumexp(g - cost, axis=1, keepdims=True)).sum(0)
+        if np.abs(share - 1).mean() <= tolerance:
+            return iterations
+        g = g - np.log(share)
+    raise AssertionError("no convergence")
+
+
+@pytest.mark.parametrize(("epsilon", "ratio"), [(0.1, 0.8), (0.01, 0.25)])
+def test_momentum_saves_iterations(pool, epsilon, ratio):
+    images, noise = (x.flatten(1) for x in pool(128))
+    cost = relative_cost(images, noise, epsilon)
+    solved, iterations = log_sinkhorn(cost, 5e-4, 5000)
+    assert marginal_error(solved) <= 5e-4 * (1 + 1e-6)
+    assert iterations < ratio * plain_iterations(cost.matrix().numpy(), 5e-4)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_column_without_mass_gets_it_back(seeded, kept):
+    """A shift of a column of the cost moves its potential and nothing else, though its mass starts at e^-3000."""
+    n = 32
+    x = torch.randn(n, n, dtype=torch.float64, generator=seeded(0))
+    shifted = torch.cat([x, torch.full((n, 1), -1.0, dtype=torch.float64)], 1)
+    y = torch.cat([torch.eye(n, dtype=torch.float64), torch.zeros(n, 1, dtype=torch.float64)], 1)
+    y[3, -1] = 3000.0
+    cost = RelativeCost(shifted, y)
+    cost = RelativeCost(shifted, y, cost.matrix()) if kept else cost
+    solved, iterations = log_sinkhorn(cost, 1e-8, 500)
+    expected, _ = log_sinkhorn(RelativeCost(x, torch.eye(n, dtype=torch.float64), -x), 1e-8, 500)
+    assert iterations < 500
+    whole = torch.cat(list(solved.split(n)))
+    assert torch.allclose(whole.exp(), torch.cat(list(expected.split(n))).exp(), rtol=0, atol=1e-8)
 
 
 def test_all_solvers_draw_the_same_pairing(pool, seeded):
