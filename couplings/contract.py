@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,12 +130,12 @@ class Coupling(ABC):
             # Under autocast the cost matrix would be computed in half precision.
             with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
                 solved = pair_within_classes(pool, self.solve) if self.within_class else self.solve(pool)
-        index = torch.as_tensor(solved.index).to(pool.images.device, torch.int64)
+        index = torch.as_tensor(solved.index).to("cpu", torch.int64)
         seconds = time.perf_counter() - start
         duplicates = self._check_index(index, n)
         report = {
             "cost_before": cost_before,
-            "cost_after": cost.mean_pair_cost(pool.images, pool.noise, index),
+            "cost_after": cost.mean_pair_cost(pool.images, pool.noise, index.to(pool.images.device)),
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
@@ -143,8 +144,9 @@ class Coupling(ABC):
 
     def _check_index(self, index: Tensor, n: int) -> float:
         """The fraction of repeated noises; refuses an index that is not what the coupling promises."""
-        valid = index.shape == (n,) and bool(((index >= 0) & (index < n)).all())
-        distinct = len(index.unique())
+        columns = index.numpy()
+        valid = columns.shape == (n,) and (n == 0 or (columns.min() >= 0 and columns.max() < n))
+        distinct = int(np.count_nonzero(np.bincount(columns))) if valid else 0
         if not valid or (self.permutes and distinct < n):
             raise CouplingError(
                 f"{self}: the solver returned no valid pairing of {n}; please report this pool as a bug"

@@ -1,9 +1,10 @@
 """Costs between images and noises. All of them are made safe against scale before anything is squared."""
 
 import math
-from itertools import repeat
+from collections.abc import Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,9 +12,12 @@ Cost = Literal["sqeuclidean", "l2", "dot"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
 SAFE_SQUARE = 1e-25
+# So many elements stay in the cache of a core. numpy goes through them on the calling thread, with half of
+# torch's overhead a call.
+BLOCK = 2**16
 # From 2^15 elements on torch calls on further threads, which a trainer keeps busy: waiting for them
 # takes longer than the sum itself.
-BLOCK = 2**15 - 1
+TORCH_BLOCK = 2**15 - 1
 # A shift this many times as large as what it leaves costs float32 three of its bits.
 MOST_SHIFT = 8.0
 
@@ -42,27 +46,33 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
 
 
 def reduced(gain: Tensor) -> tuple[Tensor, bool]:
-    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, and whether to trust them.
+    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, on the CPU, and whether to trust them.
 
-    Column means come off before row minima. The gains are overwritten.
+    Column means come off before row minima. Gains on the CPU are overwritten.
 
     The costs are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
     an offset of the data then took its digits, and the data must be centred before they are multiplied.
     """
-    rows = blocks(gain)
-    shift = torch.stack([block.sum(0) for block in rows]).sum(0) / len(gain)
-    high = torch.cat([block.sub_(shift).amax(1) for block in rows])
-    low = torch.cat([block.amin(1) for block in rows])
-    for block, top in zip(rows, high[:, None].split(len(rows[0])), strict=True):
-        torch.sub(top, block, out=block)
-    spread = float((high - low).max())
-    dwarfed = max(float(shift.abs().max()), float((high + low).abs().max()) / 2) > MOST_SHIFT * spread
+    gain = gain.cpu()
+    matrix, spread, row_shift = gain.numpy(), 0.0, 0.0
+    with np.errstate(all="ignore"):
+        shift = matrix.sum(0) / len(matrix)
+        for rows in blocks(matrix.shape):
+            block = matrix[rows]
+            block -= shift
+            high = block.max(1, keepdims=True)
+            np.subtract(high, block, out=block)
+            # What is not finite spoils the shift of its column, so it is in every block, and this stays 0.
+            spread = max(spread, float(block.max()))
+            row_shift = max(row_shift, float(np.abs(high).max()))
+        dwarfed = max(float(np.abs(shift).max()), row_shift) > MOST_SHIFT * spread
     return gain, math.isfinite(spread) and spread > SAFE_SQUARE and not dwarfed
 
 
-def blocks(matrix: Tensor) -> tuple[Tensor, ...]:
-    """The matrix `[n, d]` as views of so few rows each that a CPU core goes through one within its cache."""
-    return matrix.split(max(1, (2**26 if matrix.is_cuda else BLOCK) // matrix.shape[1]))
+def blocks(shape: tuple[int, ...], elements: int = BLOCK) -> Iterator[slice]:
+    """The rows of a matrix of this shape `[n, d]`, so many at a time as hold about so many elements."""
+    step = max(1, elements // shape[1])
+    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
@@ -82,21 +92,37 @@ def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -
     """
     if not len(images):
         return 0.0
-    mean = float(pair_distances(images, noise, index).square().mean())
+    mean = _sum_of_squares(images, noise, index) / len(images)
     if math.isfinite(mean) and mean > SAFE_SQUARE:
         return mean
     scale = common_scale(images, noise)
     return float(pair_distances(images, noise, index, scale).square().mean()) * scale * scale
 
 
+def _sum_of_squares(images: Tensor, noise: Tensor, index: Tensor | None) -> float:
+    """The sum of ||x_i - y_index[i]||^2 in the dtype of the data, out of range where its squares are."""
+    if images.is_cuda:
+        return float(pair_distances(images, noise, index).square().sum())
+    x, y, order = images.numpy(), noise.numpy(), None if index is None else index.numpy()
+    total, buffer = 0.0, None
+    with np.errstate(all="ignore"):
+        for rows in blocks(x.shape):
+            if buffer is None:
+                buffer = np.empty_like(x[rows])
+            difference = buffer[: rows.stop - rows.start]
+            # `clip` lets numpy gather straight into the buffer; the index was checked before.
+            other = y[rows] if order is None else y.take(order[rows], 0, out=difference, mode="clip")
+            flat = np.subtract(x[rows], other, out=difference).reshape(-1)
+            total += float(flat @ flat)
+    return total
+
+
 def pair_distances(images: Tensor, noise: Tensor, index: Tensor | None = None, scale: float = 1.0) -> Tensor:
     """||x_i - y_index[i]|| / scale, `[n]` float64, the norms summed in the dtype of the data."""
-    parts = blocks(images)
-    chosen = blocks(noise) if index is None else map(noise.index_select, repeat(0), index.split(len(parts[0])))
     norms = []
-    for x, y in zip(parts, chosen, strict=True):
-        difference = x - y if scale == 1 else x / scale - y / scale
-        norms.append(torch.linalg.vector_norm(difference, dim=1))
+    for part in blocks(images.shape, 2**26 if images.is_cuda else TORCH_BLOCK):
+        x, y = images[part], noise[part] if index is None else noise.index_select(0, index[part])
+        norms.append(torch.linalg.vector_norm(x - y if scale == 1 else x / scale - y / scale, dim=1))
     return torch.cat(norms).double()
 
 

@@ -12,7 +12,6 @@ from couplings.exact import Exact
 from couplings.registry import register
 
 LEVELS = 2**21
-NO_FRACTIONS = 2.0**23
 
 
 @register("lapjv")
@@ -31,7 +30,7 @@ class Lapjv(Exact):
         """The optimal permutation of the rounded cost."""
         from lapjv import lapjv
 
-        columns, _, _ = lapjv(whole_numbers(self.matrix(pool)).cpu().numpy())
+        columns, _, _ = lapjv(whole_numbers(self.matrix(pool)).numpy())
         return Pairing(torch.from_numpy(columns.astype(np.int64)))
 
 
@@ -42,9 +41,11 @@ def whole_numbers(cost: Tensor) -> Tensor:
     slow or endless on near-ties such as 1-D data. Prices stay within 3 ranges, below 2^24, where float32 adds
     whole numbers exactly, so every step makes progress.
     """
-    whole = cost.float()
-    peak = max(float(block.max()) for block in blocks(whole)) or 1.0
-    for block in blocks(whole):
-        # float32 has no fractions from 2^23 on; torch's own rounding calls on further threads even for a block.
-        block.mul_(LEVELS / peak).add_(NO_FRACTIONS).sub_(NO_FRACTIONS)
+    whole = cost.cpu().float()
+    matrix = whole.numpy()
+    peak = float(matrix.max()) or 1.0
+    for rows in blocks(matrix.shape):
+        block = matrix[rows]
+        block *= LEVELS / peak
+        np.rint(block, out=block)
     return whole
