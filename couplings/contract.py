@@ -18,6 +18,16 @@ __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
 
 # Squares of larger float64 values, summed over an image, leave the range of float64.
 LARGEST_VALUE = 1e150
+# Relative error up to which a solver's own saving stands in for a second pass over the data.
+SAVING_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Saving:
+    """How much less the mean squared distance is as paired than as given, and how far off that may be."""
+
+    mean: float
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +39,13 @@ class Pairing:
         report: `cost_before` and `cost_after` (mean squared L2 distance of a pair, as given and as paired,
             whatever cost the solver used), `seconds` (solver wall time with its cost matrix), `converged`
             (1.0 or 0.0), `duplicates` (1 - distinct noises / n), and what is natural to the coupling.
+        saving: from `Coupling.solve` alone, and only where the solver's costs are squared distances; else None.
 
     """
 
     index: Tensor
     report: dict[str, float] = field(default_factory=dict)
+    saving: Saving | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +147,7 @@ class Coupling(ABC):
         duplicates = self._check_index(index, n)
         report = {
             "cost_before": cost_before,
-            "cost_after": cost.mean_pair_cost(pool.images, pool.noise, index.to(pool.images.device)),
+            "cost_after": _cost_after(pool, index, cost_before, solved.saving),
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
@@ -177,6 +189,18 @@ def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing
         for key, value in solved.report.items():
             report[key] = report.get(key, 0.0) + value * len(rows) / n
     return Pairing(index, report | {"classes": len(kinds)})
+
+
+def _cost_after(pool: Pool, index: Tensor, cost_before: float, saving: Saving | None) -> float:
+    """The mean squared distance as paired: by the saving where that keeps its digits, which takes a fifth off
+    the time of a pool of 128; else from the data.
+    """
+    if saving is not None:
+        cost_after = cost_before - saving.mean
+        # The sum of float32 squares is itself good to about 2^-23.
+        if saving.error + cost_before * 2.0**-23 <= SAVING_TOLERANCE * cost_after:
+            return cost_after
+    return cost.mean_pair_cost(pool.images, pool.noise, index.to(pool.images.device))
 
 
 def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:

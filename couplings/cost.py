@@ -37,12 +37,17 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
     """
     if cost == "l2":
         return reduced(-_l2(images, noise))[0]
+    return product_cost(images, noise)[0]
+
+
+def product_cost(images: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
+    """The `assignment_cost` of squared L2, and whether it is in the units of <x, y>: its scale is unknown if not."""
     # On CUDA a float32 product may run in TF32, whose three digits do not order the pairs.
     dtype = torch.float64 if images.is_cuda else torch.float32
     matrix, trusted = reduced(images.to(dtype) @ noise.to(dtype).T)
     if trusted:
-        return matrix
-    return reduced(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)[0]
+        return matrix, True
+    return reduced(_centred(images).to(dtype) @ _centred(noise).to(dtype).T)[0], False
 
 
 def reduced(gain: Tensor) -> tuple[Tensor, bool]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from couplings.contract import Coupling, Pool, require
-from couplings.cost import Cost, assignment_cost, principal_axes
+from couplings.cost import Cost, assignment_cost, principal_axes, product_cost
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,17 @@ class Exact(Coupling):
         require(bool(known), f"{self.name}: project must be none or pca:K with K above 0, got {self.project!r}")
 
     def matrix(self, pool: Pool) -> Tensor:
-        """The costs to solve for, `[n, n]`; see `assignment_cost`."""
+        """The costs to solve for, `[n, n]` on the CPU; see `assignment_cost`."""
+        return self.costs(pool)[0]
+
+    def costs(self, pool: Pool) -> tuple[Tensor, bool]:
+        """The costs to solve for, and whether twice their differences are those of squared distances in pixels."""
         images, noise = pool.images, pool.noise
+        if self.cost != "l2" and self.project == "none":
+            return product_cost(images, noise)
         if self.project != "none":
             components, d = int(self.project.removeprefix("pca:")), images.shape[1]
             require(components <= d, f"{self}: the images have {d} values each: lower K")
             axes = principal_axes(images, components)
             images, noise = images @ axes, noise @ axes
-        return assignment_cost(images, noise, self.cost)
+        return assignment_cost(images, noise, self.cost), False
