@@ -31,7 +31,7 @@ class Lapjv(Exact):
         from lapjv import lapjv
 
         matrix, squared = self.costs(pool)
-        level = float(matrix.max()) / LEVELS
+        level = float(matrix.numpy().max()) / LEVELS
         whole = whole_numbers(matrix).numpy()
         columns, _, _ = lapjv(whole)
         index = torch.from_numpy(columns.astype(np.int64))

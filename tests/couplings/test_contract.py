@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from couplings import Coupling, CouplingError, Pairing, get, names
+from couplings.contract import Saving
 
 BATCH = [name for name in names() if isinstance(get(name), Coupling)]
 CLAIMS = ("exact_noise_marginal", "exact_data_marginal", "uses_labels", "deterministic")
@@ -221,3 +222,16 @@ def test_a_solver_that_returns_no_permutation_is_refused(pool, index):
 
     with pytest.raises(CouplingError, match="no valid pairing"):
         Broken().pair(*pool(3))
+
+
+@pytest.mark.parametrize(("saving", "believed"), [(Saving(0.5, 0.0), True), (Saving(0.5, 1e-3), False), (None, False)])
+def test_a_saving_is_believed_only_where_it_keeps_the_digits(pool, saving, believed):
+    @dataclass(frozen=True, kw_only=True)
+    class Reversed(Coupling):
+        def solve(self, pool):
+            return Pairing(torch.arange(len(pool.images)).flip(0), saving=saving)
+
+    images, noise = pool(N)
+    report = Reversed().pair(images, noise).report
+    expected = report["cost_before"] - 0.5 if believed else squared_distance(images, noise.flip(0))
+    assert report["cost_after"] == pytest.approx(expected, rel=1e-6)

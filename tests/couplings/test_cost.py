@@ -54,3 +54,14 @@ def test_mean_pair_cost():
     assert mean_pair_cost(images * 1e20, noise * 1e20) == pytest.approx(25 / 2 * 1e40)
     assert mean_pair_cost(images[:0], noise[:0]) == 0
     assert np.isfinite(mean_pair_cost(images.double() * 1e149, noise.double()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (70, 3072), (3, 2**17)])
+def test_mean_pair_cost_goes_through_all_blocks(seeded, shape, dtype):
+    """Pools of one block, of several with a part block at the end, and of rows longer than a block."""
+    images, noise = (torch.randn(shape, generator=seeded(seed), dtype=dtype) for seed in (0, 1))
+    index = torch.randperm(len(images), generator=seeded(2))
+    for paired, given in ((noise, None), (noise[index], index)):
+        expected = ((images - paired).double() ** 2).sum(1).mean()
+        assert mean_pair_cost(images, noise, given) == pytest.approx(float(expected), rel=1e-6)

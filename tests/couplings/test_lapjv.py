@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from couplings import get
+from couplings import Pool, get
 from couplings.lapjv import LEVELS, whole_numbers
 
 
@@ -27,3 +28,34 @@ def test_one_outlier_does_not_spoil_the_total(pool):
     images[0] *= 1e6
     exact, found = (get(name).pair(images, noise).report for name in ("hungarian", "lapjv"))
     assert abs(found["cost_after"] / exact["cost_after"] - 1) < 1e-6
+
+
+def mean_squared_distance(images, noise) -> float:
+    return float((images.double() - noise.double()).flatten(1).square().sum(1).mean())
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_the_saving_is_that_of_squared_distances(pool, scale):
+    images, noise = (x.flatten(1) * scale for x in pool(200, (3, 16, 16)))
+    solved = get("lapjv").solve(Pool(images, noise))
+    expected = mean_squared_distance(images, noise) - mean_squared_distance(images, noise[solved.index])
+    assert abs(solved.saving.mean - expected) <= solved.saving.error
+    assert solved.saving.error < 1e-4 * expected
+
+
+@pytest.mark.parametrize("spec", ["lapjv:cost=l2", "lapjv:project=pca:5"])
+def test_no_saving_where_the_costs_are_others(pool, spec):
+    assert get(spec).solve(Pool(*(x.flatten(1) for x in pool(20)))).saving is None
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, 1e3, 1e6])
+@pytest.mark.parametrize("spread", [0.0, 1e-4, 1.0])
+@pytest.mark.parametrize("shape", [(1,), (3, 16, 16)])
+def test_the_cost_as_paired_keeps_its_digits(pool, shape, spread, offset):
+    """Also where the pairing saves all of the cost but little, or an offset takes the digits of the products."""
+    images, noise = pool(64, shape)
+    noise = images.flip(0) + spread * noise
+    images, noise = images + offset, noise + offset
+    pairing = get("lapjv").pair(images, noise)
+    expected = mean_squared_distance(images, noise[pairing.index])
+    assert pairing.report["cost_after"] == pytest.approx(expected, rel=2e-6)
