@@ -136,7 +136,8 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
         data=sorted({row.data for row in rows}),
         dimensions=sorted({row.d for row in rows if row.d}),
         warnings=warnings(sizes),
-        findings=[finding(size) for size in sizes] or ["Nothing was measured."],
+        findings=[finding(size) for size in sizes],
+        optimal=OPTIMAL,
         floor=floor(rows),
         figures=[Figure(plot.title, draw(plot, rows, look), f"{plot.about} {_caption(plot)}") for plot in drawn],
         sizes=sizes,
@@ -182,10 +183,9 @@ def finding(size: Size) -> str:
     """The quickest coupling that reaches the optimum at this size, and how much longer the peers take."""
     exact = [row for row in size.rows if row.kind == "coupling" and row.median_ms and _optimal(row)]
     if not exact:
-        return f"n = {size.n}: no coupling is known to have reached the optimum."
+        return f"n = {size.n}: none is known to be there."
     best = min(exact, key=lambda row: row.median_ms)
-    line = f"n = {size.n}: the quickest of those at the optimum (gain {OPTIMAL} or more, no noise twice) is "
-    line += f"{best.contender}, {words.number(best.median_ms)} ms."
+    line = f"n = {size.n}: {best.contender}, {words.number(best.median_ms)} ms."
     peers = [
         f"{row.contender} takes {words.number(row.median_ms / best.median_ms)} times as long"
         + ("" if row.converged else " and stops short of the optimum")
@@ -205,8 +205,8 @@ def floor(rows: Sequence[Row]) -> str:
     return (
         f"The floor: the float32 product of {row.n:,} images with {row.n:,} noises is 2 n² d = "
         f"{words.number(operations / 1e9)} billion operations and takes {words.number(row.median_ms)} ms here "
-        f"({words.number(operations / row.median_ms / 1e6)} GFLOP/s). No solver that compares every image with "
-        "every noise can be much quicker."
+        f"({words.number(operations / row.median_ms / 1e6)} GFLOP/s). Comparing every image with every noise takes "
+        "about as long at the least."
     )
 
 
@@ -285,7 +285,7 @@ def _axes(axes: Axes, plot: Plot, sizes: Iterable[int]) -> None:
     if plot.log:
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(ticker.NullLocator())
-    axes.yaxis.set_major_formatter(figures._plain)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
     axes.set(xlabel="n, images in a pool", ylabel=plot.label)
 
 
