@@ -123,7 +123,9 @@ class PairStream:
         self._couple = _coupler(self._workers or coupling, split, scope)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
         self._ahead = workers if self._workers and scope == "rank" else 1
-        self._threads = ThreadPoolExecutor(self._ahead, thread_name_prefix="coupling")
+        # On a CPU the trainer needs the cores: a product on all of them waits for the slowest, several-fold.
+        threads = 1 if split.images.device.type == "cpu" else torch.get_num_threads()
+        self._threads = ThreadPoolExecutor(self._ahead, "coupling", torch.set_num_threads, (threads,))
         if not fitted:
             self._warm_up()
 

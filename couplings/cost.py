@@ -85,11 +85,6 @@ def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
     return -(_unit(images).double() @ _unit(noise).double().T)
 
 
-def double_centred(matrix: Tensor) -> Tensor:
-    """The matrix less its row and column means: its optimal permutations and entropic plans stay."""
-    return matrix - matrix.mean(0) - matrix.mean(1, keepdim=True) + matrix.mean()
-
-
 def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -> float:
     """The mean over i of ||x_i - y_i||^2, or of ||x_i - y_index[i]||^2, for `[n, d]` each; 0.0 for no pairs.
 

@@ -12,6 +12,8 @@ from bench.memory import Probe, probe
 from bench.pools import Pools
 
 POOLS = Pools("gauss", None, 0)
+# A test before these may have imported jax, which warns of every fork; nothing here calls it in the child.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 
 
 @pytest.fixture
