@@ -54,7 +54,7 @@ class Pool:
 
     Attributes:
         images: `[n, d]` float32 or float64, detached, finite, on the CPU or a CUDA device.
-        noise: `[n, d]`, likewise.
+        noise: `[n, d]`, likewise, in the dtype of the images.
         labels: `[n, ...]` as given, or None.
         generator: the source of all randomness, or None.
 
@@ -216,7 +216,9 @@ def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator:
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
-    return Pool(flatten(images), flatten(noise), labels, generator)
+    x, y = flatten(images), flatten(noise)
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return Pool(x.to(dtype), y.to(dtype), labels, generator)
 
 
 def flatten(tensor: Tensor) -> Tensor:

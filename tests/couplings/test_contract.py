@@ -128,6 +128,15 @@ def test_dtypes(pair, pool, dtype):
     assert torch.equal(pair(images, noise).index, pair(images.float(), noise.float()).index)
 
 
+@pytest.mark.parametrize("double", [0, 1])
+def test_images_and_noise_of_different_dtypes(pair, pool, double):
+    images, noise = pool(N)
+    mixed = [x.double() if which == double else x for which, x in enumerate((images, noise))]
+    pairing = pair(*mixed)
+    assert torch.equal(pairing.index, pair(images, noise).index)
+    assert pairing.report["cost_after"] == pytest.approx(squared_distance(images, noise[pairing.index]), rel=1e-5)
+
+
 def test_layouts_and_shapes(pair, pool):
     images, noise = pool(N)
     expected = pair(images, noise).index
