@@ -174,16 +174,15 @@ def _centred(x: Tensor) -> Tensor:
 
 
 def _l2(images: Tensor, noise: Tensor) -> Tensor:
-    """||x_i - y_j|| less the norms of the larger cloud, `[n, n]` float64.
+    """||x_i - y_j|| less the norms of the larger cloud, up to scale, `[n, n]` float64.
 
     ||f - s|| - ||f|| = (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one cloud is far
     larger than the other, where the distances themselves would all round to ||f||.
     """
     scale = common_scale(images, noise)
     x, y = images.double() / scale, noise.double() / scale
-    if scale_of(x) < scale_of(y):
-        return _shifted_distance(y, x).T
-    return _shifted_distance(x, y)
+    # In units of its largest: it shrinks with the smaller cloud, and float32 would lose it.
+    return _unit(_shifted_distance(y, x).T if scale_of(x) < scale_of(y) else _shifted_distance(x, y))
 
 
 def _shifted_distance(far: Tensor, small: Tensor) -> Tensor:

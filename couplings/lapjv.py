@@ -12,6 +12,7 @@ from couplings.exact import Exact
 from couplings.registry import register
 
 LEVELS = 2**21
+SMALL = 2.0**-100
 
 
 @register("lapjv")
@@ -55,6 +56,9 @@ def whole_numbers(cost: Tensor) -> Tensor:
     whole = cost.cpu().float()
     matrix = whole.numpy()
     peak = float(matrix.max()) or 1.0
+    if peak < SMALL:
+        matrix *= 1 / SMALL  # else LEVELS / peak could leave the range of float32
+        peak /= SMALL
     for rows in blocks(matrix.shape):
         block = matrix[rows]
         block *= LEVELS / peak

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 
 from couplings import CouplingError, get
+from couplings.cost import scale_of
 from couplings.plan import import_pot
 
 SQUARED = ["hungarian", "hungarian:cost=dot", "lapjv", "lapjv:cost=dot", "minibatch-ot"]
@@ -99,6 +100,7 @@ def test_l2_of_clouds_of_very_different_size(pool, spec):
     assert get(spec).pair(images * 1e20, noise).index.tolist() == expected.tolist()
     _, expected = linear_sum_assignment(-(images @ (noise / noise.norm(dim=1, keepdim=True)).T).numpy())
     assert get(spec).pair(images, noise * 1e20).index.tolist() == expected.tolist()
+    assert get(spec).pair(images * 1e-20, noise * 1e20).index.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("spec", SQUARED + PLAIN)
@@ -125,6 +127,59 @@ def test_ties_on_a_grid(points, spec):
     cost = distances(images, noise, metric_of(spec))
     assert sorted(index.tolist()) == list(range(len(images)))
     assert total(cost, index) == pytest.approx(total(cost, linear_sum_assignment(cost)[1]), abs=2e-4)
+
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+SCALES = [1e-20, 1.0, 1e20]
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "strided": lambda x: torch.stack([x, x], dim=-1)[..., 0],
+    "transposed": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
+    "requires grad": lambda x: x.clone().requires_grad_(),
+}
+
+
+@st.composite
+def cases(draw):
+    """A spec and a pool of its own kind of difficulty: `[n, ...]` images and noises."""
+    spec = draw(st.sampled_from(SQUARED + PLAIN))
+    n, shape = draw(st.integers(0, 20)), draw(st.sampled_from([(), (1,), (7,), (2, 3), (3, 4, 4)]))
+    g = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    kinds, scale = draw(st.integers(1, 20)), draw(st.sampled_from(SCALES))  # one kind: a constant cost
+    # Distances of clouds of different scale have no digits in float64, the oracle's.
+    scales = (scale, scale if spec in PLAIN else draw(st.sampled_from(SCALES)))
+    clouds = []
+    for each in scales:
+        points = torch.randn(n, *shape, generator=g, dtype=torch.float64) + draw(st.sampled_from([0.0, 30.0]))
+        points = points[torch.arange(n) % kinds] * each
+        clouds.append(LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))](points.to(draw(st.sampled_from(DTYPES)))))
+    return spec, *clouds
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases())
+def test_any_shape_dtype_layout_and_scale_gives_an_optimum_or_a_clear_error(case):
+    """float16 takes 1e20 to infinity, which is refused, and 1e-20 to zero, a constant cost."""
+    spec, images, noise = case
+    kept = images.detach().clone(), noise.detach().clone()
+    if not all(bool(cloud.isfinite().all()) for cloud in kept):
+        with pytest.raises(CouplingError, match="hold NaN or infinity"):
+            get(spec).pair(images, noise)
+        return
+    index = get(spec).pair(images, noise).index
+    assert torch.equal(images, kept[0])
+    assert torch.equal(noise, kept[1])
+    assert sorted(index.tolist()) == list(range(len(images)))
+    if not len(index):
+        return
+    # A power of two is exact. Squared distances are -2 <x, y> but for shifts, which stay out of the rounding.
+    x, y = (cloud.double().reshape(len(cloud), -1) / scale_of(cloud.double()) for cloud in kept)
+    if spec in PLAIN:
+        cost = cdist(x * scale_of(kept[0].double()), y * scale_of(kept[1].double()))
+    else:
+        cost = -((x - x.mean(0)) @ (y - y.mean(0)).T).numpy()
+    rounding = 2.0**-18 * float(np.ptp(cost)) + 1e-15  # a cell of lapjv has 21 bits, and an offset may cost three
+    assert total(cost, index) <= total(cost, linear_sum_assignment(cost)[1]) + len(cost) * rounding
 
 
 @pytest.mark.parametrize("solver", ["hungarian", "lapjv", "minibatch-ot"])

@@ -16,6 +16,12 @@ def test_whole_numbers_keep_float32_exact():
     assert not whole_numbers(torch.zeros(3, 3)).any()
 
 
+@pytest.mark.parametrize("peak", [1e-44, 1e-38, 1e-32, 1e-20, 1e20, 1e38])
+def test_whole_numbers_of_any_range(peak):
+    cost = torch.tensor([[0, peak], [peak, 0]], dtype=torch.float32)
+    assert whole_numbers(cost).tolist() == [[0, LEVELS], [LEVELS, 0]]
+
+
 def test_near_ties_of_low_dimensions_end(seeded):
     """1-D products are all near-ties, where float32 prices that change by nothing would make no progress."""
     images, noise = (torch.randn(400, 1, generator=seeded(seed)) for seed in (0, 1))
