@@ -1,4 +1,4 @@
-"""The exact assignment by scipy's shortest augmenting paths, in float64."""
+"""The exact assignment by scipy's shortest augmenting paths."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Hungarian(Exact):
     """
 
     def solve(self, pool: Pool) -> Pairing:
-        """The optimal permutation, up to the rounding of the cost matrix."""
+        """The optimal permutation of a cost matrix that is float32 for squared L2 on the CPU, else float64."""
         from scipy.optimize import linear_sum_assignment
 
         _, columns = linear_sum_assignment(self.matrix(pool).cpu().numpy())
