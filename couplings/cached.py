@@ -146,9 +146,10 @@ class CachedNoise(Fitted):
 
         n, batch = len(self.data.images), self.coupling.batch
         sweep = math.ceil(n / batch)
-        for step in trange(self.step, self.coupling.epochs * sweep, desc="exchange", disable=None):
+        first = self.step
+        for step in trange(first, self.coupling.epochs * sweep, desc="exchange", disable=None):
             epoch, part = divmod(step, sweep)
-            if part == 0 or step == self.step:
+            if part == 0 or step == first:  # every exchange moves self.step on
                 generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
                 order = torch.randperm(n, generator=generator)
             start = time.perf_counter()
