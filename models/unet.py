@@ -109,7 +109,8 @@ class UNet(nn.Module):
             raise ValueError(
                 f"{img_resolution} px cannot be halved {len(channel_mult) - 1} times: shorten channel_mult"
             )
-        self.family, self.label_dim, self.img_resolution = family, label_dim, img_resolution
+        self.family, self.label_dim = family, label_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
         self._make_mapping(model_channels, label_dim, augment_dim)
         block = {"emb_channels": 4 * model_channels, "style": family.style, "dropout": dropout}
         widths = [model_channels * mult for mult in channel_mult]
