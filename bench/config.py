@@ -67,6 +67,10 @@ class TrainingConfig:
     """Standard deviation of ln sigma in training."""
     conditional: bool = False
     """Give the network the class labels."""
+    augment: float = 0.0
+    """Probability of each of EDM's geometric augmentations; 0 leaves them out. CIFAR-10 in EDM: 0.12."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """What the network computes in while training; sampling is in float32. tf32 is for GPUs alone."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,23 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How a run is carried out, which changes its numbers by rounding at most."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+    workers: int | None = None
+    """Processes that couple pools beside the training; 0 does it in a thread of the trainer. Default: 1 where a GPU
+    trains, else 0: on a CPU both share the cores."""
+    micro_batch: int | None = None
+    """Images that go through the network at once; the gradients of a batch's parts are added up. Default: the batch."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, quicker steps."""
+    keep_samples: bool = False
+    """Keep the generated images of the runs made now (RUN/samples/nfe*/). Default: they are removed once measured."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Everything that affects the numbers of one run, and nothing else."""
 
@@ -99,6 +120,8 @@ class RunConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    resolution: int | None = None
+    checkpoint: str | None = None  # SHA-256 of the network file that is measured instead of training one
 
     @property
     def canonical(self) -> str:
@@ -114,7 +137,8 @@ class RunConfig:
     def run_id(self) -> str:
         """Folder name: what a person looks for first, then the hash of all of it."""
         coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
-        return f"{self.data}-{coupling}-pool{self.training.pool}-seed{self.seed}-{self.digest}"
+        pool = "" if self.checkpoint else f"-pool{self.training.pool}"
+        return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"
 
     def to_dict(self) -> dict:
         """Nested dictionaries, as stored in config.json."""
@@ -132,7 +156,12 @@ def check(config: RunConfig) -> RunConfig:
 
     if config.data not in data.names():
         raise ConfigError(unknown("data set", config.data, data.names()))
-    coupling = _check_coupling(config)
+    try:
+        data.check_resolution(config.data, config.resolution)
+    except data.DataError as error:
+        raise ConfigError(str(error)) from None
+    # A file's arm is called by the file; no coupling is trained with.
+    coupling = config.coupling if config.checkpoint else _check_coupling(config)
     _check_ranges(config)
     _check_network(config.network)
     _check_evaluation(config.evaluation)
@@ -154,6 +183,14 @@ def _check_coupling(config: RunConfig) -> str:
             f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
         )
     return coupling
+
+
+def check_execution(execution: Execution, batch: int) -> None:
+    """Refuse what cannot be carried out."""
+    if execution.workers is not None and execution.workers < 0:
+        raise ConfigError(f"--workers {execution.workers}: 0 or more")
+    if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
+        raise ConfigError(f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}")
 
 
 def _check_ranges(config: RunConfig) -> None:
@@ -179,6 +216,8 @@ def _check_ranges(config: RunConfig) -> None:
             f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
             f"take {max(1, round(training.pool / training.batch)) * training.batch}"
         )
+    if not 0 <= training.augment <= 1:
+        raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.ema_rampup > 0:
         raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
 

@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 
 import numpy as np
 import torch
@@ -24,22 +23,22 @@ from couplings import Coupling, CouplingError, Fitted, Pairing
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images ``[n, c, h, w]`` in [-1, 1], the unit noise that goes with each, and labels ``[n]``."""
+    """Images ``[n, c, h, w]`` in [-1, 1], the unit noise that goes with each, and labels ``[n]``.
+
+    ``augment_labels`` ``[n, 9]`` say how the images were augmented; None where they were not.
+    """
 
     images: Tensor
     noise: Tensor
     labels: Tensor
+    augment_labels: Tensor | None = None
 
-    def __getitem__(self, rows: slice) -> Pairs:
-        return Pairs(self.images[rows], self.noise[rows], self.labels[rows])
+    def __getitem__(self, rows: slice | Tensor) -> Pairs:
+        return self._each(lambda part: part[rows])
 
-    def to(self, device: str) -> Pairs:
-        """The same pairs on another device; from pinned memory the copy runs beside the host."""
-        return Pairs(*(part.to(device, non_blocking=True) for part in (self.images, self.noise, self.labels)))
-
-    def pinned(self) -> Pairs:
-        """The same pairs in page-locked memory, from which a GPU copies without the host."""
-        return Pairs(self.images.pin_memory(), self.noise.pin_memory(), self.labels.pin_memory())
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Pairs:
+        parts = (self.images, self.noise, self.labels, self.augment_labels)
+        return Pairs(*(None if part is None else change(part) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -70,31 +69,26 @@ def couple_pool(coupling: Coupling | Workers) -> Coupler:
     """Couple the pool of this rank by itself."""
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
-        images, noise, labels = drawn.pairs.images, drawn.pairs.noise, drawn.pairs.labels
-        pairing = coupling.pair(images, noise, labels, generator)
-        return Coupled(Pairs(images, noise[pairing.index], labels), pairing.report)
+        pairs = drawn.pairs
+        pairing = coupling.pair(pairs.images, pairs.noise, pairs.labels, generator)
+        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
 
     return couple
 
 
 def couple_ranks(coupling: Coupling | Workers) -> Coupler:
-    """Couple the pools of all ranks of torch.distributed as one."""
-    from couplings.distributed import pair_global
+    """Couple a pool that all ranks of torch.distributed have drawn alike: one of them solves it."""
+    from couplings.distributed import pair_shared
 
-    group = _coupling_group()
+    # A group of its own: the collectives of a background thread must not mix with those of the training.
+    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=2))  # some solvers take their time
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
-        images, noise, labels = drawn.pairs.images, drawn.pairs.noise, drawn.pairs.labels
-        pairing = pair_global(coupling, images, noise, labels, generator, group)
-        return Coupled(Pairs(images, pairing.noise, labels), pairing.report)
+        pairs = drawn.pairs
+        pairing = pair_shared(coupling, pairs.images, pairs.noise, pairs.labels, generator, group)
+        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
 
     return couple
-
-
-@cache
-def _coupling_group() -> torch.distributed.ProcessGroup:
-    """A group of its own: the collectives of a background thread must not mix with those of the training."""
-    return torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=2))  # some solvers take their time
 
 
 def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
@@ -102,19 +96,19 @@ def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
     from couplings.cost import mean_pair_cost
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
-        start = time.perf_counter()
-        pairing = fitted.couple(drawn.rows, drawn.pairs.noise, drawn.pairs.labels)
+        pairs, start = drawn.pairs, time.perf_counter()
+        pairing = fitted.couple(drawn.rows, pairs.noise, pairs.labels)
         seconds = time.perf_counter() - start
-        index, noise = pairing.index.cpu(), pairing.noise.cpu()
+        index, noise = pairing.index.to(pairs.images.device), pairing.noise.to(pairs.noise)
         images = as_images(fitted.take(split.images, index))
         report = {
             "seconds": seconds,
-            "cost_before": mean_pair_cost(drawn.pairs.images.flatten(1), drawn.pairs.noise.flatten(1)),
+            "cost_before": mean_pair_cost(pairs.images.flatten(1), pairs.noise.flatten(1)),
             "cost_after": mean_pair_cost(images.flatten(1), noise.flatten(1)),
         }
         # Mirrored images are counted on from the last one and keep its label.
-        pairs = Pairs(images, noise, split.labels[index % len(split)])
-        return Coupled(pairs, report, fitted.state_dict() if fitted.learns else None)
+        coupled = Pairs(images, noise, split.labels[index % len(split)])
+        return Coupled(coupled, report, fitted.state_dict() if fitted.learns else None)
 
     return couple
 
@@ -147,13 +141,13 @@ class Workers:
         labels: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Pairing:
-        """As ``Coupling.pair``; images ``[n, ...]`` and noise travel to a process, the index ``[n]`` comes back.
+        """As ``Coupling.pair`` for float32 pools: images ``[n, ...]`` and noise travel, the index ``[n]`` comes back.
 
         Raises:
             CouplingError: as ``Coupling.pair``, or the process died.
 
         """
-        arrays = [None if tensor is None else tensor.cpu().numpy() for tensor in (images, noise, labels)]
+        arrays = [None if tensor is None else tensor.detach().cpu().numpy() for tensor in (images, noise, labels)]
         stream = None if generator is None else generator.get_state().numpy()
         try:
             index, report = self._processes.submit(_pair, *arrays, stream).result()
@@ -176,7 +170,8 @@ def _start_worker(coupling: Coupling, threads: int) -> None:
     global _coupling
     _coupling = coupling
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the trainer's to handle
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C and a cluster's warnings are the trainer's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,12 +1,19 @@
-"""Measure a trained denoiser: quality at each NFE, curvature, truncation error; the same latents for every arm."""
+"""Measure a trained denoiser: quality at each NFE, curvature, truncation error; the same latents for every arm.
+
+Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in chunks. A killed
+evaluation goes on from the chunks and the measurements that the run folder holds.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import math
+import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,11 +26,12 @@ from bench.data import Dataset, as_images
 from bench.features import Features
 from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.trajectory import Path as OdePath
-from bench.metrics.trajectory import curvature_fm
 from bench.metrics.truncation import truncation_error
 from bench.pairs import CouplingCost
 from bench.randomness import generator
-from bench.record import Measurement, write_bytes
+from bench.ranks import Ranks
+from bench.record import Measurement, RunFolder, RunFolderError, write_bytes, write_json
+from bench.samples import SampleStore, clear, weights_digest
 from models.precondition import EDMDenoiser
 from models.samplers import CountNFE, Observe, heun
 from models.schedule import heun_steps, karras_sigmas
@@ -31,6 +39,7 @@ from models.schedule import heun_steps, karras_sigmas
 CHUNK = 500  # images sampled at a time
 GRID_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
 GRID_SIDE = 8
+SAMPLER = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,10 @@ class Latents:
         return len(self.noise)
 
 
-def draw_latents(n: int, dataset: Dataset, seed: int) -> Latents:
-    """Latents 0 .. n - 1 of a seed, one generator a sample: they depend neither on n nor on the batch size."""
+def draw_latents(n: int, dataset: Dataset, seed: int, start: int = 0) -> Latents:
+    """Latents start .. start + n - 1 of a seed, one generator a sample: none depends on the others drawn with it."""
     noise, labels = [], []
-    for index in range(n):
+    for index in range(start, start + n):
         g = generator(seed, "latents", step=index)
         noise.append(torch.randn(dataset.image_shape, generator=g))
         labels.append(torch.randint(dataset.num_classes, (), generator=g))
@@ -67,7 +76,10 @@ def sample(
     observe: Observe | None = None,
     advance: Callable[[int], object] = lambda n: None,
 ) -> tuple[Tensor, int]:
-    """Sample images ``[n, c, h, w]`` float32 on the CPU; also the measured evaluations per image."""
+    """Sample images ``[n, c, h, w]`` float32 on the CPU; also the measured evaluations per image.
+
+    ``observe`` sees the path of one chunk after the other; a path is observed whole with at most CHUNK latents.
+    """
     sigmas = karras_sigmas(steps, config.rho, config.sigma_min, config.sigma_max)
     images, counted = [], 0
     for start in range(0, len(latents), CHUNK):
@@ -81,16 +93,17 @@ def sample(
 
 
 def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
-    """Bring generated images to what the data set can hold: pictures are clipped, uint8 ones rounded as well."""
-    if dataset.train.images.dtype != torch.uint8:
-        return images.clamp(-1, 1) if dataset.bounded else images
-    return as_images((images * 127.5 + 128).clamp(0, 255).to(torch.uint8))  # + 128: half a level of rounding up
+    """Bring generated images to what the data set holds: uint8 levels, or floats, clipped where they are pictures."""
+    if dataset.train.images.dtype == torch.uint8:
+        return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)  # + 128: half a level of rounding up
+    return images.clamp(-1, 1) if dataset.bounded else images
 
 
 @torch.no_grad()
-def moments(images: Tensor, features: Features, device: str) -> Moments:
-    """Moments of the features of images ``[n, c, h, w]``, taken in chunks."""
-    parts = (features.extract(as_images(chunk).to(device)).cpu() for chunk in images.split(CHUNK))
+def moments(images: Tensor | Iterable[Tensor], features: Features, device: str) -> Moments:
+    """Moments of the features of images ``[n, c, h, w]``, given whole or in chunks of them, and taken in chunks."""
+    chunks = images.split(CHUNK) if isinstance(images, Tensor) else images
+    parts = (features.extract(as_images(chunk).to(device)).cpu() for chunk in chunks)
     total = Moments.of(next(parts))
     for part in parts:
         total = total + Moments.of(part)
@@ -102,42 +115,207 @@ def evaluate(
     net: EDMDenoiser,
     dataset: Dataset,
     extractors: list[Features],
-    device: str,
-    samples_dir: Path | None = None,
+    ranks: Ranks,
+    folder: RunFolder,
     progress: bool = True,
+    keep_samples: bool = False,
 ) -> list[Measurement]:
-    """All measurements of a trained denoiser; writes sample grids to ``samples_dir``."""
-    evaluation = config.evaluation
-    net = net.eval()
-    latents = draw_latents(max(evaluation.samples, evaluation.trajectories), dataset, config.seed)
-    paths = latents[: evaluation.trajectories]
-    work = len(paths) * (2 * evaluation.reference_steps - 1) + len(latents) * sum(evaluation.nfe)
-    found: list[Measurement] = []
-    common = {"rho": evaluation.rho, "sampler": "heun", "start": "gaussian", "guidance": "none"}
-    references = {
-        (features.name, split_name): moments(split.images, features, device)
-        for features in extractors
-        for split_name, split in (("train", dataset.train), ("test", dataset.test))
-    }
-    bar = tqdm(total=work, desc=f"evaluate {config.coupling}", unit="eval", unit_scale=True,
-               disable=None if progress else True)  # fmt: skip
-    with bar:
-        reference, curvature, reference_nfe = _dense_reference(net, paths, evaluation, device, bar.update)
-        found.append(Measurement("curvature_fm", curvature, nfe=reference_nfe, n=len(paths), **common))
+    """All measurements of a trained denoiser, recorded in ``folder`` as soon as they are made.
+
+    All ranks sample; the first measures and records. What is sampled depends on neither their number nor the chunks.
+
+    What the folder holds already is not made again, provided that it comes from the same weights, data and features.
+    Samples lie under ``samples/`` until their measurements are recorded, or for good with ``keep_samples``. Writes
+    sample grids, and ``evaluate_seconds``: the time until the last measurement, over all sessions.
+    """
+    arm = Arm(config, net.eval(), dataset, extractors, ranks.device, folder.path / "samples")
+    origin = {**arm.origin, "features": {f.name: f.fingerprint for f in extractors}}
+    ranks.first_does(lambda: Ledger(folder, origin) and None)  # begins anew where the origin is another
+    ledger = Ledger(folder, origin)
+    wanted = arm.wanted()
+    todo = {nfe: blanks for nfe, blanks in wanted.items() if not ledger.holds(blanks)}
+    if todo:
+        _measure(arm, todo, ledger, ranks, progress, keep_samples)
+    ranks.wait()
+    if not keep_samples and ranks.first:
+        clear(arm.samples_dir)
+    if not ranks.first:
+        return []
+    recorded = ledger.recorded()
+    return [recorded[blank.key] for blanks in wanted.values() for blank in blanks]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trained denoiser and all that its measurements depend on."""
+
+    config: RunConfig
+    net: EDMDenoiser
+    dataset: Dataset
+    extractors: list[Features]
+    device: str
+    samples_dir: Path
+
+    @property
+    def dense_nfe(self) -> int:
+        """Evaluations of the dense reference."""
+        return 2 * self.config.evaluation.reference_steps - 1
+
+    @cached_property
+    def origin(self) -> dict[str, object]:
+        """What samples depend on, apart from their number of evaluations."""
+        evaluation = asdict(self.config.evaluation)
+        levels = {key: evaluation[key] for key in ("rho", "sigma_min", "sigma_max", "trajectories")}
+        known = {"data": self.dataset.checksum, "seed": self.config.seed, **SAMPLER, **levels}
+        return {"weights": weights_digest(self.net), **known}
+
+    def count(self, nfe: int) -> int:
+        """How many samples are drawn with so many evaluations."""
+        evaluation = self.config.evaluation
+        return evaluation.trajectories if nfe == self.dense_nfe else max(evaluation.samples, evaluation.trajectories)
+
+    def store(self, nfe: int) -> SampleStore:
+        """Where they are kept: ``images`` as stored and, of the trajectories alone, ``exact`` float32 ones."""
+        return SampleStore.of(self.samples_dir, f"nfe{nfe}", {**self.origin, "nfe": nfe})
+
+    def wanted(self) -> dict[int, list[Measurement]]:
+        """What is measured at each number of evaluations, the dense reference first; values are blank (NaN)."""
+        evaluation = self.config.evaluation
+        common = {"value": math.nan, "rho": evaluation.rho, **SAMPLER}
+        paths = {"n": evaluation.trajectories, **common}
+        found = {self.dense_nfe: [Measurement("curvature_fm", nfe=self.dense_nfe, **paths)]}
         for nfe in evaluation.nfe:
-            images, counted = sample(net, latents, heun_steps(nfe), evaluation, device, advance=bar.update)
-            error = truncation_error(images[: len(paths)], reference)
-            found.append(Measurement("truncation_error", error, nfe=counted, n=len(paths), **common))
-            stored = as_stored(images[: evaluation.samples], dataset)
-            for features in extractors:
-                generated = moments(stored, features, device)
-                for split in ("train", "test"):
-                    distance = _quiet_frechet(generated, references[features.name, split])
-                    name = f"fd_{features.name}"
-                    found.append(Measurement(name, distance, nfe=counted, split=split, n=len(stored), **common))
-            if samples_dir and nfe in GRID_NFE:
-                save_grid(samples_dir / f"nfe{nfe}.png", stored[: GRID_SIDE**2])
-    return found
+            found[nfe] = [Measurement("truncation_error", nfe=nfe, **paths)] + [
+                Measurement(f"fd_{features.name}", nfe=nfe, split=split, n=evaluation.samples, **common)
+                for features in self.extractors
+                for split in ("train", "test")
+            ]
+        return found
+
+
+class Ledger:
+    """What an evaluation has recorded so far, over all its sessions; raises RunFolderError where it cannot be read.
+
+    ``evaluation.json`` says what the measurements come from. Where that is not what is measured now, such as another
+    classifier, none of them counts: numbers of two rulers must not stand in one table.
+    """
+
+    def __init__(self, folder: RunFolder, origin: dict[str, object]):
+        self.folder, self.path = folder, folder.path / "evaluation.json"
+        try:
+            content = json.loads(self.path.read_text()) if self.path.exists() else {}
+        except ValueError:
+            raise RunFolderError(f"{self.path} is damaged: delete it, the measurements are made again") from None
+        if content.get("origin") != origin:
+            content = {"origin": origin, "measured": [], "seconds": 0.0}
+            write_json(self.path, content)
+        self.content, self.clock = content, time.perf_counter()
+
+    def recorded(self) -> dict[tuple, Measurement]:
+        """The measurements that count, by key."""
+        return {m.key: m for m in self.folder.measurements() if m.nfe in self.content["measured"]}
+
+    def holds(self, blanks: list[Measurement]) -> bool:
+        """Whether all of these are recorded, whatever their values."""
+        return {blank.key for blank in blanks} <= self.recorded().keys()
+
+    def add(self, nfe: int, measurements: list[Measurement]) -> None:
+        """Record all that is measured at one number of evaluations, and the time until now."""
+        now = time.perf_counter()
+        seconds, self.clock = self.content["seconds"] + now - self.clock, now
+        self.folder.add([*measurements, Measurement("evaluate_seconds", seconds)])
+        self.content |= {"measured": sorted({*self.content["measured"], nfe}), "seconds": seconds}
+        write_json(self.path, self.content)
+
+
+def _measure(
+    arm: Arm,
+    todo: dict[int, list[Measurement]],
+    ledger: Ledger,
+    ranks: Ranks,
+    progress: bool,
+    keep_samples: bool,
+) -> None:
+    """Sample, measure and record what is to do."""
+    references = _reference_moments(arm) if ranks.first else {}
+    # Truncation errors need the dense samples, also where the curvature is recorded already.
+    wanted = {arm.dense_nfe: None, **todo}
+    missing = ranks.first_does(lambda: {nfe: arm.store(nfe).missing(arm.count(nfe), CHUNK) for nfe in wanted})
+    total = sum(nfe * arm.count(nfe) for nfe in arm.wanted())
+    bar = tqdm(
+        total=total,
+        initial=total - sum(nfe * len(rows) for nfe, ranges in missing.items() for rows in ranges),
+        desc=f"evaluate {arm.config.coupling}",
+        unit="eval",
+        unit_scale=True,
+        disable=None if progress and ranks.first else True,
+    )
+    with bar:
+        for nfe, ranges in missing.items():
+            for number, rows in enumerate(ranges):
+                if number % ranks.count == ranks.rank:
+                    _sample_chunk(arm, nfe, rows, bar.update)
+            ranks.wait()
+            if ranks.first:
+                _record(arm, nfe, todo, ledger, references)
+                if nfe != arm.dense_nfe and not keep_samples:
+                    arm.store(nfe).remove()
+
+
+def _record(
+    arm: Arm,
+    nfe: int,
+    todo: dict[int, list[Measurement]],
+    ledger: Ledger,
+    references: dict[tuple[str, str], Moments],
+) -> None:
+    """Measure the samples of one number of evaluations, unless that was done before, and record it."""
+    if nfe not in todo:
+        return
+    values = _curvature(arm) if nfe == arm.dense_nfe else _quality(arm, nfe, references)
+    ledger.add(nfe, [replace(blank, value=values[blank.metric, blank.split]) for blank in todo[nfe]])
+
+
+def _reference_moments(arm: Arm) -> dict[tuple[str, str], Moments]:
+    return {
+        (features.name, name): moments(split.images, features, arm.device)
+        for features in arm.extractors
+        for name, split in (("train", arm.dataset.train), ("test", arm.dataset.test))
+    }
+
+
+def _sample_chunk(arm: Arm, nfe: int, rows: range, advance: Callable[[int], object]) -> None:
+    """Sample the images of some latents into the store, the dense ones with the curvature of their paths."""
+    config, path = arm.config, OdePath() if nfe == arm.dense_nfe else None
+    latents = draw_latents(len(rows), arm.dataset, config.seed, rows.start)
+    images, counted = sample(arm.net, latents, heun_steps(nfe), config.evaluation, arm.device, path, advance)
+    assert counted == nfe, f"counted {counted} evaluations where {nfe} were asked for"
+    exact = images[: max(0, config.evaluation.trajectories - rows.start)].clone()
+    more = {"curvature": path.curvature.cpu()} if path else {}
+    arm.store(nfe).add(rows.start, images=as_stored(images, arm.dataset), exact=exact, **more)
+
+
+def _curvature(arm: Arm) -> dict[tuple[str, None], float]:
+    chunks = arm.store(arm.dense_nfe).tensors("curvature", arm.count(arm.dense_nfe))
+    return {("curvature_fm", None): torch.cat(list(chunks)).mean().item()}
+
+
+def _quality(arm: Arm, nfe: int, references: dict[tuple[str, str], Moments]) -> dict[tuple[str, str | None], float]:
+    """Truncation error and Frechet distances of the samples at one number of evaluations; writes their grid."""
+    evaluation, store = arm.config.evaluation, arm.store(nfe)
+    coarse, dense = (
+        torch.cat(list(source.tensors("exact", evaluation.trajectories)))
+        for source in (store, arm.store(arm.dense_nfe))
+    )
+    values: dict[tuple[str, str | None], float] = {("truncation_error", None): truncation_error(coarse, dense)}
+    for features in arm.extractors:
+        generated = moments(store.images(evaluation.samples), features, arm.device)
+        for split in ("train", "test"):
+            values[f"fd_{features.name}", split] = _quiet_frechet(generated, references[features.name, split])
+    if nfe in GRID_NFE:
+        shown = torch.cat(list(store.images(min(GRID_SIDE**2, evaluation.samples))))
+        save_grid(arm.samples_dir / f"nfe{nfe}.png", as_images(shown))
+    return values
 
 
 def _quiet_frechet(a: Moments, b: Moments) -> float:
@@ -153,19 +331,6 @@ def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationCon
     if least > features.size:
         return None
     return f"fd_{features.name}: {least} samples in {features.size} features; values are biased, compare arms with care"
-
-
-def _dense_reference(
-    net: EDMDenoiser, paths: Latents, evaluation: EvaluationConfig, device: str, advance
-) -> tuple[Tensor, float, int]:
-    """Reference images of the dense sampler, the curvature of its paths, and its evaluations per image."""
-    images, curvatures, counted = [], [], 0
-    for start in range(0, len(paths), CHUNK):
-        part, path = paths[start : start + CHUNK], OdePath()
-        end, counted = sample(net, part, evaluation.reference_steps, evaluation, device, path, advance)
-        images.append(end)
-        curvatures.append(curvature_fm(path) * len(part))
-    return torch.cat(images), sum(curvatures) / len(paths), counted
 
 
 def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:

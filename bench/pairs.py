@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -21,6 +21,7 @@ from bench.couplers import Coupled, Coupler, Drawn, Pairs, Workers, couple_fitte
 from bench.data import Split, as_images
 from bench.randomness import generator
 from couplings import Coupling, Fitted
+from models.augment import Augment
 
 
 @dataclass
@@ -60,34 +61,40 @@ class CouplingCost:
 
 
 def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Drawn:
-    """Draw pool ``number``: images without replacement (a small data set comes round again), unit noise.
+    """Draw pool ``number`` on the device of the split: images without replacement, unit noise.
 
-    It depends on nothing but its arguments: all couplings see the same images and noises, whatever came before.
+    A small data set comes round again. The pool depends on nothing but the arguments: all couplings see the same images
+    and noises, whatever came before.
     """
+    device = split.images.device
     g = generator(seed, "images", rank, number)
     rounds = -(-pool // len(split))
     rows = torch.cat([torch.randperm(len(split), generator=g) for _ in range(rounds)])[:pool]
-    images = as_images(split.images[rows])
-    noise = torch.randn(images.shape, generator=generator(seed, "noise", rank, number))
-    return Drawn(rows, Pairs(images, noise, split.labels[rows]))
+    images = as_images(split.images[rows.to(device)])
+    noise = torch.empty(images.shape, pin_memory=device.type == "cuda")
+    noise.normal_(generator=generator(seed, "noise", rank, number))
+    return Drawn(rows, Pairs(images, noise.to(device, non_blocking=True), split.labels[rows.to(device)]))
 
 
 class PairStream:
-    """Mini-batches of coupled pairs, from any step on.
+    """Mini-batches of coupled pairs, from any step on, on the device of the split.
 
     Args:
         split: the training images.
         coupling: a batch coupling, or a dataset coupling fitted on ``split``.
         pool: images and noises coupled at once, a multiple of ``batch``.
-        batch: pairs handed out at a time.
+        batch: pairs that all ranks together are handed out at a time.
         seed: seed of the run.
-        rank: process number; every rank draws pools of its own.
+        rank: process number.
+        ranks: processes that share a batch.
+        scope: with ``rank``, every rank draws and couples pools of its own; with ``global``, all draw the same pools,
+            one couples, and each takes its share of every batch: the pairs are those of a single process. Dataset
+            couplings, which may learn, are always ``global``.
         start_step: the step to begin with, for a resumed run.
         stop_step: the step to end before; None for an endless stream.
         cost: where gains and times are added up.
-        scope: ``global`` couples the pools of all ranks of torch.distributed as one.
         workers: processes that solve batch couplings; 0 solves in a thread of this one.
-        pin: leave the pairs in page-locked memory, for a GPU.
+        augment: what is done to the images, before batch couplings and after dataset couplings, whose images are fixed.
 
     Attributes:
         step: the step after the batch handed out last.
@@ -104,33 +111,39 @@ class PairStream:
         batch: int,
         seed: int,
         rank: int = 0,
+        ranks: int = 1,
+        scope: Literal["rank", "global"] = "rank",
         start_step: int = 0,
         stop_step: int | None = None,
         cost: CouplingCost | None = None,
-        scope: Literal["rank", "global"] = "rank",
         workers: int = 0,
-        pin: bool = False,
+        augment: Augment | None = None,
     ):
-        if pool % batch:
-            raise ValueError(f"pool {pool} is no multiple of batch {batch}")
-        self.split, self.pool, self.batch, self.pin = split, pool, batch, pin
-        self.seed, self.rank, self.step, self.stop_step = seed, rank, start_step, stop_step
-        self.cost = cost or CouplingCost()
+        if pool % batch or batch % ranks:
+            raise ValueError(f"pool {pool} must be a multiple of batch {batch}, and that of the {ranks} ranks")
         fitted = isinstance(coupling, Fitted)
+        shared = fitted or scope == "global"
+        self.split, self.augment, self.pool, self.seed = split, augment, pool, seed
+        self.step, self.stop_step, self.cost = start_step, stop_step, cost or CouplingCost()
         self.state = coupling.state_dict() if fitted and coupling.learns else None
-        solves = not fitted and (scope == "rank" or rank == 0)
+        # Of every `_stride` pairs of a pool this rank takes `_share`, from `_first` on.
+        self._share = batch // ranks
+        self._stride, self._first = (batch, rank * self._share) if shared else (self._share, 0)
+        self._drawn_by = 0 if shared else rank
+        solves = not fitted and (rank == 0 or not shared)
         self._workers = Workers(coupling, workers, _spare_threads(workers)) if workers and solves else None
-        self._couple = _coupler(self._workers or coupling, split, scope)
+        self._fitted = fitted
+        self._couple = _coupler(self._workers or coupling, split, shared and ranks > 1)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
-        self._ahead = workers if self._workers and scope == "rank" else 1
-        # On a CPU the trainer needs the cores: a product on all of them waits for the slowest, several-fold.
+        self._ahead = workers if self._workers and not shared else 1
+        # On a CPU the trainer needs the cores: with two threads here it trained a third fewer images (2 cores).
         threads = 1 if split.images.device.type == "cpu" else torch.get_num_threads()
         self._threads = ThreadPoolExecutor(self._ahead, "coupling", torch.set_num_threads, (threads,))
         if not fitted:
             self._warm_up()
 
     def __iter__(self) -> Iterator[Pairs]:
-        per_pool = self.pool // self.batch
+        per_pool = self.pool // self._stride
         number, within = divmod(self.step, per_pool)
         end = None if self.stop_step is None else -(-self.stop_step // per_pool)
         coming: deque[Future[Coupled]] = deque()
@@ -144,7 +157,8 @@ class PairStream:
                 self.step += 1
                 if k == per_pool - 1:
                     self.state = coupled.state
-                yield coupled.pairs[k * self.batch : (k + 1) * self.batch]
+                first = k * self._stride + self._first
+                yield coupled.pairs[first : first + self._share]
             within = 0
 
     def close(self) -> None:
@@ -161,12 +175,20 @@ class PairStream:
 
     def _warm_up(self) -> None:
         """Import the solver's library before anything is timed, and find out now if it is missing."""
-        self._couple(draw_pool(self.split, 2, self.seed, self.rank, 0), generator(self.seed, "warm-up"))
+        self._couple(draw_pool(self.split, 2, self.seed, self._drawn_by, 0), generator(self.seed, "warm-up"))
 
     def _pool(self, number: int) -> Coupled:
-        drawn = draw_pool(self.split, self.pool, self.seed, self.rank, number)
-        coupled = self._couple(drawn, generator(self.seed, "coupling", self.rank, number))
-        return Coupled(coupled.pairs.pinned(), coupled.report, coupled.state) if self.pin else coupled
+        drawn = draw_pool(self.split, self.pool, self.seed, self._drawn_by, number)
+        if self.augment and not self._fitted:
+            drawn = Drawn(drawn.rows, self._augmented(drawn.pairs, number))
+        coupled = self._couple(drawn, generator(self.seed, "coupling", self._drawn_by, number))
+        if self.augment and self._fitted:
+            return replace(coupled, pairs=self._augmented(coupled.pairs, number))
+        return coupled
+
+    def _augmented(self, pairs: Pairs, number: int) -> Pairs:
+        done = self.augment(pairs.images, generator(self.seed, "augment", self._drawn_by, number))
+        return replace(pairs, images=done.images, augment_labels=done.labels)
 
     def _take(self, coming: Future[Coupled], count: bool) -> Coupled:
         start = time.perf_counter()
@@ -177,12 +199,10 @@ class PairStream:
         return coupled
 
 
-def _coupler(coupling: Coupling | Workers | Fitted, split: Split, scope: str) -> Coupler:
+def _coupler(coupling: Coupling | Workers | Fitted, split: Split, over_ranks: bool) -> Coupler:
     if isinstance(coupling, Fitted):
         return couple_fitted(coupling, split)
-    if scope == "global" and torch.distributed.is_initialized():
-        return couple_ranks(coupling)
-    return couple_pool(coupling)
+    return couple_ranks(coupling) if over_ranks else couple_pool(coupling)
 
 
 def _spare_threads(workers: int) -> int:

@@ -119,6 +119,10 @@ class RunFolder:
         """The run's state; ``{"state": "pending"}`` before it began."""
         return self._read("status.json") if (self.path / "status.json").exists() else {"state": "pending"}
 
+    def is_done(self) -> bool:
+        """Whether all is measured."""
+        return self.status()["state"] == "done"
+
     def set_status(self, state: str, **more: object) -> None:
         """Record the state with the time and what is worth knowing."""
         assert state in STATES, state

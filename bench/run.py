@@ -7,26 +7,25 @@ measures all of them on the same latents, and writes a report. What is done alre
 from __future__ import annotations
 
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import tyro
 
+from bench.arm import file_arm
 from bench.config import (
     ConfigError,
     EvaluationConfig,
+    Execution,
     NetworkConfig,
     RunConfig,
     TrainingConfig,
     check,
+    check_execution,
     load_preset,
 )
-from bench.record import RunFolder, RunFolderError
-
-if TYPE_CHECKING:
-    from bench.data import Dataset
+from bench.record import RunFolderError
 
 BASELINE = "random"
 DESCRIPTION = """Compare couplings for training a diffusion model: train one arm each, sample, measure, report.
@@ -38,6 +37,7 @@ Examples:
   python -m bench.run --coupling lapjv
   python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
   python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
+  python -m bench.run --data image-folder --data-dir photos --resolution 32
 """
 
 
@@ -47,12 +47,20 @@ class Command:
 
     coupling: tuple[str, ...] = ("lapjv",)
     """Couplings to compare, as name or name:key=value,key=value. The random baseline joins them by itself."""
+    from_checkpoint: tuple[Path, ...] = ()
+    """Networks to measure instead of training any: files that python -m models.import_edm made of released pickles."""
     data: str = "digits"
-    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16 or cifar10."""
+    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10, or your own: image-folder or
+    image-zip."""
     preset: str | None = None
     """Preset to start from (bench/presets/NAME.toml). Default: the one of the data set."""
     data_dir: Path | None = None
-    """Folder of the data sets' files; missing ones are downloaded to it. Default: data, below the current folder."""
+    """Folder of the data sets' files; missing ones are downloaded to it. Default: data, below the current folder.
+    For image-folder it is the folder of images itself (sub-folders are classes; train/ and test/ are the splits, else
+    every 10th image is held out), for image-zip the zip itself (labels in dataset.json, as EDM's tool writes it)."""
+    resolution: int | None = None
+    """Bring the images of image-folder or image-zip to this many pixels a side: the centred square of each, averaged
+    over areas. Default: as stored; they must then be equal squares."""
     runs: Path = Path("runs")
     """Folder that receives the run folders, results.csv and report.html."""
     seed: int = 0
@@ -61,17 +69,15 @@ class Command:
     """How many seeds, counted up from --seed."""
     no_baseline: bool = False
     """Do not add the random baseline."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
-    workers: int | None = None
-    """Processes that couple pools beside the training; 0 does it in a thread of the trainer. Default: 1 where a GPU
-    trains, else 0: on a CPU both share the cores."""
+    execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=NetworkConfig)
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingConfig)
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
 
     def arms(self) -> list[RunConfig]:
         """The checked configuration of every arm, baseline first within each seed.
+
+        With ``from_checkpoint`` the arms are its files, in their order.
 
         Raises:
             ConfigError: with one line that names the way out.
@@ -81,14 +87,18 @@ class Command:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
         if self.seeds < 1:
             raise ConfigError(f"--seeds {self.seeds}: at least 1")
-        if self.workers is not None and self.workers < 0:
-            raise ConfigError(f"--workers {self.workers}: 0 or more")
+        check_execution(self.execution, self.training.batch)
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: 0 or more")
-        shared = RunConfig(self.data, BASELINE, self.seed, self.network, self.training, self.evaluation)
+        shared = RunConfig(
+            self.data, BASELINE, self.seed, self.network, self.training, self.evaluation, self.resolution
+        )
+        seeds = range(self.seed, self.seed + self.seeds)
+        if self.from_checkpoint:
+            files = [check(file_arm(shared, path)) for path in self.from_checkpoint]
+            return [replace(arm, seed=seed) for seed in seeds for arm in files]
         names = ((BASELINE,) if not self.no_baseline else ()) + tuple(self.coupling)
         specs = list(dict.fromkeys(check(replace(shared, coupling=name)).coupling for name in names))
-        seeds = range(self.seed, self.seed + self.seeds)
         return [replace(shared, coupling=spec, seed=seed) for seed in seeds for spec in specs]
 
 
@@ -102,7 +112,9 @@ def parse(args: list[str]) -> Command:
     known, _ = early.parse_known_args(args)
     base = load_preset(known.preset, known.data or "digits")
     default = Command(
+        coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
         data=base.data,
+        resolution=base.resolution,
         network=base.network,
         training=base.training,
         evaluation=base.evaluation,
@@ -117,170 +129,58 @@ def parse(args: list[str]) -> Command:
     )
 
 
-def resolve_device(device: str) -> str:
-    """The device to compute on.
-
-    Raises:
-        ConfigError: CUDA is asked for and not there.
-
-    """
-    import torch
-
-    # TF32 keeps three digits: it would put a floor under truncation errors and order pairs by chance.
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: no CUDA device here; leave --device out or say cpu")
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
-def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
-    """The arm's folder, checked to be of this very configuration.
-
-    Raises:
-        ConfigError: its config.json differs, or cannot be read.
-
-    """
-    folder = RunFolder(runs_dir / config.run_id)
-    try:
-        differs = folder.exists() and folder.config() != config.to_dict()
-    except ValueError:
-        raise ConfigError(f"{folder}/config.json cannot be read: move the folder away, or use other --runs") from None
-    if differs:
-        raise ConfigError(f"{folder} holds another configuration: move it away, or choose another folder with --runs")
-    return folder
-
-
-def run_arm(
-    config: RunConfig,
-    runs_dir: Path,
-    device: str = "auto",
-    data_dir: Path | None = None,
-    progress: bool = True,
-    workers: int | None = None,
-) -> RunFolder:
-    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it goes on.
-
-    ``workers`` processes couple the pools; None takes one where a GPU trains, else a thread.
-
-    Raises:
-        ConfigError: the configuration cannot run, or the folder holds another one.
-        RunFolderError: the folder is locked or cannot be written.
-        bench.train.TrainingError: training failed; status.json says why.
-        bench.data.DataError: the data is missing or damaged.
-
-    """
-    device = resolve_device(device)
-    workers = int(device == "cuda") if workers is None else workers
-    config = check(config)
-    folder = check_folder(config, runs_dir)
-    if folder.status()["state"] == "done":
-        return folder
-    from bench import data
-
-    dataset = data.load(config.data, data_dir)
-    _refuse_other_data(folder, dataset)
-    with folder.lock():
-        if folder.status()["state"] == "done":  # another process finished it while this one waited
-            return folder
-        try:
-            _train_and_measure(config, folder, dataset, device, progress, workers)
-        except Exception as error:
-            folder.set_status("failed", reason=str(error) or type(error).__name__)
-            raise
-    return folder
-
-
-def _train_and_measure(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, device: str, progress: bool, workers: int
-) -> None:
-    from tqdm import tqdm
-
-    from bench import features
-    from bench.evaluate import evaluate, rank_warning, training_measurements
-    from bench.record import Measurement, provenance, write_json
-    from bench.train import total_steps, train
-
-    extractors = [features.load(name, dataset, folder.path.parent / ".cache", device) for name in features.names()]
-    origin = provenance(
-        device,
-        seed=config.seed,
-        data_checksum=dataset.checksum,
-        features={f.name: f.fingerprint for f in extractors},
-        feature_sizes={f.name: f.size for f in extractors},
-        earlier_sessions=_earlier_sessions(folder),
-    )
-    write_json(folder.path / "provenance.json", origin)
-    write_json(folder.path / "config.json", config.to_dict())
-    folder.set_status("running", stage="training")
-    state = train(config, dataset, folder, device, progress, workers)
-    images = total_steps(config) * config.training.batch
-    folder.add(training_measurements(state.cost, state.seconds, images))
-    folder.set_status("running", stage="evaluation")
-    for extractor in extractors:
-        if line := rank_warning(extractor, dataset, config.evaluation):
-            tqdm.write(f"note: {line}")
-    start = time.perf_counter()
-    found = evaluate(config, state.ema.net, dataset, extractors, device, folder.path / "samples", progress)
-    found.append(Measurement("evaluate_seconds", time.perf_counter() - start))
-    found += [Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy]
-    folder.add(found)
-    folder.set_status("done")
-
-
-def _earlier_sessions(folder: RunFolder) -> list[dict]:
-    """Who worked on this run before it was stopped: a resumed run names every commit that took part."""
-    if not (folder.path / "provenance.json").exists():
-        return []
-    before = folder.provenance()
-    kept = ("started", "git_sha", "git_dirty", "device", "command")
-    return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
-
-
-def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
-    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
-        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
-
-
 def run(command: Command) -> int:
     """Run every arm of the command, then the report on those that succeeded; the exit code."""
+    from bench.arm import check_folder, run_arm
     from bench.data import DataError
     from bench.features import FeatureError
+    from bench.ranks import join
     from bench.train import TrainingError
     from couplings import CouplingError
 
     arms = command.arms()
-    device = resolve_device(command.device)
+    files = command.from_checkpoint * command.seeds or (None,) * len(arms)
+    ranks = join(command.execution.device)
     folders = [check_folder(config, command.runs) for config in arms]
     failed = 0
-    for number, (config, folder) in enumerate(zip(arms, folders, strict=True), 1):
-        done = folder.status()["state"] == "done"
-        print(f"[{number}/{len(arms)}] {config.run_id}{': done before' if done else ''}", flush=True)
+    for number, (config, folder, file) in enumerate(zip(arms, folders, files, strict=True), 1):
+        if ranks.first:
+            before = ": done before" if folder.is_done() else ""
+            print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
         try:
-            run_arm(config, command.runs, device, command.data_dir, workers=command.workers)
+            run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file)
         except (DataError, FeatureError) as error:
             raise ConfigError(str(error)) from None
         except (TrainingError, CouplingError) as error:
+            if ranks.count > 1:
+                raise  # the other processes may be waiting for this one
             print(f"error: {config.coupling}, seed {config.seed}: {error}", file=sys.stderr)
             failed += 1
     if failed == len(arms):
         return 1
+    if ranks.first:
+        _report(command, [config.run_id for config, f in zip(arms, folders, strict=True) if f.is_done()])
+    return int(failed > 0)
+
+
+def _report(command: Command, finished: list[str]) -> None:
+    """Print the table of the finished arms; write results and page over all that the folder holds."""
     from reports.build import build
     from reports.tables import read_runs, terminal_table
 
-    finished = [config.run_id for config, f in zip(arms, folders, strict=True) if f.status()["state"] == "done"]
-    results = read_runs(command.runs, finished)
-    print(terminal_table(results))
+    print(terminal_table(read_runs(command.runs, finished)))
     report = build(command.runs)
     print(f"\nresults: {report.csv}\nreport:  {report.html}")
-    return int(failed > 0)
 
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
+    from bench.ranks import leave
+
     try:
-        return run(parse(sys.argv[1:] if args is None else args))
+        code = run(parse(sys.argv[1:] if args is None else args))
+        leave()
+        return code
     except (ConfigError, RunFolderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

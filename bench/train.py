@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from bench.config import NetworkConfig, RunConfig
+from bench.config import Execution, NetworkConfig, RunConfig
 from bench.couplers import Pairs
 from bench.data import Dataset
 from bench.fit import fit
 from bench.pairs import CouplingCost, PairStream
 from bench.randomness import derive, generator
+from bench.ranks import Ranks
 from bench.record import RunFolder, write_bytes
 from couplings import Coupling, Fitted, get
 from models import networks
+from models.augment import Augment
 from models.ema import EMA
 from models.precondition import EDMDenoiser, draw_sigma, edm_loss
 
 CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
 CHECKPOINT_SECONDS = 15.0
+AUGMENT_LABELS = 9
+MOST_NONFINITE = 0.5  # share of the steps between two looks whose losses may overflow before a run is given up
 
 
 class TrainingError(RuntimeError):
@@ -72,7 +78,9 @@ class TrainState:
         self.history = content["history"]
 
 
-def build_network(config: NetworkConfig, dataset: Dataset, conditional: bool, seed: int) -> EDMDenoiser:
+def build_network(
+    config: NetworkConfig, dataset: Dataset, conditional: bool, seed: int, augmented: bool = False
+) -> EDMDenoiser:
     """The denoiser with the initial weights of ``seed``: the same ones for every coupling."""
     channels, height, width = dataset.image_shape
     if height != width:
@@ -83,7 +91,7 @@ def build_network(config: NetworkConfig, dataset: Dataset, conditional: bool, se
             img_resolution=height,
             img_channels=channels,
             label_dim=dataset.num_classes if conditional else 0,
-            augment_dim=0,
+            augment_dim=AUGMENT_LABELS if augmented else 0,
             model_channels=config.model_channels,
             channel_mult=config.channel_mult,
             num_blocks=config.num_blocks,
@@ -95,9 +103,12 @@ def build_network(config: NetworkConfig, dataset: Dataset, conditional: bool, se
 def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
     """The state before the first step."""
     training = config.training
-    net = build_network(config.network, dataset, training.conditional, config.seed).to(device).train()
+    net = build_network(config.network, dataset, training.conditional, config.seed, training.augment > 0)
+    net = net.to(device, memory_format=torch.channels_last if device.startswith("cuda") else torch.contiguous_format)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.lr, fused=True)
-    return TrainState(net, EMA(net, training.ema_halflife, training.ema_rampup), optimizer)
+    ema = EMA(net, training.ema_halflife, training.ema_rampup)
+    net.dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32
+    return TrainState(net.train(), ema, optimizer)
 
 
 def total_steps(config: RunConfig) -> int:
@@ -109,11 +120,13 @@ def train(
     config: RunConfig,
     dataset: Dataset,
     folder: RunFolder,
-    device: str,
+    ranks: Ranks,
+    execution: Execution = Execution(),  # noqa: B008 - frozen
     progress: bool = True,
-    workers: int = 0,
 ) -> TrainState:
     """Train a denoiser, or go on with what the folder's checkpoint holds, and leave the final checkpoint there.
+
+    All ranks train; rank 0 keeps the folder. The state is the same on all of them.
 
     Raises:
         CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
@@ -121,23 +134,27 @@ def train(
 
     """
     training, steps = config.training, total_steps(config)
-    state = new_state(config, dataset, device)
-    if content := load_checkpoint(folder, device):
+    state = new_state(config, dataset, ranks.device)
+    if content := load_checkpoint(folder, ranks.device):
         state.restore(content)
+    ranks.wait()
     if state.step >= steps:
         return state
+    coupling = coupling_of(config, dataset, folder, ranks, state)
     stream = PairStream(
-        dataset.train,
-        coupling_of(config, dataset, folder, device, state),
+        dataset.train.to(ranks.device),
+        coupling,
         pool=training.pool,
         batch=training.batch,
         seed=config.seed,
+        rank=ranks.rank,
+        ranks=ranks.count,
+        scope=training.pool_scope,
         start_step=state.step,
         stop_step=steps,
         cost=state.cost,
-        scope=training.pool_scope,
-        workers=workers,
-        pin=device == "cuda",
+        workers=_workers(execution, ranks.device),
+        augment=Augment(training.augment) if training.augment else None,
     )
     bar = tqdm(
         total=steps * training.batch,
@@ -145,88 +162,166 @@ def train(
         desc=f"train {config.coupling} seed {config.seed}",
         unit="img",
         unit_scale=True,
-        disable=None if progress else True,
+        disable=None if progress and ranks.first else True,
     )
-    with stream, bar:
-        _run_steps(config, state, stream, folder, device, steps, bar)
+    with stream, bar, _tf32(training.precision == "tf32"):
+        _run_steps(config, state, stream, folder, Stepper(config, state, ranks, execution), bar)
     return state
 
 
+def _workers(execution: Execution, device: str) -> int:
+    return int(device.startswith("cuda")) if execution.workers is None else execution.workers
+
+
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Let float32 products round their factors to TF32 for a while; couplings compute in float64 on a GPU."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
 def coupling_of(
-    config: RunConfig, dataset: Dataset, folder: RunFolder, device: str, state: TrainState
+    config: RunConfig, dataset: Dataset, folder: RunFolder, ranks: Ranks, state: TrainState
 ) -> Coupling | Fitted:
     """The coupling that the stream needs: a dataset coupling is fitted first, or goes on from what it learned."""
     coupling = get(config.coupling)
     if coupling.kind == "batch":
         return coupling
-    fitted = fit(coupling, dataset, config.seed, folder.path.parent / ".cache", device)
+    fitted = fit(coupling, dataset, config.seed, folder.path.parent / ".cache", ranks.device)
     state.cost.fit_seconds = fitted.report["seconds"]
     if state.coupling is not None:
         fitted.load_state_dict(state.coupling)
     return fitted
 
 
-def _run_steps(config, state: TrainState, stream: PairStream, folder: RunFolder, device, steps, bar) -> None:
-    batch = config.training.batch
+def _run_steps(
+    config: RunConfig, state: TrainState, stream: PairStream, folder: RunFolder, stepper: Stepper, bar: tqdm
+) -> None:
+    batch, steps = config.training.batch, total_steps(config)
     losses: list[Tensor] = []
     clock = saved = time.perf_counter()
     for pairs in stream:
-        losses.append(train_step(config, state, pairs.to(device)))
+        losses.append(stepper(pairs))
         bar.update(batch)
         last = state.step == steps
         if state.step % CHECK_EVERY and not last:
             continue
-        loss = torch.stack(losses).mean().item()
+        loss = _look(losses, state, stepper.ranks, folder)
         losses.clear()
-        _refuse_nonfinite(loss, state, folder)
         state.history.append({"images": state.step * batch, "loss": loss})
         bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
         now = time.perf_counter()
-        if last or now - saved > CHECKPOINT_SECONDS:
+        if stepper.ranks.share(last or now - saved > CHECKPOINT_SECONDS):
             state.seconds += now - clock
             state.coupling = stream.state
-            save_checkpoint(folder, state)
+            if stepper.ranks.first:
+                save_checkpoint(folder, state)
             clock = saved = time.perf_counter()
         if last:
             return
 
 
-def train_step(config: RunConfig, state: TrainState, pairs: Pairs) -> Tensor:
-    """One step of Adam on one mini-batch; returns the loss, a scalar on the device, and counts the step."""
-    training, net = config.training, state.net
-    device = pairs.images.device
-    images_seen = state.step * training.batch
-    for group in state.optimizer.param_groups:
-        group["lr"] = training.lr * min(1.0, (images_seen + training.batch) / max(training.lr_ramp, 1))
-    g = generator(config.seed, "sigma", 0, state.step)
-    sigma = draw_sigma(len(pairs.images), g, training.P_mean, training.P_std, device)
-    labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
-    loss = _with_dropout_stream(config, state.step, lambda: edm_loss(net, pairs.images, pairs.noise, sigma, labels))
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    state.optimizer.step()
-    state.ema.update(net, images_seen, training.batch)
-    state.step += 1
-    return loss.detach()
+class Stepper:
+    """One step of Adam on one mini-batch after the other.
+
+    Args:
+        config: of the run.
+        state: what is trained; its step is counted up.
+        ranks: the processes that share a batch; their gradients are averaged.
+        execution: size of the parts that go through the network at once, and whether it is compiled.
+
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        state: TrainState,
+        ranks: Ranks,
+        execution: Execution = Execution(),  # noqa: B008 - frozen
+    ):
+        self.config, self.state, self.ranks = config, state, ranks
+        self.share = config.training.batch // ranks.count
+        self.micro_batch = min(execution.micro_batch or self.share, self.share)
+        self.denoise = state.net
+        if ranks.count > 1:
+            self.denoise = DistributedDataParallel(state.net)
+        if execution.compile:
+            self.denoise = torch.compile(self.denoise)
+
+    def __call__(self, pairs: Pairs) -> Tensor:
+        """Train on this rank's share of a batch; its loss, a scalar on the device."""
+        training, state = self.config.training, self.state
+        images_seen = state.step * training.batch
+        for group in state.optimizer.param_groups:
+            group["lr"] = training.lr * min(1.0, (images_seen + training.batch) / max(training.lr_ramp, 1))
+        state.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(pairs)
+        for weight in state.net.parameters():
+            if weight.grad is not None:
+                # A stray overflow must not reach Adam's averages (as in Karras et al. 2022).
+                torch.nan_to_num(weight.grad, nan=0.0, posinf=1e5, neginf=-1e5, out=weight.grad)
+        state.optimizer.step()
+        state.ema.update(state.net, images_seen, training.batch)
+        state.step += 1
+        return loss
+
+    def _backward(self, pairs: Pairs) -> Tensor:
+        """Leave the gradient of the mean loss; a micro-batch at a time, so that its size is a matter of memory."""
+        training, state, net = self.config.training, self.state, self.state.net
+        g = generator(self.config.seed, "sigma", 0, state.step)
+        sigma = draw_sigma(training.batch, g, training.P_mean, training.P_std, str(pairs.images.device))
+        sigma = sigma[self.ranks.rank * self.share :][: self.share]
+        total = torch.zeros((), device=pairs.images.device)
+        for first in range(0, self.share, self.micro_batch):
+            rows = slice(first, first + self.micro_batch)
+            part = pairs[rows]
+            labels = F.one_hot(part.labels, net.label_dim).float() if net.label_dim else None
+            with self._gradients_stay_here(rows.stop < self.share), self._dropout_stream(first):
+                loss = edm_loss(self.denoise, part.images, part.noise, sigma[rows], labels, part.augment_labels)
+                loss = loss * (len(part.images) / self.share)
+                loss.backward()
+            total += loss.detach()
+        return total
+
+    def _gradients_stay_here(self, wanted: bool) -> AbstractContextManager:
+        """Until the last micro-batch, ranks need not hear of each other's gradients."""
+        return self.denoise.no_sync() if wanted and self.ranks.count > 1 else nullcontext()
+
+    @contextmanager
+    def _dropout_stream(self, first: int) -> Iterator[None]:
+        """Dropout's stream found by step; torch's dropout knows only the global generator."""
+        if not self.config.network.dropout:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(self.config.seed, f"dropout/{first}", self.ranks.rank, self.state.step))
+            yield
 
 
-def _with_dropout_stream(config: RunConfig, step: int, forward) -> Tensor:
-    """Run the forward pass with dropout's stream found by step; torch's dropout knows only the global generator."""
-    if not config.network.dropout:
-        return forward()
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(config.seed, "dropout", 0, step))
-        return forward()
+def _look(losses: list[Tensor], state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
+    """The mean of the losses that are finite.
 
+    Raises:
+        TrainingError: too many are not, on any rank.
 
-def _refuse_nonfinite(loss: float, state: TrainState, folder: RunFolder) -> None:
-    finite = torch.stack([p.isfinite().all() for p in state.net.parameters()]).all().item()
-    if finite and math.isfinite(loss):
-        return
-    raise TrainingError(
-        f"the loss is no longer finite at step {state.step}; the last good checkpoint is kept in {folder.run_id}: "
-        "try a smaller --lr or a longer --lr-ramp"
-    )
+    """
+    found = torch.stack(losses)
+    finite = found.isfinite()
+    summary = torch.stack([found[finite].sum(), finite.sum(), torch.tensor(float(len(found)), device=found.device)])
+    if ranks.count > 1:
+        torch.distributed.all_reduce(summary)
+    total, good, count = summary.tolist()
+    if count - good > MOST_NONFINITE * count or not good:
+        raise TrainingError(
+            f"the loss is no longer finite at step {state.step}; the last good checkpoint is kept in {folder.run_id}: "
+            "try a smaller --lr, a longer --lr-ramp, or --precision float32"
+        )
+    if good < count:
+        tqdm.write(f"warning: {count - good:.0f} of the last {count:.0f} losses were not finite; they were left out")
+    return total / good
 
 
 def save_checkpoint(folder: RunFolder, state: TrainState) -> None:

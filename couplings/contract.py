@@ -130,7 +130,7 @@ class Coupling(ABC):
             CouplingError: inputs do not fit or are not finite, a generator is missing, or the solver failed.
 
         """
-        pool = _check_pool(images, noise, labels, generator)
+        pool = check_pool(images, noise, labels, generator)
         n = len(images)
         cost_before = cost.mean_pair_cost(pool.images, pool.noise)
         if not math.isfinite(cost_before):
@@ -203,7 +203,7 @@ def _cost_after(pool: Pool, index: Tensor, cost_before: float, saving: Saving | 
     return cost.mean_pair_cost(pool.images, pool.noise, index.to(pool.images.device))
 
 
-def _check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:
+def check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: torch.Generator | None) -> Pool:
     """Refuse what cannot be paired; flatten the rest to `[n, d]`."""
     for what, tensor in (("images", images), ("noise", noise)):
         require(isinstance(tensor, Tensor), f"{what} must be a torch tensor, got {type(tensor).__name__}")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from couplings.contract import Coupling, _check_pool
+from couplings.contract import Coupling, Pairing, check_pool
 from couplings.dataset import DatasetCoupling, Fitted
 from couplings.spec import CouplingError, require
 
@@ -92,6 +92,32 @@ def pair_global(
     )
 
 
+def pair_shared(
+    coupling: Coupling,
+    images: Tensor,
+    noise: Tensor,
+    labels: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    group: distributed.ProcessGroup | None = None,
+) -> Pairing:
+    """`coupling.pair` for a pool that every rank holds, as one drawn from a common seed: rank 0 of the group solves.
+
+    All ranks of the group must call it, and get the same pairing.
+
+    Raises:
+        CouplingError: what `Coupling.pair` refuses on rank 0; all ranks raise it, with one message.
+
+    """
+    first = distributed.get_rank(group) == 0
+    pairing, error = _attempt(lambda: coupling.pair(images, noise, labels, generator)) if first else (None, None)
+    word = [_line(error), pairing and pairing.index.cpu(), pairing and pairing.report]
+    distributed.broadcast_object_list(word, group=group, group_src=0)
+    message, index, report = word
+    if message is not None:
+        raise CouplingError(message) from error
+    return Pairing(index.to(images.device), report)
+
+
 def _solve(
     coupling: Coupling, pool: list[Tensor | None], generator: torch.Generator | None, known: dict[str, float]
 ) -> Solved:
@@ -136,7 +162,7 @@ def _describe(
     coupling: Coupling, images: Tensor, noise: Tensor, labels: Tensor | None, group: distributed.ProcessGroup | None
 ) -> _Part:
     _check_coupling(coupling)
-    _check_pool(images, noise, labels, None)
+    check_pool(images, noise, labels, None)
     _wire(images.device, group)
     alike = {
         "the coupling": str(getattr(coupling, "spec", type(coupling).__name__)),

@@ -17,9 +17,9 @@ METRICS = {
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
     "coupling_ms": "Milliseconds to couple one pool.",
-    "coupling_share": "Share of the training time that coupling takes.",
+    "coupling_share": "Time the solver worked, as a share of the training time: beside it, not added to it.",
     "coupling_fit_seconds": "Seconds to fit the coupling on the training set, once, before the training.",
-    "coupling_wait_share": "Share of the training time spent waiting for the coupling.",
+    "coupling_wait_share": "Share of the training time that the trainer stood still for the coupling.",
     "images_per_s": "Training images a second, coupling included. Higher is better.",
 }
 """What each known metric says, in the order of the report; a metric that is not listed comes after these."""

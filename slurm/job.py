@@ -35,10 +35,11 @@ class RunTask:
         """Do the run, or what is left of it."""
         import torch
 
-        from bench.run import run_arm
+        from bench.arm import run_arm
+        from bench.config import Execution
 
         torch.set_num_threads(self.threads)
-        run_arm(self.config, self.runs_dir, self.device, self.data_dir)
+        run_arm(self.config, self.runs_dir, Execution(device=self.device), self.data_dir)
 
     def checkpoint(self) -> DelayedSubmission:
         """Resubmit as it is, on preemption and at the time limit: the run folder knows how far it came."""

@@ -6,6 +6,15 @@
 torch.Size([1437, 1, 8, 8])
 """
 
-from bench.data.contract import DataError, Dataset, Split, as_images, load, names
+from bench.data.contract import (
+    OWN_IMAGES,
+    DataError,
+    Dataset,
+    Split,
+    as_images,
+    check_resolution,
+    load,
+    names,
+)
 
-__all__ = ["DataError", "Dataset", "Split", "as_images", "load", "names"]
+__all__ = ["OWN_IMAGES", "DataError", "Dataset", "Split", "as_images", "check_resolution", "load", "names"]

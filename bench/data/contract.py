@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_NOT_DATA_SETS = {"contract", "source"}
+_NOT_DATA_SETS = {"contract", "image_files", "source"}
+OWN_IMAGES = ("image-folder", "image-zip")  # the user's own: ``data_dir`` names the images, and they can be resized
 
 
 class DataError(ValueError):
@@ -29,6 +30,10 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def to(self, device: str) -> Split:
+        """The same split on another device."""
+        return Split(self.images.to(device), self.labels.to(device))
 
 
 @dataclass(frozen=True)
@@ -73,15 +78,42 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in files - _NOT_DATA_SETS))
 
 
-def load(name: str, data_dir: Path | None = None) -> Dataset:
-    """Load the data set ``name``; ``data_dir`` is the folder that holds (or receives) its files.
+def load(name: str, data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
+    """Load the data set ``name``.
+
+    Args:
+        name: one of ``names()``.
+        data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of images itself, for
+            ``image-zip`` the zip itself.
+        resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
 
     Raises:
-        DataError: the name is unknown, or the files are missing and cannot be fetched, or are damaged.
+        DataError: the name is unknown, or the files are missing and cannot be fetched, or are damaged; or
+            ``resolution`` does not apply.
 
     """
     if name not in names():
         near = get_close_matches(name, names(), n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(f"unknown data set {name!r}.{hint} Known: {', '.join(names())}")
-    return importlib.import_module(f"bench.data.{name.replace('-', '_')}").load(data_dir)
+    check_resolution(name, resolution)
+    read = importlib.import_module(f"bench.data.{name.replace('-', '_')}").load
+    return read(data_dir, resolution) if name in OWN_IMAGES else read(data_dir)
+
+
+def check_resolution(name: str, resolution: int | None) -> None:
+    """Refuse a resolution that the data set ``name`` cannot be brought to.
+
+    Raises:
+        DataError: its size is fixed, or the resolution is below 1.
+
+    """
+    if resolution is None:
+        return
+    if name not in OWN_IMAGES:
+        raise DataError(
+            f"--resolution {resolution}: {name} has a fixed size, leave it out "
+            f"(only {' and '.join(OWN_IMAGES)} can be resized)"
+        )
+    if resolution < 1:
+        raise DataError(f"--resolution {resolution}: at least 1 pixel")

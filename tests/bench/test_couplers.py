@@ -62,6 +62,17 @@ def test_a_worker_process_that_dies_is_an_error_with_the_way_out(split):
     doomed.close()
 
 
+def test_a_clusters_warning_signals_do_not_end_a_worker_process(split):
+    workers = Workers(get("random"), 1)
+    drawn = draw_pool(split, 8, 0, 0, 0).pairs
+    workers.pair(drawn.images, drawn.noise)
+    for pid in workers._processes._processes:
+        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            os.kill(pid, number)
+    workers.pair(drawn.images, drawn.noise)
+    workers.close()
+
+
 def test_worker_processes_end_with_a_killed_trainer():
     code = """
 import time, torch

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from bench import evaluate as module
 from bench.config import RunConfig
-from bench.data import Dataset, Split
+from bench.data import Dataset, Split, as_images
 from bench.evaluate import (
     as_stored,
     draw_latents,
@@ -23,9 +23,12 @@ from bench.evaluate import (
 )
 from bench.features import Features
 from bench.pairs import CouplingCost
+from bench.ranks import Ranks
+from bench.record import RunFolder
 from models import networks
 from models.schedule import karras_sigmas
 
+ALONE = Ranks(0, 1, "cpu")
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
 HALVES = Features("halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h")
 
@@ -55,8 +58,8 @@ def config() -> RunConfig:
 
 @pytest.fixture(scope="module")
 def found(config, net, dataset, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("samples")
-    return evaluate(config, net, dataset, [PIXELS, HALVES], "cpu", folder, progress=False), folder
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    return evaluate(config, net, dataset, [PIXELS, HALVES], ALONE, folder, progress=False), folder
 
 
 def test_latents_are_found_by_index_alone(dataset):
@@ -67,6 +70,12 @@ def test_latents_are_found_by_index_alone(dataset):
     assert len(many[4:9]) == 5
     assert torch.equal(many[4:].noise, many.noise[4:])
     assert not torch.equal(draw_latents(3, dataset, seed=2).noise, few.noise)
+
+
+def test_latents_of_a_range_are_those_of_the_whole(dataset):
+    whole, part = draw_latents(9, dataset, seed=1), draw_latents(4, dataset, seed=1, start=5)
+    assert torch.equal(part.noise, whole.noise[5:])
+    assert torch.equal(part.labels, whole.labels[5:])
 
 
 def test_latents_are_unit_noise_with_uniform_classes(dataset):
@@ -123,11 +132,11 @@ def test_images_are_measured_as_the_data_set_stores_them(dataset):
     assert as_stored(images, dataset).flatten().tolist() == images.clamp(-1, 1).flatten().tolist()  # a picture's range
     assert as_stored(images, dataclasses.replace(dataset, bounded=False)) is images  # points have no range
     integers = dataclasses.replace(dataset, train=Split(torch.zeros(1, 1, 2, 3, dtype=torch.uint8), torch.zeros(1)))
-    levels = (as_stored(images, integers) + 1) * 127.5
-    assert levels.flatten().tolist() == pytest.approx([0, 0, 1, 128, 255, 255], abs=1e-4)
+    levels = as_stored(images, integers)
+    assert levels.dtype == torch.uint8
+    assert levels.flatten().tolist() == [0, 0, 1, 128, 255, 255]
     stored = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    levels = (as_stored(stored.float() / 127.5 - 1, integers) + 1) * 127.5
-    torch.testing.assert_close(levels, stored.float(), atol=1e-4, rtol=0)  # what is stored already stays
+    assert torch.equal(as_stored(as_images(stored), integers), stored)  # what is stored already stays
 
 
 def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
@@ -137,6 +146,9 @@ def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
     expected = images.flatten(1).unflatten(1, (8, 2)).mean(2).numpy()
     assert found.count == 60
     np.testing.assert_allclose(found.covariance, np.cov(expected, rowvar=False), atol=1e-6)
+    streamed = moments(iter(images.split(11)), HALVES, "cpu")
+    assert streamed.count == 60
+    torch.testing.assert_close(streamed.covariance, found.covariance)
 
 
 def test_everything_is_measured_once(found, config):
@@ -173,22 +185,22 @@ def test_truncation_error_is_against_the_dense_sampler(found, config, net, datas
     assert value(found[0], "truncation_error", nfe=5) == pytest.approx(expected, rel=1e-4)
 
 
-def test_chunks_change_no_number(found, config, net, dataset, monkeypatch):
+def test_chunks_change_no_number(found, config, net, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "CHUNK", 8)
-    again = evaluate(config, net, dataset, [PIXELS, HALVES], "cpu", progress=False)
+    again = evaluate(config, net, dataset, [PIXELS, HALVES], ALONE, RunFolder(tmp_path), progress=False)
     for first, second in zip(found[0], again, strict=True):
         assert first.key == second.key
         assert second.value == pytest.approx(first.value, rel=1e-4)
 
 
 def test_sample_grids_are_written_for_the_shown_evaluations(found):
-    assert [path.name for path in found[1].iterdir()] == ["nfe5.png"]
+    assert [path.name for path in (found[1].path / "samples").iterdir()] == ["nfe5.png"]
 
 
-def test_more_trajectories_than_samples(config, net, dataset):
+def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     evaluation = dataclasses.replace(config.evaluation, nfe=(3,), samples=20, trajectories=30)
     config = dataclasses.replace(config, evaluation=evaluation)
-    measured = evaluate(config, net, dataset, [HALVES], "cpu", progress=False)
+    measured = evaluate(config, net, dataset, [HALVES], ALONE, RunFolder(tmp_path), progress=False)
     assert {(m.metric, m.n) for m in measured} == {("curvature_fm", 30), ("truncation_error", 30), ("fd_halves", 20)}
 
 

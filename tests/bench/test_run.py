@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.config import make
+from bench.arm import check_folder, run_arm
+from bench.config import Execution, make
 from bench.record import RunFolder
-from bench.run import Command, main, parse, run_arm
+from bench.run import Command, main, parse
+from models import networks
+from models.import_edm import ReleasedNetwork, write_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +130,6 @@ def test_a_folder_with_another_configuration_is_refused(tmp_path, tiny, capsys):
     folder = RunFolder(tmp_path / tiny.run_id)
     folder.path.mkdir()
     (folder.path / "config.json").write_text('{"data": "other"}')
-    from bench.run import check_folder
 
     with pytest.raises(ValueError, match="another configuration"):
         check_folder(tiny, tmp_path)
@@ -149,7 +151,7 @@ def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
 
     monkeypatch.setattr("bench.train.train", broken)
     with pytest.raises(RuntimeError):
-        run_arm(tiny, tmp_path, "cpu", progress=False)
+        run_arm(tiny, tmp_path, Execution(device="cpu"), progress=False)
     status = RunFolder(tmp_path / tiny.run_id).status()
     assert (status["state"], status["reason"]) == ("failed", "the disk is full")
 
@@ -161,11 +163,12 @@ from pathlib import Path
 from bench import train
 from bench.config import make
 from bench.features import classifier
-from bench.run import run_arm
+from bench.arm import run_arm
+from bench.config import Execution
 train.CHECK_EVERY, train.CHECKPOINT_SECONDS = 5, 0.0
 classifier.TRAINING_IMAGES = 12_800
 overrides = {overrides!r}
-run_arm(make(None, overrides), Path(sys.argv[1]), "cpu", progress=False)
+run_arm(make(None, overrides), Path(sys.argv[1]), Execution(device="cpu"), progress=False)
 """
 
 
@@ -214,3 +217,38 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path, tiny, tiny_flag
     finally:
         holder.kill()
         holder.communicate()
+
+
+def network_file(path, **keywords):
+    """A network of digits' size as ``models.import_edm`` stores one."""
+    keywords = {
+        "img_resolution": 8, "img_channels": 1, "label_dim": 0, "augment_dim": 9, "model_channels": 8,
+        "channel_mult": (1,), "num_blocks": 1, "attn_resolutions": (), "dropout": 0.0,
+    } | keywords  # fmt: skip
+    torch.manual_seed(0)
+    denoiser = networks.ddpmpp(**keywords).eval()
+    write_network(ReleasedNetwork("ddpmpp", keywords, denoiser, "test", ("float32",), "0" * 64), path)
+    return denoiser
+
+
+def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
+    network_file(tmp_path / "edm-digits.safetensors")
+    flags = ["--from-checkpoint", str(tmp_path / "edm-digits.safetensors"), "--runs", str(tmp_path / "runs")]
+    assert main([*flags, *tiny_flags]) == 0
+    (folder,) = [RunFolder(p.parent) for p in (tmp_path / "runs").glob("*/config.json")]
+    assert folder.config()["coupling"] == "edm-digits"
+    assert not (folder.path / "checkpoint.pt").exists()
+    metrics = {m.metric for m in folder.measurements()}
+    assert metrics >= {"fd_pixels", "fd_classifier", "truncation_error", "curvature_fm"}
+    assert not metrics & {"train_seconds", "transport_cost"}
+    assert "edm-digits" in (tmp_path / "runs" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"), [({"img_resolution": 16}, "images [1, 16, 16]"), ({"label_dim": 3}, "3 classes")]
+)
+def test_a_network_for_other_images_is_refused(tmp_path, tiny_flags, capsys, keywords, words):
+    network_file(tmp_path / "other.safetensors", **keywords)
+    flags = ["--from-checkpoint", str(tmp_path / "other.safetensors"), "--runs", str(tmp_path / "runs")]
+    assert main([*flags, *tiny_flags]) == 2
+    assert words in capsys.readouterr().err

@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from bench import data, train
+from bench.config import Execution
+from bench.ranks import Ranks
 from bench.record import RunFolder
-from bench.train import TrainingError, build_network, load_checkpoint, new_state, save_checkpoint
+from bench.train import Stepper, TrainingError, build_network, load_checkpoint, new_state, save_checkpoint
+
+ALONE = Ranks(0, 1, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def test_building_a_network_leaves_the_global_generator_alone(digits, tiny):
 def test_training_lowers_the_loss(digits, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "CHECK_EVERY", 10)
     config = with_training(tiny, images=6_400, lr=3e-3, lr_ramp=0)
-    state = train.train(config, digits, RunFolder(tmp_path), "cpu", progress=False)
+    state = train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False)
     assert state.step == 100
     assert state.history[-1]["loss"] < 0.7 * state.history[0]["loss"]
 
@@ -47,27 +51,27 @@ def test_training_lowers_the_loss(digits, tiny, tmp_path, monkeypatch):
 )
 def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monkeypatch, coupling, dropout):
     config = replace(tiny, coupling=coupling, network=replace(tiny.network, dropout=dropout))
-    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), "cpu", progress=False)
+    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, progress=False)
 
     class Stop(Exception):
         pass
 
-    step = train.train_step
+    step = Stepper.__call__
 
-    def stopping(config, state, pairs):
-        if state.step == 7:
+    def stopping(self, pairs):
+        if self.state.step == 7:
             raise Stop
-        return step(config, state, pairs)
+        return step(self, pairs)
 
     folder = RunFolder(tmp_path / "stopped")
     monkeypatch.setattr(train, "CHECK_EVERY", 3)
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr(train, "train_step", stopping)
+    monkeypatch.setattr(Stepper, "__call__", stopping)
     with pytest.raises(Stop):
-        train.train(config, digits, folder, "cpu", progress=False)
+        train.train(config, digits, folder, ALONE, progress=False)
     assert load_checkpoint(folder, "cpu")["step"] == 6
-    monkeypatch.setattr(train, "train_step", step)
-    resumed = train.train(config, digits, folder, "cpu", progress=False)
+    monkeypatch.setattr(Stepper, "__call__", step)
+    resumed = train.train(config, digits, folder, ALONE, progress=False)
     assert torch.equal(weights(resumed.net), weights(whole.net))
     assert torch.equal(weights(resumed.ema.net), weights(whole.ema.net))
 
@@ -75,14 +79,14 @@ def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monke
 def test_arms_see_the_same_sigmas(digits, tiny, monkeypatch):
     seen = []
     loss = train.edm_loss
-    monkeypatch.setattr(train, "edm_loss", lambda net, y, n, s, labels: seen.append(s) or loss(net, y, n, s, labels))
+    monkeypatch.setattr(train, "edm_loss", lambda net, y, n, s, *rest: seen.append(s) or loss(net, y, n, s, *rest))
     for coupling in ("random", "lapjv"):
         config = replace(tiny, coupling=coupling)
         with_stream = train.PairStream(digits.train, train.get(coupling), pool=128, batch=64, seed=0)
-        state = new_state(config, digits, "cpu")
+        step = Stepper(config, new_state(config, digits, "cpu"), ALONE)
         with with_stream as stream:
             for _, pairs in zip(range(3), stream, strict=False):
-                train.train_step(config, state, pairs)
+                step(pairs)
     for a, b in zip(seen[:3], seen[3:], strict=True):
         assert torch.equal(a, b)
         assert len(a.unique()) == len(a)  # one for every sample
@@ -91,10 +95,11 @@ def test_arms_see_the_same_sigmas(digits, tiny, monkeypatch):
 def test_the_learning_rate_rises_and_stays(digits, tiny):
     config = with_training(tiny, lr=1.0e-3, lr_ramp=256)
     state = new_state(config, digits, "cpu")
+    step = Stepper(config, state, ALONE)
     rates = []
     with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
         for _, pairs in zip(range(6), stream, strict=False):
-            train.train_step(config, state, pairs)
+            step(pairs)
             rates.append(state.optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
 
@@ -106,7 +111,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(digits, 
     before = (tmp_path / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(train, "edm_loss", lambda net, *rest: next(net.parameters()).sum() * float("nan"))
     with pytest.raises(TrainingError, match="--lr"):
-        train.train(tiny, digits, folder, "cpu", progress=False)
+        train.train(tiny, digits, folder, ALONE, progress=False)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
@@ -127,14 +132,70 @@ def test_a_truncated_checkpoint_gives_way_to_the_previous_one_and_says_so(digits
 
 def test_a_conditional_network_gets_one_hot_labels(digits, tiny, monkeypatch):
     config = with_training(tiny, conditional=True)
-    state = new_state(config, digits, "cpu")
+    step = Stepper(config, new_state(config, digits, "cpu"), ALONE)
     seen = []
     loss = train.edm_loss
     monkeypatch.setattr(
-        train, "edm_loss", lambda net, y, n, s, labels: seen.append(labels) or loss(net, y, n, s, labels)
+        train, "edm_loss", lambda net, y, n, s, *rest: seen.append(rest[0]) or loss(net, y, n, s, *rest)
     )
     with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
         pairs = next(iter(stream))
-        train.train_step(config, state, pairs)
+        step(pairs)
     assert seen[0].shape == (64, 10)
     assert torch.equal(seen[0].argmax(1), pairs.labels)
+
+
+def test_micro_batches_add_up_to_the_batch(digits, tiny):
+    pairs = train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0)
+    with pairs:
+        batch = next(iter(pairs))
+    gradients = []
+    for micro_batch in (None, 16, 24):
+        state = new_state(tiny, digits, "cpu")
+        Stepper(tiny, state, ALONE, Execution(micro_batch=micro_batch))(batch)
+        gradients.append(torch.cat([p.grad.flatten() for p in state.net.parameters()]))
+    for other in gradients[1:]:
+        assert (other - gradients[0]).norm() < 1e-5 * gradients[0].norm()
+
+
+def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, monkeypatch):
+    loss = train.edm_loss
+    state = new_state(tiny, digits, "cpu")
+    step = Stepper(tiny, state, ALONE)
+    with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
+        for number, pairs in zip(range(3), stream, strict=False):
+            factor = float("nan") if number == 1 else 1.0
+            monkeypatch.setattr(train, "edm_loss", lambda *args, factor=factor: factor * loss(*args))
+            step(pairs)
+    assert weights(state.net).isfinite().all()
+    assert weights(state.ema.net).isfinite().all()
+
+
+def test_a_few_overflows_are_left_out_of_the_loss_and_said(digits, tiny, tmp_path, capsys):
+    losses = [torch.tensor(value) for value in (1.0, 3.0, float("inf"))]
+    state = new_state(tiny, digits, "cpu")
+    assert train._look(losses, state, ALONE, RunFolder(tmp_path)) == 2.0
+    assert "1 of the last 3" in capsys.readouterr().out
+
+
+def test_an_augmented_network_gets_the_labels_of_its_images(digits, tiny, monkeypatch, tmp_path):
+    config = with_training(tiny, augment=0.5)
+    seen = []
+    loss = train.edm_loss
+    monkeypatch.setattr(train, "edm_loss", lambda *args: seen.append(args) or loss(*args))
+    train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False)
+    images, labels = torch.cat([args[1] for args in seen]), torch.cat([args[5] for args in seen])
+    assert labels.shape == (640, 9)
+    plain = {tuple(image.flatten().tolist()) for image in digits.train.images}
+    for image, label in zip(images, labels, strict=True):
+        assert (tuple(image.flatten().tolist()) in plain) == (not label.any()) or label[0] or label[1]
+
+
+def test_bfloat16_trains_the_network_and_leaves_weights_and_average_in_float32(digits, tiny, tmp_path):
+    config = with_training(tiny, precision="bfloat16")
+    state = train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False)
+    exact = train.train(tiny, digits, RunFolder(tmp_path / "exact"), ALONE, progress=False)
+    assert weights(state.net).dtype == weights(state.ema.net).dtype == torch.float32
+    assert state.ema.net.dtype == torch.float32
+    difference = (weights(state.ema.net) - weights(exact.ema.net)).norm() / weights(exact.ema.net).norm()
+    assert 0 < difference < 0.05

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import run
-from bench.config import make
+from bench import arm
+from bench.config import Execution, make
 from slurm.job import RunTask
 
 
@@ -29,15 +29,15 @@ def test_task_survives_pickling_and_is_small():
 
 def test_task_does_its_run_with_its_threads(monkeypatch, threads):
     calls = []
-    monkeypatch.setattr(run, "run_arm", lambda *args: calls.append((args, torch.get_num_threads())))
+    monkeypatch.setattr(arm, "run_arm", lambda *args: calls.append((args, torch.get_num_threads())))
     torch.set_num_threads(2)
     task()()
-    assert calls == [((task().config, Path("/runs"), "cpu", Path("/data")), 1)]
+    assert calls == [((task().config, Path("/runs"), Execution(device="cpu"), Path("/data")), 1)]
 
 
 def test_preemption_resubmits_the_same_task(monkeypatch, threads):
     calls = []
-    monkeypatch.setattr(run, "run_arm", lambda *args: calls.append(args))
+    monkeypatch.setattr(arm, "run_arm", lambda *args: calls.append(args))
     delayed = task().checkpoint()
     assert delayed.function == task()
     delayed.result()

@@ -188,11 +188,11 @@ def test_on_this_machine_no_more_than_the_limit_run_at_once(tmp_path, limit):
         assert max(first[0], second[0]) < min(first[1], second[1])
 
 
-# What the jobs' processes import as bench.run: one line in a file for every step, from where the file ends.
+# What the jobs' processes import as bench.arm: one line in a file for every step, from where the file ends.
 _RUN = """
 import sys, time, types
 
-def run_arm(config, runs_dir, device, data_dir):
+def run_arm(config, runs_dir, execution, data_dir):
     if getattr(config, "seed", 0) == 13:
         raise RuntimeError("out of luck")
     file = runs_dir / f"{getattr(config, 'seed', 0)}.steps"
@@ -204,8 +204,8 @@ def run_arm(config, runs_dir, device, data_dir):
             steps.write(f"{step} ")
             steps.flush()
 
-sys.modules["bench.run"] = types.ModuleType("bench.run")
-sys.modules["bench.run"].run_arm = run_arm
+sys.modules["bench.arm"] = types.ModuleType("bench.arm")
+sys.modules["bench.arm"].run_arm = run_arm
 """
 
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from bench.data import DataError, Dataset, Split, as_images, load, names
+from bench.data import OWN_IMAGES, DataError, Dataset, Split, as_images, check_resolution, load, names
 
 EMBEDDED = ("digits", "eight-gaussians", "moons")
 FROM_FILES = ("cifar10", "fashion-mnist", "fashion-mnist-16")
@@ -39,7 +39,8 @@ def assert_contract(name, dataset):
 
 
 def test_every_data_set_is_accounted_for():
-    assert names() == tuple(sorted(EXPECTED)) == tuple(sorted(EMBEDDED + FROM_FILES))
+    assert names() == tuple(sorted((*EXPECTED, *OWN_IMAGES)))
+    assert set(EXPECTED) == set(EMBEDDED + FROM_FILES)
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
@@ -79,10 +80,23 @@ def test_unknown_name_offers_the_nearest(typed, meant):
     assert all(name in str(raised.value) for name in names())
 
 
-@pytest.mark.parametrize("name", ["contract", "source", "zzz", "../digits"])
+@pytest.mark.parametrize("name", ["contract", "image-files", "image_files", "source", "zzz", "../digits"])
 def test_only_data_sets_can_be_loaded(name):
     with pytest.raises(DataError, match="unknown data set"):
         load(name)
+
+
+@pytest.mark.parametrize("name", EMBEDDED + FROM_FILES)
+def test_a_set_of_fixed_size_refuses_a_resolution(name, tmp_path):
+    with pytest.raises(DataError, match=f"--resolution 16: {name} has a fixed size, leave it out"):
+        load(name, tmp_path, 16)
+    check_resolution(name, None)
+
+
+@pytest.mark.parametrize("name", OWN_IMAGES)
+def test_own_images_refuse_a_resolution_below_one(name, tmp_path):
+    with pytest.raises(DataError, match="--resolution 0: at least 1"):
+        load(name, tmp_path, 0)
 
 
 def small_dataset():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from bench.metrics.trajectory import Path, curvature_fm
+from bench.metrics.trajectory import Path, Point, curvature_fm
 from models.analytic import GaussianMixture
 from models.samplers import heun
 from models.schedule import karras_sigmas
@@ -52,14 +52,14 @@ def closed_form(starts: np.ndarray) -> float:
 @pytest.mark.parametrize("t", [0.05, 0.3, 0.5, 0.9])
 @pytest.mark.parametrize("start", [-100.0, 5.0, 90.0])
 def test_velocity_is_the_derivative_in_flow_matching_time(t, start):
-    """dz/dt = (x - D) / sigma - D, by central differences; and Path keeps exactly that."""
+    """dz/dt = (x - D) / sigma - D, by central differences."""
     h = 1e-5
     slope = (z_at(t + h, start) - z_at(t - h, start)) / (2 * h)
-    sigma, path = t / (1 - t), Path()
-    path(sigma, torch.tensor([[x_at(sigma, start)]]), torch.tensor([[denoised_at(sigma, start)]]))
-    assert path.t == [pytest.approx(t)]
-    assert path.z[0].item() == pytest.approx(z_at(t, start), rel=1e-5)
-    assert path.velocity[0].item() == pytest.approx(slope, rel=1e-4, abs=1e-5)
+    sigma = t / (1 - t)
+    point = Point.of(sigma, torch.tensor([[x_at(sigma, start)]]), torch.tensor([[denoised_at(sigma, start)]]))
+    assert point.t == pytest.approx(t)
+    assert point.z.item() == pytest.approx(z_at(t, start), rel=1e-5)
+    assert point.velocity.item() == pytest.approx(slope, rel=1e-4, abs=1e-5)
 
 
 def test_curvature_of_a_gaussian_is_the_closed_form(latents):
@@ -106,3 +106,51 @@ def test_mean_over_samples_and_dimensions(latents):
         return torch.cat([GAUSSIAN.denoise(part, sigma) for part in x.split(2, dim=1)], dim=1)
 
     assert curvature(latents.repeat(1, 2), denoise_four) == pytest.approx(whole, rel=1e-9)
+
+
+class Everything:
+    """Keeps all points, for the definition as it stands."""
+
+    def __init__(self):
+        self.points, self.path = [], Path()
+
+    def __call__(self, sigma, x, denoised):
+        self.points.append(Point.of(sigma, x, denoised))
+        self.path(sigma, x, denoised)
+
+    def curvature(self) -> np.ndarray:  # [n]
+        t = np.array([p.t for p in self.points])
+        z, v = (torch.stack([getattr(p, key) for p in self.points]).flatten(2).numpy() for key in ("z", "velocity"))
+        chord = (z[-1] - z[0]) / (t[-1] - t[0])
+        return np.trapezoid(np.square(v - chord).mean(2), t, axis=0) / (t[-1] - t[0])
+
+
+@pytest.mark.parametrize("bend", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("steps", [2, 16, 128])
+@pytest.mark.parametrize("rho", [1.0, 7.0])
+def test_streaming_is_the_plain_formula(steps, rho, bend):
+    """To 1e-9 relative, also where the path is so straight that squares of the velocity would cancel."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 3, 4, 4, generator=g, dtype=torch.float64)
+
+    def denoise(x, sigma, labels):
+        return 0.7 + bend * torch.sin(3 * x / (1 + sigma))
+
+    both = Everything()
+    heun(denoise, x, karras_sigmas(steps, rho), observe=both)
+    np.testing.assert_allclose(both.path.curvature.numpy(), both.curvature(), rtol=1e-9)
+    assert curvature_fm(both.path) == pytest.approx(both.curvature().mean(), rel=1e-9)
+
+
+def test_memory_does_not_grow_with_the_steps(latents):
+    """A path holds its first and its last point and two sums, however many points it saw."""
+
+    def held(steps):
+        path = Path()
+        heun(GAUSSIAN.denoise, latents, karras_sigmas(steps), observe=path)
+        points = (path.first, path.last)
+        tensors = [path.area, path.energy] + [t for p in points for t in (p.z, p.velocity)]
+        assert set(vars(path)) == {"first", "last", "area", "energy"}
+        return sum(t.untyped_storage().nbytes() for t in tensors)
+
+    assert held(8) == held(64)

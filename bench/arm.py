@@ -1,0 +1,209 @@
+"""One arm: train a denoiser with one coupling, measure it, record it in its run folder."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import ConfigError, Execution, RunConfig, check
+from bench.record import RunFolder
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
+    from bench.features import Features
+    from bench.ranks import Ranks
+    from models.precondition import EDMDenoiser
+
+
+def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
+    """The arm's folder, checked to be of this very configuration.
+
+    Raises:
+        ConfigError: its config.json differs, or cannot be read.
+
+    """
+    folder = RunFolder(runs_dir / config.run_id)
+    try:
+        differs = folder.exists() and folder.config() != config.to_dict()
+    except ValueError:
+        raise ConfigError(f"{folder}/config.json cannot be read: move the folder away, or use other --runs") from None
+    if differs:
+        raise ConfigError(f"{folder} holds another configuration: move it away, or choose another folder with --runs")
+    return folder
+
+
+def run_arm(
+    config: RunConfig,
+    runs_dir: Path,
+    execution: Execution = Execution(),  # noqa: B008 - frozen
+    data_dir: Path | None = None,
+    progress: bool = True,
+    checkpoint: Path | None = None,
+) -> RunFolder:
+    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it goes on.
+
+    ``checkpoint`` is the network file of an arm that is measured without training, see ``file_arm``.
+    Under torchrun all processes must call it; the first keeps the folder.
+
+    Raises:
+        ConfigError: the configuration cannot run, or the folder holds another one.
+        RunFolderError: the folder is locked or cannot be written.
+        bench.train.TrainingError: training failed; status.json says why.
+        bench.data.DataError: the data is missing or damaged.
+
+    """
+    from bench import data
+    from bench.ranks import join
+
+    ranks = join(execution.device)
+    config = check(config)
+    if config.training.batch % ranks.count:
+        raise ConfigError(f"--batch {config.training.batch} cannot be shared by {ranks.count} processes")
+    folder = check_folder(config, runs_dir)
+    # One name stands for any images of the user's own, so even a finished run must be shown to be of these.
+    if ranks.share(folder.is_done()) and config.data not in data.OWN_IMAGES:
+        return folder
+    ranks.first_does(lambda: data.load(config.data, data_dir, config.resolution) and None)  # one process downloads
+    dataset = data.load(config.data, data_dir, config.resolution)
+    _refuse_other_data(folder, dataset)
+    _refuse_unfit(config, dataset)
+    with folder.lock() if ranks.first else nullcontext():
+        if ranks.share(folder.is_done()):  # another process finished it while this one waited
+            return folder
+        try:
+            _train_and_measure(config, folder, dataset, ranks, execution, progress, checkpoint)
+        except Exception as error:
+            if ranks.first:
+                folder.set_status("failed", reason=str(error) or type(error).__name__)
+            raise
+    return folder
+
+
+def file_arm(shared: RunConfig, path: Path) -> RunConfig:
+    """The configuration of an arm that measures the network in a file of ``models.import_edm``, called by its stem.
+
+    Raises:
+        ConfigError: there is no such file.
+
+    """
+    if not path.is_file():
+        raise ConfigError(f"--from-checkpoint {path}: no such file; python -m models.import_edm makes one of a pickle")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return replace(shared, coupling=path.stem, checkpoint=digest)
+
+
+def _network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
+    """The network in a file.
+
+    Raises:
+        ConfigError: it is no network, or not one for these images.
+
+    """
+    from models.import_edm import ImportRefused, load_network
+
+    try:
+        net = load_network(path)
+    except ImportRefused as error:
+        raise ConfigError(str(error)) from None
+    made_for = (net.model.img_channels, net.model.img_resolution, net.model.img_resolution)
+    if made_for != dataset.image_shape:
+        raise ConfigError(f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}")
+    if net.label_dim not in (0, dataset.num_classes):
+        raise ConfigError(f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}")
+    return net
+
+
+def _train_and_measure(
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    ranks: Ranks,
+    execution: Execution,
+    progress: bool,
+    checkpoint: Path | None,
+) -> None:
+    from tqdm import tqdm
+
+    from bench import features
+    from bench.evaluate import evaluate, rank_warning, training_measurements
+    from bench.record import Measurement
+    from bench.train import total_steps, train
+
+    cache = folder.path.parent / ".cache"
+    extractors = [features.load(name, dataset, cache, ranks.device) for name in features.names()]
+    if ranks.first:
+        _begin(config, folder, dataset, extractors, ranks)
+    if checkpoint is not None:
+        net = _network_of(checkpoint, dataset).to(ranks.device)
+    else:
+        state = train(config, dataset, folder, ranks, execution, progress)
+        net, images = state.ema.net, total_steps(config) * config.training.batch
+        if ranks.first:
+            folder.add(training_measurements(state.cost, state.seconds, images))
+    if ranks.first:
+        folder.set_status("running", stage="evaluation")
+        for extractor in extractors:
+            if line := rank_warning(extractor, dataset, config.evaluation):
+                tqdm.write(f"note: {line}")
+    evaluate(config, net, dataset, extractors, ranks, folder, progress, execution.keep_samples)
+    if ranks.first:
+        folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
+        folder.set_status("done")
+    ranks.wait()
+
+
+def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: list[Features], ranks: Ranks) -> None:
+    """Record what the run is and where its numbers come from."""
+    from bench.record import provenance, write_json
+
+    origin = provenance(
+        ranks.device,
+        seed=config.seed,
+        data_checksum=dataset.checksum,
+        features={f.name: f.fingerprint for f in extractors},
+        feature_sizes={f.name: f.size for f in extractors},
+        processes=ranks.count,
+        earlier_sessions=_earlier_sessions(folder),
+    )
+    write_json(folder.path / "provenance.json", origin)
+    write_json(folder.path / "config.json", config.to_dict())
+    folder.set_status("running", stage="training")
+
+
+def _earlier_sessions(folder: RunFolder) -> list[dict]:
+    """Who worked on this run before it was stopped: a resumed run names every commit that took part."""
+    if not (folder.path / "provenance.json").exists():
+        return []
+    before = folder.provenance()
+    kept = ("started", "git_sha", "git_dirty", "device", "command")
+    return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
+
+
+def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
+    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
+        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
+
+
+def _refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse what only the images show: nothing to condition on, or a size the network cannot halve."""
+    import torch
+
+    from bench import data
+    from bench.train import build_network
+
+    if config.training.conditional and dataset.num_classes < 2:
+        raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
+    side, halvings = dataset.image_shape[-1], len(config.network.channel_mult) - 1
+    if side % 2**halvings:
+        raise ConfigError(
+            f"images of {side} pixels cannot be halved {halvings} times: shorten --channel-mult"
+            + (", or choose another --resolution" if config.data in data.OWN_IMAGES else "")
+        )
+    try:
+        with torch.device("meta"):
+            build_network(config.network, dataset, config.training.conditional, config.seed)
+    except ValueError as error:
+        raise ConfigError(f"this network cannot be built: {error}") from None
