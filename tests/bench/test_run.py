@@ -177,8 +177,13 @@ def start(runs: Path, overrides: dict) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
 
-def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(tmp_path, tiny_overrides):
-    overrides = {**tiny_overrides, "images": 3840}
+FULL = {"augment": 0.3, "dropout": 0.1, "ema_halflife": 1000, "lr_ramp": 2000, "conditional": True,
+        "coupling": "lapjv:within_class=true"}  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [{}, FULL], ids=["plain", "full"])
+def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(tmp_path, tiny_overrides, more):
+    overrides = {**tiny_overrides, "images": 3840, **more}
     config = make(None, overrides)
     killed = start(tmp_path / "killed", overrides)
     checkpoint = tmp_path / "killed" / config.run_id / "checkpoint.pt"
