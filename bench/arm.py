@@ -133,7 +133,7 @@ def _train_and_measure(
     from bench.train import total_steps, train
 
     cache = folder.path.parent / ".cache"
-    extractors = [features.load(name, dataset, cache, ranks.device) for name in features.names()]
+    extractors = [features.load(name, dataset, cache, ranks.device) for name in features.names(dataset)]
     if ranks.first:
         _begin(config, folder, dataset, extractors, ranks)
     if checkpoint is not None:

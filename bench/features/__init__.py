@@ -37,9 +37,11 @@ class Features:
     accuracy: float | None = None
 
 
-def names() -> tuple[str, ...]:
-    """Names of the extractors, one for each file in this folder."""
-    return tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules([str(Path(__file__).parent)])))
+def names(dataset: Dataset | None = None) -> tuple[str, ...]:
+    """Names of the extractors, one for each file in this folder; those that suit a data set, where one is given."""
+    found = tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules([str(Path(__file__).parent)])))
+    one_class = dataset is not None and dataset.num_classes < 2
+    return tuple(name for name in found if not (one_class and name == "classifier"))  # it would have nothing to learn
 
 
 def load(name: str, dataset: Dataset, cache: Path, device: str) -> Features:

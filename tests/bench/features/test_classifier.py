@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bench.data import Dataset, Split, load
-from bench.features import FeatureError, classifier
+from bench.features import FeatureError, classifier, names
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +90,18 @@ def test_every_image_shape_gives_the_same_number_of_features(shape):
     images = torch.zeros(2, *shape)
     assert net.body(images).shape == (2, classifier.WIDTH)
     assert net(images).shape == (2, 7)
+
+
+def test_own_images_need_to_be_told_apart_only_better_than_by_chance(digits, trained, monkeypatch):
+    _, cache = trained
+    own = dataclasses.replace(digits, name="image-folder")
+    monkeypatch.setattr(classifier, "FLOOR", 0.999)
+    assert classifier.load(own, cache, "cpu").accuracy > 0.2
+    with pytest.raises(FeatureError, match="labels"):
+        classifier.load(digits, cache, "cpu")
+
+
+def test_one_class_gives_a_classifier_nothing_to_learn(digits):
+    one = dataclasses.replace(digits, num_classes=1)
+    assert names(one) == ("pixels",)
+    assert names(digits) == names() == ("classifier", "pixels")
