@@ -158,6 +158,7 @@ def _train_and_measure(
 def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: list[Features], ranks: Ranks) -> None:
     """Record what the run is and where its numbers come from."""
     from bench.record import provenance, write_json
+    from couplings import get
 
     origin = provenance(
         ranks.device,
@@ -166,6 +167,7 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
         features={f.name: f.fingerprint for f in extractors},
         feature_sizes={f.name: f.size for f in extractors},
         processes=ranks.count,
+        exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
         earlier_sessions=_earlier_sessions(folder),
     )
     write_json(folder.path / "provenance.json", origin)

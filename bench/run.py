@@ -154,7 +154,7 @@ def run(command: Command) -> int:
         except (TrainingError, CouplingError) as error:
             if ranks.count > 1:
                 raise  # the other processes may be waiting for this one
-            print(f"error: {config.coupling}, seed {config.seed}: {error}", file=sys.stderr)
+            print(f"error: {config.run_id}: {error}", file=sys.stderr)
             failed += 1
     if failed == len(arms):
         return 1

@@ -291,8 +291,8 @@ def table(cells: Sequence[Cell]) -> str:
     rows = [("contender", "n", "median ms", "p95 ms", "matrix ms", "peak MB", "gain", "converged")]
     for cell in cells:
         numbers = (cell.median_ms, cell.p95_ms, cell.matrix_ms, cell.peak_mb, cell.gain)
-        shown = ["" if value is None else f"{value:.4g}" for value in numbers]
-        verdict = {True: "yes", False: "no", None: ""}[cell.converged]
+        shown = ["-" if value is None else f"{value:.4g}" for value in numbers]
+        verdict = {True: "yes", False: "no", None: "-"}[cell.converged]
         rows.append((cell.contender, str(cell.n), *shown, f"{verdict} {cell.note}".strip()))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

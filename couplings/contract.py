@@ -216,6 +216,8 @@ def check_pool(images: Tensor, noise: Tensor, labels: Tensor | None, generator: 
     if labels is not None:
         require(isinstance(labels, Tensor) and labels.dim() > 0, "labels must be a tensor [n, ...]")
         require(len(labels) == len(images), f"{len(labels)} labels for {len(images)} images")
+    known = generator is None or isinstance(generator, torch.Generator)
+    require(known, f"generator must be a torch.Generator, got {generator!r}: torch.Generator().manual_seed(seed)")
     x, y = flatten(images), flatten(noise)
     dtype = torch.promote_types(x.dtype, y.dtype)
     return Pool(x.to(dtype), y.to(dtype), labels, generator)

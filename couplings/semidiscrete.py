@@ -249,6 +249,6 @@ def _leading_components(targets: Tensor, project: str | None) -> Tensor | None:
     if project is None:
         return None
     k, d = int(PROJECT.fullmatch(project)[1]), targets.shape[1]
-    require(k <= d, f"project={project}: the images have only {d} values")
+    require(k <= d, f"project={project}: the images have {d} values each: lower K")
     centred = targets - targets.mean(0)
     return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -k:].contiguous()

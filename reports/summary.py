@@ -124,7 +124,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
         ]:
             said.setdefault(line, []).append(group.title)
     lines = [line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}" for line, titles in said.items()]
-    return [*lines, *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
+    return [*lines, *_marginal_warning(runs), *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
 
 
 def _seed_warnings(group: Group) -> list[str]:
@@ -182,6 +182,18 @@ def _small_n(group: Group, members: Sequence[Run]) -> list[str]:
             "compare at equal n only, and make nothing of small differences."
         )
     return found
+
+
+def _marginal_warning(runs: Sequence[Run]) -> list[str]:
+    kept = "exact_noise_marginal"
+    biased = sorted({str(run.config["coupling"]) for run in runs if run.provenance.get(kept) is False})
+    if not biased:
+        return []
+    verb = "does" if len(biased) == 1 else "do"
+    return [
+        f"{join(biased)} {verb} not keep the noise marginal: "
+        "the denoiser is trained on other noise than it is sampled with."
+    ]
 
 
 def _feature_warning(groups: Sequence[Group]) -> list[str]:

@@ -223,7 +223,7 @@ def _terminal_curve(panel: Panel) -> str:
 
 
 def _terminal_arms(group: Group, found: list[Panel]) -> str:
-    names = ("curvature_fm", "transport_cost", "coupling_ms", "coupling_share", "images_per_s")
+    names = ("curvature_fm", "transport_cost", "coupling_ms", "coupling_share", "coupling_fit_seconds", "images_per_s")
     columns = {name: next((p.cells[None] for p in found if p.metric == name), {}) for name in names}
     columns = {name: column for name, column in columns.items() if column}
     if not columns:

@@ -20,7 +20,7 @@ METRICS = {
     "coupling_share": "Time the solver worked, as a share of the training time: beside it, not added to it.",
     "coupling_fit_seconds": "Seconds to fit the coupling on the training set, once, before the training.",
     "coupling_wait_share": "Share of the training time that the trainer stood still for the coupling.",
-    "images_per_s": "Training images a second, coupling included. Higher is better.",
+    "images_per_s": "Training images a second; the fit of a coupling comes on top. Higher is better.",
 }
 """What each known metric says, in the order of the report; a metric that is not listed comes after these."""
 

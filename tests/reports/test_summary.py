@@ -104,6 +104,12 @@ def test_warnings(tmp_path, make):
         assert part in text, part
 
 
+def test_a_coupling_that_biases_the_noise_is_named(tmp_path, make):
+    make(tmp_path, "random", exact_noise_marginal=True)
+    make(tmp_path, "knn", exact_noise_marginal=False)
+    assert "knn does not keep the noise marginal" in said(tmp_path)[2]
+
+
 def test_singular_covariance(tmp_path, make):
     make(tmp_path, feature_sizes={"classifier": 64, "pixels": 3072})
     _, _, text = said(tmp_path)
