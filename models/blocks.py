@@ -211,10 +211,12 @@ class UNetBlock(nn.Module):
     def _attend(self, qkv: Tensor) -> Tensor:
         n, c3, h, w = qkv.shape
         # Query, key and value lie beside each other channel by channel.
-        q, k, v = qkv.reshape(n, self.heads, c3 // (3 * self.heads), 3, h * w).transpose(2, 4).unbind(3)
-        # [n, heads, h * w, c / heads] each; the softmax is taken in float32 whatever the network computes in.
-        attended = F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(qkv.dtype)
-        return attended.transpose(2, 3).reshape(n, c3 // 3, h, w)
+        qkv_rows = qkv.reshape(n, self.heads, c3 // (3 * self.heads), 3, h * w).permute(3, 0, 1, 4, 2)
+        # [n, heads, h * w, c / heads] each, contiguous for the fused kernels, which take the softmax in float32.
+        q, k, v = qkv_rows.contiguous()
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c3 // 3, h, w)
+        # With one head that is a channels-last view, which would spread to all later layers; a CPU norms those slowly.
+        return attended.contiguous() if qkv.is_contiguous() else attended
 
 
 class PositionalEmbedding(nn.Module):

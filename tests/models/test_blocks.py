@@ -139,6 +139,21 @@ def test_attention_is_the_naive_loop(style, channels, heads, seeded):
     np.testing.assert_allclose(block._attend(qkv)[0].reshape(channels, 4).numpy(), expected, atol=1e-5)
 
 
+def test_attention_in_bfloat16_rounds_only_its_ends(seeded):
+    block = UNetBlock(64, 64, 8, DDPMPP.style, attention=True)
+    qkv = (3 * torch.randn(2, 192, 4, 4, generator=seeded())).bfloat16()
+    exact = block._attend(qkv.float())
+    torch.testing.assert_close(block._attend(qkv).float(), exact, atol=0.02, rtol=0.02)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_attention_leaves_the_memory_layout_alone(layout, seeded):
+    """The layout of one layer's output is that of all later layers, and CPUs norm channels-last slowly."""
+    block = UNetBlock(64, 64, 8, DDPMPP.style, attention=True).to(memory_format=layout)
+    x = torch.randn(2, 64, 4, 4, generator=seeded()).contiguous(memory_format=layout)
+    assert block(x, torch.zeros(2, 8)).is_contiguous(memory_format=layout)
+
+
 def test_heads_of_adm():
     def block(channels):
         return UNetBlock(channels, channels, 8, ADM.style, attention=True)
