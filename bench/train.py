@@ -164,7 +164,7 @@ def train(
         unit_scale=True,
         disable=None if progress and ranks.first else True,
     )
-    with stream, bar, _tf32(training.precision == "tf32"):
+    with stream, bar, tf32(training.precision == "tf32"):
         _run_steps(config, state, stream, folder, Stepper(config, state, ranks, execution), bar)
     return state
 
@@ -174,7 +174,7 @@ def _workers(execution: Execution, device: str) -> int:
 
 
 @contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
+def tf32(allowed: bool) -> Iterator[None]:
     """Let float32 products round their factors to TF32 for a while; couplings compute in float64 on a GPU."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
