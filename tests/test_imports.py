@@ -58,7 +58,7 @@ def test_there_is_something_to_guard():
     assert {f.split("/")[0] for f in FILES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("module", ["bench.run", "bench.solve", "slurm.submit", "couplings"])
+@pytest.mark.parametrize("module", ["bench.run", "bench.solve", "bench.speed", "slurm.submit", "couplings"])
 def test_heavy_libraries_wait_until_they_are_needed(module):
     heavy = ["jax", "ott", "ot", "lapjv", "submitit", "pandas", "seaborn", "matplotlib", "torchvision"]
     if module != "couplings":
