@@ -66,8 +66,8 @@ def run_arm(
     # One name stands for any images of the user's own, so even a finished run must be shown to be of these.
     if ranks.share(folder.is_done()) and config.data not in data.OWN_IMAGES:
         return folder
-    ranks.first_does(lambda: data.load(config.data, data_dir, config.resolution) and None)  # one process downloads
-    dataset = data.load(config.data, data_dir, config.resolution)
+    # One process downloads.
+    dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
     _refuse_other_data(folder, dataset)
     _refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.data import Split, as_images
+from bench.ranks import PATIENCE
 from couplings import Coupling, CouplingError, Fitted, Pairing
 
 
@@ -81,7 +81,7 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
     from couplings.distributed import pair_shared
 
     # A group of its own: the collectives of a background thread must not mix with those of the training.
-    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=2))  # some solvers take their time
+    group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from bench.config import ConfigError
+
+# Ranks wait while one fits a coupling, solves a pool or measures: torch's 10 minutes would end the run.
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class Ranks:
             raise error
         return result
 
+    def first_begins(self, action: Callable[[], Any]) -> Any:
+        """Each rank's own result of an action; the others begin when rank 0 is through, or hear of its error."""
+        own = []
+        self.first_does(lambda: own.append(action()))
+        return own[0] if self.first else action()
+
     def wait(self) -> None:
         """Wait until all are here."""
         if self.count > 1:
@@ -87,7 +97,8 @@ def join(device: str) -> Ranks:
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        backend, bound = ("nccl", torch.device(device)) if device.startswith("cuda") else ("gloo", None)
+        torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
     return Ranks(torch.distributed.get_rank(), count, device)
 
 

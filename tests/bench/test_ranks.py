@@ -139,4 +139,7 @@ def test_alone_there_is_nothing_to_wait_for():
     ranks = join("cpu")
     assert ranks == Ranks(0, 1, "cpu")
     assert ranks.share(3) == ranks.first_does(lambda: 3) == 3
+    calls = []
+    assert ranks.first_begins(lambda: calls.append(1) or 4) == 4
+    assert calls == [1]  # no image is decoded twice
     ranks.wait()
