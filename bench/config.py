@@ -95,7 +95,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out, which changes its numbers by rounding at most."""
+    """How a run is carried out, which changes its numbers by rounding, and with dropout as another draw of it would."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; auto takes a GPU where there is one."""

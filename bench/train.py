@@ -51,6 +51,7 @@ class TrainState:
     cost: CouplingCost = field(default_factory=CouplingCost)
     coupling: dict[str, Tensor] | None = None  # the state of a dataset coupling that learns, else None
     history: list[dict[str, float]] = field(default_factory=list)  # {"images", "loss"} at every look at the loss
+    processes: int = 1  # that trained it: with pools of their own, other pools would be drawn with more or fewer
 
     def to_bytes(self) -> bytes:
         """Serialise the state."""
@@ -64,6 +65,7 @@ class TrainState:
             "cost": asdict(self.cost),
             "coupling": self.coupling,
             "history": self.history,
+            "processes": self.processes,
         }
         torch.save(content, buffer)
         return buffer.getvalue()
@@ -75,7 +77,7 @@ class TrainState:
         self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.seconds = content["step"], content["seconds"]
         self.cost, self.coupling = CouplingCost(**content["cost"]), content["coupling"]
-        self.history = content["history"]
+        self.history, self.processes = content["history"], content["processes"]
 
 
 def build_network(
@@ -130,7 +132,8 @@ def train(
 
     Raises:
         CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
-        TrainingError: the loss is no longer finite; the last good checkpoint stays.
+        TrainingError: the loss is no longer finite; the last good checkpoint stays. Or the checkpoint is not one that
+            these processes can go on from.
 
     """
     training, steps = config.training, total_steps(config)
@@ -138,8 +141,10 @@ def train(
     if content := load_checkpoint(folder, ranks.device):
         state.restore(content)
     ranks.wait()
+    _check_ranks_agree(state, ranks)
     if state.step >= steps:
         return state
+    _take_on(state, ranks, training.pool_scope)
     coupling = coupling_of(config, dataset, folder, ranks, state)
     stream = PairStream(
         dataset.train.to(ranks.device),
@@ -167,6 +172,25 @@ def train(
     with stream, bar, tf32(training.precision == "tf32"):
         _run_steps(config, state, stream, folder, Stepper(config, state, ranks, execution), bar)
     return state
+
+
+def _check_ranks_agree(state: TrainState, ranks: Ranks) -> None:
+    first = ranks.share(state.step)
+    if state.step != first:
+        raise TrainingError(
+            f"process {ranks.rank} found a checkpoint of step {state.step}, the first one of step {first}: "
+            "--runs must name a folder that all processes share"
+        )
+
+
+def _take_on(state: TrainState, ranks: Ranks, scope: str) -> None:
+    """Go on with these processes, if the run drawn so far is theirs to go on with."""
+    if state.step and scope == "rank" and state.processes != ranks.count:
+        raise TrainingError(
+            f"this training was begun by {state.processes} processes that couple pools of their own, so {ranks.count} "
+            "would draw its images again: go on with as many, or begin anew with other --runs"
+        )
+    state.processes = ranks.count
 
 
 def _workers(execution: Execution, device: str) -> int:
@@ -296,7 +320,9 @@ class Stepper:
         if not self.config.network.dropout:
             yield
             return
-        with torch.random.fork_rng():
+        # Its own GPU alone: by default every process would open a context on every GPU.
+        gpus = [self.ranks.device] if self.ranks.device.startswith("cuda") else []
+        with torch.random.fork_rng(gpus):
             torch.manual_seed(derive(self.config.seed, f"dropout/{first}", self.ranks.rank, self.state.step))
             yield
 

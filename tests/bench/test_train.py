@@ -46,12 +46,18 @@ def test_training_lowers_the_loss(digits, tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("coupling", "dropout"),
-    [("lapjv", 0.0), ("lapjv", 0.2), ("cached:epochs=1", 0.0), ("semidiscrete:max_chi2=1", 0.0)],
+    ("coupling", "dropout", "augment"),
+    [
+        ("lapjv", 0.0, 0.0),
+        ("lapjv", 0.2, 0.3),
+        ("cached:epochs=1", 0.0, 0.3),
+        ("semidiscrete:max_chi2=1", 0.0, 0.0),
+    ],
 )
-def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monkeypatch, coupling, dropout):
+def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monkeypatch, coupling, dropout, augment):
     config = replace(tiny, coupling=coupling, network=replace(tiny.network, dropout=dropout))
-    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, progress=False)
+    config, parts = with_training(config, augment=augment), Execution(micro_batch=24)
+    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, parts, progress=False)
 
     class Stop(Exception):
         pass
@@ -68,12 +74,32 @@ def test_a_stopped_run_resumes_to_the_same_weights(digits, tiny, tmp_path, monke
     monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(Stepper, "__call__", stopping)
     with pytest.raises(Stop):
-        train.train(config, digits, folder, ALONE, progress=False)
+        train.train(config, digits, folder, ALONE, parts, progress=False)
     assert load_checkpoint(folder, "cpu")["step"] == 6
     monkeypatch.setattr(Stepper, "__call__", step)
-    resumed = train.train(config, digits, folder, ALONE, progress=False)
+    resumed = train.train(config, digits, folder, ALONE, parts, progress=False)
     assert torch.equal(weights(resumed.net), weights(whole.net))
     assert torch.equal(weights(resumed.ema.net), weights(whole.ema.net))
+
+
+def test_another_number_of_processes_does_not_go_on_with_pools_of_their_own(digits, tiny, tmp_path):
+    folder = RunFolder(tmp_path)
+    begun = new_state(tiny, digits, "cpu")
+    begun.step, begun.processes = 2, 4
+    save_checkpoint(folder, begun)
+    with pytest.raises(TrainingError, match="4 processes"):
+        train.train(tiny, digits, folder, ALONE, progress=False)
+    shared = with_training(tiny, pool_scope="global")
+    assert train.train(shared, digits, folder, ALONE, progress=False).processes == 1
+
+
+def test_processes_that_found_other_checkpoints_are_told_to_share_the_folder(digits, tiny):
+    class Second(Ranks):
+        def share(self, value=None):
+            return 6
+
+    with pytest.raises(TrainingError, match="share"):
+        train._check_ranks_agree(new_state(tiny, digits, "cpu"), Second(1, 2, "cpu"))
 
 
 def test_arms_see_the_same_sigmas(digits, tiny, monkeypatch):
