@@ -130,10 +130,8 @@ def evaluate(
     """
     arm = Arm(config, net.eval(), dataset, extractors, ranks.device, folder.path / "samples")
     origin = {**arm.origin, "features": {f.name: f.fingerprint for f in extractors}}
-    ranks.first_does(lambda: Ledger(folder, origin) and None)  # begins anew where the origin is another
-    ledger = Ledger(folder, origin)
-    wanted = arm.wanted()
-    todo = {nfe: blanks for nfe, blanks in wanted.items() if not ledger.holds(blanks)}
+    ledger, wanted = ranks.first_does(lambda: Ledger(folder, origin)), arm.wanted()
+    todo = ranks.first_does(lambda: {nfe: blanks for nfe, blanks in wanted.items() if not ledger.holds(blanks)})
     if todo:
         _measure(arm, todo, ledger, ranks, progress, keep_samples)
     ranks.wait()
@@ -201,6 +199,7 @@ class Ledger:
     """
 
     def __init__(self, folder: RunFolder, origin: dict[str, object]):
+        """Open the record, begun anew where the origin is another."""
         self.folder, self.path = folder, folder.path / "evaluation.json"
         try:
             content = json.loads(self.path.read_text()) if self.path.exists() else {}
