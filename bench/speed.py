@@ -36,8 +36,8 @@ Images are random pixels in the shape of the preset's data: speed does not depen
 downloaded. Loading, augmentation and coupling are left out (for couplings: bench.solve).
 
 Examples:
-  python -m bench.speed
-  python -m bench.speed --preset cifar10-edm --batch 16 --sample-rounds 0
+  python -m bench.speed                  about five minutes on two CPU cores
+  python -m bench.speed --preset cifar10-edm --batch 8 --sample-rounds 0
   python -m bench.speed --device cuda --compile
 """
 # Channels, height, width and classes. The user's own images, of any size, are stood for by 3x32x32 without labels.
