@@ -69,7 +69,7 @@ def run_arm(
     # One process downloads.
     dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
     _refuse_other_data(folder, dataset)
-    _refuse_unfit(config, dataset)
+    refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():
         if ranks.share(folder.is_done()):  # another process finished it while this one waited
             return folder
@@ -189,7 +189,7 @@ def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
         raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
 
 
-def _refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
+def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     """Refuse what only the images show: nothing to condition on, or a size the network cannot halve."""
     import torch
 

@@ -58,13 +58,13 @@ def _child(send: Connection, pools: Pools, name: str, n: int) -> None:
     attempt(entrant.solve, pools.draw(min(n, _FEW), 0))
     pool = pools.draw(n, 0)
     send.send("ready")
-    before = _reset_peak()
+    before = reset_peak()
     seconds, _, problem = attempt(entrant.solve, pool)
-    peak_mb = (_status("VmHWM") - before) / 1e6 if before is not None and not problem else None
+    peak_mb = (status("VmHWM") - before) / 1e6 if before is not None and not problem else None
     send.send(Probe(seconds, peak_mb, problem))
 
 
-def _reset_peak() -> int | None:
+def reset_peak() -> int | None:
     """Bring the peak down to what is held now, and return that, in bytes; None where the system cannot.
 
     glibc must first give back what was freed, or the solve would reuse it unseen. getrusage's maximum would not do:
@@ -73,12 +73,12 @@ def _reset_peak() -> int | None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
+        return status("VmRSS")
     except (OSError, AttributeError):
         return None
 
 
-def _status(key: str) -> int:
+def status(key: str) -> int:
     """A size in /proc/self/status, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import memory
-from bench.arm import _refuse_unfit
+from bench.arm import refuse_unfit
 from bench.config import Execution, RunConfig
 from bench.couplers import Pairs
 from bench.data import Dataset, Split
@@ -159,7 +159,7 @@ class Contest:
     runners: dict[str, Runner] = field(default_factory=dict)
 
     def __post_init__(self):
-        _refuse_unfit(self.batches.config, self.batches.dataset())
+        refuse_unfit(self.batches.config, self.batches.dataset())
 
     @property
     def steps(self) -> int:
@@ -234,9 +234,9 @@ def peak_mb(device: str, action: Callable[[], None]) -> float | None:
         action()
         _finish(device)
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    before = memory._reset_peak()
+    before = memory.reset_peak()
     action()
-    return (memory._status("VmHWM") - before) / 1e6 if before is not None else None
+    return (memory.status("VmHWM") - before) / 1e6 if before is not None else None
 
 
 def _finish(device: str) -> None:
