@@ -1,0 +1,62 @@
+"""Precision, recall, density and coverage: fidelity and diversity apart, by balls around nearest neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+K = 5
+_ROWS = 1000  # distances [rows, n] are taken for so many rows at a time
+
+
+@dataclass(frozen=True)
+class PRDC:
+    """Shares in [0, 1], apart from the density, which is 1 on average for equal distributions."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
+    """How samples ``[m, d]`` lie in the balls around real ones ``[n, d]``, and the reverse.
+
+    The ball of a sample ends at its k-th nearest neighbour of its own set.
+    Precision: share of generated samples in any real ball; recall: share of real samples in any generated ball
+    (Kynkaanniemi et al. 2019, Eq. 1-2). Density: real balls around a generated sample, over k, on average; coverage:
+    share of real balls with a generated sample in them (Naeem et al. 2020, Sec. 3). All depend on n and m.
+
+    Raises:
+        ValueError: k or fewer samples on a side, which have no k-th neighbour.
+
+    """
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f"{len(real)} real and {len(generated)} generated samples: take more than k = {k} of each")
+    real, generated = real.double(), generated.double()
+    real_radius, generated_radius = radii(real, k), radii(generated, k)
+    balls = torch.zeros(len(generated), dtype=torch.int64, device=real.device)  # real balls around each generated one
+    recalled, covered = [], []
+    for rows in range(0, len(real), _ROWS):
+        distance = torch.cdist(real[rows : rows + _ROWS], generated)  # [rows, m]
+        inside = distance <= real_radius[rows : rows + _ROWS, None]
+        balls += inside.sum(0)
+        covered.append(inside.any(1))
+        recalled.append((distance <= generated_radius).any(1))
+    return PRDC(
+        precision=_share(balls > 0),
+        recall=_share(torch.cat(recalled)),
+        density=balls.double().mean().item() / k,
+        coverage=_share(torch.cat(covered)),
+    )
+
+
+def radii(x: Tensor, k: int) -> Tensor:
+    """Distance ``[n]`` from each row of ``[n, d]`` to its k-th nearest other row; at its own place lies the 0-th."""
+    return torch.cat([torch.cdist(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(_ROWS)])
+
+
+def _share(found: Tensor) -> float:
+    return found.double().mean().item()

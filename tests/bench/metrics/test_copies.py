@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+import torch
+from scipy.spatial import cKDTree
+
+from bench.metrics.copies import copy_distance, copy_rate, nearest
+
+
+def normal(n, d, seed, scale=1.0) -> torch.Tensor:
+    return scale * torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 90])
+def test_nearest_is_that_of_a_tree(chunk):
+    x, reference = normal(40, 3, 0), normal(90, 3, 1)
+    expected, _ = cKDTree(reference.numpy()).query(x.numpy())
+    np.testing.assert_allclose(nearest(x, reference.split(chunk)), expected, rtol=1e-9)
+
+
+def measured(generated, train, held_out):
+    distances = [nearest(x, [train]) for x in (generated, held_out)]
+    return copy_rate(*distances), copy_distance(*distances)
+
+
+def test_new_images_of_the_same_distribution_are_as_near_as_held_out_ones():
+    """The rate is the quantile and the ratio 1, within four standard errors of 4,000 draws."""
+    rate, ratio = measured(normal(4000, 4, 0), normal(3000, 4, 1), normal(4000, 4, 2))
+    assert rate == pytest.approx(0.05, abs=4 * (2 * 0.05 * 0.95 / 4000) ** 0.5)
+    assert ratio == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_copies_are_counted(share):
+    train, copied = normal(1000, 6, 1), int(1000 * share)
+    generated = torch.cat([train[:copied] + normal(copied, 6, 3, 1e-3), normal(1000 - copied, 6, 0) + 100])
+    rate, ratio = measured(generated, train, normal(1000, 6, 2))
+    assert rate == share
+    assert (ratio < 0.01) == (share == 1)
+
+
+def test_half_the_distance_halves_the_ratio():
+    held_out = torch.linspace(1, 3, 101)
+    assert copy_distance(held_out / 2, held_out) == pytest.approx(0.5)
+    assert copy_rate(torch.full((9,), 1.09), held_out) == 1  # the 5 % quantile is 1.1
+    assert copy_rate(torch.full((9,), 1.11), held_out) == 0
