@@ -10,8 +10,7 @@ import io
 import json
 import math
 import time
-import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,10 +23,10 @@ from tqdm import tqdm
 from bench.config import EvaluationConfig, RunConfig
 from bench.data import Dataset, as_images
 from bench.features import Features
-from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.trajectory import Path as OdePath
 from bench.metrics.truncation import truncation_error
 from bench.pairs import CouplingCost
+from bench.quality import Ruler, Values
 from bench.randomness import generator
 from bench.ranks import Ranks
 from bench.record import Measurement, RunFolder, RunFolderError, write_bytes, write_json
@@ -99,17 +98,6 @@ def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
     return images.clamp(-1, 1) if dataset.bounded else images
 
 
-@torch.no_grad()
-def moments(images: Tensor | Iterable[Tensor], features: Features, device: str) -> Moments:
-    """Moments of the features of images ``[n, c, h, w]``, given whole or in chunks of them, and taken in chunks."""
-    chunks = images.split(CHUNK) if isinstance(images, Tensor) else images
-    parts = (features.extract(as_images(chunk).to(device)).cpu() for chunk in chunks)
-    total = Moments.of(next(parts))
-    for part in parts:
-        total = total + Moments.of(part)
-    return total
-
-
 def evaluate(
     config: RunConfig,
     net: EDMDenoiser,
@@ -167,6 +155,20 @@ class Arm:
         known = {"data": self.dataset.checksum, "seed": self.config.seed, **SAMPLER, **levels}
         return {"weights": weights_digest(self.net), **known}
 
+    @cached_property
+    def rulers(self) -> list[Ruler]:
+        """What samples are measured with, one for each kind of features."""
+        return [Ruler(features, self.dataset, self.device) for features in self.extractors]
+
+    @cached_property
+    def asked(self) -> Tensor | None:
+        """Classes ``[samples]`` that the samples are asked for; None where the denoiser is told none."""
+        if not self.net.label_dim:
+            return None
+        starts, n = range(0, self.config.evaluation.samples, CHUNK), self.config.evaluation.samples
+        seed = self.config.seed
+        return torch.cat([draw_latents(min(CHUNK, n - s), self.dataset, seed, s).labels for s in starts])
+
     def count(self, nfe: int) -> int:
         """How many samples are drawn with so many evaluations."""
         evaluation = self.config.evaluation
@@ -184,9 +186,9 @@ class Arm:
         found = {self.dense_nfe: [Measurement("curvature_fm", nfe=self.dense_nfe, **paths)]}
         for nfe in evaluation.nfe:
             found[nfe] = [Measurement("truncation_error", nfe=nfe, **paths)] + [
-                Measurement(f"fd_{features.name}", nfe=nfe, split=split, n=evaluation.samples, **common)
-                for features in self.extractors
-                for split in ("train", "test")
+                Measurement(metric, nfe=nfe, split=split, n=n, **common)
+                for ruler in self.rulers
+                for metric, split, n in ruler.names(evaluation.samples, conditional=self.net.label_dim > 0)
             ]
         return found
 
@@ -236,7 +238,6 @@ def _measure(
     keep_samples: bool,
 ) -> None:
     """Sample, measure and record what is to do."""
-    references = _reference_moments(arm) if ranks.first else {}
     # Truncation errors need the dense samples, also where the curvature is recorded already.
     wanted = {arm.dense_nfe: None, **todo}
     missing = ranks.first_does(lambda: {nfe: arm.store(nfe).missing(arm.count(nfe), CHUNK) for nfe in wanted})
@@ -256,7 +257,7 @@ def _measure(
                     _sample_chunk(arm, nfe, rows, bar.update)
             ranks.wait()
             if ranks.first:
-                _record(arm, nfe, todo, ledger, references)
+                _record(arm, nfe, todo, ledger)
                 if nfe != arm.dense_nfe and not keep_samples:
                     arm.store(nfe).remove()
 
@@ -266,21 +267,12 @@ def _record(
     nfe: int,
     todo: dict[int, list[Measurement]],
     ledger: Ledger,
-    references: dict[tuple[str, str], Moments],
 ) -> None:
     """Measure the samples of one number of evaluations, unless that was done before, and record it."""
     if nfe not in todo:
         return
-    values = _curvature(arm) if nfe == arm.dense_nfe else _quality(arm, nfe, references)
+    values = _curvature(arm) if nfe == arm.dense_nfe else _quality(arm, nfe)
     ledger.add(nfe, [replace(blank, value=values[blank.metric, blank.split]) for blank in todo[nfe]])
-
-
-def _reference_moments(arm: Arm) -> dict[tuple[str, str], Moments]:
-    return {
-        (features.name, name): moments(split.images, features, arm.device)
-        for features in arm.extractors
-        for name, split in (("train", arm.dataset.train), ("test", arm.dataset.test))
-    }
 
 
 def _sample_chunk(arm: Arm, nfe: int, rows: range, advance: Callable[[int], object]) -> None:
@@ -299,29 +291,20 @@ def _curvature(arm: Arm) -> dict[tuple[str, None], float]:
     return {("curvature_fm", None): torch.cat(list(chunks)).mean().item()}
 
 
-def _quality(arm: Arm, nfe: int, references: dict[tuple[str, str], Moments]) -> dict[tuple[str, str | None], float]:
-    """Truncation error and Frechet distances of the samples at one number of evaluations; writes their grid."""
+def _quality(arm: Arm, nfe: int) -> Values:
+    """Truncation error and sample metrics at one number of evaluations; writes the grid of the samples."""
     evaluation, store = arm.config.evaluation, arm.store(nfe)
     coarse, dense = (
         torch.cat(list(source.tensors("exact", evaluation.trajectories)))
         for source in (store, arm.store(arm.dense_nfe))
     )
-    values: dict[tuple[str, str | None], float] = {("truncation_error", None): truncation_error(coarse, dense)}
-    for features in arm.extractors:
-        generated = moments(store.images(evaluation.samples), features, arm.device)
-        for split in ("train", "test"):
-            values[f"fd_{features.name}", split] = _quiet_frechet(generated, references[features.name, split])
+    values: Values = {("truncation_error", None): truncation_error(coarse, dense)}
+    for ruler in arm.rulers:
+        values |= ruler.measure(store.images(evaluation.samples), evaluation.samples, arm.asked)
     if nfe in GRID_NFE:
         shown = torch.cat(list(store.images(min(GRID_SIDE**2, evaluation.samples))))
         save_grid(arm.samples_dir / f"nfe{nfe}.png", as_images(shown))
     return values
-
-
-def _quiet_frechet(a: Moments, b: Moments) -> float:
-    """The distance without its warning on rank: ``rank_warning`` says it once for a whole run."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        return frechet_distance(a, b)
 
 
 def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationConfig) -> str | None:

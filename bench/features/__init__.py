@@ -1,4 +1,4 @@
-"""What Frechet distances are taken in. One file, one extractor: ``load(dataset, cache, device) -> Features``."""
+"""What samples are measured in. One file, one extractor: ``load(dataset, cache, device) -> Features``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Features:
         size: number of features of an image.
         fingerprint: changes whenever the features do.
         accuracy: test accuracy in [0, 1] where the extractor is a classifier.
+        classify: there, features ``[n, size]`` to predicted classes ``[n]`` on the CPU.
 
     """
 
@@ -35,6 +36,7 @@ class Features:
     size: int
     fingerprint: str
     accuracy: float | None = None
+    classify: Callable[[Tensor], Tensor] | None = None
 
 
 def names(dataset: Dataset | None = None) -> tuple[str, ...]:

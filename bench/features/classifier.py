@@ -72,7 +72,11 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
             "its features would mislead; are the labels right?"
         )
     net = net.to(device).eval().requires_grad_(False)
-    return Features("classifier", net.body, WIDTH, fingerprint=_fingerprint(net), accuracy=accuracy)
+
+    def classify(features: Tensor) -> Tensor:
+        return net.head(features.to(device)).argmax(1).cpu()
+
+    return Features("classifier", net.body, WIDTH, _fingerprint(net), accuracy, classify)
 
 
 def _floor(dataset: Dataset) -> float:

@@ -15,7 +15,6 @@ from bench.evaluate import (
     as_stored,
     draw_latents,
     evaluate,
-    moments,
     rank_warning,
     sample,
     save_grid,
@@ -139,28 +138,21 @@ def test_images_are_measured_as_the_data_set_stores_them(dataset):
     assert torch.equal(as_stored(as_images(stored), integers), stored)  # what is stored already stays
 
 
-def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
-    images = dataset.train.images
-    monkeypatch.setattr(module, "CHUNK", 7)
-    found = moments(images, HALVES, "cpu")
-    expected = images.flatten(1).unflatten(1, (8, 2)).mean(2).numpy()
-    assert found.count == 60
-    np.testing.assert_allclose(found.covariance, np.cov(expected, rowvar=False), atol=1e-6)
-    streamed = moments(iter(images.split(11)), HALVES, "cpu")
-    assert streamed.count == 60
-    torch.testing.assert_close(streamed.covariance, found.covariance)
-
-
 def test_everything_is_measured_once(found, config):
     measurements, _ = found
     expected = {("curvature_fm", 23, None, 20)}
     for nfe in (3, 5):
         expected.add(("truncation_error", nfe, None, 20))
-        expected |= {(f"fd_{f}", nfe, split, 50) for f in ("pixels", "halves") for split in ("train", "test")}
+        expected |= {(f"{m}_pixels", nfe, "train", 50) for m in ("fd", "copy_rate", "copy_distance")}
+        expected |= {("fd_pixels", nfe, "test", 50)}
+        expected |= {(f"{m}_halves", nfe, "train", 50) for m in ("copy_rate", "copy_distance")}
+        sampled = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage")
+        expected |= {(f"{m}_halves", nfe, split, 50) for m in sampled for split in ("train", "test")}
     assert sorted(map(str, expected)) == sorted(str((m.metric, m.nfe, m.split, m.n)) for m in measurements)
     assert len({m.key for m in measurements}) == len(measurements)
     assert {(m.rho, m.sampler, m.start, m.guidance) for m in measurements} == {(7.0, "heun", "gaussian", "none")}
-    assert all(math.isfinite(m.value) and m.value > 0 for m in measurements)
+    assert all(math.isfinite(m.value) for m in measurements)
+    assert all(m.value > 0 for m in measurements if m.metric.startswith(("fd_p", "fd_h", "curvature", "truncation")))
 
 
 def value(measurements, metric, **fields) -> float:
@@ -176,6 +168,27 @@ def test_frechet_distance_is_that_of_the_samples(found, config, net, dataset, sp
     s, t = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s + t - 2 * sqrtm(s @ t).real)
     assert value(found[0], "fd_pixels", nfe=nfe, split=split) == pytest.approx(expected, rel=1e-4)
+
+
+def test_classes_asked_for_are_those_of_the_latents(config, net, dataset, tmp_path):
+    """A classifier that sees class 0 everywhere agrees where that was asked for, and sees the data alike."""
+    zeros = dataclasses.replace(HALVES, classify=lambda features: torch.zeros(len(features), dtype=torch.int64))
+    found = evaluate(config, net, dataset, [zeros], ALONE, RunFolder(tmp_path), progress=False)
+    asked = draw_latents(50, dataset, config.seed).labels
+    assert value(found, "class_agreement_halves", nfe=5) == (asked == 0).double().mean().item()
+    assert value(found, "class_distance_halves", nfe=5, split="test") == 0
+
+
+def test_a_denoiser_without_classes_has_no_agreement(config, dataset, tmp_path):
+    class Half(torch.nn.Module):
+        label_dim = 0
+
+        def forward(self, x, sigma, labels=None):
+            return x.float() / 2
+
+    classed = dataclasses.replace(HALVES, classify=lambda features: features.argmax(1) % 3)
+    found = evaluate(config, Half(), dataset, [classed], ALONE, RunFolder(tmp_path), progress=False)
+    assert {"class_distance_halves"} == {m.metric for m in found if m.metric.startswith("class_")}
 
 
 def test_truncation_error_is_against_the_dense_sampler(found, config, net, dataset):
@@ -201,7 +214,8 @@ def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     evaluation = dataclasses.replace(config.evaluation, nfe=(3,), samples=20, trajectories=30)
     config = dataclasses.replace(config, evaluation=evaluation)
     measured = evaluate(config, net, dataset, [HALVES], ALONE, RunFolder(tmp_path), progress=False)
-    assert {(m.metric, m.n) for m in measured} == {("curvature_fm", 30), ("truncation_error", 30), ("fd_halves", 20)}
+    assert {(m.metric, m.n) for m in measured} >= {("curvature_fm", 30), ("truncation_error", 30), ("fd_halves", 20)}
+    assert {m.n for m in measured if m.metric.endswith("_halves")} == {20}
 
 
 def test_rank_warning_counts_the_smallest_set(dataset, config):

@@ -219,7 +219,7 @@ def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
 def test_what_is_recorded_is_not_measured_again(tmp_path, made, monkeypatch):
     first = arm(tmp_path, keep=False)
     made.clear()
-    monkeypatch.setattr(module, "moments", None)  # not even the reference is looked at
+    monkeypatch.setattr(module.Ruler, "measure", None)  # not even the reference is looked at
     assert arm(tmp_path, keep=False) == first
     assert made == []
 
@@ -254,7 +254,9 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
     made.clear()
     found = arm(tmp_path, net)
     assert made == CHUNKS
-    assert all(new.value != old.value for new, old in zip(found, undisturbed[0], strict=True))
+    shares = ("precision", "recall", "density", "coverage", "copy_rate")  # of so few samples, they may well be equal
+    pairs = [(new, old) for new, old in zip(found, undisturbed[0], strict=True) if not new.metric.startswith(shares)]
+    assert all(new.value != old.value for new, old in pairs)
     assert recorded(tmp_path) == found
 
 
@@ -265,7 +267,8 @@ def test_other_features_are_measured_on_the_same_images(tmp_path, made, undistur
     found = arm(tmp_path, extractor=doubled)
     assert made == []
     for new, old in zip(found, undisturbed[0], strict=True):
-        assert new.value == pytest.approx(old.value * (4 if new.metric == "fd_halves" else 1), rel=1e-6)
+        if not new.metric.startswith("kid"):  # its kernel has no scale of its own
+            assert new.value == pytest.approx(old.value * (4 if new.metric.startswith("fd_") else 1), rel=1e-6)
 
 
 def test_a_damaged_ledger_names_the_way_out(tmp_path):

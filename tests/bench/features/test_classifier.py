@@ -37,6 +37,8 @@ def test_digits_reach_the_floor_and_accuracy_is_that_of_the_test_split(digits, t
     extracted = features.extract(digits.test.images)
     assert extracted.shape == (len(digits.test), features.size)
     assert not extracted.requires_grad
+    hits = features.classify(extracted) == digits.test.labels
+    assert hits.double().mean().item() == pytest.approx(features.accuracy, abs=1.5 / len(hits))
     # The features tell the classes apart: the nearest class mean already gets most test digits right.
     train = features.extract(digits.train.images)
     means = torch.stack([train[digits.train.labels == c].mean(0) for c in range(10)])
