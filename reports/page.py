@@ -46,11 +46,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Curve:
-    """A table of one metric over NFE: rows NFE, columns arms."""
+    """A table of one metric over NFE: rows NFE, columns arms; ``about`` is what no figure says already."""
 
     panel: Panel
     arms: list[str]
     cells: dict[int | None, dict[str, Cell]]
+    about: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Section:
     summary: Summary
     figures: list[Figure]
     curves: list[Curve]
+    more: list[Curve]
     costs: list[Panel]
     cut: dict[str, float]
     samples: dict[str, list[Grid]]
@@ -92,7 +94,7 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
     )
     environment.filters |= {
         "number": words.number, "short": words.short, "percent": words.percent, "cost": _cost, "plain": _plain,
-        "breakable": _breakable,
+        "breakable": _breakable, "judged": words.judged,
     }  # fmt: skip
     configs, origins = [run.config for run in runs], [run.provenance for run in runs]
     varying, differing = varying_fields(configs), _differing(origins)
@@ -116,7 +118,8 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
 
 def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
     found = panels(group)
-    curves = [panel for panel in found if panel.per_nfe]
+    curves = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
+    more = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
     drawn = [Figure(p.title, figures.curve(p, look), f"{_about(p)} {figures.caption(p)}") for p in curves]
     drawn += [
@@ -125,16 +128,24 @@ def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figure
         if p.metric in BAR_CHARTS
     ]
     members = [run for run in runs if run.run_id in set(group.rows.run_id)]
-    tables = [Curve(p, ordered(p.rows.coupling), p.cells) for p in curves]
     return Section(
-        id_, group.title, group.arms, summarise(group), drawn, tables, costs, cost_cut(group), _samples(members)
+        id=id_,
+        title=group.title,
+        arms=group.arms,
+        summary=summarise(group),
+        figures=drawn,
+        curves=[Curve(p, ordered(p.rows.coupling), p.cells, "") for p in curves],
+        more=[Curve(p, ordered(p.rows.coupling), p.cells, _about(p)) for p in more],
+        costs=costs,
+        cut=cost_cut(group),
+        samples=_samples(members),
     )
 
 
 def _about(panel: Panel) -> str:
     counts = sorted({int(n) for n in panel.rows.n.dropna()})
     n = f" n = {words.join([f'{count:,}' for count in counts])} generated images." if counts and panel.per_nfe else ""
-    return words.METRICS.get(panel.metric, "") + n
+    return words.about(panel.metric) + n
 
 
 def _samples(members: Sequence[Run]) -> dict[str, list[Grid]]:

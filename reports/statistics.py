@@ -40,10 +40,13 @@ class Cell:
 
     @property
     def ratio(self) -> float | None:
-        """Mean of this arm over mean of the random arm, over the seeds both have; None where undefined."""
+        """Mean of this arm over mean of the random arm, over the seeds both have; None where undefined.
+
+        So where a mean is below zero, as that of an unbiased distance may be: 0.1 is not -2 times as high as -0.05.
+        """
         reference = _mean(self.baseline.values()) if self.baseline else 0.0
-        ratio = _mean(self.values[s] for s in self.baseline) / reference if reference else math.nan
-        return ratio if math.isfinite(ratio) else None
+        ratio = _mean(self.values[s] for s in self.baseline) / reference if reference > 0 else math.nan
+        return ratio if math.isfinite(ratio) and ratio >= 0 else None
 
     @property
     def verdict(self) -> str:

@@ -162,14 +162,15 @@ def _behind_warnings(members: Sequence[Run]) -> list[str]:
         found.append("The runs saw different data under the same name (data_checksum differs): do not compare them.")
     features = [name.removeprefix("features.") for name in differing if name.startswith("features.")]
     if features:
-        found.append(f"The features {join(features)} are not the same in all runs: do not compare their fd.")
+        found.append(f"The features {join(features)} are not the same in all runs: do not compare what rests on them.")
     if any(name.startswith("hardware.") or name == "device" for name in differing):
         found.append("The runs were made on different hardware: their times cannot be compared.")
     return found
 
 
 def _small_n(group: Group, members: Sequence[Run]) -> list[str]:
-    fd = group.rows[group.rows.metric.str.startswith("fd_") & group.rows.n.notna()]
+    metric = group.rows.metric  # what is extrapolated is free of this bias
+    fd = group.rows[metric.str.startswith("fd_") & ~metric.str.startswith("fd_infinity_") & group.rows.n.notna()]
     found = []
     for metric in fd.metric.unique():
         n = int(fd[fd.metric == metric].n.min())

@@ -24,13 +24,55 @@ METRICS = {
 }
 """What each known metric says, in the order of the report; a metric that is not listed comes after these."""
 
+FAMILIES = {
+    "fd_infinity": "Fréchet distance extrapolated to infinitely many samples; by chance it may fall below zero. "
+    "Lower is better.",
+    "kid": "Unbiased kernel distance (the formula of KID) in these features, not those of Inception; by chance it may "
+    "fall below zero. Lower is better.",
+    "precision": "Share of samples that lie among real images: fidelity. Higher is better.",
+    "recall": "Share of real images that lie among the samples: diversity. Higher is better.",
+    "coverage": "Share of real images with a sample nearby. Higher is better.",
+    "density": "How densely real images lie around the samples. Equal distributions give 1; more can mean that samples "
+    "crowd at the most common images, so neither higher nor lower is better.",
+    "copy_rate": "Share of samples nearer to a training image than all but 5 % of the held-out images. As new as these "
+    "is 0.05; more means copies, less means samples unlike any image, so neither higher nor lower is better.",
+    "copy_distance": "Median distance to the nearest training image, over that of held-out images. 1 is as new as "
+    "these; below means copies, above means samples unlike any image, so neither higher nor lower is better.",
+    "class_agreement": "Share of samples that the classifier takes for the class asked for. Higher is better.",
+    "class_distance": "Total variation between the classes that the classifier sees in the samples and in real images. "
+    "Lower is better.",
+}
+"""What metrics named ``<family>_<features>`` say, in the order of the report: they come in tables, without figures."""
+
 MISSING = "–"
+
+
+def family(metric: str) -> str | None:
+    """The family of a metric, ``kid`` of ``kid_classifier``; None for one that stands alone."""
+    return next((name for name in FAMILIES if metric.startswith(f"{name}_")), None)
+
+
+def about(metric: str) -> str:
+    """What a metric says; empty for one that is not known."""
+    return METRICS.get(metric) or FAMILIES.get(family(metric) or "", "")
+
+
+def judged(metric: str, verdict: str) -> str:
+    """``better`` or ``worse`` for a verdict ``lower`` or ``higher``; ``unclear`` where the metric has no good side.
+
+    Read from what the metric says, so that words and colours cannot disagree.
+    """
+    good = next((side for side in ("lower", "higher") if f"{side.capitalize()} is better." in about(metric)), None)
+    if good is None or verdict not in ("lower", "higher"):
+        return "unclear"
+    return "better" if verdict == good else "worse"
 
 
 def metric_rank(metric: str) -> tuple[int, str]:
     """Sort key of a metric."""
-    known = list(METRICS)
-    return (known.index(metric) if metric in METRICS else len(known), metric)
+    known = [*METRICS, *FAMILIES]
+    name = metric if metric in METRICS else family(metric)
+    return (known.index(name) if name else len(known), metric)
 
 
 def number(value: float) -> str:

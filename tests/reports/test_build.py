@@ -193,6 +193,27 @@ def test_every_panel_is_on_the_page(tmp_path, make):
     assert {key[0] for key in Page(report.html.read_text()).cells} == {p.metric for p in panels(group)}
 
 
+def test_metrics_of_samples_are_tables_coloured_by_their_own_good_side(tmp_path, make):
+    names = ("fd_classifier", "precision_classifier", "kid_classifier", "copy_rate_pixels")
+    for coupling, value in (("random", 0.2), ("lapjv", 0.6)):
+        make(tmp_path, coupling, found=[Measurement(name, value, nfe=5, split="train") for name in names])
+    page = Page(build(tmp_path).html.read_text())
+    metric, coloured = None, {}
+    for tag, attributes in page.tags:
+        metric = attributes.get("data-metric", metric)
+        if tag == "small":
+            coloured[metric] = attributes.get("class")
+    assert coloured == {
+        "fd_classifier": "worse",
+        "precision_classifier": "better",
+        "kid_classifier": "worse",
+        "copy_rate_pixels": "unclear",
+    }
+    assert sum(tag == "svg" for tag, _ in page.tags) == 1  # of fd_classifier: the others are tables alone
+    assert "Higher is better" in page.text
+    assert "3 more tables on the samples" in page.text
+
+
 def test_errors_are_one_line(tmp_path, capsys, make):
     assert main([str(tmp_path / "nowhere")]) == 2
     out, err = capsys.readouterr()

@@ -45,6 +45,13 @@ def test_a_diverged_seed_is_not_dropped():
     assert Cell({0: math.inf, 1: -math.inf}, {}).spread is None
 
 
+@pytest.mark.parametrize(("own", "reference"), [(0.1, -0.05), (-0.1, -0.05), (-0.1, 0.05), (0.1, 0.0)])
+def test_values_below_zero_have_no_ratio_but_a_verdict(own, reference):
+    cell = Cell({0: own}, {0: reference})
+    assert cell.ratio is None
+    assert cell.verdict == ("higher" if own > reference else "lower")
+
+
 def test_one_seed_has_no_spread():
     assert Cell({0: 1.0}, {}).spread is None
 

@@ -117,5 +117,10 @@ def test_singular_covariance(tmp_path, make):
     assert "fd_classifier: 2,000" not in text
 
 
+def test_an_extrapolated_distance_is_not_called_too_high(tmp_path, make):
+    make(tmp_path, found=[Measurement("fd_infinity_classifier", 1.0, nfe=5, split="test", n=1000)])
+    assert "too high" not in said(tmp_path)[2]
+
+
 def test_a_clean_study_has_only_the_standing_warnings(study):
     assert said(study)[2].count(" | ") == 1

@@ -2,7 +2,21 @@ import math
 
 import pytest
 
-from reports.words import change, join, nfe_range, number, percent, short
+from reports.summary import JUDGED
+from reports.words import (
+    FAMILIES,
+    METRICS,
+    about,
+    change,
+    family,
+    join,
+    judged,
+    metric_rank,
+    nfe_range,
+    number,
+    percent,
+    short,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -32,3 +46,34 @@ def test_neighbours_on_the_grid_are_drawn_together():
     assert nfe_range([3, 5], grid) == "3 and 5"
     assert nfe_range([3, 7, 13, 35], grid) == "3 and 7 to 35"
     assert nfe_range([], grid) == ""
+
+
+HIGHER = {"precision", "recall", "coverage", "class_agreement", "images_per_s"}
+LOWER = {"fd_classifier", "fd_pixels", "truncation_error", "curvature_fm", "fd_infinity", "kid", "class_distance"}
+NEITHER = {"density", "copy_rate", "copy_distance", "transport_cost", "coupling_ms"}
+
+
+@pytest.mark.parametrize("name", sorted(HIGHER | LOWER | NEITHER))
+def test_the_good_side_of_every_metric(name):
+    metric = f"{name}_classifier" if name in FAMILIES else name
+    verdicts = tuple(judged(metric, verdict) for verdict in ("lower", "higher", "unclear"))
+    sides = {"lower": ("better", "worse"), "higher": ("worse", "better")}
+    good = "lower" if name in LOWER else "higher" if name in HIGHER else None
+    assert verdicts == (*sides.get(good, ("unclear", "unclear")), "unclear")
+
+
+def test_no_metric_of_the_samples_is_left_without_a_side():
+    assert set(FAMILIES) <= HIGHER | LOWER | NEITHER
+    assert all(judged(metric, "lower") == "better" for metric, _ in JUDGED)  # "Lowest mean" is praise in the summary
+    assert judged("novelty", "lower") == "unclear"
+
+
+def test_a_family_is_known_with_any_features():
+    assert family("fd_infinity_inception") == "fd_infinity"
+    assert family("kid_pixels") == "kid"
+    assert family("fd_classifier") is family("novelty") is family("kid") is None
+    assert about("recall_inception") == FAMILIES["recall"]
+    assert about("fd_pixels") == METRICS["fd_pixels"]
+    assert about("novelty") == ""
+    order = ["fd_classifier", "images_per_s", "fd_infinity_b", "kid_a", "precision_a", "novelty"]
+    assert sorted(order[::-1], key=metric_rank) == order
