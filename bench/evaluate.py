@@ -1,4 +1,4 @@
-"""Measure a trained denoiser: quality at each NFE, curvature, truncation error; the same latents for every arm.
+"""Measure a trained denoiser: quality at each NFE, its paths, truncation error; the same latents for every arm.
 
 Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in chunks. A killed
 evaluation goes on from the chunks and the measurements that the run folder holds.
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from bench.config import EvaluationConfig, RunConfig
 from bench.data import Dataset, as_images
 from bench.features import Features
+from bench.metrics.trajectory import DRIFT, PER_PATH, Tangents, drift_sigmas, summary
 from bench.metrics.trajectory import Path as OdePath
 from bench.metrics.truncation import truncation_error
 from bench.pairs import CouplingCost
@@ -38,6 +39,7 @@ from models.schedule import heun_steps, karras_sigmas
 CHUNK = 500  # images sampled at a time
 GRID_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
 GRID_SIDE = 8
+TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along the path
 SAMPLER = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 
 
@@ -147,6 +149,13 @@ class Arm:
         """Evaluations of the dense reference."""
         return 2 * self.config.evaluation.reference_steps - 1
 
+    @property
+    def dense_levels(self) -> Tensor:
+        """Noise levels of its points, without the 0 at the end."""
+        evaluation = self.config.evaluation
+        levels = karras_sigmas(evaluation.reference_steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        return levels[:-1]
+
     @cached_property
     def origin(self) -> dict[str, object]:
         """What samples depend on, apart from their number of evaluations."""
@@ -175,15 +184,22 @@ class Arm:
         return evaluation.trajectories if nfe == self.dense_nfe else max(evaluation.samples, evaluation.trajectories)
 
     def store(self, nfe: int) -> SampleStore:
-        """Where they are kept: ``images`` as stored and, of the trajectories alone, ``exact`` float32 ones."""
-        return SampleStore.of(self.samples_dir, f"nfe{nfe}", {**self.origin, "nfe": nfe})
+        """Where they are kept: ``images`` as stored and, of the trajectories alone, ``exact`` float32 ones.
+
+        Those of the dense reference hold what was observed along their paths as well.
+        """
+        observed = {"observed": [*PER_PATH, DRIFT, "tangents"]} if nfe == self.dense_nfe else {}
+        return SampleStore.of(self.samples_dir, f"nfe{nfe}", {**self.origin, "nfe": nfe, **observed})
 
     def wanted(self) -> dict[int, list[Measurement]]:
         """What is measured at each number of evaluations, the dense reference first; values are blank (NaN)."""
         evaluation = self.config.evaluation
         common = {"value": math.nan, "rho": evaluation.rho, **SAMPLER}
         paths = {"n": evaluation.trajectories, **common}
-        found = {self.dense_nfe: [Measurement("curvature_fm", nfe=self.dense_nfe, **paths)]}
+        found = {self.dense_nfe: [Measurement(metric, nfe=self.dense_nfe, **paths) for metric in PER_PATH]}
+        found[self.dense_nfe] += [
+            Measurement(DRIFT, nfe=self.dense_nfe, sigma=sigma, **paths) for sigma in drift_sigmas(self.dense_levels)
+        ]
         for nfe in evaluation.nfe:
             found[nfe] = [Measurement("truncation_error", nfe=nfe, **paths)] + [
                 Measurement(metric, nfe=nfe, split=split, n=n, **common)
@@ -238,7 +254,7 @@ def _measure(
     keep_samples: bool,
 ) -> None:
     """Sample, measure and record what is to do."""
-    # Truncation errors need the dense samples, also where the curvature is recorded already.
+    # Truncation errors need the dense samples, also where their paths are recorded already.
     wanted = {arm.dense_nfe: None, **todo}
     missing = ranks.first_does(lambda: {nfe: arm.store(nfe).missing(arm.count(nfe), CHUNK) for nfe in wanted})
     total = sum(nfe * arm.count(nfe) for nfe in arm.wanted())
@@ -271,24 +287,31 @@ def _record(
     """Measure the samples of one number of evaluations, unless that was done before, and record it."""
     if nfe not in todo:
         return
-    values = _curvature(arm) if nfe == arm.dense_nfe else _quality(arm, nfe)
-    ledger.add(nfe, [replace(blank, value=values[blank.metric, blank.split]) for blank in todo[nfe]])
+    values = _trajectory(arm) if nfe == arm.dense_nfe else _quality(arm, nfe)
+    # No metric has a split and a sigma.
+    ledger.add(nfe, [replace(blank, value=values[blank.metric, blank.split or blank.sigma]) for blank in todo[nfe]])
 
 
 def _sample_chunk(arm: Arm, nfe: int, rows: range, advance: Callable[[int], object]) -> None:
-    """Sample the images of some latents into the store, the dense ones with the curvature of their paths."""
-    config, path = arm.config, OdePath() if nfe == arm.dense_nfe else None
+    """Sample the images of some latents into the store, the dense ones with what their paths look like."""
+    config, path = arm.config, None
+    if nfe == arm.dense_nfe:
+        path = OdePath(Tangents.evenly(max(0, TANGENTS[0] - rows.start), TANGENTS[1], len(arm.dense_levels)))
     latents = draw_latents(len(rows), arm.dataset, config.seed, rows.start)
     images, counted = sample(arm.net, latents, heun_steps(nfe), config.evaluation, arm.device, path, advance)
     assert counted == nfe, f"counted {counted} evaluations where {nfe} were asked for"
     exact = images[: max(0, config.evaluation.trajectories - rows.start)].clone()
-    more = {"curvature": path.curvature.cpu()} if path else {}
+    more = {name: tensor.cpu() for name, tensor in path.per_sample().items()} if path else {}
     arm.store(nfe).add(rows.start, images=as_stored(images, arm.dataset), exact=exact, **more)
 
 
-def _curvature(arm: Arm) -> dict[tuple[str, None], float]:
-    chunks = arm.store(arm.dense_nfe).tensors("curvature", arm.count(arm.dense_nfe))
-    return {("curvature_fm", None): torch.cat(list(chunks)).mean().item()}
+def _trajectory(arm: Arm) -> dict[tuple[str, float | None], float]:
+    """What the paths of the dense reference look like; writes the picture of their tangents."""
+    store, n = arm.store(arm.dense_nfe), arm.count(arm.dense_nfe)
+    per_sample = {name: torch.cat(list(store.tensors(name, n))) for name in (*PER_PATH, DRIFT)}
+    tangents = torch.cat(list(store.tensors("tangents", min(TANGENTS[0], n))))  # [rows, columns, c, h, w]
+    save_grid(arm.samples_dir / "tangents.png", tangents.flatten(0, 1), columns=tangents.shape[1])
+    return summary(per_sample, drift_sigmas(arm.dense_levels))
 
 
 def _quality(arm: Arm, nfe: int) -> Values:
@@ -330,15 +353,19 @@ def training_measurements(cost: CouplingCost, seconds: float, images: int) -> li
     ]
 
 
-def save_grid(path: Path, images: Tensor) -> None:
-    """Write images ``[n, c, h, w]`` in [-1, 1] as the largest full square of tiles, one PNG; 2-D points have none."""
+def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
+    """Write images ``[n, c, h, w]`` in [-1, 1] as tiles, one PNG; 2-D points have none.
+
+    As full rows of so many columns, or else as the largest full square.
+    """
     from PIL import Image
 
     n, c, h, w = images.shape
     if c not in (1, 3):
         return
-    side = math.isqrt(n)
-    tiles = images[: side * side].reshape(side, side, c, h, w).permute(0, 3, 1, 4, 2).reshape(side * h, side * w, c)
+    rows, columns = (n // columns, columns) if columns else (math.isqrt(n), math.isqrt(n))
+    tiles = images[: rows * columns].reshape(rows, columns, c, h, w)
+    tiles = tiles.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
     pixels = ((tiles + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)
     scale = max(1, 256 // picture.width)

@@ -26,9 +26,9 @@ COLUMNS = {
 """The columns that every table has, with their types; the config fields that vary come after them."""
 
 PER_ARM = (
-    "curvature_fm", "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share",
-    "coupling_wait_share", "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds",
-    "classifier_accuracy",
+    "curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma",
+    "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
+    "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
 )  # fmt: skip
 """Metrics with one value per run, not one per NFE."""
 

@@ -14,6 +14,14 @@ METRICS = {
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",
+    "path_excess_fm": "Length of the path over its chord, less 1, in flow-matching coordinates; 0 is straight. "
+    "Lower is better.",
+    "path_excess_sigma": "The same in EDM's coordinates, x against sigma; small, for most of that length is noise.",
+    "turning_angle_fm": "Radians that the velocity turns along the path, in flow-matching coordinates; 0 is straight. "
+    "Lower is better.",
+    "turning_angle_sigma": "The same in EDM's coordinates, x against sigma.",
+    "denoiser_drift_ln_sigma": "How fast the denoiser's output changes along the path: root mean square per pixel and "
+    "unit of ln sigma, for each sigma; 0 is straight.",
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
     "coupling_ms": "Milliseconds to couple one pool.",

@@ -21,6 +21,7 @@ from bench.evaluate import (
     training_measurements,
 )
 from bench.features import Features
+from bench.metrics.trajectory import DRIFT, PER_PATH, Path, Tangents, drift_sigmas, summary
 from bench.pairs import CouplingCost
 from bench.ranks import Ranks
 from bench.record import RunFolder
@@ -140,15 +141,16 @@ def test_images_are_measured_as_the_data_set_stores_them(dataset):
 
 def test_everything_is_measured_once(found, config):
     measurements, _ = found
-    expected = {("curvature_fm", 23, None, 20)}
+    expected = {(metric, 23, None, 20, None) for metric in PER_PATH}
+    expected |= {(DRIFT, 23, None, 20, sigma) for sigma in drift_sigmas(karras_sigmas(12)[:-1])}
     for nfe in (3, 5):
-        expected.add(("truncation_error", nfe, None, 20))
-        expected |= {(f"{m}_pixels", nfe, "train", 50) for m in ("fd", "copy_rate", "copy_distance")}
-        expected |= {("fd_pixels", nfe, "test", 50)}
-        expected |= {(f"{m}_halves", nfe, "train", 50) for m in ("copy_rate", "copy_distance")}
+        expected.add(("truncation_error", nfe, None, 20, None))
+        expected |= {(f"{m}_pixels", nfe, "train", 50, None) for m in ("fd", "copy_rate", "copy_distance")}
+        expected |= {("fd_pixels", nfe, "test", 50, None)}
+        expected |= {(f"{m}_halves", nfe, "train", 50, None) for m in ("copy_rate", "copy_distance")}
         sampled = ("fd", "fd_infinity", "kid", "precision", "recall", "density", "coverage")
-        expected |= {(f"{m}_halves", nfe, split, 50) for m in sampled for split in ("train", "test")}
-    assert sorted(map(str, expected)) == sorted(str((m.metric, m.nfe, m.split, m.n)) for m in measurements)
+        expected |= {(f"{m}_halves", nfe, split, 50, None) for m in sampled for split in ("train", "test")}
+    assert sorted(map(str, expected)) == sorted(str((m.metric, m.nfe, m.split, m.n, m.sigma)) for m in measurements)
     assert len({m.key for m in measurements}) == len(measurements)
     assert {(m.rho, m.sampler, m.start, m.guidance) for m in measurements} == {(7.0, "heun", "gaussian", "none")}
     assert all(math.isfinite(m.value) for m in measurements)
@@ -198,23 +200,41 @@ def test_truncation_error_is_against_the_dense_sampler(found, config, net, datas
     assert value(found[0], "truncation_error", nfe=5) == pytest.approx(expected, rel=1e-4)
 
 
+def test_paths_are_those_of_the_dense_sampler(found, config, net, dataset):
+    """All of their metrics, by name and sigma, and D along the first of them as rows of a picture."""
+    latents, path = draw_latents(20, dataset, config.seed), Path(Tangents.evenly(8, 10, 12))
+    sample(net, latents, 12, config.evaluation, "cpu", path)
+    expected = summary(path.per_sample(), drift_sigmas(karras_sigmas(12)[:-1]))
+    for (metric, sigma), number in expected.items():
+        assert value(found[0], metric, sigma=sigma, nfe=23) == pytest.approx(number, rel=1e-4, abs=1e-7)
+    pixels = np.asarray(Image.open(found[1].path / "samples" / "tangents.png")).astype(float)
+    scale = pixels.shape[1] // 40  # ten columns of four pixels
+    assert pixels.shape == (8 * 4 * scale, 10 * 4 * scale)
+    tiles = pixels[::scale, ::scale].reshape(8, 4, 10, 4).transpose(0, 2, 1, 3)
+    levels = ((path.per_sample()["tangents"][:, :, 0] + 1) * 127.5).clamp(0, 255)
+    np.testing.assert_allclose(tiles, levels.numpy(), atol=0.51)
+
+
 def test_chunks_change_no_number(found, config, net, dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "CHUNK", 8)
     again = evaluate(config, net, dataset, [PIXELS, HALVES], ALONE, RunFolder(tmp_path), progress=False)
     for first, second in zip(found[0], again, strict=True):
         assert first.key == second.key
-        assert second.value == pytest.approx(first.value, rel=1e-4)
+        assert second.value == pytest.approx(first.value, rel=1e-4, abs=1e-6)
+    first, second = ((folder / "samples/tangents.png").read_bytes() for folder in (found[1].path, tmp_path))
+    assert first == second
 
 
 def test_sample_grids_are_written_for_the_shown_evaluations(found):
-    assert [path.name for path in (found[1].path / "samples").iterdir()] == ["nfe5.png"]
+    assert [path.name for path in sorted((found[1].path / "samples").iterdir())] == ["nfe5.png", "tangents.png"]
 
 
 def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     evaluation = dataclasses.replace(config.evaluation, nfe=(3,), samples=20, trajectories=30)
     config = dataclasses.replace(config, evaluation=evaluation)
     measured = evaluate(config, net, dataset, [HALVES], ALONE, RunFolder(tmp_path), progress=False)
-    assert {(m.metric, m.n) for m in measured} >= {("curvature_fm", 30), ("truncation_error", 30), ("fd_halves", 20)}
+    paths = {(metric, 30) for metric in (*PER_PATH, DRIFT, "truncation_error")}
+    assert {(m.metric, m.n) for m in measured} >= {*paths, ("fd_halves", 20)}
     assert {m.n for m in measured if m.metric.endswith("_halves")} == {20}
 
 
@@ -253,6 +273,16 @@ def test_grid_shows_images_row_by_row(channels, tmp_path):
     assert pixels.shape[:2] == (256, 256)
     corners = pixels[[0, 0, 255, 255], [0, 255, 0, 255]].reshape(4, -1)
     assert corners.tolist() == [[v] * channels for v in (0, 51, 102, 153)]
+
+
+def test_grid_of_so_many_columns(tmp_path):
+    levels = torch.linspace(-1, 1, 6).reshape(6, 1, 1, 1)
+    save_grid(tmp_path / "grid.png", levels.expand(6, 1, 2, 2), columns=3)
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    height, width = pixels.shape
+    assert 3 * height == 2 * width
+    tiles = [pixels[height * i // 4, width * j // 6].item() for i in (1, 3) for j in (1, 3, 5)]
+    assert tiles == [0, 51, 102, 153, 204, 255]
 
 
 def test_grid_keeps_an_image_upright(tmp_path):

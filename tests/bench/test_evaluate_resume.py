@@ -17,7 +17,6 @@ from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
 from bench.evaluate import evaluate
 from bench.features import Features
-from bench.metrics.trajectory import curvature_fm
 from bench.ranks import Ranks
 from bench.record import RunFolder, RunFolderError
 from bench.run import parse
@@ -177,7 +176,7 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
         heun(net, latents.noise, karras_sigmas(12), labels, path)
-    assert undisturbed[0][0].value == pytest.approx(curvature_fm(path), rel=1e-4)
+    assert undisturbed[0][0].value == pytest.approx(path.per_sample()["curvature_fm"].mean().item(), rel=1e-4)
 
 
 def test_a_damaged_chunk_alone_is_made_again(tmp_path, undisturbed, made, capsys):
@@ -202,7 +201,7 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
     monkeypatch.setattr(RunFolder, "add", looking)
     assert arm(tmp_path, keep=False) == undisturbed[0]
     assert held == [["nfe23"], ["nfe23", "nfe3"], ["nfe23", "nfe5"]]
-    assert set(contents(tmp_path)) == {"nfe5.png"}
+    assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
 
 
 def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
