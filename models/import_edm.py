@@ -264,6 +264,7 @@ def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
             file.write(save(network.denoiser.state_dict(), metadata))
             file.flush()
             os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)  # temporary files are their owner's alone; a network is shared
             os.replace(file.name, path)
         finally:
             Path(file.name).unlink(missing_ok=True)
