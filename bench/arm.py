@@ -180,7 +180,7 @@ def _earlier_sessions(folder: RunFolder) -> list[dict]:
     if not (folder.path / "provenance.json").exists():
         return []
     before = folder.provenance()
-    kept = ("started", "git_sha", "git_dirty", "device", "command")
+    kept = ("started", "git_sha", "git_dirty", "device", "processes", "command")
     return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
 
 

@@ -35,6 +35,20 @@ sample(ranks, Path(sys.argv[1]) / "samples")
 leave()
 """
 
+COMMAND = """
+import os, sys
+import bench.evaluate
+import bench.features.classifier
+from bench.run import main
+bench.features.classifier.TRAINING_IMAGES = 12_800
+bench.evaluate.CHUNK = 40
+if os.environ.get("FAILING") == os.environ["RANK"]:
+    def fail(*_):
+        raise RuntimeError("no space left")
+    bench.evaluate._sample_chunk = fail
+sys.exit(main(sys.argv[1:]))
+"""
+
 
 def sample(ranks, path):
     """Measure one and the same network, and keep its samples: seven chunks for however many ranks."""
@@ -61,9 +75,9 @@ def configs(folder):
     }
 
 
-def torchrun(program, *args, processes=2, timeout=240):
+def torchrun(program, *args, processes=2, timeout=240, **variables):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()} | variables
     return subprocess.run(
         [*command, *program, *map(str, args)], env=environment, capture_output=True, text=True, timeout=timeout
     )
@@ -101,6 +115,24 @@ def test_what_is_sampled_does_not_depend_on_the_number_of_processes(two_processe
 
 def test_only_the_first_process_keeps_the_folder(two_processes):
     assert sorted(p.name for p in (two_processes / "lapjv").iterdir()) == ["checkpoint.pt"]
+
+
+def test_the_command_on_two_processes_goes_on_after_one_of_them_failed(tmp_path, tiny_flags):
+    program = tmp_path / "command.py"
+    program.write_text(COMMAND)
+    words = [
+        *tiny_flags, "--runs", tmp_path / "runs", "--no-baseline", "--conditional",
+        "--coupling", "lapjv:within_class=true", "--augment", "0.2", "--micro-batch", "24", "--precision", "bfloat16",
+    ]  # fmt: skip
+    failed = torchrun([program], *words, FAILING="1")  # the first one then waits for it
+    assert failed.returncode == 1
+    assert "no space left" in failed.stderr
+    done = torchrun([program], *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("results:") == 1  # one process speaks
+    (folder,) = (RunFolder(path) for path in (tmp_path / "runs").iterdir() if (path / "config.json").exists())
+    assert folder.is_done()
+    assert folder.provenance()["processes"] == 2
 
 
 def test_the_shares_of_a_global_pool_are_the_batches_of_one_process():
