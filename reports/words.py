@@ -16,12 +16,13 @@ METRICS = {
     "0 is straight. Lower is better.",
     "path_excess_fm": "Length of the path over its chord, less 1, in flow-matching coordinates; 0 is straight. "
     "Lower is better.",
-    "path_excess_sigma": "The same in EDM's coordinates, x against sigma; small, for most of that length is noise.",
+    "path_excess_sigma": "The same in EDM's coordinates, x against sigma; small, for most of that length is noise. "
+    "Lower is better.",
     "turning_angle_fm": "Radians that the velocity turns along the path, in flow-matching coordinates; 0 is straight. "
     "Lower is better.",
-    "turning_angle_sigma": "The same in EDM's coordinates, x against sigma.",
+    "turning_angle_sigma": "The same in EDM's coordinates, x against sigma. Lower is better.",
     "denoiser_drift_ln_sigma": "How fast the denoiser's output changes along the path: root mean square per pixel and "
-    "unit of ln sigma, for each sigma; 0 is straight.",
+    "unit of ln sigma, for each sigma; 0 is straight. Lower is better.",
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
     "coupling_ms": "Milliseconds to couple one pool.",

@@ -50,6 +50,7 @@ def test_neighbours_on_the_grid_are_drawn_together():
 
 HIGHER = {"precision", "recall", "coverage", "class_agreement", "images_per_s"}
 LOWER = {"fd_classifier", "fd_pixels", "truncation_error", "curvature_fm", "fd_infinity", "kid", "class_distance"}
+LOWER |= {f"{metric}_{space}" for metric in ("path_excess", "turning_angle") for space in ("fm", "sigma")}
 NEITHER = {"density", "copy_rate", "copy_distance", "transport_cost", "coupling_ms"}
 
 
