@@ -62,6 +62,8 @@ def run_arm(
     config = check(config)
     if config.training.batch % ranks.count:
         raise ConfigError(f"--batch {config.training.batch} cannot be shared by {ranks.count} processes")
+    if config.training.precision == "tf32" and not ranks.device.startswith("cuda"):
+        raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
     folder = check_folder(config, runs_dir)
     # One name stands for any images of the user's own, so even a finished run must be shown to be of these.
     if ranks.share(folder.is_done()) and config.data not in data.OWN_IMAGES:

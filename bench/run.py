@@ -13,7 +13,7 @@ from typing import Annotated
 
 import tyro
 
-from bench.arm import file_arm
+from bench.arm import check_folder, file_arm, run_arm
 from bench.config import (
     ConfigError,
     EvaluationConfig,
@@ -131,7 +131,6 @@ def parse(args: list[str]) -> Command:
 
 def run(command: Command) -> int:
     """Run every arm of the command, then the report on those that succeeded; the exit code."""
-    from bench.arm import check_folder, run_arm
     from bench.data import DataError
     from bench.features import FeatureError
     from bench.ranks import join

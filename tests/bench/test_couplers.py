@@ -69,8 +69,9 @@ def test_a_clusters_warning_signals_do_not_end_a_worker_process(split):
     for pid in workers._processes._processes:
         for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             os.kill(pid, number)
-    workers.pair(drawn.images, drawn.noise)
+    pairing = workers.pair(drawn.images, drawn.noise)
     workers.close()
+    assert pairing.index.tolist() == list(range(8))
 
 
 def test_worker_processes_end_with_a_killed_trainer():

@@ -6,6 +6,7 @@ import torch
 from bench import data
 from bench.pairs import PairStream, draw_pool
 from couplings import get
+from models.augment import Augment
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +111,18 @@ def test_a_resumed_stream_counts_each_pool_once_and_solves_none_beyond_the_end(s
         assert len(list(second)) == 2
     assert second.cost.pools == whole.cost.pools == 2
     assert second.cost.cost_after == whole.cost.cost_after
+
+
+def test_a_pool_is_augmented_before_it_is_coupled(split):
+    """AOT's order: the pairs handed out are the best ones for the images as the network will see them."""
+    from scipy.optimize import linear_sum_assignment
+
+    options = {"pool": 64, "batch": 64, "seed": 3, "augment": Augment(0.8)}
+    with PairStream(split, get("lapjv"), **options) as stream:
+        pairs = next(iter(stream))
+    drawn = draw_pool(split, 64, seed=3, rank=0, number=0).pairs
+    assert rows(pairs.noise) == rows(drawn.noise)
+    assert not torch.equal(pairs.images, drawn.images)
+    cost = torch.cdist(pairs.images.flatten(1).double(), pairs.noise.flatten(1).double()).square()
+    best = cost[linear_sum_assignment(cost.numpy())].sum().item()
+    assert cost.diagonal().sum().item() == pytest.approx(best, rel=1e-6)
