@@ -192,22 +192,19 @@ def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse what only the images show: nothing to condition on, or a size the network cannot halve."""
+    """Refuse what only the images show: nothing to condition on, or a size that the network cannot be built for."""
     import torch
 
     from bench import data
     from bench.train import build_network
 
+    if config.checkpoint:
+        return  # the file's network is checked when it is read
     if config.training.conditional and dataset.num_classes < 2:
         raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
-    side, halvings = dataset.image_shape[-1], len(config.network.channel_mult) - 1
-    if side % 2**halvings:
-        raise ConfigError(
-            f"images of {side} pixels cannot be halved {halvings} times: shorten --channel-mult"
-            + (", or choose another --resolution" if config.data in data.OWN_IMAGES else "")
-        )
     try:
         with torch.device("meta"):
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
-        raise ConfigError(f"this network cannot be built: {error}") from None
+        hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
+        raise ConfigError(f"this network cannot be built, see --channel-mult: {error}{hint}") from None

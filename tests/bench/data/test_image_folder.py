@@ -202,7 +202,7 @@ def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(tmp_p
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], ["6 pixels", "2 times", "--channel-mult", "--resolution"]),
+        ([], ["6 px", "2 times", "--channel-mult", "--resolution"]),
         (["--channel-mult", "1", "--conditional", "--coupling", "random"], ["--conditional", "no labels"]),
     ],
 )
