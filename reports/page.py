@@ -160,7 +160,12 @@ def _samples(members: Sequence[Run]) -> dict[str, list[Grid]]:
             if content.startswith(_PNG):
                 grid = Grid(arm, int(first[arm].config["seed"]), base64.b64encode(content).decode())
                 found.setdefault(path.stem, []).append(grid)
-    return {re.sub(r"^nfe(\d+)$", r"NFE \1", stem): found[stem] for stem in sorted(found, key=_natural)}
+    return {_label(stem): found[stem] for stem in sorted(found, key=_natural)}
+
+
+def _label(stem: str) -> str:
+    """What a picture is called that is stored under this name."""
+    return "D along the path" if stem == "tangents" else re.sub(r"^nfe(\d+)$", r"NFE \1", stem)
 
 
 def _natural(name: str) -> list:

@@ -58,6 +58,12 @@ def html(report):
     return report.html.read_text()
 
 
+def test_pictures_are_called_by_what_they_show():
+    from reports.page import _label
+
+    assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == ["NFE 13", "D along the path", "other"]
+
+
 def test_the_numbers_on_the_page_are_those_of_the_csv(report, html):
     page, table = Page(html), read_csv(report.csv)
     expected = {}
