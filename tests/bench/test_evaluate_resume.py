@@ -53,8 +53,9 @@ def arm(folder: Path, net=None, extractor=HALVES, keep=True, progress=False, **c
     base = RunConfig()
     settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12, **changes}
     config = dataclasses.replace(base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings))
-    module.CHUNK = CHUNK
-    return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), progress, keep)
+    with pytest.MonkeyPatch.context() as patch:  # called by other processes and by fixtures of the module as well
+        patch.setattr(module, "CHUNK", CHUNK)
+        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), progress, keep)
 
 
 @pytest.fixture(autouse=True)

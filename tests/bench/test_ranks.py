@@ -58,8 +58,9 @@ def sample(ranks, path):
     })  # fmt: skip
     digits = data.load("digits")
     net = build_network(config.network, digits, False, 0).eval()
-    evaluate.CHUNK = 16
-    return evaluate.evaluate(config, net, digits, [], ranks, RunFolder(path), progress=False, keep_samples=True)
+    with pytest.MonkeyPatch.context() as patch:  # one of the worlds is this very process
+        patch.setattr(evaluate, "CHUNK", 16)
+        return evaluate.evaluate(config, net, digits, [], ranks, RunFolder(path), progress=False, keep_samples=True)
 
 
 def configs(folder):
