@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
 
 PRESETS = Path(__file__).parent / "presets"
+Metrics = Literal["samples", "truncation", "grid", "paths"]
+SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")  # settings of an evaluation that are no columns
 
 
 class ConfigError(ValueError):
@@ -80,17 +82,28 @@ class EvaluationConfig:
     nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
     """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
     rho: float = 7.0
-    """Exponent of the sigma schedule."""
-    sigma_min: float = 0.002
-    """Lowest noise level."""
-    sigma_max: float = 80.0
-    """Highest noise level."""
+    """Exponent of the sigma schedule, fixed for all arms; 7 is EDM's."""
+    rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
+    """Exponents among which every arm finds its own best one for each number of evaluations."""
+    grid_samples: int = 128
+    """Images in each cell of that search; all metrics are then measured at the best one."""
+    samplers: tuple[str, ...] = ("heun",)
+    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or dopri5:tolerance=1e-4)."""
+    features: tuple[str, ...] = ()
+    """What samples are measured in, such as inception:weights=FILE. Default: classifier and pixels."""
+    metrics: tuple[Metrics, ...] = get_args(Metrics)
+    """What is measured: samples (Frechet distances and the like), truncation (error against a dense solver), paths
+    (curvature), grid (the search for the best rho)."""
     samples: int = 2000
     """Generated images behind each Frechet distance."""
     trajectories: int = 512
     """Latents behind curvature and truncation error."""
     reference_steps: int = 128
     """Steps of the dense Heun reference."""
+    sigma_min: float = 0.002
+    """Lowest noise level."""
+    sigma_max: float = 80.0
+    """Highest noise level."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,11 @@ class Execution:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that affects the numbers of one run, and nothing else."""
+    """Everything that affects the numbers of one run, and nothing else.
+
+    What a run is (``identity``) leaves out those settings of its evaluation that are columns of the results: the same
+    run can be measured again, with more of them.
+    """
 
     data: str = "digits"
     coupling: str = "random"
@@ -124,14 +141,17 @@ class RunConfig:
     checkpoint: str | None = None  # SHA-256 of the network file that is measured instead of training one
 
     @property
-    def canonical(self) -> str:
-        """The canonical JSON that the hash is taken of."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+    def identity(self) -> dict:
+        """What the run is, as nested dictionaries: stored in config.json."""
+        content = json.loads(json.dumps(asdict(self)))
+        content["evaluation"] = {key: content["evaluation"][key] for key in SAME_FOR_ALL_ROWS}
+        return content
 
     @property
     def digest(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+        """Ten hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
     @property
     def run_id(self) -> str:
@@ -139,10 +159,6 @@ class RunConfig:
         coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"
-
-    def to_dict(self) -> dict:
-        """Nested dictionaries, as stored in config.json."""
-        return json.loads(self.canonical)
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -165,7 +181,9 @@ def check(config: RunConfig) -> RunConfig:
     _check_ranges(config)
     _check_network(config.network)
     _check_evaluation(config.evaluation)
-    return dataclasses.replace(config, coupling=coupling)
+    samplers = tuple(dict.fromkeys(map(_canonical_sampler, config.evaluation.samplers)))
+    evaluation = dataclasses.replace(config.evaluation, samplers=samplers)
+    return dataclasses.replace(config, coupling=coupling, evaluation=evaluation)
 
 
 def _check_coupling(config: RunConfig) -> str:
@@ -205,7 +223,8 @@ def _check_ranges(config: RunConfig) -> None:
         "--lr": training.lr, "--P-std": training.P_std,
         "--ema-halflife": training.ema_halflife,
         "--rho": evaluation.rho, "--sigma-min": evaluation.sigma_min,
-        "--samples": evaluation.samples - 1, "--trajectories": evaluation.trajectories,
+        "--samples": evaluation.samples - 1, "--grid-samples": evaluation.grid_samples - 1,
+        "--trajectories": evaluation.trajectories,
         "--num-blocks": config.network.num_blocks,
     }  # fmt: skip
     for option, value in positive.items():
@@ -249,7 +268,23 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
-    _check_schedule(evaluation)
+    _check_schedules(evaluation)
+
+
+def _canonical_sampler(sampler: str) -> str:
+    """``heun``, ``euler`` or ``dopri5:tolerance=0.001``, as it stands in the results."""
+    if sampler in ("heun", "euler"):
+        return sampler
+    word, _, value = sampler.partition(":tolerance=")
+    if word != "dopri5":
+        raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5")))
+    try:
+        tolerance = float(value or "1e-3")
+    except ValueError:
+        tolerance = math.nan
+    if not 0 < tolerance < 1:
+        raise ConfigError(f"--samplers {sampler}: a tolerance between 0 and 1, such as dopri5:tolerance=1e-3")
+    return f"dopri5:tolerance={tolerance:g}"
 
 
 def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
@@ -262,15 +297,16 @@ def _within_class(coupling: Coupling | DatasetCoupling) -> str:
     return f"{coupling.spec}{',' if ':' in coupling.spec else ':'}{option}=true"
 
 
-def _check_schedule(evaluation: EvaluationConfig) -> None:
+def _check_schedules(evaluation: EvaluationConfig) -> None:
     """Refuse a schedule whose levels coincide now rather than after the training."""
     from models.schedule import heun_steps, karras_sigmas
 
-    for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
-        try:
-            karras_sigmas(steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
-        except ValueError as error:
-            raise ConfigError(f"--rho {evaluation.rho}: {error}") from None
+    for rho in (evaluation.rho, *evaluation.rhos):
+        for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
+            try:
+                karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
+            except ValueError as error:
+                raise ConfigError(f"--rho {rho}: {error}") from None
 
 
 def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
@@ -315,6 +351,16 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
     if name not in presets():
         raise ConfigError(unknown("preset", name, presets()))
     content = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    return from_dict(content)
+
+
+def from_dict(content: dict) -> RunConfig:
+    """The configuration, unchecked, of nested dictionaries such as ``RunConfig.identity``; what is left out is default.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type.
+
+    """
     return _apply(RunConfig(), _flat(content))
 
 

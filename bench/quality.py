@@ -93,6 +93,10 @@ class Ruler:
             found |= self._class_metrics(torch.cat(classes), asked)
         return found
 
+    def frechet(self, images: Iterable[Tensor], n: int, split: str) -> float:
+        """Frechet distance of ``n`` generated images, as for ``measure``, to one split, and nothing else."""
+        return _quiet_frechet(moments(extract(images, self.features, self.device)), self._moments[split])
+
     def _stops(self, n: int) -> list[int]:
         """Numbers of samples whose Frechet distance is taken: several, to extrapolate, where that is sound and quick.
 

@@ -284,7 +284,7 @@ def save(contest: Contest, first: bool = False) -> list[Cell]:
     cells = [tally.cell(command, config, device, plain=tallies[0]) for tally in tallies]
     try:
         if first:
-            origin = provenance(device, seed=config.seed, config=config.to_dict(), images="random pixels")
+            origin = provenance(device, seed=config.seed, config=config.identity, images="random pixels")
             write_json(command.out / "speed.json", origin)
         write_csv(command.out / "speed.csv", cells)
     except OSError as error:

@@ -58,7 +58,7 @@ def make_run(
         data, coupling, seed, training=TrainingConfig(images=images, pool=pool), evaluation=EvaluationConfig(nfe=NFES)
     )
     folder = RunFolder(runs / config.run_id)
-    write_json(folder.path / "config.json", config.to_dict())
+    write_json(folder.path / "config.json", config.identity)
     provenance = {
         "git_sha": "0123456789abcdef", "git_dirty": False, "versions": {"python": "3.11.4", "torch": "2.13.0"},
         "hardware": {"cpu": "A CPU", "threads": 2}, "device": "cpu",
