@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from types import ModuleType
 
 import torch
@@ -20,7 +20,7 @@ def library(module: str) -> ModuleType:
 
     """
     try:
-        return importlib.import_module(f"torch_fidelity.{module}")
+        return import_module(f"torch_fidelity.{module}")
     except ImportError as error:
         raise FeatureError(f"these features need torch-fidelity ({error}): pip install '.[fid]'") from None
     except RuntimeError as error:  # an operator of torchvision is missing

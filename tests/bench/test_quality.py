@@ -205,3 +205,12 @@ def test_what_is_cached_changes_no_number(dataset, images, tmp_path, monkeypatch
 
     known = Ruler(dataclasses.replace(slow, extract=refuse), dataset, "cpu", tmp_path)
     assert known._held_out.shape == (50,)
+
+
+def test_the_frechet_distance_is_torch_fidelitys(dataset, images):
+    """Another formula for the root, behind the same moments."""
+    fid = pytest.importorskip("torch_fidelity.metric_fid", reason="needs the extra [fid]")
+    x, real = (HALVES.extract(uint8s.float() / 127.5 - 1) for uint8s in (images, dataset.train.images))
+    statistics = map(fid.fid_features_to_statistics, (x, real))
+    expected = fid.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert Ruler(HALVES, dataset, "cpu").frechet([images], N, "train") == pytest.approx(expected, rel=1e-5)
