@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import ConfigError, Execution, RunConfig, check
+from bench.check import check
+from bench.config import ConfigError, Execution, RunConfig
 from bench.record import Measurement, RunFolder
 
 if TYPE_CHECKING:
@@ -143,19 +144,19 @@ def _train_and_measure(
     from tqdm import tqdm
 
     from bench import features
-    from bench.measure import evaluate, rank_warning
+    from bench.session import evaluate, rank_warning
     from bench.train import total_steps, train
 
     cache = folder.path.parent / ".cache"
     specs = config.evaluation.features or features.names(dataset)
-    extractors = [features.load(spec, dataset, cache, ranks.device) for spec in specs]
+    extractors = features.load_all(specs, dataset, cache, ranks.device)
     if ranks.first:
         _begin(config, folder, dataset, extractors, ranks)
     if checkpoint is not None:
-        net = _network_of(checkpoint, dataset).to(ranks.device)
+        net, learned = _network_of(checkpoint, dataset).to(ranks.device), None
     else:
         state = train(config, dataset, folder, ranks, execution, progress)
-        net, images = state.ema.net, total_steps(config) * config.training.batch
+        net, learned, images = state.ema.net, state.coupling, total_steps(config) * config.training.batch
         if ranks.first:
             folder.add(training_measurements(state.cost, state.seconds, images))
     if ranks.first:
@@ -163,7 +164,7 @@ def _train_and_measure(
         for extractor in extractors:
             if line := rank_warning(extractor, dataset, config.evaluation):
                 tqdm.write(f"note: {line}")
-    evaluate(config, net, dataset, extractors, ranks, folder, progress, execution.keep_samples)
+    evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples)
     if ranks.first:
         folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
         folder.set_status("done")

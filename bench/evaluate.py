@@ -14,7 +14,8 @@ from typing import Annotated
 import tyro
 
 from bench.arm import run_arm
-from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, check, from_dict, load_preset
+from bench.check import check
+from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.ledger import last_asked
 from bench.record import RunFolder, RunFolderError
 

@@ -1,44 +1,44 @@
-"""Measure a trained denoiser: quality at each NFE and rho, its paths, truncation error; the same latents for every arm.
+"""What is measured of a trained denoiser: quality at each NFE and rho, its paths, its errors, its learning signal.
 
-Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in chunks. A killed
-evaluation goes on from the chunks and the measurements that the run folder holds.
-
-The walk: the dense reference and its paths; the fixed rho at every NFE; the grid rho x NFE with few images; then, at
-each NFE, all metrics at the rho that was best in the grid.
+An ``Arm`` says what is to do, samples chunks of images and measures them; ``bench.session`` does it all. The latents
+are the same for every arm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from bench import sampling
-from bench.config import EvaluationConfig, RunConfig
+from bench.config import RunConfig
 from bench.data import Dataset, as_images
 from bench.features import Features
+from bench.learning import learning_signal, own_coupling
 from bench.ledger import Ledger, Task
+from bench.metrics.local_error import EULER, HEUN, interval_sigmas, local_errors
+from bench.metrics.local_error import summary as local_summary
 from bench.metrics.trajectory import DRIFT, PER_PATH, Tangents, drift_sigmas, summary
 from bench.metrics.trajectory import Path as OdePath
 from bench.metrics.truncation import truncation_error
+from bench.metrics.wasserstein import PlaneRuler, in_the_plane
 from bench.pictures import save_grid
 from bench.quality import Ruler, Values
-from bench.ranks import Ranks
-from bench.record import Measurement, RunFolder
-from bench.samples import SampleStore, clear, weights_digest
-from bench.sampling import Setting, as_stored, draw_latents, sample
+from bench.record import Measurement
+from bench.samples import SampleStore, weights_digest
+from bench.sampling import Setting, as_stored, draw_latents, one_hot, sample
 from models.precondition import EDMDenoiser
 from models.schedule import karras_sigmas
 
 GRID_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
 GRID_SIDE = 8
 TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along the path
+LOCAL_STEPS = 9  # of the schedule whose single steps are looked at
 GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar alone
 
 
@@ -60,8 +60,18 @@ class Arm:
     dataset: Dataset
     extractors: list[Features]
     device: str
-    samples_dir: Path
-    cache: Path | None = None
+    folder: Path
+    learned: dict[str, Tensor] | None = None  # the state of a coupling that learned in training
+
+    @property
+    def samples_dir(self) -> Path:
+        """Where samples and their pictures go."""
+        return self.folder / "samples"
+
+    @property
+    def cache(self) -> Path:
+        """What runs side by side share."""
+        return self.folder.parent / ".cache"
 
     @cached_property
     def origin(self) -> dict[str, object]:
@@ -84,9 +94,10 @@ class Arm:
         return levels[:-1]
 
     @cached_property
-    def rulers(self) -> dict[str, Ruler]:
-        """What samples are measured with, by the name of its features."""
-        return {f.name: Ruler(f, self.dataset, self.device) for f in self.extractors}
+    def rulers(self) -> dict[str, Ruler | PlaneRuler]:
+        """What samples are measured with, by the name of its features; points in the plane also as they are."""
+        found = {f.name: Ruler(f, self.dataset, self.device, self.cache) for f in self.extractors}
+        return found | ({"w2": PlaneRuler(self.dataset)} if in_the_plane(self.dataset) else {})
 
     @cached_property
     def asked(self) -> Tensor | None:
@@ -152,6 +163,12 @@ class Arm:
         fixed = self.config.evaluation.rho
         return [self._full(Setting("heun", nfe, rho)) for nfe, rho in sorted(best.items()) if rho != fixed]
 
+    def beside(self) -> list[Task]:
+        """What needs no stored images."""
+        evaluation = self.config.evaluation
+        found = [Task("local", f"rho{evaluation.rho:g}", evaluation.trajectories)] if self._asks("local") else []
+        return found + ([Task("learning", "", 0)] if self._asks("learning") else [])
+
     def _full(self, setting: Setting) -> Job:
         evaluation = self.config.evaluation
         tasks = [Task("truncation", setting.name, evaluation.trajectories)] if self._asks("truncation") else []
@@ -160,8 +177,8 @@ class Arm:
         return Job(setting, max(evaluation.samples, evaluation.trajectories), tuple(tasks))
 
     def _task(self, part: str, setting: Setting, n: int) -> Task:
-        features = self.judge if part == "grid" else self.rulers[part].features
-        return Task(part, setting.name, n, features.fingerprint)
+        known = {f.name: f.fingerprint for f in self.extractors} | {"grid": self.judge.fingerprint}
+        return Task(part, setting.name, n, known.get(part))
 
     def _asks(self, metrics: str) -> bool:
         return metrics in self.config.evaluation.metrics
@@ -172,6 +189,32 @@ class Arm:
         return next((f for f in self.extractors if f.classify), self.extractors[0])
 
     # How it is measured.
+
+    def measure_beside(self, task: Task) -> list[Measurement]:
+        """The rows of a task of ``beside``."""
+        if task.part == "local":
+            return self._local(task.n)
+        coupling = own_coupling(self.config, self.dataset, self.cache, self.device)
+        if self.learned is not None:
+            coupling.load_state_dict(self.learned)
+        return learning_signal(self.config, self.net, self.dataset, self.device, coupling)
+
+    @torch.no_grad()
+    def _local(self, n: int) -> list[Measurement]:
+        """Errors of single steps of the fixed schedule."""
+        evaluation, found = self.config.evaluation, []
+        levels = karras_sigmas(LOCAL_STEPS, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        for start in range(0, n, sampling.CHUNK):
+            latents = draw_latents(min(sampling.CHUNK, n - start), self.dataset, self.config.seed, start)
+            labels = one_hot(self.net, latents, self.device)
+            found.append(local_errors(self.net, latents.noise.to(self.device), levels, labels))
+        errors = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+        settings = {
+            EULER: Setting("euler", LOCAL_STEPS, evaluation.rho),
+            HEUN: Setting("heun", 2 * LOCAL_STEPS - 1, evaluation.rho),
+        }
+        values = local_summary(errors, interval_sigmas(levels))
+        return [settings[name].row(name, value, n=n, sigma=sigma) for (name, sigma), value in values.items()]
 
     def measure(self, task: Task, job: Job) -> list[Measurement]:
         """The rows of a task, from the stored images of its job; also writes the pictures that go with them."""
@@ -237,112 +280,3 @@ def _rows(setting: Setting, ruler: Ruler, n: int, images: Iterator[Tensor], aske
     values: Values = ruler.measure(images, n, asked)
     named = ruler.names(n, conditional=asked is not None)
     return [setting.row(metric, values[metric, split], split=split, n=count) for metric, split, count in named]
-
-
-def evaluate(
-    config: RunConfig,
-    net: EDMDenoiser,
-    dataset: Dataset,
-    extractors: list[Features],
-    ranks: Ranks,
-    folder: RunFolder,
-    progress: bool = True,
-    keep_samples: bool = False,
-) -> list[Measurement]:
-    """All measurements of a trained denoiser, recorded in ``folder`` as soon as they are made.
-
-    All ranks sample; the first measures and records. What is sampled depends on neither their number nor the chunks.
-
-    What the folder holds already is not made again, provided that it comes from the same weights, data and features.
-    Samples lie under ``samples/`` until they are no longer needed, or for good with ``keep_samples``. Writes sample
-    grids, and ``evaluate_seconds``: the time until the last measurement, over all sessions.
-    """
-    arm = Arm(config, net.eval(), dataset, extractors, ranks.device, folder.path / "samples")
-    fingerprints = {f.name: f.fingerprint for f in extractors}
-    ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, fingerprints))
-    session, jobs = Session(arm, ledger, ranks, keep_samples), arm.plan()
-    with session.progress(jobs, progress) as bar:
-        light = [job for job in jobs if {task.part for task in job.tasks} == {"grid"}]
-        session.work([*([job] for job in jobs if job not in light), light], bar)
-        best = ranks.first_does(lambda: arm.best(ledger))
-        bar.total += ranks.first_does(lambda: session.evaluations(best)) - session.guess
-        session.work([[job] for job in best], bar)
-    if not ranks.first:
-        return []
-    if not keep_samples:
-        clear(arm.samples_dir)
-    ledger.finish(config.evaluation)
-    return ledger.rows(task for job in [*jobs, *best] for task in job.tasks)
-
-
-@dataclass(frozen=True)
-class Session:
-    """Works off jobs: the ranks sample, the first of them measures and records."""
-
-    arm: Arm
-    ledger: Ledger
-    ranks: Ranks
-    keep_samples: bool
-
-    def work(self, batches: Sequence[Sequence[Job]], bar: tqdm) -> None:
-        """Sample and measure the jobs of each batch together, those that are not done."""
-        for batch in batches:
-            todo = self.ranks.first_does(lambda batch=batch: [job for job in batch if self._tasks(job)])
-            chunks = self.ranks.first_does(lambda todo=todo: list(self._chunks(todo)))
-            for number, (setting, rows) in enumerate(chunks):
-                if number % self.ranks.count == self.ranks.rank:
-                    self.arm.sample_chunk(setting, rows, bar.update)
-            self.ranks.wait()
-            if self.ranks.first:
-                self.ledger.add([(task, self.arm.measure(task, job)) for job in todo for task in self._tasks(job)])
-                for job in filter(self._is_over, todo):
-                    self.arm.store(job.setting).remove()
-            self.ranks.wait()
-
-    def progress(self, jobs: list[Job], shown: bool) -> tqdm:
-        """A bar over all evaluations of the denoiser, begun where the work stopped."""
-        missing = self.ranks.first_does(lambda: self.evaluations(jobs))
-        total = sum((job.setting.nfe or GUESSED_NFE) * job.n for job in jobs)
-        return tqdm(
-            total=total + self.guess,
-            initial=total - missing,
-            desc=f"evaluate {self.arm.config.coupling}",
-            unit="eval",
-            unit_scale=True,
-            disable=None if shown and self.ranks.first else True,
-        )
-
-    @property
-    def guess(self) -> int:
-        """Evaluations that the best rhos will take at most: which they are is not known before the grid is measured."""
-        evaluation, cells = self.arm.config.evaluation, self.arm.grid()
-        return sum(evaluation.nfe) * max(0, evaluation.samples - evaluation.grid_samples) if cells else 0
-
-    def evaluations(self, jobs: Sequence[Job]) -> int:
-        """What has still to be sampled for the jobs."""
-        todo = [job for job in jobs if self._tasks(job)]
-        return sum(len(rows) * (setting.nfe or GUESSED_NFE) for setting, rows in self._chunks(todo))
-
-    def _tasks(self, job: Job) -> list[Task]:
-        return [task for task in job.tasks if not self.ledger.holds(task)]
-
-    def _chunks(self, todo: list[Job]) -> Iterator[tuple[Setting, range]]:
-        """What the jobs have still to sample; truncation errors need the dense samples, also if those are done with."""
-        parts = {task.part for job in todo for task in self._tasks(job)}
-        dense = [Job(self.arm.dense, self.arm.config.evaluation.trajectories, ())] if "truncation" in parts else []
-        for job in {job.setting: job for job in (*dense, *todo)}.values():
-            yield from ((job.setting, rows) for rows in self.arm.store(job.setting).missing(job.n, sampling.CHUNK))
-
-    def _is_over(self, job: Job) -> bool:
-        """Whether the samples are needed no more: the dense ones are until the end, those of the grid may be best."""
-        in_grid = any(task.part == "grid" for task in job.tasks)
-        at_fixed = job.setting.rho in (None, self.arm.config.evaluation.rho)
-        return not self.keep_samples and job.setting != self.arm.dense and (at_fixed or not in_grid)
-
-
-def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationConfig) -> str | None:
-    """A line for the terminal where a Frechet distance rests on fewer samples than features."""
-    least = min(evaluation.samples, len(dataset.test), len(dataset.train))
-    if least > features.size:
-        return None
-    return f"fd_{features.name}: {least} samples in {features.size} features; values are biased, compare arms with care"

@@ -101,12 +101,17 @@ def sample(
     images, evaluations = [], 0
     for start in range(0, len(latents), CHUNK):
         part = latents[start : start + CHUNK]
-        labels = F.one_hot(part.labels, net.label_dim).float().to(device) if net.label_dim else None
+        labels = one_hot(net, part, device)
         denoise = CountNFE(net)
         images.append(_integrate(denoise, part.noise.to(device), setting, config, labels, observe).float().cpu())
         evaluations += len(part) * denoise.nfe
         advance(len(part) * denoise.nfe)
     return torch.cat(images), round(evaluations / len(latents))
+
+
+def one_hot(net: EDMDenoiser, latents: Latents, device: str) -> Tensor | None:
+    """The classes ``[n, label_dim]`` that a conditional denoiser is told; None for any other."""
+    return F.one_hot(latents.labels, net.label_dim).float().to(device) if net.label_dim else None
 
 
 def _integrate(

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.config import ConfigError, NetworkConfig, RunConfig, check, load_preset
+from bench.check import check
+from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:

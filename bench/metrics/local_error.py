@@ -56,9 +56,7 @@ def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> dict[tuple[st
     """
     profiles = {name: per_sample[name].mean(0).sqrt().tolist() for name in (EULER, HEUN)}
     return {
-        (name, sigma): value
-        for name, profile in profiles.items()
-        for sigma, value in zip(sigmas, profile, strict=True)
+        (name, sigma): value for name, profile in profiles.items() for sigma, value in zip(sigmas, profile, strict=True)
     }
 
 

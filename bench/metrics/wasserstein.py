@@ -57,8 +57,8 @@ def w2(x: Tensor, y: Tensor) -> float:
 class PlaneRuler:
     """The distance of samples in the plane to the points of a data set, and how small it can be.
 
-    Measured like other features, by ``names`` and ``measure``; see ``in_the_plane`` for which data it suits. The first n
-    samples meet the first n points of a split, as many as both have, at most ``MOST_POINTS``.
+    Measured like other features, by ``names`` and ``measure``; see ``in_the_plane`` for which data it suits. The first
+    n samples meet the first n points of a split, as many as both have, at most ``MOST_POINTS``.
     """
 
     dataset: Dataset

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import data
-from bench.config import ConfigError, RunConfig, check, from_dict, load_preset, make, presets
+from bench.check import check
+from bench.config import ConfigError, RunConfig, from_dict, load_preset, make, presets
 
 
 def test_a_conditional_run_may_couple_within_classes():

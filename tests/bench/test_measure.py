@@ -13,13 +13,14 @@ from bench.arm import training_measurements
 from bench.config import RunConfig
 from bench.data import Dataset, Split, as_images
 from bench.features import Features
-from bench.measure import evaluate, rank_warning
+from bench.metrics.local_error import interval_sigmas
 from bench.metrics.trajectory import DRIFT, PER_PATH, Path, Tangents, drift_sigmas, summary
 from bench.pairs import CouplingCost
 from bench.pictures import save_grid
 from bench.ranks import Ranks
 from bench.record import RunFolder
 from bench.sampling import Setting, as_stored, draw_latents, sample
+from bench.session import evaluate, rank_warning
 from models import networks
 from models.schedule import karras_sigmas
 
@@ -52,7 +53,13 @@ def net():
 def config() -> RunConfig:
     base = RunConfig()
     evaluation = dataclasses.replace(
-        base.evaluation, nfe=(3, 5), samples=50, trajectories=20, reference_steps=12, rhos=()
+        base.evaluation,
+        nfe=(3, 5),
+        samples=50,
+        trajectories=20,
+        reference_steps=12,
+        rhos=(),
+        metrics=("samples", "truncation", "grid", "paths", "local"),
     )
     return dataclasses.replace(base, data="toy", evaluation=evaluation)
 
@@ -144,6 +151,10 @@ def test_everything_is_measured_once(found, config):
     measurements, _ = found
     expected = {(metric, 23, None, 20, None) for metric in PER_PATH}
     expected |= {(DRIFT, 23, None, 20, sigma) for sigma in drift_sigmas(karras_sigmas(12)[:-1])}
+    levels = interval_sigmas(karras_sigmas(9))
+    expected |= {
+        (f"local_error_{name}", nfe, None, 20, s) for name, nfe in (("euler", 9), ("heun", 17)) for s in levels
+    }
     for nfe in (3, 5):
         expected.add(("truncation_error", nfe, None, 20, None))
         expected |= {(f"{m}_pixels", nfe, "train", 50, None) for m in ("fd", "copy_rate", "copy_distance")}
@@ -153,7 +164,8 @@ def test_everything_is_measured_once(found, config):
         expected |= {(f"{m}_halves", nfe, split, 50, None) for m in sampled for split in ("train", "test")}
     assert sorted(map(str, expected)) == sorted(str((m.metric, m.nfe, m.split, m.n, m.sigma)) for m in measurements)
     assert len({m.key for m in measurements}) == len(measurements)
-    assert {(m.rho, m.sampler, m.start, m.guidance) for m in measurements} == {(7.0, "heun", "gaussian", "none")}
+    rest = [m for m in measurements if m.metric != "local_error_euler"]
+    assert {(m.rho, m.sampler, m.start, m.guidance) for m in rest} == {(7.0, "heun", "gaussian", "none")}
     assert all(math.isfinite(m.value) for m in measurements)
     assert all(m.value > 0 for m in measurements if m.metric.startswith(("fd_p", "fd_h", "curvature", "truncation")))
 
@@ -186,7 +198,7 @@ def test_a_denoiser_without_classes_has_no_agreement(config, dataset, tmp_path):
     class Half(torch.nn.Module):
         label_dim = 0
 
-        def forward(self, x, sigma, labels=None):
+        def forward(self, x, sigma, labels=None, augment_labels=None):
             return x.float() / 2
 
     classed = dataclasses.replace(HALVES, classify=lambda features: features.argmax(1) % 3)

@@ -12,17 +12,18 @@ import torch
 from torch.nn import functional as F
 
 from bench import ledger, sampling
-from bench import measure as module
+from bench import session as module
 from bench.arm import run_arm
 from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
 from bench.features import Features
-from bench.measure import Arm, evaluate
+from bench.measure import Arm, OdePath, Ruler
 from bench.ranks import Ranks
 from bench.record import RunFolder, RunFolderError
 from bench.run import parse
 from bench.samples import SampleStore
 from bench.sampling import Setting, as_stored, draw_latents, sample
+from bench.session import evaluate
 from models import networks
 from models.samplers import heun
 from models.schedule import karras_sigmas
@@ -31,7 +32,7 @@ ALONE = Ranks(0, 1, "cpu")
 ROOT = Path(__file__).parents[2]
 HALVES = Features("halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h")
 SAMPLES, TRAJECTORIES, CHUNK, NFE, DENSE = 50, 20, 16, (3, 5), 23
-GRID = 10
+GRID, STORED = 10, ("samples", "truncation", "grid", "paths")  # what is measured in stored images
 # NFE, rho, first sample: the dense reference, the fixed rho, the grid, and the rest of its best.
 CHUNKS = [(DENSE, 7, 0), (DENSE, 7, 16)] + [(nfe, 7, start) for nfe in NFE for start in (0, 16, 32, 48)]
 CHUNKS += [(5, 3, 0), (5, 9, 0), (5, 9, 10), (5, 9, 26), (5, 9, 42)]
@@ -57,11 +58,11 @@ def arm(folder: Path, net=None, extractor=HALVES, keep=True, progress=False, **c
     """One evaluation, and its measurements with the time left out."""
     base = RunConfig()
     settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12}
-    settings |= {"rhos": (3.0, 7.0, 9.0), "grid_samples": GRID, **changes}
+    settings |= {"rhos": (3.0, 7.0, 9.0), "grid_samples": GRID, "metrics": STORED, **changes}
     config = dataclasses.replace(base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings))
     with pytest.MonkeyPatch.context() as patch:  # called by other processes and by fixtures of the module as well
         patch.setattr(sampling, "CHUNK", CHUNK)
-        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), progress, keep)
+        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), None, progress, keep)
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ def test_the_images_are_those_of_the_sampler(undisturbed):
 
 
 def test_curvature_is_the_mean_over_all_paths(undisturbed):
-    latents, path = draw_latents(TRAJECTORIES, toy(), 0), module.OdePath()
+    latents, path = draw_latents(TRAJECTORIES, toy(), 0), OdePath()
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
         heun(net, latents.noise, karras_sigmas(12), labels, path)
@@ -227,7 +228,7 @@ def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
 def test_what_is_recorded_is_not_measured_again(tmp_path, made, monkeypatch):
     first = arm(tmp_path, keep=False)
     made.clear()
-    monkeypatch.setattr(module.Ruler, "measure", None)  # not even the reference is looked at
+    monkeypatch.setattr(Ruler, "measure", None)  # not even the reference is looked at
     assert arm(tmp_path, keep=False) == first
     assert made == []
 
@@ -348,7 +349,8 @@ import torch
 from bench.config import RunConfig
 from bench.data import Dataset, Split
 from bench.features import Features
-from bench.measure import Arm, evaluate
+from bench.measure import Arm, OdePath, Ruler
+from bench.session import evaluate
 from bench.ranks import Ranks
 from bench.record import RunFolder
 
@@ -359,7 +361,8 @@ class Half(torch.nn.Module):
 
 def peak(samples):
     evaluation = dataclasses.replace(
-        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4, rhos=()
+        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4, rhos=(),
+        metrics=("samples", "truncation", "grid", "paths"),
     )
     config = dataclasses.replace(RunConfig(), evaluation=evaluation)
     g = torch.Generator().manual_seed(0)
@@ -367,7 +370,7 @@ def peak(samples):
     features = Features("means", lambda images: images.flatten(1).unflatten(1, (8, -1)).mean(2), 8, "means")
     with tempfile.TemporaryDirectory() as folder:
         toy, alone = Dataset("toy", split, split, 1), Ranks(0, 1, "cpu")
-        evaluate(config, Half(), toy, [features], alone, RunFolder(Path(folder)), False)
+        evaluate(config, Half(), toy, [features], alone, RunFolder(Path(folder)), progress=False)
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024  # MiB
 

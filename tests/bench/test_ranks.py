@@ -10,10 +10,10 @@ import torch
 
 from bench import data, sampling
 from bench.config import make
-from bench.measure import evaluate
 from bench.pairs import PairStream
 from bench.ranks import Ranks, join
 from bench.record import RunFolder
+from bench.session import evaluate
 from bench.train import build_network, train
 from couplings import get
 

@@ -15,7 +15,9 @@ from models.schedule import karras_sigmas
 
 STD = torch.tensor([[1.0, 0.2]]).double()
 MIXTURE = GaussianMixture(
-    torch.tensor([[0.5, 0.0], [-0.5, 0.2]]).double(), torch.tensor([0.2, 0.3]).double(), torch.tensor([0.4, 0.6]).double()
+    torch.tensor([[0.5, 0.0], [-0.5, 0.2]]).double(),
+    torch.tensor([0.2, 0.3]).double(),
+    torch.tensor([0.4, 0.6]).double(),
 )
 
 
