@@ -1,26 +1,23 @@
 """The learning signal of a coupling: how noisy target and gradient are, and the loss under both pairings.
 
-============================== ======= ================================================================================
-``target_variance``            sigma   E Var(y | x, sigma) / d of the training set under independent noise: exact up to
-                                       sampling, a lower bound for sets above ``CANDIDATES`` images. ``random`` alone.
-``target_variance_bound``      sigma   Upper bound of the same under the arm's own pairing: the denoiser's loss on
-                                       training images in fresh pools, E Var + |D - E[y|x]|^2.
-``target_variance_from_noise``         E Var(y | z) / d, the limit of large sigma, of the arm's own pairing: no denoiser
-                                       takes part. Couplings that permute the noises of a pool.
-``validation_loss_own``        sigma   E|D - y|^2 / d on held-out images, paired by the arm's coupling.
-``validation_loss_independent`` sigma  The same on the same images and noises at random.
-``validation_loss_edm_own``,           Both over the sigmas of training, with its weights.
-``..._edm_independent``
-``gradient_variance``          sigma,  tr(Sigma) of the training loss of one pair, at one sigma and over those of
-                               none    training, at the weights that are measured.
-``gradient_signal``                    |G|^2.
-``gradient_noise_scale``               Their ratio.
-============================== ======= ================================================================================
+On training images, in pools drawn apart from those of training:
 
-Dataset couplings pair the images they were fitted on and no others, so that they have no ``validation_loss_*own``. A
-network that was not trained here has no pairing of its own, only ``validation_loss_*independent``.
+- ``target_variance`` by sigma: E Var(y | x, sigma) / d under independent noise, for ``random`` alone; a lower bound
+  where the set has more than ``CANDIDATES`` images.
+- ``target_variance_bound`` by sigma: an upper bound of it under the arm's own pairing, the denoiser's loss there.
+- ``target_variance_from_noise``: E Var(y | z) / d under the arm's own pairing, the limit of large sigma, without a
+  denoiser; for couplings that permute the noises of a pool.
+- ``gradient_variance`` by sigma and, with none, over the sigmas of training: tr(Sigma) of the training loss of a pair.
+- ``gradient_signal`` and ``gradient_noise_scale``: |G|^2 over the sigmas of training, and their ratio.
 
-Everything is computed in float32 without dropout; what it takes does not grow with the data set.
+On held-out images, the same for all couplings with the same seed and pool:
+
+- ``validation_loss_own`` and ``validation_loss_independent`` by sigma: E|D - y|^2 / d under the two pairings.
+- ``validation_loss_edm_own`` and ``validation_loss_edm_independent``: over the sigmas of training, with its weights.
+
+Dataset couplings pair the images they were fitted on and no others, so they have no ``own`` on held-out ones. A network
+that was not trained here has no pairing of its own: of it only the ``independent`` ones are measured. All is computed
+in float32 at the weights that are sampled from, without dropout, and takes no longer for a larger data set.
 """
 
 from __future__ import annotations
@@ -50,12 +47,14 @@ from models.augment import Augment
 from models.precondition import EDMDenoiser, draw_sigma, edm_loss, loss_weight
 
 SIGMAS = (0.02, 0.06, 0.2, 0.6, 2.0, 6.0, 20.0, 60.0)
-PAIRS = 1024  # held-out pairs behind each loss
-POOLS = 16  # training pools; a batch of each
-BATCH = 64  # pairs taken from a pool, if it has as many
-QUERIES = 512  # x behind the closed form
-CANDIDATES = 2**13  # images in its posterior
-SHARED = 8  # two pools have 1 / SHARED of their noises in common
+PAIRS = 512  # held-out pairs behind each loss, from as many pools as SHARE asks for
+SHARE = 64  # held-out pairs taken from one pool
+POOLS = 16  # training pools, and so gradients: one batch from each
+BATCH, LEVEL_BATCH = 128, 16  # pairs of a batch over the sigmas of training, and at a single one
+PART = 64  # pairs whose gradient is computed at a time
+QUERIES = 512  # x behind the closed form, and at least as many shared noises
+CANDIDATES = 2**13  # images in the posterior of the closed form
+SHARED = 16  # two pools have 1 / SHARED of their noises in common
 
 Values = dict[tuple[str, float | None], float]
 """Metric and sigma to value."""
@@ -73,9 +72,11 @@ def learning_rows(config: RunConfig) -> list[Measurement]:
     found += [row for p in pairings for row in rows(f"validation_loss_edm_{p}", PAIRS, "test", (None,))]
     if coupling is None:
         return found
-    n = POOLS * _batch(config)
-    found += rows("target_variance_bound", n, "train") + rows("gradient_variance", n, "train", (*SIGMAS, None))
-    found += rows("gradient_signal", n, "train", (None,)) + rows("gradient_noise_scale", n, "train", (None,))
+    batch, level_batch = _batches(config)
+    for metric in ("target_variance_bound", "gradient_variance"):
+        found += rows(metric, POOLS * level_batch, "train")
+    for metric in ("gradient_variance", "gradient_signal", "gradient_noise_scale"):
+        found += rows(metric, POOLS * batch, "train", (None,))
     # Beside labels or augmentation the posterior is another one.
     if coupling.name == "random" and not config.training.conditional and not config.training.augment:
         found += rows("target_variance", QUERIES, "train")
@@ -109,7 +110,7 @@ def learning_signal(
         net: the trained denoiser, on ``device``; its weights are left alone.
         dataset: of the run.
         device: where to compute.
-        coupling: that of ``own_coupling``; one that learns is left changed.
+        coupling: that of ``own_coupling``. One that learns goes on learning, so give it a state of its own.
 
     Raises:
         CouplingError: a pool cannot be solved.
@@ -133,14 +134,14 @@ def learning_signal(
 def _losses(config: RunConfig, net: EDMDenoiser, test: Split, coupling: Coupling, pairing: str) -> Values:
     """The losses on held-out images, at single sigmas and as in training."""
     training = config.training
-    share = min(BATCH, training.pool, len(test))
-    pools = list(_batches(test, coupling, min(training.pool, len(test)), _seed(config, "test"), share, PAIRS))
-    pairs = _joined(pools)[:PAIRS]
+    pool = min(training.pool, len(test))
+    share = min(SHARE, pool)
+    pairs = _joined(list(_from_pools(test, coupling, pool, share, -(-PAIRS // share), _seed(config, "test"))))[:PAIRS]
 
     def errors(sigma: Tensor) -> Tensor:
         return denoising_errors(net, pairs.images, pairs.noise, sigma, _one_hot(net, pairs))  # [n]
 
-    found = {(f"validation_loss_{pairing}", sigma): errors(_levels(sigma, pairs)).mean().item() for sigma in SIGMAS}
+    found = {(f"validation_loss_{pairing}", sigma): errors(_level(sigma, pairs)).mean().item() for sigma in SIGMAS}
     g = generator(config.seed, "learning/test/sigma")
     sigma = draw_sigma(PAIRS, g, training.P_mean, training.P_std, str(pairs.images.device))
     found[f"validation_loss_edm_{pairing}", None] = (loss_weight(sigma) * errors(sigma)).mean().item()
@@ -148,30 +149,39 @@ def _losses(config: RunConfig, net: EDMDenoiser, test: Split, coupling: Coupling
 
 
 def _training(config: RunConfig, net: EDMDenoiser, train: Split, coupling: Coupling | Fitted) -> Values:
-    """Losses and gradients on training images, each batch from a pool of its own, drawn anew."""
-    training, batch = config.training, _batch(config)
+    """Losses and gradients on training images: one batch from each of some pools that training never saw."""
+    training, found = config.training, {}
+    batch, level_batch = _batches(config)
     augment = Augment(training.augment) if training.augment else None
-    pairs = list(_batches(train, coupling, training.pool, _seed(config, "train"), batch, POOLS * batch, augment))
-    net, losses, found = copy.deepcopy(net).requires_grad_(True), [], {}
-
-    def gradients(sigmas: list[Tensor]) -> Iterator[Tensor]:
-        losses.clear()
-        for part, sigma in zip(pairs, sigmas, strict=True):
-            loss = edm_loss(net, part.images, part.noise, sigma, _one_hot(net, part), part.augment_labels)
-            losses.append(loss.item())
-            grads = torch.autograd.grad(loss, list(net.parameters()), allow_unused=True, materialize_grads=True)
-            yield torch.cat([grad.flatten() for grad in grads])
-
+    batches = list(_from_pools(train, coupling, training.pool, batch, POOLS, _seed(config, "train"), augment))
+    net = copy.deepcopy(net).requires_grad_(True)
     for sigma in SIGMAS:
-        noise = gradient_noise(gradients([_levels(sigma, part) for part in pairs]), batch)
-        found["gradient_variance", sigma] = noise.variance
+        losses: list[float] = []
+        steps = [(part[:level_batch], _level(sigma, part)[:level_batch]) for part in batches]
+        found["gradient_variance", sigma] = gradient_noise(_gradients(net, steps, losses), level_batch).variance
         weight = loss_weight(torch.tensor(sigma, dtype=torch.float64)).item()
         found["target_variance_bound", sigma] = sum(losses) / POOLS / weight / train.images[0].numel()
-    g, device = generator(config.seed, "learning/train/sigma"), str(train.images.device)
-    drawn = draw_sigma(POOLS * batch, g, training.P_mean, training.P_std, device).split(batch)
-    noise = gradient_noise(gradients(list(drawn)), batch)
+    g = generator(config.seed, "learning/train/sigma")
+    sigmas = draw_sigma(POOLS * batch, g, training.P_mean, training.P_std, str(train.images.device)).split(batch)
+    noise = gradient_noise(_gradients(net, list(zip(batches, sigmas, strict=True)), []), batch)
     found["gradient_variance", None] = noise.variance
     return found | {("gradient_signal", None): noise.signal, ("gradient_noise_scale", None): noise.scale}
+
+
+def _gradients(net: EDMDenoiser, steps: list[tuple[Pairs, Tensor]], losses: list[float]) -> Iterator[Tensor]:
+    """The gradient ``[p]`` of the training loss of each batch and its sigmas; the losses are appended to ``losses``."""
+    weights = list(net.parameters())
+    for pairs, sigma in steps:
+        gradient, loss, n = torch.zeros(sum(w.numel() for w in weights), device=sigma.device), 0.0, len(sigma)
+        for first in range(0, n, PART):
+            part, levels = pairs[first : first + PART], sigma[first : first + PART]
+            mean = edm_loss(net, part.images, part.noise, levels, _one_hot(net, part), part.augment_labels)
+            share = mean * (len(levels) / n)
+            grads = torch.autograd.grad(share, weights, allow_unused=True, materialize_grads=True)
+            gradient += torch.cat([grad.flatten() for grad in grads])
+            loss += share.item()
+        losses.append(loss)
+        yield gradient
 
 
 def _independent_target(config: RunConfig, train: Split) -> Values:
@@ -204,19 +214,17 @@ def _from_noise(config: RunConfig, train: Split, coupling: Coupling) -> float:
     return partner_variance(*map(torch.cat, partners))
 
 
-def _batches(
+def _from_pools(
     split: Split,
     coupling: Coupling | Fitted,
     pool: int,
-    seed: int,
     share: int,
-    pairs: int,
+    pools: int,
+    seed: int,
     augment: Augment | None = None,
 ) -> Iterator[Pairs]:
-    """As many pairs or a few more, ``share`` from each of as many pools as that takes."""
-    pools = -(-pairs // share)
-    stream = PairStream(split, coupling, pool=pool, batch=pool, seed=seed, stop_step=pools, augment=augment)
-    with stream:
+    """The first ``share`` pairs of each of some pools, as the trainer draws and couples them."""
+    with PairStream(split, coupling, pool=pool, batch=pool, seed=seed, stop_step=pools, augment=augment) as stream:
         for coupled in stream:
             yield coupled[:share]
 
@@ -229,12 +237,13 @@ def _one_hot(net: EDMDenoiser, pairs: Pairs) -> Tensor | None:
     return F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
 
 
-def _levels(sigma: float, pairs: Pairs) -> Tensor:
+def _level(sigma: float, pairs: Pairs) -> Tensor:
     return torch.full((len(pairs.images),), sigma, device=pairs.images.device)
 
 
-def _batch(config: RunConfig) -> int:
-    return min(BATCH, config.training.pool)
+def _batches(config: RunConfig) -> tuple[int, int]:
+    """Pairs of a batch over the sigmas of training, and of one at a single sigma."""
+    return min(BATCH, config.training.pool), min(LEVEL_BATCH, config.training.pool)
 
 
 def _sharing(config: RunConfig) -> tuple[int, int]:
