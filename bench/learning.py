@@ -1,6 +1,6 @@
 """The learning signal of a coupling: how noisy target and gradient are, and the loss under both pairings.
 
-On training images, in pools drawn apart from those of training:
+On training images, in pools drawn apart from those of training (though ``cached`` has no noises but its own):
 
 - ``target_variance`` by sigma: E Var(y | x, sigma) / d under independent noise, for ``random`` alone; a lower bound
   where the set has more than ``CANDIDATES`` images.
@@ -12,7 +12,8 @@ On training images, in pools drawn apart from those of training:
 
 On held-out images, the same for all couplings with the same seed and pool:
 
-- ``validation_loss_own`` and ``validation_loss_independent`` by sigma: E|D - y|^2 / d under the two pairings.
+- ``validation_loss_own`` and ``validation_loss_independent`` by sigma: E|D - y|^2 / d under the two pairings, of the
+  same images in the same pools; as large as those of training, or as the split where that is smaller.
 - ``validation_loss_edm_own`` and ``validation_loss_edm_independent``: over the sigmas of training, with its weights.
 
 Dataset couplings pair the images they were fitted on and no others, so they have no ``own`` on held-out ones. A network
@@ -243,7 +244,8 @@ def _level(sigma: float, pairs: Pairs) -> Tensor:
 
 def _batches(config: RunConfig) -> tuple[int, int]:
     """Pairs of a batch over the sigmas of training, and of one at a single sigma."""
-    return min(BATCH, config.training.pool), min(LEVEL_BATCH, config.training.pool)
+    batch = min(BATCH, config.training.pool)
+    return batch, min(LEVEL_BATCH, batch)
 
 
 def _sharing(config: RunConfig) -> tuple[int, int]:
