@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import EvaluationConfig, RunConfig, TrainingConfig
+from bench.config import RunConfig, TrainingConfig
 from bench.record import Measurement, RunFolder, write_bytes, write_json
 
 NFES = (3, 5, 13, 35)
@@ -54,9 +54,7 @@ def make_run(
     **origin: object,
 ) -> RunFolder:
     """Write one finished run."""
-    config = RunConfig(
-        data, coupling, seed, training=TrainingConfig(images=images, pool=pool), evaluation=EvaluationConfig(nfe=NFES)
-    )
+    config = RunConfig(data, coupling, seed, training=TrainingConfig(images=images, pool=pool))
     folder = RunFolder(runs / config.run_id)
     write_json(folder.path / "config.json", config.identity)
     provenance = {
