@@ -55,7 +55,7 @@ def looks(couplings: Iterable[str]) -> dict[str, Look]:
 
 
 def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
-    """Metric against NFE or sigma, both axes logarithmic: lines through the means; seeds are dots or, from 5 on, a band.
+    """Metric against NFE or sigma, both logarithmic: lines through the means, seeds as dots or, from 5 on, a band.
 
     Panels that differ in rho stand side by side on one scale.
     """
@@ -158,7 +158,7 @@ def caption(panels: Sequence[Panel]) -> str:
         seeds = f"; bands reach from the lowest to the highest of up to {most} seeds"
     else:
         seeds = "" if panel.over == "sigma" else f"; dots are the single seeds ({most})"
-    return f"{mean}{seeds}. " + ("The axis begins at 0." if panel.over is None else "All axes are logarithmic.")
+    return f"{mean}{seeds}. " + ("The axis begins at 0." if panel.over is None else "Both axes are logarithmic.")
 
 
 def _log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:

@@ -113,9 +113,9 @@ class Heat:
     chosen: dict[int, tuple[float, ...]]
 
     def shade(self, rho: float, nfe: int) -> float:
-        """How near a value is to the best of its NFE: 1 for that, 0 from three times as much on."""
+        """How near a value is to the best of its NFE: 1 for that, 0 from half as much again on."""
         value, least = self.means[rho][nfe], self.means[self.best[nfe]][nfe] if nfe in self.best else math.nan
-        near = 1 - math.log(value / least) / math.log(3) if least > 0 and math.isfinite(value) else 0.0
+        near = 1 - math.log(value / least) / math.log(1.5) if least > 0 and math.isfinite(value) else 0.0
         return max(0.0, near)
 
 

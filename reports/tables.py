@@ -221,7 +221,8 @@ def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | 
         split = None if _missing(first["split"]) else str(first["split"])
         same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
         shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
-        settings = ", ".join(f"{key} {_show(first[key])}" for key in shown)
+        # What all are compared with goes without saying; what departs from it is named.
+        settings = ", ".join(f"{key} {_show(first[key])}" for key in shown if str(first[key]) != _PLAIN.get(key))
         found.append(Panel(metric, split, str(first.get("schedule", "")), settings, part, over))
     return found
 
