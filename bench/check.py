@@ -143,11 +143,11 @@ def _canonical_sampler(sampler: str) -> str:
     if word != "dopri5":
         raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5")))
     try:
-        tolerance = float(value or "1e-3")
+        tolerance = float(value or "1e-4")
     except ValueError:
         tolerance = math.nan
-    if not 0 < tolerance < 1:
-        raise ConfigError(f"--samplers {sampler}: a tolerance between 0 and 1, such as dopri5:tolerance=1e-3")
+    if not 1e-12 <= tolerance < 1:
+        raise ConfigError(f"--samplers {sampler}: a tolerance from 1e-12 to below 1, such as dopri5:tolerance=1e-4")
     return f"dopri5:tolerance={tolerance:g}"
 
 

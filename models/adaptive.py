@@ -2,7 +2,8 @@
 
 Dormand and Prince's embedded Runge-Kutta pair of orders 5 and 4, from scipy, on the probability-flow ODE in ln sigma:
 dx / d ln sigma = x - D(x; sigma), which is as smooth as the denoiser and has no small divisor (Karras et al. 2022,
-Eq. 4, with d sigma = sigma d ln sigma).
+Eq. 4, with d sigma = sigma d ln sigma). In sigma itself the same error takes nearly twice the evaluations: on eight
+Gaussians 177 where these are 93.
 """
 
 from __future__ import annotations

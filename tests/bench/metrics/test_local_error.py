@@ -39,7 +39,7 @@ def latents():
 @pytest.mark.parametrize("rho", [3.0, 7.0])
 @pytest.mark.parametrize("steps", [8, 18])
 def test_gaussian_is_the_closed_form(steps, rho, latents):
-    """One step from the exact path, less the exact path: exact but for the fine path's own error, below 2 %."""
+    """One step from the exact path, less the exact path: exact but for the fine path's own error, below 4 %."""
     sigmas = karras_sigmas(steps, rho)
     found = local_errors(gaussian, latents, sigmas)
     start = 80 * latents
@@ -50,7 +50,7 @@ def test_gaussian_is_the_closed_form(steps, rho, latents):
         heun_end = x + (low - high) * (slope + (euler_end - gaussian(euler_end, low)) / low) / 2
         for name, end in ((EULER, euler_end), (HEUN, heun_end)):
             expected = (end - exact).square().mean(1).sqrt()
-            torch.testing.assert_close(found[name][:, i].sqrt(), expected, rtol=0.02, atol=1e-5)
+            torch.testing.assert_close(found[name][:, i].sqrt(), expected, rtol=0.04, atol=1e-5)
 
 
 def test_mixture_is_that_of_a_fine_integrator(latents):
