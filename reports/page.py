@@ -18,7 +18,7 @@ from reports.rho import Heat, heats
 from reports.runs import Excluded, Run
 from reports.statistics import Cell, ordered
 from reports.summary import Summary, summarise, warnings
-from reports.tables import Group, Panel, cost_cut, groups, panels, profiles, side_by_side, varying_fields
+from reports.tables import Group, Panel, cost_cut, groups, profiles, side_by_side, varying_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,14 +128,14 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
 
 
 def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
-    found = panels(group)
+    found = group.panels
     curves = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
     more = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
     drawn = [(shared[0].plain, _figure(shared, look)) for shared in side_by_side(curves)]
     bars = [_figure([panel], look) for panel in costs if panel.metric in BAR_CHARTS]
     distances = [panel for panel in curves if panel.judged and panel.split == "test"]
-    members = [run for run in runs if run.run_id in set(group.rows.run_id)]
+    ids = set(group.rows.run_id)
     return Section(
         id=id_,
         title=group.title,
@@ -151,7 +151,7 @@ def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figure
         adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),
-        samples=_samples(members),
+        samples=_samples([run for run in runs if run.run_id in ids]),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -46,16 +45,17 @@ class Cell:
     values: dict[int, float]
     baseline: dict[int, float]
 
-    @property
+    @cached_property
     def mean(self) -> float:
         """Mean over seeds; a seed that diverged makes it nan or inf rather than being dropped."""
         return _mean(self.values.values())
 
-    @property
+    @cached_property
     def spread(self) -> float | None:
         """Sample standard deviation over seeds; None with one seed or a value that is not finite."""
-        finite = all(map(math.isfinite, self.values.values()))
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 and finite else None
+        if len(self.values) < 2 or not math.isfinite(self.mean):
+            return None
+        return math.sqrt(sum((value - self.mean) ** 2 for value in self.values.values()) / (len(self.values) - 1))
 
     @cached_property
     def ratio(self) -> float | None:

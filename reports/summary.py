@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reports.rho import BEST, is_grid, missing_best
 from reports.runs import Run
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
-from reports.tables import Group, Panel, panels, side_by_side, varying_fields
+from reports.tables import Group, Panel, side_by_side, varying_fields
 from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
@@ -47,7 +47,7 @@ class Summary:
 
 def summarise(group: Group) -> Summary:
     """The group in words."""
-    judged = [panel for panel in panels(group) if panel.judged]
+    judged = [panel for panel in group.panels if panel.judged]
     return Summary(group.title, _seeds(group), _rho(group, judged), tuple(map(_finding, side_by_side(judged))))
 
 
