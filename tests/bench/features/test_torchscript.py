@@ -80,13 +80,14 @@ def test_features_are_the_networks_and_named_by_the_file(dataset, tmp_path):
 def test_images_are_resized_on_demand_and_the_fingerprint_says_so(dataset, tmp_path):
     path = saved(Means(), tmp_path / "net.pt")
     plain, larger, smaller = (
-        load(f"torchscript:path={path}{size}", dataset, tmp_path, "cpu") for size in ("", ",size=8", ",size=2")
+        load(f"torchscript:path={path}{size}", dataset, tmp_path, "cpu") for size in ("", ",size=8", ",size=1")
     )
     images = as_images(dataset.train.images)
     assert larger.extract(images)[:, 1].unique().item() == 64
-    assert smaller.extract(images)[:, 1].unique().item() == 4
-    # A mean survives the way down only where all pixels take part: this is what antialiasing is for.
-    torch.testing.assert_close(smaller.extract(images)[:, 0], plain.extract(images)[:, 0], atol=0.1, rtol=0)
+    assert smaller.extract(images)[:, 1].unique().item() == 1
+    corner = torch.zeros(1, 1, 4, 4)
+    corner[..., 0, 0] = 1
+    assert smaller.extract(corner)[0, 0] > 0  # all pixels take part on the way down: this is what antialiasing is for
     assert len({plain.fingerprint, larger.fingerprint, smaller.fingerprint}) == 3
 
 
