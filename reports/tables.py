@@ -137,8 +137,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     own = {"run_id": lambda run: run.run_id, "pool": lambda run: run.config["training.pool"]}
     own |= {key: partial(_config_value, key) for key in ("data", "coupling", "seed", *varying)}
     columns = {
-        name: [value for run in runs for value in [of_run(run)] * len(run.measurements)]
-        for name, of_run in own.items()
+        name: [value for run in runs for value in [of_run(run)] * len(run.measurements)] for name, of_run in own.items()
     }
     columns |= {
         field.name: [getattr(measurement, field.name) for run in runs for measurement in run.measurements]

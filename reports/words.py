@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 METRICS = {
     "fid": "Fréchet inception distance: in the features of Inception-v3, 50,000 images. Lower is better.",
+    "fd_inception": "Fréchet distance in the features of Inception-v3; an FID only at 50,000 images. Lower is better.",
+    "fd_dinov2": "Fréchet distance in the features of DINOv2; not an FID. Lower is better.",
     "fd_classifier": "Fréchet distance in the features of a classifier trained on this data set; not an FID. "
     "Lower is better.",
     "truncation_error": "Root mean square difference per pixel from where a dense solver ends, from the same noise. "
