@@ -39,6 +39,7 @@ GRID_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are s
 GRID_SIDE = 8
 TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along the path
 LOCAL_STEPS = 9  # of the schedule whose single steps are looked at
+LOCAL_MOST = 128  # paths are enough for a root mean square
 GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar alone
 
 
@@ -166,7 +167,8 @@ class Arm:
     def beside(self) -> list[Task]:
         """What needs no stored images."""
         evaluation = self.config.evaluation
-        found = [Task("local", f"rho{evaluation.rho:g}", evaluation.trajectories)] if self._asks("local") else []
+        n = min(evaluation.trajectories, LOCAL_MOST)
+        found = [Task("local", f"rho{evaluation.rho:g}", n)] if self._asks("local") else []
         return found + ([Task("learning", "", 0)] if self._asks("learning") else [])
 
     def _full(self, setting: Setting) -> Job:
