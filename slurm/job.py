@@ -121,8 +121,8 @@ class ReportTask:
 def _listen() -> None:
     """Clusters differ in how they announce the end.
 
-    USR2 (ours) or USR1 before a limit: submitit queues the job again. TERM, which precedes KILL: leave, for SLURM queues
-    again what it preempted, and must not what a user cancelled. During training all wait for a checkpoint.
+    USR2 (ours) or USR1 before a limit: submitit queues the job again. TERM, which precedes KILL: leave, for SLURM
+    itself queues again what it preempted, and must not what a user cancelled. In training all wait for a checkpoint.
     """
     requeue = signal.getsignal(signal.SIGUSR2)
     if callable(requeue):
