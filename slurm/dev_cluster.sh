@@ -7,8 +7,8 @@
 #   python -m slurm.submit slurm/sweeps/digits.toml
 #   slurm/dev_cluster.sh stop                          # jobs and all
 #
-# All it writes lies in one folder (OT_DEV_CLUSTER, default as above), with ports of its own. It refuses to start where there is a
-# SLURM already, and stops nothing that it did not start. Never for production: anyone on the machine is root's equal here.
+# All it writes lies in one folder (OT_DEV_CLUSTER, default as above), with ports of its own. It refuses to start where
+# there is a SLURM already, and stops nothing that it did not start. For one's own machine alone: it keeps no accounts.
 set -euo pipefail
 
 home=${OT_DEV_CLUSTER:-/run/ot-dev-cluster}
@@ -101,14 +101,18 @@ start() {
 }
 
 stop() {
+  local pid
   [ -e "$home/.ot-dev-cluster" ] || fail "there is none of mine in $home"
   if runs slurmctld; then
     scancel --user="$(id -un)" 2>/dev/null || true
     for _ in $(seq 30); do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.5; done
   fi
   for daemon in "${daemons[@]}"; do
-    if runs "$daemon"; then kill "$(pid_of "$daemon")"; fi
-    for _ in $(seq 40); do runs "$daemon" || break; sleep 0.25; done
+    runs "$daemon" || continue
+    pid=$(pid_of "$daemon")
+    kill "$pid"
+    # It removes its pid file long before it ends.
+    for _ in $(seq 60); do [ -e "/proc/$pid" ] || break; sleep 0.25; done
   done
   rm -rf "$home"
 }
