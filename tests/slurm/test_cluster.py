@@ -157,12 +157,17 @@ def test_eight_runs_two_at_a_time_through_one_array_and_a_restart_of_slurmctld(r
     assert queue(folder) == {}
 
 
-def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed_ones(runs, tmp_path, monkeypatch):
+@pytest.fixture
+def slow_training(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(_SLOW)
     monkeypatch.setenv("PYTHONPATH", f"{site}:{ROOT}")
-    base = {"data": "moons", "coupling": "lapjv", "images": 6400}
+
+
+@pytest.mark.usefixtures("slow_training")
+def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed_ones(runs, tmp_path):
+    base = {"data": "moons", "coupling": "lapjv", "images": 4800}
     file = write_sweep(tmp_path / "stops.toml", "stops", base, {"seed": [0, 1]})
     call("submit", file, "--runs", runs)
     folder = SweepFolder(runs, "stops")
@@ -293,14 +298,19 @@ def test_two_submissions_at_once_submit_each_run_once(runs, tmp_path, closed_par
     assert "4 runs: 4 stopped" in call("status", file, "--runs", runs)
 
 
-def test_processes_of_one_run_share_its_batches(runs, tmp_path):
-    more = "processes = 2"
-    base = {"data": "moons", "coupling": "lapjv", "pool_scope": "global"}
-    file = write_sweep(tmp_path / "pair.toml", "pair", base, {"seed": [0]}, more)
+@pytest.mark.usefixtures("slow_training")
+def test_processes_of_one_run_share_its_batches_and_are_queued_again_together(runs, tmp_path):
+    base = {"data": "moons", "coupling": "lapjv", "pool_scope": "global", "images": 4800}
+    file = write_sweep(tmp_path / "pair.toml", "pair", base, {"seed": [0]}, "processes = 2")
     call("submit", file, "--runs", runs)
     folder = SweepFolder(runs, "pair")
-    wait_until_idle(folder)
     (run_id,) = folder.run_ids()
+    job = folder.jobs().runs[run_id]
     run = RunFolder(runs / run_id)
-    assert run.is_done(), folder.last_line(folder.jobs().runs[run_id])
+    wait_for("mid training", (run.path / "checkpoint.pt").exists)
+    slurm("scancel", "--signal=USR1", job)
+    wait_until_idle(folder)
+    assert run.is_done(), folder.last_line(job)
+    assert folder.attempt(run_id)["restarts"] == 1
     assert run.provenance()["processes"] == 2
+    assert run.provenance()["earlier_sessions"][0]["processes"] == 2

@@ -25,7 +25,9 @@ def test_it_stops_nothing_that_it_did_not_start(tmp_path):
 
 
 def test_it_does_not_start_beside_another_cluster(tmp_path):
-    running = shutil.which("pgrep") and subprocess.run(["pgrep", "-x", "slurmctld"], capture_output=True).returncode == 0
+    running = (
+        shutil.which("pgrep") and subprocess.run(["pgrep", "-x", "slurmctld"], capture_output=True).returncode == 0
+    )
     if not running or os.getuid():
         pytest.skip("no SLURM runs here, or not as root")
     code, said = call("start", OT_DEV_CLUSTER=str(tmp_path / "second"))
