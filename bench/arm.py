@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import ConfigError, Execution, RunConfig, check
-from bench.record import RunFolder
+from bench.check import check
+from bench.config import ConfigError, Execution, RunConfig
+from bench.record import Measurement, RunFolder
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.features import Features
+    from bench.pairs import CouplingCost
     from bench.ranks import Ranks
     from models.precondition import EDMDenoiser
 
@@ -27,7 +29,7 @@ def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
     """
     folder = RunFolder(runs_dir / config.run_id)
     try:
-        differs = folder.exists() and folder.config() != config.to_dict()
+        differs = folder.exists() and folder.config() != config.identity
     except ValueError:
         raise ConfigError(f"{folder}/config.json cannot be read: move the folder away, or use other --runs") from None
     if differs:
@@ -66,14 +68,14 @@ def run_arm(
         raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
     folder = check_folder(config, runs_dir)
     # One name stands for any images of the user's own, so even a finished run must be shown to be of these.
-    if ranks.share(folder.is_done()) and config.data not in data.OWN_IMAGES:
+    if config.data not in data.OWN_IMAGES and ranks.first_does(lambda: is_done(folder, config)):
         return folder
     # One process downloads.
     dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
     _refuse_other_data(folder, dataset)
     refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():
-        if ranks.share(folder.is_done()):  # another process finished it while this one waited
+        if ranks.first_does(lambda: is_done(folder, config)):  # another process finished it while this one waited
             return folder
         try:
             _train_and_measure(config, folder, dataset, ranks, execution, progress, checkpoint)
@@ -82,6 +84,18 @@ def run_arm(
                 folder.set_status("failed", reason=str(error) or type(error).__name__)
             raise
     return folder
+
+
+def is_done(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether the run is trained and all measured that this configuration asks for.
+
+    Raises:
+        RunFolderError: its records are damaged.
+
+    """
+    from bench.ledger import is_finished
+
+    return folder.is_done() and is_finished(folder, config.evaluation)
 
 
 def file_arm(shared: RunConfig, path: Path) -> RunConfig:
@@ -130,19 +144,19 @@ def _train_and_measure(
     from tqdm import tqdm
 
     from bench import features
-    from bench.evaluate import evaluate, rank_warning, training_measurements
-    from bench.record import Measurement
+    from bench.session import evaluate, rank_warning
     from bench.train import total_steps, train
 
     cache = folder.path.parent / ".cache"
-    extractors = [features.load(name, dataset, cache, ranks.device) for name in features.names(dataset)]
+    specs = config.evaluation.features or features.names(dataset)
+    extractors = features.load_all(specs, dataset, cache, ranks.device)
     if ranks.first:
         _begin(config, folder, dataset, extractors, ranks)
     if checkpoint is not None:
-        net = _network_of(checkpoint, dataset).to(ranks.device)
+        net, learned = _network_of(checkpoint, dataset).to(ranks.device), None
     else:
         state = train(config, dataset, folder, ranks, execution, progress)
-        net, images = state.ema.net, total_steps(config) * config.training.batch
+        net, learned, images = state.ema.net, state.coupling, total_steps(config) * config.training.batch
         if ranks.first:
             folder.add(training_measurements(state.cost, state.seconds, images))
     if ranks.first:
@@ -150,7 +164,7 @@ def _train_and_measure(
         for extractor in extractors:
             if line := rank_warning(extractor, dataset, config.evaluation):
                 tqdm.write(f"note: {line}")
-    evaluate(config, net, dataset, extractors, ranks, folder, progress, execution.keep_samples)
+    evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples)
     if ranks.first:
         folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
         folder.set_status("done")
@@ -173,7 +187,7 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
         earlier_sessions=_earlier_sessions(folder),
     )
     write_json(folder.path / "provenance.json", origin)
-    write_json(folder.path / "config.json", config.to_dict())
+    write_json(folder.path / "config.json", config.identity)
     folder.set_status("running", stage="training")
 
 
@@ -208,3 +222,18 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     except ValueError as error:
         hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
         raise ConfigError(f"this network cannot be built, see --channel-mult: {error}{hint}") from None
+
+
+def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:
+    """What training and its coupling cost and gained; transport costs are mean squared distances of a pair."""
+    pools = {"n": cost.pools}
+    return [
+        Measurement("transport_cost", cost.cost_after / cost.pools, **pools),
+        Measurement("transport_cost_independent", cost.cost_before / cost.pools, **pools),
+        Measurement("coupling_ms", cost.median_ms, **pools),
+        Measurement("coupling_share", cost.solver_seconds / seconds, **pools),
+        Measurement("coupling_wait_share", cost.wait_seconds / seconds, **pools),
+        *([Measurement("coupling_fit_seconds", cost.fit_seconds)] if cost.fit_seconds else []),
+        Measurement("images_per_s", images / seconds, n=images),
+        Measurement("train_seconds", seconds, n=images),
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import tomllib
 import types
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -14,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
-    from couplings import Coupling, DatasetCoupling
+    pass
 
 PRESETS = Path(__file__).parent / "presets"
+Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
+SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")  # settings of an evaluation that are no columns
 
 
 class ConfigError(ValueError):
@@ -80,17 +81,29 @@ class EvaluationConfig:
     nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
     """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
     rho: float = 7.0
-    """Exponent of the sigma schedule."""
-    sigma_min: float = 0.002
-    """Lowest noise level."""
-    sigma_max: float = 80.0
-    """Highest noise level."""
+    """Exponent of the sigma schedule, fixed for all arms; 7 is EDM's."""
+    rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
+    """Exponents among which every arm finds its own best one for each number of evaluations."""
+    grid_samples: int = 128
+    """Images in each cell of that search; all metrics are then measured at the best one."""
+    samplers: tuple[str, ...] = ("heun",)
+    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or dopri5:tolerance=1e-5)."""
+    features: tuple[str, ...] = ()
+    """What samples are measured in, such as inception:weights=FILE. Default: classifier and pixels."""
+    metrics: tuple[Metrics, ...] = get_args(Metrics)
+    """What is measured: samples (Frechet distances and the like), truncation (error against a dense solver), grid (the
+    search for the best rho), paths (curvature), local (error of single steps), learning (noise of target and gradient,
+    validation losses)."""
     samples: int = 2000
     """Generated images behind each Frechet distance."""
     trajectories: int = 512
     """Latents behind curvature and truncation error."""
     reference_steps: int = 128
     """Steps of the dense Heun reference."""
+    sigma_min: float = 0.002
+    """Lowest noise level."""
+    sigma_max: float = 80.0
+    """Highest noise level."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +125,11 @@ class Execution:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Everything that affects the numbers of one run, and nothing else."""
+    """Everything that affects the numbers of one run, and nothing else.
+
+    What a run is (``identity``) leaves out those settings of its evaluation that are columns of the results: the same
+    run can be measured again, with more of them.
+    """
 
     data: str = "digits"
     coupling: str = "random"
@@ -124,14 +141,17 @@ class RunConfig:
     checkpoint: str | None = None  # SHA-256 of the network file that is measured instead of training one
 
     @property
-    def canonical(self) -> str:
-        """The canonical JSON that the hash is taken of."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+    def identity(self) -> dict:
+        """What the run is, as nested dictionaries: stored in config.json."""
+        content = json.loads(json.dumps(asdict(self)))
+        content["evaluation"] = {key: content["evaluation"][key] for key in SAME_FOR_ALL_ROWS}
+        return content
 
     @property
     def digest(self) -> str:
-        """Ten hexadecimal digits of the SHA-256 of the canonical JSON."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+        """Ten hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
 
     @property
     def run_id(self) -> str:
@@ -139,146 +159,6 @@ class RunConfig:
         coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"
-
-    def to_dict(self) -> dict:
-        """Nested dictionaries, as stored in config.json."""
-        return json.loads(self.canonical)
-
-
-def check(config: RunConfig) -> RunConfig:
-    """Refuse a configuration that cannot run; return it with its coupling in canonical spelling.
-
-    Raises:
-        ConfigError: with one line naming the option and the way out.
-
-    """
-    from bench import data
-
-    if config.data not in data.names():
-        raise ConfigError(unknown("data set", config.data, data.names()))
-    try:
-        data.check_resolution(config.data, config.resolution)
-    except data.DataError as error:
-        raise ConfigError(str(error)) from None
-    # A file's arm is called by the file; no coupling is trained with.
-    coupling = config.coupling if config.checkpoint else _check_coupling(config)
-    _check_ranges(config)
-    _check_network(config.network)
-    _check_evaluation(config.evaluation)
-    return dataclasses.replace(config, coupling=coupling)
-
-
-def _check_coupling(config: RunConfig) -> str:
-    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2)."""
-    from couplings import CouplingError, get
-
-    try:
-        chosen = get(config.coupling)
-        coupling = chosen.spec
-    except CouplingError as error:
-        raise ConfigError(str(error)) from None
-    if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
-        raise ConfigError(
-            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
-            f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
-        )
-    return coupling
-
-
-def check_execution(execution: Execution, batch: int) -> None:
-    """Refuse what cannot be carried out."""
-    if execution.workers is not None and execution.workers < 0:
-        raise ConfigError(f"--workers {execution.workers}: 0 or more")
-    if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
-        raise ConfigError(f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}")
-
-
-def _check_ranges(config: RunConfig) -> None:
-    training, evaluation = config.training, config.evaluation
-    for key, value in _leaves(asdict(config)):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{key} is {value}: it must be a finite number")
-    if config.seed < 0:
-        raise ConfigError(f"--seed {config.seed}: 0 or more")
-    positive = {
-        "--images": training.images, "--batch": training.batch, "--pool": training.pool,
-        "--lr": training.lr, "--P-std": training.P_std,
-        "--ema-halflife": training.ema_halflife,
-        "--rho": evaluation.rho, "--sigma-min": evaluation.sigma_min,
-        "--samples": evaluation.samples - 1, "--trajectories": evaluation.trajectories,
-        "--num-blocks": config.network.num_blocks,
-    }  # fmt: skip
-    for option, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"{option} is too small: it must be above {1 if 'samples' in option else 0}")
-    if training.pool < training.batch or training.pool % training.batch:
-        raise ConfigError(
-            f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
-            f"take {max(1, round(training.pool / training.batch)) * training.batch}"
-        )
-    if not 0 <= training.augment <= 1:
-        raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
-    if not training.ema_rampup > 0:
-        raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
-
-
-def _check_network(network: NetworkConfig) -> None:
-    if not network.channel_mult:
-        raise ConfigError("--channel-mult needs at least one number, such as 1")
-    for mult in network.channel_mult:
-        width = network.model_channels * mult
-        if width < 4 or width % min(32, width // 4):
-            raise ConfigError(
-                f"--model-channels {network.model_channels} with --channel-mult {mult} gives {width} channels, "
-                "which group norm cannot divide: take multiples of 32, or of 4 below 128"
-            )
-    if not 0 <= network.dropout < 1:
-        raise ConfigError("--dropout must be in [0, 1)")
-
-
-def _check_evaluation(evaluation: EvaluationConfig) -> None:
-    if not evaluation.nfe:
-        raise ConfigError("--nfe needs at least one number, such as 13")
-    for nfe in evaluation.nfe:
-        if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ...")
-    least = max(evaluation.nfe) + 1
-    if evaluation.reference_steps < least:
-        raise ConfigError(
-            f"--reference-steps {evaluation.reference_steps}: take {least} or more, twice the finest --nfe"
-        )
-    if not evaluation.sigma_max > evaluation.sigma_min:
-        raise ConfigError("--sigma-max must be above --sigma-min")
-    _check_schedule(evaluation)
-
-
-def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
-    option = "within_class" if coupling.kind == "batch" else "per_class"
-    return coupling.uses_labels or getattr(coupling, option)
-
-
-def _within_class(coupling: Coupling | DatasetCoupling) -> str:
-    option = "within_class" if coupling.kind == "batch" else "per_class"
-    return f"{coupling.spec}{',' if ':' in coupling.spec else ':'}{option}=true"
-
-
-def _check_schedule(evaluation: EvaluationConfig) -> None:
-    """Refuse a schedule whose levels coincide now rather than after the training."""
-    from models.schedule import heun_steps, karras_sigmas
-
-    for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
-        try:
-            karras_sigmas(steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
-        except ValueError as error:
-            raise ConfigError(f"--rho {evaluation.rho}: {error}") from None
-
-
-def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
-    """Option name and value of every field."""
-    found = []
-    for key, value in node.items():
-        found += _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
-    return found
 
 
 def unknown(what: str, word: str, known: tuple[str, ...]) -> str:
@@ -303,6 +183,8 @@ def make(preset: str | None = None, overrides: dict[str, object] | None = None) 
         ConfigError: an unknown preset or key, or a value out of range.
 
     """
+    from bench.check import check
+
     return check(_apply(load_preset(preset, str((overrides or {}).get("data", "digits"))), overrides or {}))
 
 
@@ -315,6 +197,16 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
     if name not in presets():
         raise ConfigError(unknown("preset", name, presets()))
     content = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    return from_dict(content)
+
+
+def from_dict(content: dict) -> RunConfig:
+    """The configuration, unchecked, of nested dictionaries such as ``RunConfig.identity``; what is left out is default.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type.
+
+    """
     return _apply(RunConfig(), _flat(content))
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, as_images
+from bench.data import Dataset
 from bench.features import Features
 from bench.metrics.classes import class_agreement, class_distance
 from bench.metrics.copies import copy_distance, copy_rate, nearest
@@ -24,42 +24,35 @@ from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.kid import kid
 from bench.metrics.prdc import K, prdc
 from bench.randomness import generator
+from bench.reference import Reference, extract, moments
 
-CHUNK = 500  # images whose features are taken at a time
 SOME = 2000
 SPLITS = ("train", "test")
-HELD = 2**26  # numbers: features of a split are kept up to 256 MiB, and taken anew each time beyond
+FID = ("inception", 2048)  # the features whose Frechet distance is called FID: their name and size
+FID_IMAGES = 50_000  # and the number of images, no more and no fewer, for the distance depends on it
 FOUR = ("precision", "recall", "density", "coverage")
 
 Values = dict[tuple[str, str | None], float]
 """Metric and split to value."""
 
 
-@torch.no_grad()
-def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) -> Iterator[Tensor]:
-    """Features ``[., d]`` on the CPU of stored images ``[n, c, h, w]``, given whole or in chunks of them."""
-    for chunk in images.split(CHUNK) if isinstance(images, Tensor) else images:
-        yield features.extract(as_images(chunk).to(device)).cpu()
-
-
-def moments(parts: Iterable[Tensor]) -> Moments:
-    """Moments of features, given in parts ``[., d]``."""
-    return reduce(add, map(Moments.of, parts))
-
-
 @dataclass(frozen=True)
 class Ruler:
-    """The metrics of samples in one kind of features of one data set; what real images say is found once."""
+    """The metrics of samples in one kind of features of one data set; what real images say is found once.
+
+    Where the extractor is slow it is kept in ``cache``, for other runs with the same data.
+    """
 
     features: Features
     dataset: Dataset
     device: str
+    cache: Path | None = None
 
     def names(self, n: int, conditional: bool) -> list[tuple[str, str | None, int]]:
         """Metric, split and number of samples behind it, of all that ``measure`` finds in ``n`` samples."""
         some, name = min(n, SOME), self.features.name
-        found = [(f"fd_{name}", split, n) for split in SPLITS]
-        if len(self._stops(n)) > 1:
+        found = [(metric, split, count) for metric, count in self._frechet_names(n).items() for split in SPLITS]
+        if self._extrapolated(n):
             found += [(f"fd_infinity_{name}", split, n) for split in SPLITS]
         if self._has_neighbours(n):
             found += [(f"{metric}_{name}", split, some) for metric in ("kid", *FOUR) for split in SPLITS]
@@ -84,7 +77,7 @@ class Ruler:
                 classes.append(self.features.classify(part))
             if total.count in stops:
                 for split in SPLITS:
-                    distances[split][total.count] = _quiet_frechet(total, self._moments[split])
+                    distances[split][total.count] = _quiet_frechet(total, self._real[split].moments)
         some = torch.cat(some)[:SOME]
         found = self._frechet(distances, n) | self._copies(some)
         if self._has_neighbours(n):
@@ -93,12 +86,33 @@ class Ruler:
             found |= self._class_metrics(torch.cat(classes), asked)
         return found
 
-    def _stops(self, n: int) -> list[int]:
-        """Numbers of samples whose Frechet distance is taken: several, to extrapolate, where that is sound and quick.
+    def frechet(self, images: Iterable[Tensor], n: int, split: str) -> float:
+        """The Frechet distance of ``n`` generated images, given as for ``measure``, to one split, and nothing else.
+
+        Raises:
+            ValueError: there are more or fewer images.
+
+        """
+        found = moments(extract(images, self.features, self.device))
+        if found.count != n:
+            raise ValueError(f"{found.count} images where {n} were announced")
+        return _quiet_frechet(found, self._real[split].moments)
+
+    def _frechet_names(self, n: int) -> dict[str, int]:
+        """Frechet distances of ``n`` samples and the number behind each: FID is that of the first 50,000 alone."""
+        fid = {"fid": FID_IMAGES} if (self.features.name, self.features.size) == FID and n >= FID_IMAGES else {}
+        return fid if n in fid.values() else {**fid, f"fd_{self.features.name}": n}
+
+    def _extrapolated(self, n: int) -> list[int]:
+        """Numbers of samples to extrapolate from, where that is sound and quick.
 
         A quarter of the samples must make a covariance of full rank; in pixels each distance would cost seconds.
         """
-        return sizes(n) if n // 4 > self.features.size and not self._pixels_of_pictures else [n]
+        return sizes(n) if n // 4 > self.features.size and not self._pixels_of_pictures else []
+
+    def _stops(self, n: int) -> list[int]:
+        """Numbers of samples whose Frechet distance is taken."""
+        return sorted({*self._extrapolated(n), *self._frechet_names(n).values()})
 
     def _has_neighbours(self, n: int) -> bool:
         return min(n, len(self.dataset.train), len(self.dataset.test)) > K and not self._pixels_of_pictures
@@ -109,9 +123,12 @@ class Ruler:
         return self.features.name == "pixels" and self.dataset.bounded
 
     def _frechet(self, distances: dict[str, dict[int, float]], n: int) -> Values:
-        found: Values = {(f"fd_{self.features.name}", split): of_split[n] for split, of_split in distances.items()}
-        if len(self._stops(n)) > 1:
-            found |= {(f"fd_infinity_{self.features.name}", s): fd_infinity(d) for s, d in distances.items()}
+        found: Values = {}
+        for split, of_split in distances.items():
+            found |= {(metric, split): of_split[count] for metric, count in self._frechet_names(n).items()}
+            if stops := self._extrapolated(n):
+                line = fd_infinity({count: of_split[count] for count in stops})
+                found[f"fd_infinity_{self.features.name}", split] = line
         return found
 
     def _neighbours(self, some: Tensor) -> Values:
@@ -139,31 +156,19 @@ class Ruler:
 
     def _to_training(self, some: Tensor) -> Tensor:
         """Distance ``[n]`` of features ``[n, d]`` to the nearest of all training images."""
-        return nearest(some.to(self.device), self._parts("train")).cpu()
-
-    def _parts(self, split: str) -> Iterable[Tensor]:
-        """Features of all real images of a split, in chunks ``[., d]``."""
-        images = getattr(self.dataset, split).images
-        return self._held.get(split) or extract(images, self.features, self.device)
+        return nearest(some.to(self.device), self._real["train"].parts()).cpu()
 
     @cached_property
-    def _held(self) -> dict[str, list[Tensor]]:
-        images = {split: getattr(self.dataset, split).images for split in SPLITS}
-        small = {split: x for split, x in images.items() if len(x) * self.features.size <= HELD}
-        return {split: list(extract(x, self.features, self.device)) for split, x in small.items()}
-
-    @cached_property
-    def _moments(self) -> dict[str, Moments]:
-        return {split: moments(self._parts(split)) for split in SPLITS}
+    def _real(self) -> dict[str, Reference]:
+        return {split: Reference(self.features, self.dataset, split, self.device, self.cache) for split in SPLITS}
 
     @cached_property
     def _some(self) -> dict[str, Tensor]:
         """Features of some real images of each split, drawn at random: files are often sorted by class."""
         found = {}
-        for split in SPLITS:
-            images = getattr(self.dataset, split).images
-            rows = torch.randperm(len(images), generator=generator(0, f"metrics {split}"))[:SOME]
-            found[split] = torch.cat(list(extract(images[rows], self.features, self.device)))
+        for split, real in self._real.items():
+            rows = torch.randperm(len(getattr(self.dataset, split)), generator=generator(0, f"metrics {split}"))
+            found[split] = real.rows(rows[:SOME])
         return found
 
     @cached_property
@@ -174,7 +179,7 @@ class Ruler:
     @cached_property
     def _classes(self) -> dict[str, Tensor]:
         """What the real images of each split are taken for."""
-        return {split: torch.cat([self.features.classify(x) for x in self._parts(split)]) for split in SPLITS}
+        return {s: torch.cat([self.features.classify(x) for x in real.parts()]) for s, real in self._real.items()}
 
 
 def _cut(chunks: Iterable[Tensor], stops: Sequence[int]) -> Iterator[Tensor]:

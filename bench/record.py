@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +42,7 @@ class Measurement:
         value: the number.
         nfe: denoiser evaluations per image.
         rho: exponent of the sigma schedule.
-        sampler: ``heun`` or ``euler``.
+        sampler: ``heun``, ``euler`` or an adaptive one with its tolerance.
         start: where sampling began, such as ``gaussian``.
         guidance: the guidance used, such as ``none``.
         split: the split compared with, ``train`` or ``test``.
@@ -136,8 +136,14 @@ class RunFolder:
 
     def add(self, measurements: list[Measurement]) -> None:
         """Add measurements; one that was made before is replaced, never doubled."""
-        merged = {m.key: m for m in [*self.measurements(), *measurements]}
-        lines = (json.dumps({k: v for k, v in asdict(m).items() if v is not None}) for m in merged.values())
+        self._write({m.key: m for m in [*self.measurements(), *measurements]}.values())
+
+    def remove(self, keys: Collection[tuple]) -> None:
+        """Remove the measurements of these keys."""
+        self._write([m for m in self.measurements() if m.key not in keys])
+
+    def _write(self, measurements: Iterable[Measurement]) -> None:
+        lines = (json.dumps({k: v for k, v in asdict(m).items() if v is not None}) for m in measurements)
         write_bytes(self.path / "metrics.jsonl", "".join(line + "\n" for line in lines).encode())
 
     @contextmanager

@@ -14,17 +14,8 @@ from typing import Annotated
 import tyro
 
 from bench.arm import check_folder, file_arm, run_arm
-from bench.config import (
-    ConfigError,
-    EvaluationConfig,
-    Execution,
-    NetworkConfig,
-    RunConfig,
-    TrainingConfig,
-    check,
-    check_execution,
-    load_preset,
-)
+from bench.check import check, check_execution
+from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
 from bench.record import RunFolderError
 
 BASELINE = "random"

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.config import ConfigError, NetworkConfig, RunConfig, check, load_preset
+from bench.check import check
+from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def save(contest: Contest, first: bool = False) -> list[Cell]:
     cells = [tally.cell(command, config, device, plain=tallies[0]) for tally in tallies]
     try:
         if first:
-            origin = provenance(device, seed=config.seed, config=config.to_dict(), images="random pixels")
+            origin = provenance(device, seed=config.seed, config=config.identity, images="random pixels")
             write_json(command.out / "speed.json", origin)
         write_csv(command.out / "speed.csv", cells)
     except OSError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,38 +54,54 @@ def looks(couplings: Iterable[str]) -> dict[str, Look]:
     return {BASELINE: Look(_BASELINE_INK, "var(--baseline, #444)", "o")} | found
 
 
-def curve(panel: Panel, look: dict[str, Look]) -> Markup:
-    """Metric against NFE, both axes logarithmic: a line through the means, seeds as dots or, from 5 on, a band."""
+def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
+    """Metric against NFE or sigma, both logarithmic: lines through the means, seeds as dots or, from 5 on, a band.
+
+    Panels that differ in rho stand side by side on one scale.
+    """
     import matplotlib
-    import pandas as pd
-    import seaborn as sns
     from matplotlib.figure import Figure
 
-    arms = ordered(panel.rows.coupling)
-    points = [
-        {"nfe": nfe, "coupling": arm, "value": value, "mean": cell.mean}
-        for nfe, row in panel.cells.items()
-        for arm, cell in row.items()
-        for value in cell.values.values()
-    ]
-    frame = pd.DataFrame(points, columns=["nfe", "coupling", "value", "mean"])
-    drawn = frame[frame["value"].map(_drawable) & frame["mean"].map(_drawable)]
-    style = {
-        "hue": "coupling", "hue_order": arms, "palette": {arm: look[arm].colour for arm in arms},
-        "style": "coupling", "style_order": arms, "markers": {arm: look[arm].marker for arm in arms}, "legend": False,
-    }  # fmt: skip
+    arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4, 3.2), layout="constrained")
-        axes = figure.subplots()
-        means = drawn.drop_duplicates(["nfe", "coupling"])
-        if len(drawn):
-            sns.lineplot(means, x="nfe", y="mean", dashes=False, errorbar=None, linewidth=1.6, markersize=5.5,
-                         markeredgecolor="none", ax=axes, **style)  # fmt: skip
-            _seeds(axes, panel, drawn, style)
-        _log_axes(axes, sorted(set(frame["nfe"])), drawn["value"])
-        axes.set(xlabel="NFE", ylabel=panel.metric)
+        figure = Figure(figsize=(4.4 if len(panels) == 1 else 3.9 * len(panels), 3.2), layout="constrained")
+        axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        values = [value for panel in panels for value in _drawn_values(panel)]
+        for panel, ax in zip(panels, axes, strict=True):
+            _draw(ax, panel, look)
+            _log_axes(ax, panel, values)
+            ax.set(xlabel="NFE" if panel.per_nfe else panel.over)
+            if len(panels) > 1:
+                ax.set_title(panel.schedule, fontsize=9)
+        axes[0].set(ylabel=panels[0].metric)
         _legend(figure, arms, look)
-        return _svg(figure, describe(panel))
+        return _svg(figure, describe(panels))
+
+
+def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
+    """Lines through the means, and the seeds: dots over NFE while there are few of them, else a band."""
+    for arm in ordered(arm for row in panel.cells.values() for arm in row):
+        cells = {place: row[arm] for place, row in panel.cells.items() if arm in row and _drawable(row[arm].mean)}
+        colour, marker = look[arm].colour, look[arm].marker
+        values = {place: [v for v in cell.values.values() if _drawable(v)] for place, cell in cells.items()}
+        axes.plot(list(cells), [cell.mean for cell in cells.values()], color=colour, marker=marker, linewidth=1.6,
+                  markersize=5.5 if panel.per_nfe else 3, markeredgecolor="none")  # fmt: skip
+        if _most_seeds(panel) >= FEW_SEEDS:
+            low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
+            axes.fill_between(list(values), low, high, color=colour, alpha=0.18, linewidth=0)
+        elif panel.per_nfe and _most_seeds(panel) > 1:
+            dots = [(place, value) for place, found in values.items() for value in found]
+            axes.scatter(*zip(*dots, strict=True) if dots else ([], []), color=colour, marker=marker, s=14, alpha=0.5,
+                         edgecolors="none")  # fmt: skip
+
+
+def _drawn_values(panel: Panel) -> list[float]:
+    cells = (cell for row in panel.cells.values() for cell in row.values())
+    return [value for cell in cells if _drawable(cell.mean) for value in cell.values.values() if _drawable(value)]
+
+
+def _most_seeds(panel: Panel) -> int:
+    return max(len(cell.values) for row in panel.cells.values() for cell in row.values())
 
 
 def bars(panel: Panel, look: dict[str, Look]) -> Markup:
@@ -114,55 +130,49 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(_plain)
-        return _svg(figure, describe(panel))
+        return _svg(figure, describe([panel]))
 
 
-def describe(panel: Panel) -> str:
-    """The figure in one sentence, for who cannot see it."""
+def describe(panels: Sequence[Panel]) -> str:
+    """The figure in a sentence a panel, for who cannot see it."""
+    return " ".join(map(_describe, panels))
+
+
+def _describe(panel: Panel) -> str:
     cells = panel.cells
-    last = list(cells)[-1]
-    values = ", ".join(f"{arm} {number(cell.mean)}" for arm, cell in cells[last].items())
-    if not panel.per_nfe:
+    places = list(cells)
+    values = ", ".join(f"{arm} {number(cell.mean)}" for arm, cell in cells[places[-1]].items())
+    if panel.over is None:
         return f"Bar chart of {panel.title}: {values}."
-    return f"Line chart of {panel.title} against NFE from {list(cells)[0]} to {last}. Means at NFE {last}: {values}."
+    over, first, last = "NFE" if panel.per_nfe else panel.over, f"{places[0]:g}", f"{places[-1]:g}"
+    return f"Line chart of {panel.title} against {over} from {first} to {last}. Means at {over} {last}: {values}."
 
 
-def caption(panel: Panel) -> str:
+def caption(panels: Sequence[Panel]) -> str:
     """What the marks of the figure stand for."""
-    most = max(len(cell.values) for row in panel.cells.values() for cell in row.values())
-    mean = "Lines join the means over seeds" if panel.per_nfe else "Bars end at the means over seeds"
+    most, panel = max(map(_most_seeds, panels)), panels[0]
+    mean = "Bars end at the means over seeds" if panel.over is None else "Lines join the means over seeds"
     if most == 1:
-        seeds = "with one seed an arm, so nothing shows how far chance moves them"
-    elif panel.per_nfe and most >= FEW_SEEDS:
-        seeds = f"bands reach from the lowest to the highest of up to {most} seeds"
+        seeds = "; with one seed an arm, so nothing shows how far chance moves them"
+    elif panel.over and most >= FEW_SEEDS:
+        seeds = f"; bands reach from the lowest to the highest of up to {most} seeds"
     else:
-        seeds = f"dots are the single seeds ({most})"
-    return f"{mean}; {seeds}. " + ("Both axes are logarithmic." if panel.per_nfe else "The axis begins at 0.")
+        seeds = "" if panel.over == "sigma" else f"; dots are the single seeds ({most})"
+    return f"{mean}{seeds}. " + ("The axis begins at 0." if panel.over is None else "Both axes are logarithmic.")
 
 
-def _seeds(axes: Axes, panel: Panel, drawn, style: dict) -> None:
-    import seaborn as sns
-
-    most = max(len(cell.values) for row in panel.cells.values() for cell in row.values())
-    if most >= FEW_SEEDS:
-        for arm, part in drawn.groupby("coupling"):
-            ends = part.groupby("nfe")["value"].agg(["min", "max"])
-            axes.fill_between(
-                ends.index, ends["min"], ends["max"], color=style["palette"][arm], alpha=0.18, linewidth=0
-            )
-    elif most > 1:
-        sns.scatterplot(drawn, x="nfe", y="value", s=14, alpha=0.5, edgecolor="none", ax=axes, **style)
-
-
-def _log_axes(axes: Axes, nfes: list[int], values: Iterable[float]) -> None:
+def _log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
+    """Logarithmic axes with ticks that a person would set; ``values``: all that share the vertical axis."""
     from matplotlib import ticker
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(ticker.FixedLocator(nfes))
+    if panel.per_nfe:
+        axes.xaxis.set_major_locator(ticker.FixedLocator(list(panel.cells)))
+    else:
+        axes.xaxis.set_major_locator(ticker.LogLocator())
     axes.xaxis.set_major_formatter(_plain)
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.set_yscale("log")
-    values = list(values)
     span = max(values) / min(values) if values else 1.0
     subs = (1,) if span > 1000 else (1, 2, 5)
     axes.yaxis.set_major_locator(

@@ -6,15 +6,19 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from reports import figures, words
+from reports.adaptive import Adaptive, adaptive
+from reports.reach import Reach, reach
+from reports.rho import Heat, heats
 from reports.runs import Excluded, Run
 from reports.statistics import Cell, ordered
 from reports.summary import Summary, summarise, warnings
-from reports.tables import Group, Panel, cost_cut, groups, panels, varying_fields
+from reports.tables import Group, Panel, cost_cut, groups, profiles, side_by_side, varying_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,17 +35,19 @@ _NO_RATIO = (
     "coupling_share",
     "coupling_wait_share",
     "transport_cost_independent",
+    "validation_loss_own",
 )
 """Metrics of which a ratio to random says nothing: random couples in no time, or all arms have the same value."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure with its words."""
+    """One figure with its words; a wide one shows several panels side by side."""
 
     title: str
     svg: Markup
     caption: str
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +78,13 @@ class Section:
     arms: list[str]
     summary: Summary
     figures: list[Figure]
+    other_figures: list[Figure]
+    profiles: list[Figure]
+    reach: list[Reach]
     curves: list[Curve]
     more: list[Curve]
+    heats: list[list[Heat]]
+    adaptive: list[Adaptive]
     costs: list[Panel]
     cut: dict[str, float]
     samples: dict[str, list[Grid]]
@@ -117,29 +128,40 @@ def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded
 
 
 def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
-    found = panels(group)
+    found = group.panels
     curves = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
     more = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
-    drawn = [Figure(p.title, figures.curve(p, look), f"{_about(p)} {figures.caption(p)}") for p in curves]
-    drawn += [
-        Figure(p.title, figures.bars(p, look), f"{_about(p)} {figures.caption(p)}")
-        for p in costs
-        if p.metric in BAR_CHARTS
-    ]
-    members = [run for run in runs if run.run_id in set(group.rows.run_id)]
+    drawn = [(shared[0].plain, _figure(shared, look)) for shared in side_by_side(curves)]
+    bars = [_figure([panel], look) for panel in costs if panel.metric in BAR_CHARTS]
+    distances = [panel for panel in curves if panel.judged and panel.split == "test"]
+    ids = set(group.rows.run_id)
     return Section(
         id=id_,
         title=group.title,
         arms=group.arms,
         summary=summarise(group),
-        figures=drawn,
+        figures=[figure for plain, figure in drawn if plain] + bars,
+        other_figures=[figure for plain, figure in drawn if not plain],
+        profiles=[_figure(shared, look) for shared in side_by_side(profiles(group))],
+        reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
         curves=[Curve(p, ordered(p.rows.coupling), p.cells, "") for p in curves],
         more=[Curve(p, ordered(p.rows.coupling), p.cells, _about(p)) for p in more],
+        heats=[list(of_title) for _, of_title in groupby(heats(group.rows), key=lambda heat: heat.title)],
+        adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),
-        samples=_samples(members),
+        samples=_samples([run for run in runs if run.run_id in ids]),
     )
+
+
+def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
+    """Panels that differ in rho only, as one figure."""
+    panel = shared[0]
+    svg = figures.curve(shared, look) if panel.over else figures.bars(panel, look)
+    title = ", ".join(part for part in (panel.metric, panel.split, panel.settings) if part)
+    title = panel.title if len(shared) == 1 else f"{title}, {words.join([p.schedule for p in shared])}"
+    return Figure(title, svg, f"{_about(panel)} {figures.caption(shared)}".strip(), len(shared) > 1)
 
 
 def _about(panel: Panel) -> str:

@@ -6,24 +6,33 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.rho import BEST, is_grid, missing_best
 from reports.runs import Run
-from reports.statistics import BASELINE, Cell, ordered
-from reports.tables import Group, Panel, panels, varying_fields
-from reports.words import change, join, nfe_range
-
-JUDGED = (("fd_classifier", "test"), ("truncation_error", None))
-"""Metric and split of the panels that the summary speaks of; lower is better in all of them."""
+from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
+from reports.tables import Group, Panel, side_by_side, varying_fields
+from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
+FEW_SEEDS = 8  # from here on the percentile interval is no longer much too narrow
+_VERDICTS = {"unclear": "no clear difference", "lower": "lower (better)", "higher": "higher (worse)"}
+
+
+@dataclass(frozen=True)
+class View:
+    """One panel in words: which arm is lowest where, and each arm against random; ``label`` names the rho."""
+
+    label: str
+    lowest: str
+    claims: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one panel says: which arm is lowest where, and each arm against random."""
+    """What one metric says, at the rho that all arms share and at each arm's best; ``turns``: where that matters."""
 
     title: str
-    lowest: str
-    claims: tuple[tuple[str, str], ...]
+    views: tuple[View, ...]
+    turns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -32,31 +41,90 @@ class Summary:
 
     title: str
     seeds: str
+    rho: str
     findings: tuple[Finding, ...]
 
 
 def summarise(group: Group) -> Summary:
     """The group in words."""
-    judged = [panel for panel in panels(group) if (panel.metric, panel.split) in JUDGED and panel.per_nfe]
-    return Summary(group.title, _seeds(group), tuple(_finding(panel) for panel in judged))
+    judged = [panel for panel in group.panels if panel.judged]
+    return Summary(group.title, _seeds(group), _rho(group, judged), tuple(map(_finding, side_by_side(judged))))
 
 
 def _seeds(group: Group) -> str:
     counts = sorted({len(seeds) for seeds in group.seeds.values()})
-    if counts[0] < 2:
-        return "One seed proves nothing: another may turn all of this round. Repeat with at least three (--seeds 3)."
     many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{many} seeds an arm. Lower and higher mean: in every seed that the arm shares with {BASELINE}."
+    if counts[-1] < LEAST_SEEDS:
+        noun = "seed" if counts[-1] == 1 else "seeds"
+        return (
+            f"{many} {noun} an arm: nothing is claimed with fewer than three, for two agree by chance every other time "
+            "and one always does. Repeat with at least three (--seeds 3)."
+        )
+    text = (
+        f"{many} seeds an arm. Lower and higher mean: the 95 % bootstrap interval of the mean difference from "
+        f"{BASELINE}, seed by seed, excludes zero; brackets give it in percent."
+    )
+    if counts[0] >= FEW_SEEDS:
+        return text
+    return (
+        f"{text} Such intervals are too narrow with few seeds: that of three is just the range of the three differences"
+        ", which excludes zero in one comparison of four where there is no difference at all. Trust what holds at "
+        "several NFEs, and repeat with more seeds."
+    )
 
 
-def _finding(panel: Panel) -> Finding:
-    arms = ordered(panel.rows.coupling)
+def _rho(group: Group, judged: Sequence[Panel]) -> str:
+    if any(panel.schedule == BEST for panel in judged):
+        return (
+            "The best rho is chosen for each run and NFE by the first pass: few images, against the train split. The "
+            "numbers here are of all images, so none was chosen for its own sake; those of the test split are new to "
+            "the choice."
+        )
+    rhos = sorted({rho for panel in judged for rho in panel.rows["rho"].dropna()})
+    if len(rhos) != 1:
+        return ""
+    why = ", though the first pass over rho was made" if is_grid(group.rows).any() else ""
+    return (
+        f"All arms were measured at rho {rhos[0]:g} alone{why}. The best rho differs between couplings, so none can be "
+        "said to gain nothing before each was measured at its own."
+    )
+
+
+def _finding(shared: Sequence[Panel]) -> Finding:
+    """Panels that differ in rho only, in words."""
+    fixed, best = shared[0], next((panel for panel in shared if panel.schedule == BEST), None)
+    title = ", ".join(part for part in (fixed.metric, fixed.split, fixed.settings) if part)
+    turns = _turns(fixed, best) if best and best is not fixed else ()
+    return Finding(title, tuple(map(_view, shared)), turns)
+
+
+def _view(panel: Panel) -> View:
+    arms = ordered(panel.rows["coupling"])
     table = panel.cells
     claims = [(arm, _claim({nfe: row[arm] for nfe, row in table.items() if arm in row})) for arm in arms[1:]]
     if arms[0] != BASELINE:
         missing = f"no {BASELINE} arm with these settings, so there is nothing to compare with"
         claims = [(arm, missing) for arm in arms]
-    return Finding(panel.title, _lowest(table), tuple(claims))
+    label = "each arm at its own best rho" if panel.schedule == BEST else panel.schedule and f"at {panel.schedule}"
+    return View(label, _lowest(table), tuple(claims))
+
+
+def _turns(fixed: Panel, best: Panel) -> tuple[str, ...]:
+    """Arms whose verdict is another at their best rho: what a comparison at one rho would have got wrong."""
+    found = []
+    for arm in ordered(fixed.rows["coupling"])[1:]:
+        both = [nfe for nfe, row in fixed.cells.items() if arm in row and arm in best.cells.get(nfe, {})]
+        changed: dict[tuple[str, str], list[int]] = {}
+        for nfe in both:
+            verdicts = fixed.cells[nfe][arm].verdict, best.cells[nfe][arm].verdict
+            if verdicts[0] != verdicts[1]:
+                changed.setdefault(verdicts, []).append(nfe)
+        found += [
+            f"{arm} at NFE {nfe_range(nfes, both)}: {_VERDICTS[before]} at {fixed.schedule}, {_VERDICTS[after]} at "
+            f"{best.schedule}"
+            for (before, after), nfes in changed.items()
+        ]
+    return tuple(found)
 
 
 def _lowest(table: dict[int | None, dict[str, Cell]]) -> str:
@@ -73,11 +141,16 @@ def _lowest(table: dict[int | None, dict[str, Cell]]) -> str:
 def _claim(curve: dict[int, Cell]) -> str:
     """One arm against random, over NFE: where lower, where higher, where neither, and where it turns."""
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
-    parts = [_stretch(curve, grid, verdict) for verdict in ("lower", "higher")]
-    unclear = [nfe for nfe in grid if curve[nfe].verdict == "unclear"]
+    judged = [nfe for nfe in grid if curve[nfe].difference is not None]
+    parts = [_stretch(curve, judged, verdict) for verdict in ("lower", "higher")]
+    unclear = [nfe for nfe in judged if curve[nfe].verdict == "unclear"]
     if unclear:
-        parts.append(f"no clear difference at NFE {nfe_range(unclear, grid)}")
-    parts.append(_crossover(curve, grid))
+        parts.append(f"no clear difference at NFE {nfe_range(unclear, judged)}")
+    parts.append(_crossover(curve, judged))
+    few = [nfe for nfe in grid if nfe not in judged]
+    if few:
+        shared = join([str(n) for n in sorted({len(curve[nfe].baseline) for nfe in few})])
+        parts.append(f"no claim at NFE {nfe_range(few, grid)}: {LEAST_SEEDS} shared seeds are the least, here {shared}")
     lost = [nfe for nfe in curve if nfe not in grid]
     if lost:
         why = f"a value is not finite, or no seed is shared with {BASELINE}"
@@ -91,14 +164,9 @@ def _stretch(curve: dict[int, Cell], grid: list[int], verdict: str) -> str:
         return ""
     word = "lower (better)" if verdict == "lower" else "higher (worse)"
     extreme = (min if verdict == "lower" else max)(chosen, key=lambda nfe: curve[nfe].ratio)
-    where = f"{word} than {BASELINE} at NFE {nfe_range(chosen, grid)}"
-    if len(chosen) == 1:
-        return f"{where}, by {_by(curve[extreme].ratio)}"
-    return f"{where}, most at NFE {extreme}: {change(curve[extreme].ratio)}"
-
-
-def _by(ratio: float) -> str:
-    return change(ratio).removesuffix(" lower").removesuffix(" higher") if ratio < 2 else f"a factor of {ratio:.3g}"
+    most = f", most at NFE {extreme}" if len(chosen) > 1 else ""
+    size = change(curve[extreme].ratio, curve[extreme].ratio_interval)
+    return f"{word} than {BASELINE} at NFE {nfe_range(chosen, grid)}{most}: {size}"
 
 
 def _crossover(curve: dict[int, Cell], grid: list[int]) -> str:
@@ -121,6 +189,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
             *_value_warnings(group),
             *_behind_warnings(members),
             *_small_n(group, members),
+            *_rho_warnings(group),
         ]:
             said.setdefault(line, []).append(group.title)
     lines = [line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}" for line, titles in said.items()]
@@ -132,6 +201,9 @@ def _seed_warnings(group: Group) -> list[str]:
     single = [arm for arm, own in seeds.items() if len(own) < 2]
     if single:
         found.append(f"One seed only for {join(single)}: chance alone can make such differences.")
+    two = [arm for arm, own in seeds.items() if 1 < len(own) < LEAST_SEEDS]
+    if two:
+        found.append(f"Fewer than three seeds for {join(two)}: nothing is claimed of these arms.")
     if BASELINE not in seeds:
         found.append(f"There is no {BASELINE} arm, so no coupling can be judged: run --coupling {BASELINE} as well.")
     if len({tuple(own) for own in seeds.values()}) > 1:
@@ -185,6 +257,14 @@ def _small_n(group: Group, members: Sequence[Run]) -> list[str]:
     return found
 
 
+def _rho_warnings(group: Group) -> list[str]:
+    if not is_grid(group.rows).any():
+        return []
+    measured = set(group.rows["metric"])
+    lines = [missing_best(group.rows, metric) for metric, _ in JUDGED if metric in measured]
+    return [line for line in lines if line]
+
+
 def _marginal_warning(runs: Sequence[Run]) -> list[str]:
     kept = "exact_noise_marginal"
     biased = sorted({str(run.config["coupling"]) for run in runs if run.provenance.get(kept) is False})
@@ -199,6 +279,7 @@ def _marginal_warning(runs: Sequence[Run]) -> list[str]:
 
 def _feature_warning(groups: Sequence[Group]) -> list[str]:
     names = sorted({name for group in groups for name in group.rows.metric.unique() if name.startswith("fd_")})
+    names = [name for name in names if not name.endswith("_inception")]
     if not names:
         return []
     verb = "uses" if len(names) == 1 else "use"

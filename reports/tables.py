@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from itertools import zip_longest
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.record import write_bytes
+import numpy as np
+
+from bench.record import Measurement, write_bytes
+from reports.rho import BEST, best_rho, by_schedule, fixed_rho, is_grid, rho_label
 from reports.runs import Run, read
 from reports.statistics import BASELINE, Cell, cells, ordered
-from reports.words import metric_rank, number, percent, pieces
+from reports.words import JUDGED, metric_rank, number, percent, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +32,15 @@ PER_ARM = (
     "curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma",
     "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
     "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
+    "adaptive_nfe", "gradient_noise_scale",
 )  # fmt: skip
 """Metrics with one value per run, not one per NFE."""
 
+ADAPTIVE = "dopri5"
+"""The sampler that chooses its own number of evaluations: its rows have a table of their own."""
+
 _SETTINGS = ("rho", "sampler", "start", "guidance", "n")
+_PLAIN = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 _WIDTH = 109
 
@@ -54,30 +62,58 @@ class Group:
         """Seeds of each arm."""
         return {arm: sorted({int(s) for s in self.rows.seed[self.rows.coupling == arm]}) for arm in self.arms}
 
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """As ``panels`` finds them, once."""
+        return panels(self)
+
 
 @dataclass(frozen=True)
 class Panel:
-    """One metric of one group under one setting: what one figure and one table show."""
+    """One metric of one group under one setting: what one figure and one table show.
+
+    Attributes:
+        metric: its name.
+        split: ``train``, ``test`` or None.
+        schedule: ``rho 7`` or ``best rho``; empty where the group has one rho only.
+        settings: what else tells it from its neighbours, in words.
+        rows: its part of the tidy table.
+        over: the column that it is a curve over, ``nfe`` or ``sigma``; None for one value an arm.
+
+    """
 
     metric: str
     split: str | None
+    schedule: str
     settings: str
     rows: pd.DataFrame
+    over: str | None
 
     @property
     def per_nfe(self) -> bool:
-        """Whether the metric is a curve over NFE, not one value an arm."""
-        return self.metric not in PER_ARM and bool(self.rows.nfe.notna().any())
+        """Whether the metric is a curve over NFE."""
+        return self.over == "nfe"
 
     @property
     def title(self) -> str:
         """Metric, split, and the settings that tell it from its neighbours."""
-        return ", ".join(part for part in (self.metric, self.split, self.settings) if part)
+        return ", ".join(part for part in (self.metric, self.split, self.settings, self.schedule) if part)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the summary speaks of it."""
+        return self.per_nfe and (self.metric, self.split) in JUDGED
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is of the sampler that all are compared with, from plain noise and without guidance."""
+        first = self.rows.iloc[0]
+        return all(str(first[key]) == value for key, value in _PLAIN.items() if not _missing(first[key]))
 
     @cached_property
-    def cells(self) -> dict[int | None, dict[str, Cell]]:
-        """NFE to coupling to Cell; one entry, None, for a metric with one value an arm."""
-        return cells(self.rows if self.per_nfe else self.rows.assign(nfe=None))
+    def cells(self) -> dict[int | float | None, dict[str, Cell]]:
+        """NFE or sigma to coupling to Cell; one entry, None, for a metric with one value an arm."""
+        return cells(self.rows, self.over)
 
 
 def read_runs(runs_dir: Path, run_ids: list[str] | None = None) -> pd.DataFrame:
@@ -98,17 +134,29 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     import pandas as pd
 
     varying = varying_fields([run.config for run in runs])
-    rows = []
-    for run in runs:
-        config = run.config
-        own = {"run_id": run.run_id, "pool": config["training.pool"]} | {
-            key: config[key] for key in ("data", "coupling", "seed")
-        }
-        extra = {key: config.get(key) for key in varying}
-        rows += [own | asdict(measurement) | extra for measurement in run.measurements]
+    own = {"run_id": lambda run: run.run_id, "pool": lambda run: run.config["training.pool"]}
+    own |= {key: partial(_config_value, key) for key in ("data", "coupling", "seed", *varying)}
+    columns = {
+        name: [value for run in runs for value in [of_run(run)] * len(run.measurements)] for name, of_run in own.items()
+    }
+    columns |= {
+        field.name: [getattr(measurement, field.name) for run in runs for measurement in run.measurements]
+        for field in fields(Measurement)
+    }
     order = ["data", "pool", *varying, "coupling", "seed", "metric", "split", *_SETTINGS, "nfe", "sigma", "run_id"]
-    rows.sort(key=lambda row: [_sort_key(name, row[name]) for name in order])
-    return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *varying]))
+    table = _typed(pd.DataFrame(columns, columns=[*COLUMNS, *varying]))
+    place = np.lexsort([_ranks(name, columns[name]) for name in reversed(order)])
+    return table.iloc[place].reset_index(drop=True)
+
+
+def _config_value(key: str, run: Run) -> object:
+    return run.config.get(key)
+
+
+def _ranks(name: str, values: list) -> np.ndarray:
+    """Each value's place among those of its column: sorting 500 runs by keys in Python would take a minute."""
+    rank = {value: i for i, value in enumerate(sorted(set(values), key=lambda value: _sort_key(name, value)))}
+    return np.array([rank[value] for value in values], dtype=np.int64)
 
 
 def varying_fields(configs: Sequence[dict[str, object]]) -> list[str]:
@@ -144,20 +192,64 @@ def groups(table: pd.DataFrame) -> list[Group]:
 
 
 def panels(group: Group) -> list[Panel]:
-    """The group's metrics, each under each setting, in the order of the report; profiles over sigma are left out."""
+    """The group's metrics, each under each setting, in the order of the report.
+
+    Not among them: profiles over sigma (``profiles``), the first pass over rho (``reports.rho``) and the adaptive
+    sampler (``reports.adaptive``).
+    """
+    rows = group.rows
+    rows = rows[rows["sigma"].isna() & ~is_grid(rows) & rows["sampler"].ne(ADAPTIVE).fillna(True)]
+    curves = rows[rows["nfe"].notna() & ~rows["metric"].isin(PER_ARM)]
+    best, fixed = best_rho(group.rows), fixed_rho(curves)
     found = []
-    rows = group.rows[group.rows.sigma.isna()]
-    for metric in sorted(rows.metric.unique(), key=metric_rank):
-        of_metric = rows[rows.metric == metric]
+    for metric, part in curves.groupby("metric", sort=False):
+        found += _panels(str(metric), by_schedule(part, best, fixed), ("sampler", "start", "guidance", "n"), "nfe")
+    for metric, part in rows.drop(curves.index).groupby("metric", sort=False):
         # For a metric of the run as a whole n counts its pools or images; elsewhere another n is another estimate.
-        keys = [*_SETTINGS[:-1], "nfe"] if metric in PER_ARM else list(_SETTINGS)
-        for part in _split(of_metric, ["split", *keys]):
-            split = None if part["split"].isna().all() else str(part["split"].iloc[0])
-            same = of_metric[of_metric["split"].eq(split) if split else of_metric["split"].isna()]
-            shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
-            settings = ", ".join(f"{key} {_show(part[key].iloc[0])}" for key in shown)
-            found.append(Panel(str(metric), split, settings, part))
+        more = {"adaptive_nfe": ()}.get(metric, ("nfe",) if metric in PER_ARM else ("n",))
+        found += _panels(str(metric), part, (*_SETTINGS[:-1], *more), None)
+    several = {panel.schedule for panel in found if panel.per_nfe} - {""}
+    if len(several) < 2:
+        found = [replace(panel, schedule="") for panel in found]
+    here = rho_label(fixed) if fixed is not None else ""
+    order = {"": 0, here: 1, BEST: 2}
+    return sorted(
+        found,
+        key=lambda p: (metric_rank(p.metric), p.split or "", not p.plain, p.settings, order.get(p.schedule, 3)),
+    )
+
+
+def profiles(group: Group) -> list[Panel]:
+    """The group's metrics over sigma, each under each setting, in the order of the report."""
+    rows, found = group.rows[group.rows["sigma"].notna()], []
+    for metric, part in rows.groupby("metric", sort=False):
+        found += _panels(str(metric), part, (*_SETTINGS, "nfe"), "sigma")
     return sorted(found, key=lambda panel: (metric_rank(panel.metric), panel.split or ""))
+
+
+def side_by_side(found: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels that differ in rho only, together."""
+    return [list(part) for _, part in groupby(found, key=lambda p: (p.metric, p.split, p.over, p.settings))]
+
+
+def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | None) -> list[Panel]:
+    """Rows of one metric by split, keys and ``schedule``, if there."""
+    found = []
+    for part in _split(rows, ["split", *keys, *(["schedule"] if "schedule" in rows else [])]):
+        first = part.iloc[0]
+        split = None if _missing(first["split"]) else str(first["split"])
+        same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
+        shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
+        # What all are compared with goes without saying; what departs from it is named.
+        settings = ", ".join(f"{key} {_show(first[key])}" for key in shown if str(first[key]) != _PLAIN.get(key))
+        found.append(Panel(metric, split, str(first.get("schedule", "")), settings, part, over))
+    return found
+
+
+def _missing(value: object) -> bool:
+    import pandas as pd
+
+    return value is None or bool(pd.isna(value))
 
 
 def arms_by_nfe(table: pd.DataFrame, metric: str, split: str | None = None) -> pd.DataFrame:
@@ -197,12 +289,11 @@ def terminal_table(table: pd.DataFrame) -> str:
         seeds = "; ".join(f"{arm}: {', '.join(map(str, s))}" for arm, s in group.seeds.items())
         if len({tuple(s) for s in group.seeds.values()}) == 1:
             seeds = ", ".join(map(str, group.seeds[group.arms[0]]))
-        heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE})"
+        heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE}, "
+        heading += "with * where its 95 % interval over three seeds or more excludes 1)"
         blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
-        found = panels(group)
-        for panel in found:
-            if (panel.metric, panel.split) in (("fd_classifier", "test"), ("truncation_error", None)):
-                blocks.append(_terminal_curve(panel))
+        found = group.panels
+        blocks += [_terminal_curve(panel) for panel in found if panel.judged and panel.plain]
         blocks.append(_terminal_arms(group, found))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -248,7 +339,8 @@ def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
 
 
 def _with_ratio(cell: Cell) -> str:
-    return number(cell.mean) + (f" (x{cell.ratio:.2f})" if cell.ratio is not None else "")
+    claimed = "*" if cell.verdict != "unclear" else ""
+    return number(cell.mean) + (f" (x{cell.ratio:.2f}{claimed})" if cell.ratio is not None else "")
 
 
 def _width(arm: str) -> int:
@@ -262,9 +354,7 @@ def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:
 
 def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:
     """The rows by equal keys, in order of appearance; empty equals empty."""
-    marks = table[keys].astype("string").fillna("")
-    mark = marks.agg("\x1f".join, axis=1) if len(marks) else marks.iloc[:, 0]
-    return [table[mark == value] for value in mark.unique()]
+    return [part for _, part in table.groupby(keys, sort=False, dropna=False)] if len(table) else []
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

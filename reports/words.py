@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reports.statistics import Interval
 
 METRICS = {
+    "fid": "Fréchet inception distance: in the features of Inception-v3, 50,000 images. Lower is better.",
+    "fd_inception": "Fréchet distance in the features of Inception-v3; an FID only at 50,000 images. Lower is better.",
+    "fd_dinov2": "Fréchet distance in the features of DINOv2; not an FID. Lower is better.",
     "fd_classifier": "Fréchet distance in the features of a classifier trained on this data set; not an FID. "
     "Lower is better.",
     "truncation_error": "Root mean square difference per pixel from where a dense solver ends, from the same noise. "
     "Lower is better.",
+    "w2": "Wasserstein-2 distance to real data, by exact transport between samples. Lower is better.",
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",
@@ -23,6 +31,17 @@ METRICS = {
     "turning_angle_sigma": "The same in EDM's coordinates, x against sigma. Lower is better.",
     "denoiser_drift_ln_sigma": "How fast the denoiser's output changes along the path: root mean square per pixel and "
     "unit of ln sigma, for each sigma; 0 is straight. Lower is better.",
+    "local_truncation_error": "Root mean square per pixel that one Euler step of the 9-step grid at that sigma errs. "
+    "Lower is better.",
+    "target_variance": "Variance of the image that belongs to a noisy one, per pixel, for each sigma: what the "
+    "denoiser cannot know. Lower is better.",
+    "validation_loss_own": "Denoising loss for each sigma on held-out images, with noise paired as in training; each "
+    "arm has its own task, so arms cannot be compared by it.",
+    "validation_loss_independent": "Denoising loss for each sigma on held-out images with independent noise: the same "
+    "task for all arms, but not the one that a coupled arm was trained for.",
+    "gradient_noise_scale": "Images in a batch at which the gradient's noise equals its signal; neither higher nor "
+    "lower is better.",
+    "adaptive_nfe": "Evaluations that Dormand-Prince takes at its tolerance. Lower is better.",
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
     "coupling_ms": "Milliseconds to couple one pool.",
@@ -34,6 +53,8 @@ METRICS = {
 """What each known metric says, in the order of the report; a metric that is not listed comes after these."""
 
 FAMILIES = {
+    "grid_fd": "First pass: Fréchet distance of few images at each rho and NFE, by which the best rho is chosen. "
+    "Lower is better.",
     "fd_infinity": "Fréchet distance extrapolated to infinitely many samples; by chance it may fall below zero. "
     "Lower is better.",
     "kid": "Unbiased kernel distance (the formula of KID) in these features, not those of Inception; by chance it may "
@@ -52,6 +73,12 @@ FAMILIES = {
     "Lower is better.",
 }
 """What metrics named ``<family>_<features>`` say, in the order of the report: they come in tables, without figures."""
+
+JUDGED = (
+    ("fid", "test"), ("fd_inception", "test"), ("fd_dinov2", "test"), ("fd_classifier", "test"),
+    ("truncation_error", None),
+)  # fmt: skip
+"""Metric and split of the panels that the summary speaks of; lower is better in all of them."""
 
 MISSING = "–"
 
@@ -105,11 +132,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %" if 0 < abs(share) < 0.0995 else f"{100 * share:.0f} %"
 
 
-def change(ratio: float) -> str:
-    """A ratio to random: ``38 % lower``, ``4.0 % higher``, ``2.3 times as high``."""
-    if ratio >= 2:
-        return f"{number(ratio)} times as high"
-    return f"{percent(abs(1 - ratio))} {'lower' if ratio < 1 else 'higher'}"
+def change(ratio: float, interval: Interval | None = None) -> str:
+    """A ratio to random with its interval, as change: ``−38 % [−45, −30]``."""
+    ends = interval and [interval.low, interval.high]
+    few = max(abs(r - 1) for r in (ratio, *(ends or ()))) < 0.0995  # a decimal for all or none
+    shown = [f"{100 * (r - 1):+,.{int(few)}f}".replace("-", "−") for r in (ratio, *(ends or ()))]
+    return f"{shown[0]} %" + (f" [{shown[1]}, {shown[2]}]" if ends else "")
 
 
 def join(words: Sequence[str]) -> str:

@@ -1,16 +1,28 @@
-"""What samples are measured in. One file, one extractor: ``load(dataset, cache, device) -> Features``."""
+"""What samples are measured in.
+
+One file, one extractor: ``load(dataset, cache, device, *, option=None) -> Features``. The keyword arguments, words or
+whole numbers, are the options of its spec: ``name`` or ``name:key=value,key=value``, such as
+``inception:weights=inception.pth``. Files whose name begins with an underscore hold no extractor.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
+import torch
 from torch import Tensor
 
 from bench.data import Dataset
+from couplings.spec import CouplingError, split_spec, unknown
+
+DEFAULT = ("classifier", "pixels")
+BATCH = 64  # images that a large network takes at a time: 500 of 299 x 299 pixels would take 6 GiB
 
 
 class FeatureError(ValueError):
@@ -28,6 +40,7 @@ class Features:
         fingerprint: changes whenever the features do.
         accuracy: test accuracy in [0, 1] where the extractor is a classifier.
         classify: there, features ``[n, size]`` to predicted classes ``[n]`` on the CPU.
+        slow: whether features of real images are worth keeping on disk.
 
     """
 
@@ -37,22 +50,87 @@ class Features:
     fingerprint: str
     accuracy: float | None = None
     classify: Callable[[Tensor], Tensor] | None = None
+    slow: bool = False
 
 
 def names(dataset: Dataset | None = None) -> tuple[str, ...]:
-    """Names of the extractors, one for each file in this folder; those that suit a data set, where one is given."""
-    found = tuple(sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules([str(Path(__file__).parent)])))
+    """Names of the extractors taken by default; those that suit a data set, where one is given."""
     one_class = dataset is not None and dataset.num_classes < 2
-    return tuple(name for name in found if not (one_class and name == "classifier"))  # it would have nothing to learn
+    return tuple(name for name in DEFAULT if not (one_class and name == "classifier"))  # it would have nothing to learn
 
 
-def load(name: str, dataset: Dataset, cache: Path, device: str) -> Features:
-    """Load (or train once and cache) an extractor for a data set.
+def all_names() -> tuple[str, ...]:
+    """Names of all extractors, one for each file in this folder, taken by default or not."""
+    files = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    return tuple(sorted(file.replace("_", "-") for file in files if not file.startswith("_")))
+
+
+def check(spec: str) -> None:
+    """Refuse a spec that no extractor has; quick, for it loads no weights.
 
     Raises:
-        FeatureError: no such extractor, or it is not good enough.
+        FeatureError: unknown name or option (with the near matches), or a bad value.
 
     """
-    if name not in names():
-        raise FeatureError(f"unknown features {name!r}. Known: {', '.join(names())}")
-    return importlib.import_module(f"bench.features.{name.replace('-', '_')}").load(dataset, cache, device)
+    _parse(spec)
+
+
+def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
+    """Load (or train once and cache) the extractor of a spec for a data set.
+
+    Raises:
+        FeatureError: unknown name or option, a library or a file is missing, or the extractor is not good enough.
+
+    """
+    extractor, options = _parse(spec)
+    return extractor(dataset, cache, device, **options)
+
+
+def load_all(specs: Sequence[str], dataset: Dataset, cache: Path, device: str) -> list[Features]:
+    """Load the extractors of several specs.
+
+    Raises:
+        FeatureError: as ``load``, or two of them have one name, so that their metrics could not be told apart.
+
+    """
+    for spec in specs:
+        check(spec)  # before the first one is trained
+    found: dict[str, Features] = {}
+    for spec in specs:
+        features = load(spec, dataset, cache, device)
+        if features.name in found:
+            raise FeatureError(f"{spec}: the name {features.name!r} is taken; leave one out, or give another name=NAME")
+        found[features.name] = features
+    return list(found.values())
+
+
+def in_batches(extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The extractor that takes ``BATCH`` images at a time, so that the memory of a large network is bounded."""
+    return lambda images: torch.cat([extract(batch) for batch in images.split(BATCH)])
+
+
+def _parse(spec: str) -> tuple[Callable[..., Features], dict[str, str | int]]:
+    """The extractor of a spec and its options."""
+    try:
+        name, words = split_spec(spec)
+        if name not in all_names():
+            raise unknown("features", name, all_names())
+        extractor = importlib.import_module(f"bench.features.{name.replace('-', '_')}").load
+        hints, parameters = get_type_hints(extractor), inspect.signature(extractor).parameters.values()
+        options = {p.name: hints[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
+        for key in words:
+            if key not in options:
+                raise unknown(f"option of {name}", key, options)
+    except CouplingError as error:
+        raise FeatureError(str(error)) from None
+    return extractor, {key: _read(word, options[key], f"{name}: {key}") for key, word in words.items()}
+
+
+def _read(word: str, hint: Any, where: str) -> str | int:
+    """The value of an option of type ``str | None`` or ``int | None``."""
+    if int not in get_args(hint):
+        return word
+    try:
+        return int(word)
+    except ValueError:
+        raise FeatureError(f"{where} must be a whole number, got {word!r}") from None

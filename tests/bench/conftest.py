@@ -12,6 +12,7 @@ TINY = {
     "samples": 100,
     "trajectories": 16,
     "reference_steps": 8,
+    "rhos": [7],
 }
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import data
-from bench.config import ConfigError, RunConfig, check, load_preset, make, presets
+from bench.check import check
+from bench.config import ConfigError, RunConfig, from_dict, load_preset, make, presets
 
 
 def test_a_conditional_run_may_couple_within_classes():
@@ -35,7 +36,7 @@ def test_overrides_beat_the_preset_and_the_preset_beats_the_defaults():
     assert (config.training.images, config.training.lr, config.evaluation.nfe) == (256, 1.0, (3,))
 
 
-def test_the_hash_sees_every_field_and_nothing_else():
+def test_the_hash_sees_what_makes_a_run_another_one_and_nothing_else():
     config = RunConfig()
     again = RunConfig()
     assert config.digest == again.digest
@@ -43,11 +44,38 @@ def test_the_hash_sees_every_field_and_nothing_else():
         dataclasses.replace(config, seed=1),
         dataclasses.replace(config, coupling="lapjv"),
         dataclasses.replace(config, training=dataclasses.replace(config.training, lr=0.5)),
-        dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, rho=9.0)),
+        dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, sigma_max=40.0)),
         dataclasses.replace(config, network=dataclasses.replace(config.network, dropout=0.1)),
     ]
     assert len({c.digest for c in [config, *changed]}) == 6
     assert config.run_id.endswith(config.digest)
+    # What the rows of the results carry in columns of their own can be measured in the same run later.
+    more = dataclasses.replace(config.evaluation, rho=9.0, nfe=(3,), samples=10, trajectories=5, features=("pixels",))
+    assert dataclasses.replace(config, evaluation=more).digest == config.digest
+    assert config.identity["evaluation"].keys() == {"sigma_min", "sigma_max", "reference_steps"}
+
+
+def test_a_configuration_comes_back_from_its_identity():
+    config = make("cifar10-aot-cond", {"coupling": "lapjv:within_class=true", "seed": 3})
+    again = from_dict(config.identity)
+    assert again.digest == config.digest
+    assert again.training == config.training
+    with pytest.raises(ConfigError, match="unknown option"):
+        from_dict({"trainnig": {"lr": 1.0}})
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("heun", "heun"), ("dopri5", "dopri5:tolerance=0.0001"), ("dopri5:tolerance=1e-3", "dopri5:tolerance=0.001")],
+)
+def test_samplers_are_spelled_as_in_the_results(given, kept):
+    assert make(None, {"samplers": [given, given]}).evaluation.samplers == (kept,)
+
+
+@pytest.mark.parametrize("wrong", ["heum", "dopri5:tolerance=2", "dopri5:tolerance=x", "dopri5:rtol=1e-3"])
+def test_unknown_samplers_are_refused(wrong):
+    with pytest.raises(ConfigError, match="sampler"):
+        make(None, {"samplers": [wrong]})
 
 
 def test_two_spellings_of_a_coupling_are_one_run():

@@ -6,13 +6,15 @@ import torch
 from scipy.linalg import sqrtm
 
 from bench import quality as module
+from bench import reference
 from bench.data import Dataset, Split
 from bench.features import Features
 from bench.metrics.copies import nearest
 from bench.metrics.kid import kid
 from bench.metrics.prdc import prdc
-from bench.quality import Ruler, extract, moments
+from bench.quality import Ruler
 from bench.randomness import generator
+from bench.reference import extract, moments
 
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
 HALVES = Features(
@@ -81,8 +83,8 @@ def test_each_metric_is_that_of_its_features(dataset, images):
 
 def test_chunks_and_what_is_held_change_no_number(dataset, images, monkeypatch):
     first = measured(Ruler(HALVES, dataset, "cpu"), images)
-    monkeypatch.setattr(module, "CHUNK", 7)
-    monkeypatch.setattr(module, "HELD", 0)
+    monkeypatch.setattr(reference, "CHUNK", 7)
+    monkeypatch.setattr(reference, "HELD", 0)
     assert measured(Ruler(HALVES, dataset, "cpu"), images, chunk=11) == pytest.approx(first, rel=1e-5)
 
 
@@ -121,4 +123,94 @@ def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
         found = moments(extract(parts, HALVES, "cpu"))
         assert found.count == 70
         np.testing.assert_allclose(found.covariance, np.cov(expected, rowvar=False), atol=1e-6)
-        monkeypatch.setattr(module, "CHUNK", 7)
+        monkeypatch.setattr(reference, "CHUNK", 7)
+
+
+def like_inception(monkeypatch, **changed) -> Features:
+    """An extractor that passes for Inception's pool3, of as few features as a test can bear."""
+    monkeypatch.setattr(module, "FID", ("inception", HALVES.size))
+    monkeypatch.setattr(module, "FID_IMAGES", 60)
+    return dataclasses.replace(HALVES, **{"name": "inception", "classify": None} | changed)
+
+
+def frechet_of(metrics) -> set[tuple[str, int]]:
+    return {(metric, n) for metric, _, n in metrics if metric.startswith("f") and "infinity" not in metric}
+
+
+def test_fid_is_that_of_pool3_and_50_000_images():
+    assert module.FID == ("inception", 2048)
+    assert module.FID_IMAGES == 50_000
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [(59, {("fd_inception", 59)}), (60, {("fid", 60)}), (61, {("fid", 60), ("fd_inception", 61)})],
+)
+def test_a_distance_is_called_fid_from_exactly_enough_images(n, expected, dataset, images, monkeypatch):
+    ruler = Ruler(like_inception(monkeypatch), dataset, "cpu")
+    assert frechet_of(ruler.names(n, False)) == expected
+    found = measured(ruler, images[:n], chunk=17)
+    assert found.keys() == {(metric, split) for metric, split, _ in ruler.names(n, False)}
+    # FID rests on the first 60 images alone, whatever comes after them.
+    for metric, count in expected:
+        same = ruler.frechet([images[:count]], count, "test")
+        assert found[metric, "test"] == pytest.approx(same, rel=1e-9)
+
+
+@pytest.mark.parametrize("changed", [{"name": "other"}, {"name": "dinov2"}])
+def test_no_other_features_have_an_fid(changed, dataset, monkeypatch):
+    features = like_inception(monkeypatch, **changed)
+    assert frechet_of(Ruler(features, dataset, "cpu").names(90, False)) == {(f"fd_{features.name}", 90)}
+
+
+def test_features_named_inception_of_another_size_have_no_fid(dataset, monkeypatch):
+    features = like_inception(monkeypatch)
+    monkeypatch.setattr(module, "FID", ("inception", HALVES.size + 1))
+    assert frechet_of(Ruler(features, dataset, "cpu").names(90, False)) == {("fd_inception", 90)}
+
+
+def test_the_frechet_distance_alone_is_the_measured_one_and_looks_at_one_split_only(dataset, images):
+    found = measured(Ruler(HALVES, dataset, "cpu"), images)
+    seen = []
+
+    def extract(x):
+        seen.append(len(x))
+        return HALVES.extract(x)
+
+    ruler = Ruler(dataclasses.replace(HALVES, extract=extract), dataset, "cpu")
+    for split, real in (("train", 70), ("test", 50)):
+        seen.clear()
+        assert ruler.frechet(iter(images.split(40)), N, split) == pytest.approx(found["fd_halves", split], rel=1e-6)
+        assert sorted(seen) == sorted([10, 40, 40, real])
+    seen.clear()
+    ruler.frechet(iter(images[:5].split(40)), 5, "train")  # fewer images than features, and real ones are known by now
+    assert seen == [5]
+
+
+@pytest.mark.parametrize("n", [N - 1, N + 1])
+def test_the_frechet_distance_is_of_as_many_images_as_announced(n, dataset, images):
+    with pytest.raises(ValueError, match=f"{N} images where {n} were announced"):
+        Ruler(HALVES, dataset, "cpu").frechet([images], n, "train")
+
+
+def test_what_is_cached_changes_no_number(dataset, images, tmp_path, monkeypatch):
+    first = measured(Ruler(HALVES, dataset, "cpu"), images)
+    monkeypatch.setattr(reference, "HELD", 0)
+    slow = dataclasses.replace(HALVES, slow=True)
+    for _ in range(2):  # written, then read
+        assert measured(Ruler(slow, dataset, "cpu", tmp_path), images) == pytest.approx(first, rel=1e-6)
+
+    def refuse(x):
+        raise AssertionError("extracted again")
+
+    known = Ruler(dataclasses.replace(slow, extract=refuse), dataset, "cpu", tmp_path)
+    assert known._held_out.shape == (50,)
+
+
+def test_the_frechet_distance_is_torch_fidelitys(dataset, images):
+    """Another formula for the root, behind the same moments."""
+    fid = pytest.importorskip("torch_fidelity.metric_fid", reason="needs the extra [fid]")
+    x, real = (HALVES.extract(uint8s.float() / 127.5 - 1) for uint8s in (images, dataset.train.images))
+    statistics = map(fid.fid_features_to_statistics, (x, real))
+    expected = fid.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert Ruler(HALVES, dataset, "cpu").frechet([images], N, "train") == pytest.approx(expected, rel=1e-5)

@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import data, evaluate
+from bench import data, sampling
 from bench.config import make
 from bench.pairs import PairStream
 from bench.ranks import Ranks, join
 from bench.record import RunFolder
+from bench.session import evaluate
 from bench.train import build_network, train
 from couplings import get
 
@@ -37,15 +38,16 @@ leave()
 
 COMMAND = """
 import os, sys
-import bench.evaluate
+import bench.measure
+import bench.sampling
 import bench.features.classifier
 from bench.run import main
 bench.features.classifier.TRAINING_IMAGES = 12_800
-bench.evaluate.CHUNK = 40
+bench.sampling.CHUNK = 40
 if os.environ.get("FAILING") == os.environ["RANK"]:
     def fail(*_):
         raise RuntimeError("no space left")
-    bench.evaluate._sample_chunk = fail
+    bench.measure.Arm.sample_chunk = fail
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -59,8 +61,8 @@ def sample(ranks, path):
     digits = data.load("digits")
     net = build_network(config.network, digits, False, 0).eval()
     with pytest.MonkeyPatch.context() as patch:  # one of the worlds is this very process
-        patch.setattr(evaluate, "CHUNK", 16)
-        return evaluate.evaluate(config, net, digits, [], ranks, RunFolder(path), progress=False, keep_samples=True)
+        patch.setattr(sampling, "CHUNK", 16)
+        return evaluate(config, net, digits, [], ranks, RunFolder(path), progress=False, keep_samples=True)
 
 
 def configs(folder):

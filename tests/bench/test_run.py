@@ -54,7 +54,7 @@ def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
         (coupling, seed) for seed in (0, 1) for coupling in ("random", "lapjv", "sinkhorn")
     ]
     assert [a.coupling for a in Command(no_baseline=True).arms()] == ["lapjv"]
-    differing = {json.dumps({**a.to_dict(), "coupling": "", "seed": 0}) for a in arms}
+    differing = {json.dumps({**a.identity, "coupling": "", "seed": 0}) for a in arms}
     assert len(differing) == 1
 
 

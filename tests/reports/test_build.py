@@ -106,7 +106,10 @@ def test_sections_of_the_page(html):
     text = " ".join(Page(html).text.split())
     for part in (
         "9 finished runs on digits",
-        "lapjv: lower (better) than random at NFE 3 and 5",
+        "lapjv: lower (better) than random at NFE 3 and 5, most at NFE 3: −40 % [−40, −40]",
+        "×0.60 [0.60, 0.60]",
+        "too narrow with few seeds",
+        "were measured at rho 7 alone",
         "the crossover lies between NFE 5 and 13",
         "no FID",
         "dots are the single seeds (3)",
@@ -202,18 +205,20 @@ def test_every_panel_is_on_the_page(tmp_path, make):
 def test_metrics_of_samples_are_tables_coloured_by_their_own_good_side(tmp_path, make):
     names = ("fd_classifier", "precision_classifier", "kid_classifier", "copy_rate_pixels")
     for coupling, value in (("random", 0.2), ("lapjv", 0.6)):
-        make(tmp_path, coupling, found=[Measurement(name, value, nfe=5, split="train") for name in names])
+        for seed in range(3):
+            found = [Measurement(name, value + 0.01 * seed, nfe=5, split="train") for name in names]
+            make(tmp_path, coupling, seed, found=found)
     page = Page(build(tmp_path).html.read_text())
     metric, coloured = None, {}
     for tag, attributes in page.tags:
         metric = attributes.get("data-metric", metric)
-        if tag == "small":
-            coloured[metric] = attributes.get("class")
+        if tag == "small" and "class" in attributes:
+            coloured[metric] = attributes["class"]
     assert coloured == {
-        "fd_classifier": "worse",
-        "precision_classifier": "better",
-        "kid_classifier": "worse",
-        "copy_rate_pixels": "unclear",
+        "fd_classifier": "ratio worse",
+        "precision_classifier": "ratio better",
+        "kid_classifier": "ratio worse",
+        "copy_rate_pixels": "ratio unclear",
     }
     assert sum(tag == "svg" for tag, _ in page.tags) == 1  # of fd_classifier: the others are tables alone
     assert "Higher is better" in page.text
@@ -244,3 +249,58 @@ def test_command_line(tmp_path, make):
 def test_importing_is_light():
     code = "import sys, reports.build; print([m for m in ('pandas', 'seaborn', 'matplotlib', 'torch', 'jinja2') if m in sys.modules])"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory, make, over_rho):
+    """Two arms, three seeds: a first pass over rho, three samplers, profiles. lapjv gains at its best rho alone."""
+    runs = tmp_path_factory.mktemp("full")
+    plain = {"start": "gaussian", "guidance": "none"}
+    for seed in range(3):
+        for arm, shift in (("random", 0), ("lapjv", 1)):
+            values = {nfe: {7: 40 / nfe + seed, 90: (60 - 30 * shift) / nfe + seed} for nfe in (3, 5, 9)}
+            found = over_rho(values)
+            found += [
+                Measurement("fd_classifier", 90 / nfe, nfe, 7.0, "euler", split="test", n=5000, **plain)
+                for nfe in (3, 5)
+            ]
+            nfe = 50 + seed - 20 * shift
+            found += [
+                Measurement("fd_classifier", 2.5 + seed, nfe, None, "dopri5", split="test", n=5000, **plain),
+                Measurement("adaptive_nfe", nfe, nfe, None, "dopri5", n=512, **plain),
+            ]
+            found += [Measurement("local_truncation_error", s, sigma=s) for s in (0.1, 1.0)]
+            make(runs, arm, seed, found=found)
+    return Page(build(runs).html.read_text())
+
+
+def test_the_page_speaks_of_fixed_and_best_rho(full):
+    text = " ".join(full.text.split())
+    said = text.index("At rho 7"), text.index("Each arm at its own best rho"), text.index("The verdict depends on rho")
+    assert list(said) == sorted(said)
+    assert "no clear difference at NFE 3 to 9" in text[said[0] : said[1]]
+    assert "lapjv: lower (better) than random at NFE 3 to 9" in text[said[1] : said[2]]
+    assert "lapjv at NFE 3 to 9: no clear difference at rho 7, lower (better) at best rho" in text[said[2] :]
+
+
+def test_samplers_are_not_mixed(full):
+    tables = [attributes for tag, attributes in full.tags if tag == "table"]
+    settings = [(a["data-settings"], a["data-schedule"]) for a in tables if a.get("data-metric") == "fd_classifier"]
+    assert sorted(settings) == [
+        *[("", "best rho")] * 2,
+        *[("", "rho 7")] * 2,
+        ("sampler euler", "rho 7"),
+    ]
+    labels = [a["aria-label"] for tag, a in full.tags if tag == "svg"]
+    assert not any("NFE from 3 to 5" in label for label in labels if "sampler euler" not in label)
+    assert "Adaptive sampler" in full.text
+    assert "51.0" in full.text  # mean of 50, 51 and 52 evaluations
+    assert any("local_truncation_error against sigma from 0.1 to 1" in label for label in labels)
+
+
+def test_the_first_pass_is_a_heat_table_with_the_best_of_each_column_marked(full):
+    found = [a for tag, a in full.tags if tag == "td" and "--near" in a.get("style", "")]
+    assert len(found) == 2 * 2 * 3  # arms, rhos, NFEs
+    assert [a["style"] for a in found if a.get("class") == "best"] == ["--near:1.00"] * 6
+    assert "grid_fd_classifier, 200 images" in full.text
+    assert "NFE to reach a target" in full.text

@@ -6,7 +6,7 @@ import pytest
 
 from bench.record import Measurement
 from reports import figures
-from reports.tables import groups, panels, read_runs
+from reports.tables import groups, panels, profiles, read_runs
 
 
 def panel_of(runs, metric, split=None):
@@ -16,7 +16,7 @@ def panel_of(runs, metric, split=None):
 
 def draw(panel):
     look = figures.looks(panel.rows.coupling)
-    return (figures.curve if panel.per_nfe else figures.bars)(panel, look)
+    return figures.curve([panel], look) if panel.over else figures.bars(panel, look)
 
 
 def texts(svg):
@@ -37,7 +37,7 @@ def test_height_on_the_page_follows_the_means(study):
     """The line through the means of lapjv crosses that of random between NFE 5 and 13, as the fakes do."""
     panel = panel_of(study, "truncation_error")
     look = figures.looks(panel.rows.coupling)
-    paths = ElementTree.fromstring(str(figures.curve(panel, look))).iter("path")
+    paths = ElementTree.fromstring(str(figures.curve([panel], look))).iter("path")
     lines = {}
     for path in paths:
         colour = re.search(r"stroke: ([^;]+)", path.get("style", ""))
@@ -86,7 +86,7 @@ def test_caption_says_what_the_marks_are(tmp_path, make, seeds):
     panel = panel_of(tmp_path, "truncation_error")
     svg = str(draw(panel))
     expected = {1: "one seed an arm", 3: "dots are the single seeds (3)", 6: "lowest to the highest of up to 6 seeds"}
-    assert expected[seeds] in figures.caption(panel)
+    assert expected[seeds] in figures.caption([panel])
     assert ("fill-opacity: 0.18" in svg) == (seeds == 6)
 
 
@@ -96,3 +96,44 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
     for metric in ("truncation_error", "coupling_ms"):
         svg = draw(panel_of(tmp_path, metric))
         assert metric in texts(str(svg))
+
+
+def lines(svg, count):
+    """Points of the drawn lines with ``count`` points, by colour, in order of appearance."""
+    found = {}
+    for path in ElementTree.fromstring(svg).iter("path"):
+        colour = re.search(r"stroke: ([^;]+)", path.get("style", ""))
+        points = re.findall(r"[ML] (\S+) (\S+)", path.get("d"))
+        if colour and "fill: none" in path.get("style") and len(points) == count:
+            found.setdefault(colour.group(1), []).append([(float(x), float(y)) for x, y in points])
+    return found
+
+
+def test_fixed_and_best_rho_stand_side_by_side_on_one_scale(tmp_path, make, over_rho):
+    make(tmp_path, found=over_rho({3: {7: 4.0, 90: 2.0}, 9: {7: 3.0, 90: 1.0}}))
+    (group,) = groups(read_runs(tmp_path))
+    shared = [p for p in panels(group) if p.metric == "fd_classifier" and p.split == "test"]
+    svg = str(figures.curve(shared, figures.looks(["random"])))
+    assert {"rho 7", "best rho"} <= set(texts(svg))
+    fixed, best = lines(svg, 2)["var(--baseline, #444)"]
+    assert fixed[0][0] < best[0][0]  # the best rho on the right
+    # ln 4, ln 3, ln 2 and ln 1 on one vertical axis
+    step = (best[0][1] - fixed[0][1]) / math.log(2)
+    assert best[1][1] - fixed[1][1] == pytest.approx(step * math.log(3), rel=1e-3)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_a_profile_is_drawn_against_sigma_with_a_band_from_five_seeds_on(tmp_path, make, seeds):
+    for seed in range(seeds):
+        found = [Measurement("target_variance", (1 + seed) * s, sigma=s) for s in (0.01, 0.1, 10.0, 100.0)]
+        make(tmp_path, seed=seed, found=found)
+    (group,) = groups(read_runs(tmp_path))
+    (panel,) = profiles(group)
+    svg = str(draw(panel))
+    (points,) = lines(svg, 4)["var(--baseline, #444)"]
+    (x0, y0), (x1, y1), (x2, y2), _ = points
+    assert (x2 - x1) / (x1 - x0) == pytest.approx(2, rel=1e-3)  # two decades against one
+    assert (y2 - y1) / (y1 - y0) == pytest.approx(2, rel=1e-3)
+    assert {"sigma", "target_variance", "0.01", "10"} <= set(texts(svg))
+    assert ("fill-opacity: 0.18" in svg) == (seeds == 5)
+    assert "against sigma from 0.01 to 100" in svg

@@ -1,9 +1,14 @@
+import itertools
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
 
-from reports.statistics import Cell, cells, ordered
+from reports.statistics import Cell, Interval, bootstrap, cells, ordered
 
 
 def rows(values):
@@ -29,15 +34,64 @@ def test_the_ratio_uses_shared_seeds_only():
     assert disjoint.verdict == "unclear"
 
 
+def oracle(own, reference, ratio):
+    """Ends of the percentile interval by walking through all resamples in order."""
+    found = []
+    for drawn in itertools.product(range(len(own)), repeat=len(own)):
+        a, b = sum(own[i] for i in drawn), sum(reference[i] for i in drawn)
+        found.append(a / b if ratio else (a - b) / len(own))
+    found.sort()
+    cut = math.floor(0.025 * len(found))  # so many resamples may lie outside at either side
+    return found[cut], found[-1 - cut]
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 6])
+def test_the_interval_counts_all_resamples(n):
+    rng = np.random.default_rng(n)
+    own, reference = rng.uniform(1, 3, n), rng.uniform(2, 4, n)
+    cell = Cell(dict(enumerate(own)), dict(enumerate(reference)))
+    for interval, ratio in ((cell.difference, False), (cell.ratio_interval, True)):
+        assert (interval.low, interval.high) == pytest.approx(oracle(own, reference, ratio), rel=1e-12)
+
+
+def test_the_interval_of_many_seeds_is_that_of_scipy():
+    values = np.random.default_rng(0).normal(1.0, 2.0, 12)
+    found = bootstrap(values)
+    theirs = stats.bootstrap(
+        (values,), np.mean, method="percentile", n_resamples=50_000, rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.1 * values.std())
+    assert bootstrap(values.copy()) == found
+
+
+def test_with_three_seeds_the_interval_is_their_range():
+    assert bootstrap(np.array([3.0, -1.0, 7.0])) == Interval(-1.0, 7.0)
+
+
 @pytest.mark.parametrize(
-    ("own", "verdict"), [([1, 1], "lower"), ([3, 3], "higher"), ([1, 3], "unclear"), ([2, 2], "unclear")]
-)
-def test_a_verdict_needs_every_seed(own, verdict):
-    assert Cell(dict(enumerate(own)), {0: 2, 1: 2}).verdict == verdict
+    ("own", "verdict"),
+    [
+        ([1, 1, 1.9], "lower"), ([3, 3, 2.1], "higher"), ([1, 1, 2.1], "unclear"), ([2, 2, 2], "unclear"),
+        ([1, 1], "unclear"), ([1], "unclear"), ([1, 1, 1, 1, 1, 2.1], "lower"), ([1, 1, 2], "unclear"),
+    ],
+)  # fmt: skip
+def test_a_verdict_needs_an_interval_without_zero_and_three_seeds(own, verdict):
+    cell = Cell(dict(enumerate(own)), dict.fromkeys(range(len(own)), 2))
+    assert cell.verdict == verdict
+    assert (cell.difference is None) == (len(own) < 3)
+
+
+@given(st.lists(st.tuples(*[st.floats(0.1, 10)] * 2), min_size=3, max_size=7))
+def test_ratio_and_difference_never_disagree(pairs):
+    """The colour follows the difference and the brackets show the ratio."""
+    own, reference = (dict(enumerate(side)) for side in zip(*pairs, strict=True))
+    cell = Cell(own, reference)
+    side = "lower" if cell.ratio_interval.high < 1 else "higher" if cell.ratio_interval.low > 1 else "unclear"
+    assert side == cell.verdict or min(abs(r - 1) for r in vars(cell.ratio_interval).values()) < 1e-12
 
 
 def test_a_diverged_seed_is_not_dropped():
-    cell = Cell({0: 1.0, 1: math.nan}, {0: 1.0, 1: 1.0})
+    cell = Cell({0: 1.0, 1: math.nan, 2: 1.0}, {0: 2.0, 1: 2.0, 2: 2.0})
     assert math.isnan(cell.mean)
     assert cell.spread is None
     assert cell.ratio is None
@@ -47,13 +101,20 @@ def test_a_diverged_seed_is_not_dropped():
 
 @pytest.mark.parametrize(("own", "reference"), [(0.1, -0.05), (-0.1, -0.05), (-0.1, 0.05), (0.1, 0.0)])
 def test_values_below_zero_have_no_ratio_but_a_verdict(own, reference):
-    cell = Cell({0: own}, {0: reference})
+    cell = Cell(dict.fromkeys(range(3), own), dict.fromkeys(range(3), reference))
     assert cell.ratio is None
+    assert (cell.ratio_interval is None) == (reference <= 0)
     assert cell.verdict == ("higher" if own > reference else "lower")
 
 
 def test_one_seed_has_no_spread():
     assert Cell({0: 1.0}, {}).spread is None
+
+
+def test_profiles_have_cells_over_sigma():
+    frame = rows({(5, "random", 0): 1.0, (5, "random", 1): 3.0}).assign(sigma=0.5)
+    assert cells(frame, "sigma") == {0.5: {"random": Cell({0: 1.0, 1: 3.0}, {})}}
+    assert list(cells(frame, None)) == [None]
 
 
 def test_mixed_settings_are_refused():

@@ -140,14 +140,14 @@ def test_terminal_table(table):
     assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
     start = lines.index("fd_classifier, test")
     assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
-    assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60)", "24.7", "(x0.90)"]
-    assert lines[start + 5].split() == ["35", "2.35", "2.94", "(x1.25)", "2.12", "(x0.90)"]
+    assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
+    assert lines[start + 5].split() == ["35", "2.35", "2.94", "(x1.25*)", "2.12", "(x0.90*)"]
     assert len({len(line) for line in lines[start + 1 : start + 6]}) == 1
     assert "truncation_error" in lines
     (lapjv,) = [line for line in lines if line.startswith("lapjv")]
-    assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70)"
+    assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70*)"
     assert "89.6 (cut 30 %)" in lapjv
-    assert "0.0865 (x0.70)" in lapjv
+    assert "0.0865 (x0.70*)" in lapjv
 
 
 def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):

@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from reports.summary import JUDGED
+from reports.statistics import Interval
 from reports.words import (
     FAMILIES,
+    JUDGED,
     METRICS,
     about,
     change,
@@ -30,9 +31,12 @@ def test_number(value, text):
 
 def test_shares_and_changes():
     assert [percent(x) for x in (0, 0.04, 0.384, 1.2)] == ["0 %", "4.0 %", "38 %", "120 %"]
-    assert change(0.62) == "38 % lower"
-    assert change(1.04) == "4.0 % higher"
-    assert change(2.5) == "2.50 times as high"
+    assert change(0.62) == "−38 %"
+    assert change(1.04) == "+4.0 %"
+    assert change(0.62, Interval(0.55, 0.7)) == "−38 % [−45, −30]"
+    assert change(0.99, Interval(0.985, 1.004)) == "−1.0 % [−1.5, +0.4]"
+    assert change(1.04, Interval(0.95, 1.2)) == "+4 % [−5, +20]"
+    assert change(25) == "+2,400 %"
     assert [short(x) for x in (0, 0.1234, 1.77, 123.4)] == ["0", "0.12", "1.8", "123"]
 
 
@@ -51,7 +55,9 @@ def test_neighbours_on_the_grid_are_drawn_together():
 HIGHER = {"precision", "recall", "coverage", "class_agreement", "images_per_s"}
 LOWER = {"fd_classifier", "fd_pixels", "truncation_error", "curvature_fm", "fd_infinity", "kid", "class_distance"}
 LOWER |= {f"{metric}_{space}" for metric in ("path_excess", "turning_angle") for space in ("fm", "sigma")}
+LOWER |= {"fid", "w2", "local_truncation_error", "target_variance", "adaptive_nfe", "grid_fd"}
 NEITHER = {"density", "copy_rate", "copy_distance", "transport_cost", "coupling_ms"}
+NEITHER |= {"gradient_noise_scale", "validation_loss_own", "validation_loss_independent"}
 
 
 @pytest.mark.parametrize("name", sorted(HIGHER | LOWER | NEITHER))

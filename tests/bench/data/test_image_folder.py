@@ -166,7 +166,7 @@ def test_the_resolution_is_part_of_the_configuration_and_of_no_other_data_set():
     plain = make(None, {"data": "image-folder"})
     assert plain.resolution is None
     resized = make(None, {"data": "image-folder", "resolution": 32})
-    assert resized.resolution == resized.to_dict()["resolution"] == 32
+    assert resized.resolution == resized.identity["resolution"] == 32
     assert plain.digest != resized.digest
     with pytest.raises(ConfigError, match="digits has a fixed size, leave it out"):
         make(None, {"data": "digits", "resolution": 32})

@@ -11,16 +11,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench import evaluate as module
+from bench import ledger, sampling
+from bench import session as module
 from bench.arm import run_arm
 from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
-from bench.evaluate import evaluate
 from bench.features import Features
+from bench.measure import Arm, OdePath, Ruler
 from bench.ranks import Ranks
 from bench.record import RunFolder, RunFolderError
 from bench.run import parse
 from bench.samples import SampleStore
+from bench.sampling import Setting, as_stored, draw_latents, sample
+from bench.session import evaluate
 from models import networks
 from models.samplers import heun
 from models.schedule import karras_sigmas
@@ -29,7 +32,10 @@ ALONE = Ranks(0, 1, "cpu")
 ROOT = Path(__file__).parents[2]
 HALVES = Features("halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h")
 SAMPLES, TRAJECTORIES, CHUNK, NFE, DENSE = 50, 20, 16, (3, 5), 23
-CHUNKS = [(DENSE, 0), (DENSE, 16)] + [(nfe, start) for nfe in NFE for start in (0, 16, 32, 48)]
+GRID, STORED = 10, ("samples", "truncation", "grid", "paths")  # what is measured in stored images
+# NFE, rho, first sample: the dense reference, the fixed rho, the grid, and the rest of its best.
+CHUNKS = [(DENSE, 7, 0), (DENSE, 7, 16)] + [(nfe, 7, start) for nfe in NFE for start in (0, 16, 32, 48)]
+CHUNKS += [(5, 3, 0), (5, 9, 0), (5, 9, 10), (5, 9, 26), (5, 9, 42)]
 
 
 def toy() -> Dataset:
@@ -51,28 +57,29 @@ def small_net():
 def arm(folder: Path, net=None, extractor=HALVES, keep=True, progress=False, **changes):
     """One evaluation, and its measurements with the time left out."""
     base = RunConfig()
-    settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12, **changes}
+    settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12}
+    settings |= {"rhos": (3.0, 7.0, 9.0), "grid_samples": GRID, "metrics": STORED, **changes}
     config = dataclasses.replace(base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings))
     with pytest.MonkeyPatch.context() as patch:  # called by other processes and by fixtures of the module as well
-        patch.setattr(module, "CHUNK", CHUNK)
-        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), progress, keep)
+        patch.setattr(sampling, "CHUNK", CHUNK)
+        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), None, progress, keep)
 
 
 @pytest.fixture(autouse=True)
 def _chunk(monkeypatch):
-    monkeypatch.setattr(module, "CHUNK", CHUNK)
+    monkeypatch.setattr(sampling, "CHUNK", CHUNK)
 
 
 @pytest.fixture
-def made(monkeypatch) -> list[tuple[int, int]]:
-    """(NFE, first sample) of every chunk that is sampled from here on."""
-    calls, sample_chunk = [], module._sample_chunk
+def made(monkeypatch) -> list[tuple[int, float, int]]:
+    """NFE, rho and first sample of every chunk that is sampled from here on."""
+    calls, sample_chunk = [], Arm.sample_chunk
 
-    def counting(arm, nfe, rows, advance):
-        calls.append((nfe, rows.start))
-        sample_chunk(arm, nfe, rows, advance)
+    def counting(arm, setting, rows, advance):
+        calls.append((setting.nfe, setting.rho, rows.start))
+        sample_chunk(arm, setting, rows, advance)
 
-    monkeypatch.setattr(module, "_sample_chunk", counting)
+    monkeypatch.setattr(Arm, "sample_chunk", counting)
     return calls
 
 
@@ -96,7 +103,8 @@ class Stopped(BaseException):
     """As a Ctrl-C would be."""
 
 
-STOPS = [("chunk", k) for k in range(10)] + [("record", k) for k in range(3)] + [("seal", k) for k in range(4)]
+STOPS = [("chunk", k) for k in (0, 1, 2, 9, 10, 11, 12, 14)]
+STOPS += [(point, k) for point in ("record", "seal") for k in range(5)]
 
 
 @pytest.mark.parametrize(("point", "count"), STOPS)
@@ -105,7 +113,7 @@ def test_stopped_anywhere_the_end_is_the_same_bit_for_bit(tmp_path, monkeypatch,
     cls, name = {
         "chunk": (SampleStore, "add"),
         "record": (RunFolder, "add"),
-        "seal": (module, "write_json"),
+        "seal": (ledger, "write_json"),
     }[point]
     original, calls = getattr(cls, name), []
 
@@ -131,7 +139,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
 from bench import record
-from test_evaluate_resume import arm
+from test_measure_resume import arm
 
 wanted, replace = int(sys.argv[2]), os.replace
 def killing(source, target):
@@ -162,18 +170,18 @@ def test_kill_9_in_the_middle_of_a_write(tmp_path, undisturbed, made, file, coun
 def test_the_images_are_those_of_the_sampler(undisturbed):
     """Levels as stored, and the exact ones of the trajectories."""
     config = RunConfig()
-    (folder,) = (undisturbed[1] / "samples").glob("nfe5-*")
+    (folder,) = (undisturbed[1] / "samples").glob("heun-nfe5-rho7-*")
     images = torch.cat(list(SampleStore(folder).images(SAMPLES)))
     exact = torch.cat(list(SampleStore(folder).tensors("exact", TRAJECTORIES)))
-    latents = module.draw_latents(SAMPLES, toy(), 0)
-    expected, _ = module.sample(small_net(), latents, 3, config.evaluation, "cpu")
+    latents = draw_latents(SAMPLES, toy(), 0)
+    expected, _ = sample(small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu")
     assert images.dtype == torch.uint8
-    assert torch.equal(images, module.as_stored(expected, toy()))
+    assert torch.equal(images, as_stored(expected, toy()))
     assert torch.equal(exact, expected[:TRAJECTORIES])
 
 
 def test_curvature_is_the_mean_over_all_paths(undisturbed):
-    latents, path = module.draw_latents(TRAJECTORIES, toy(), 0), module.OdePath()
+    latents, path = draw_latents(TRAJECTORIES, toy(), 0), OdePath()
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
         heun(net, latents.noise, karras_sigmas(12), labels, path)
@@ -183,11 +191,11 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
 def test_a_damaged_chunk_alone_is_made_again(tmp_path, undisturbed, made, capsys):
     arm(tmp_path)
     (tmp_path / "evaluation.json").unlink()
-    (chunk,) = (tmp_path / "samples").glob("nfe5-*/00000016.safetensors")
+    (chunk,) = (tmp_path / "samples").glob("heun-nfe5-rho7-*/00000016.safetensors")
     chunk.write_bytes(chunk.read_bytes()[:-1])
     made.clear()
     assert arm(tmp_path) == undisturbed[0]
-    assert made == [(5, 16)]
+    assert made == [(5, 7, 16)]
     assert "is damaged" in capsys.readouterr().out
     assert contents(tmp_path) == contents(undisturbed[1])
 
@@ -196,21 +204,22 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
     held, add = [], RunFolder.add
 
     def looking(self, measurements):
-        held.append(sorted(p.name.split("-")[0] for p in (tmp_path / "samples").glob("nfe*-*")))
+        held.append(sorted(p.name.rsplit("-", 1)[0] for p in (tmp_path / "samples").glob("heun-*")))
         add(self, measurements)
 
     monkeypatch.setattr(RunFolder, "add", looking)
     assert arm(tmp_path, keep=False) == undisturbed[0]
-    assert held == [["nfe23"], ["nfe23", "nfe3"], ["nfe23", "nfe5"]]
+    dense, three, five, low, best = (f"heun-nfe{name}" for name in ("23-rho7", "3-rho7", "5-rho7", "5-rho3", "5-rho9"))
+    assert held == [[dense], [dense, three], [dense, five], [dense, low, best], [dense, low, best]]
     assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
 
 
 def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
     assert parse(["--keep-samples"]).execution.keep_samples
     assert not parse([]).execution.keep_samples
-    monkeypatch.setattr(module, "CHUNK", 40)
+    monkeypatch.setattr(sampling, "CHUNK", 40)
     folder = run_arm(tiny, tmp_path, Execution(device="cpu", keep_samples=True), progress=False)
-    kept = {p.name.split("-")[0]: SampleStore(p) for p in (folder.path / "samples").glob("nfe*-*")}
+    kept = {p.name.split("-")[1]: SampleStore(p) for p in (folder.path / "samples").glob("heun-*")}
     assert set(kept) == {"nfe15", "nfe3", "nfe5"}
     assert [len(chunk) for chunk in kept["nfe3"].images(100)] == [40, 40, 20]
     assert not torch.equal(*(torch.cat(list(kept[name].images(100))) for name in ("nfe3", "nfe5")))
@@ -219,7 +228,7 @@ def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
 def test_what_is_recorded_is_not_measured_again(tmp_path, made, monkeypatch):
     first = arm(tmp_path, keep=False)
     made.clear()
-    monkeypatch.setattr(module.Ruler, "measure", None)  # not even the reference is looked at
+    monkeypatch.setattr(Ruler, "measure", None)  # not even the reference is looked at
     assert arm(tmp_path, keep=False) == first
     assert made == []
 
@@ -228,7 +237,7 @@ def test_only_a_new_number_of_evaluations_is_sampled(tmp_path, made, undisturbed
     arm(tmp_path, nfe=(3,), keep=False)
     made.clear()
     assert arm(tmp_path, keep=False) == undisturbed[0]
-    assert {nfe for nfe, _ in made} == {DENSE, 5}  # the truncation error needs the dense reference
+    assert {nfe for nfe, _, _ in made} == {DENSE, 5}  # the truncation error needs the dense reference
 
 
 def test_lost_measurements_are_made_again(tmp_path, undisturbed):
@@ -268,7 +277,7 @@ def test_other_features_are_measured_on_the_same_images(tmp_path, made, undistur
     assert made == []
     for new, old in zip(found, undisturbed[0], strict=True):
         if not new.metric.startswith("kid"):  # its kernel has no scale of its own
-            assert new.value == pytest.approx(old.value * (4 if new.metric.startswith("fd_") else 1), rel=1e-6)
+            assert new.value == pytest.approx(old.value * (4 if "fd_" in new.metric else 1), rel=1e-6)
 
 
 def test_a_damaged_ledger_names_the_way_out(tmp_path):
@@ -279,7 +288,7 @@ def test_a_damaged_ledger_names_the_way_out(tmp_path):
 
 def test_seconds_add_up_over_sessions(tmp_path, monkeypatch):
     now = iter(range(0, 10_000, 10))
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(ledger.time, "perf_counter", lambda: next(now))
 
     def seconds():
         (found,) = [m.value for m in RunFolder(tmp_path).measurements() if m.metric == "evaluate_seconds"]
@@ -327,8 +336,8 @@ def test_progress_begins_where_the_work_stopped_and_ends_at_its_total(tmp_path, 
     monkeypatch.setattr(SampleStore, "add", add)
     arm(tmp_path, keep=False)
     first, second = Bar.made
-    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES
-    assert (first.initial, first.total) == (0, total)
+    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * (GRID + SAMPLES)  # the grid below the best rho, and there
+    assert first.initial == 0 < first.total
     assert second.initial == DENSE * TRAJECTORIES + 3 * SAMPLES + 5 * CHUNK
     assert second.n == second.total == total
 
@@ -339,8 +348,9 @@ from pathlib import Path
 import torch
 from bench.config import RunConfig
 from bench.data import Dataset, Split
-from bench.evaluate import evaluate
 from bench.features import Features
+from bench.measure import Arm, OdePath, Ruler
+from bench.session import evaluate
 from bench.ranks import Ranks
 from bench.record import RunFolder
 
@@ -351,7 +361,8 @@ class Half(torch.nn.Module):
 
 def peak(samples):
     evaluation = dataclasses.replace(
-        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4
+        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4, rhos=(),
+        metrics=("samples", "truncation", "grid", "paths"),
     )
     config = dataclasses.replace(RunConfig(), evaluation=evaluation)
     g = torch.Generator().manual_seed(0)
@@ -359,7 +370,7 @@ def peak(samples):
     features = Features("means", lambda images: images.flatten(1).unflatten(1, (8, -1)).mean(2), 8, "means")
     with tempfile.TemporaryDirectory() as folder:
         toy, alone = Dataset("toy", split, split, 1), Ranks(0, 1, "cpu")
-        evaluate(config, Half(), toy, [features], alone, RunFolder(Path(folder)), False)
+        evaluate(config, Half(), toy, [features], alone, RunFolder(Path(folder)), progress=False)
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024  # MiB
 

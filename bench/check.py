@@ -1,0 +1,181 @@
+"""What a configuration must be to run; whatever is wrong with it is said before anything is begun."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, unknown
+
+if TYPE_CHECKING:
+    from couplings import Coupling, DatasetCoupling
+
+
+def check(config: RunConfig) -> RunConfig:
+    """Refuse a configuration that cannot run; return it with its coupling in canonical spelling.
+
+    Raises:
+        ConfigError: with one line naming the option and the way out.
+
+    """
+    from bench import data
+
+    if config.data not in data.names():
+        raise ConfigError(unknown("data set", config.data, data.names()))
+    try:
+        data.check_resolution(config.data, config.resolution)
+    except data.DataError as error:
+        raise ConfigError(str(error)) from None
+    # A file's arm is called by the file; no coupling is trained with.
+    coupling = config.coupling if config.checkpoint else _check_coupling(config)
+    _check_ranges(config)
+    _check_network(config.network)
+    _check_evaluation(config.evaluation)
+    _check_features(config.evaluation.features)
+    samplers = tuple(dict.fromkeys(map(_canonical_sampler, config.evaluation.samplers)))
+    evaluation = dataclasses.replace(config.evaluation, samplers=samplers)
+    return dataclasses.replace(config, coupling=coupling, evaluation=evaluation)
+
+
+def _check_coupling(config: RunConfig) -> str:
+    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2)."""
+    from couplings import CouplingError, get
+
+    try:
+        chosen = get(config.coupling)
+        coupling = chosen.spec
+    except CouplingError as error:
+        raise ConfigError(str(error)) from None
+    if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
+        raise ConfigError(
+            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
+            f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
+        )
+    return coupling
+
+
+def check_execution(execution: Execution, batch: int) -> None:
+    """Refuse what cannot be carried out."""
+    if execution.workers is not None and execution.workers < 0:
+        raise ConfigError(f"--workers {execution.workers}: 0 or more")
+    if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
+        raise ConfigError(f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}")
+
+
+def _check_ranges(config: RunConfig) -> None:
+    training, evaluation = config.training, config.evaluation
+    for key, value in _leaves(asdict(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key} is {value}: it must be a finite number")
+    if config.seed < 0:
+        raise ConfigError(f"--seed {config.seed}: 0 or more")
+    positive = {
+        "--images": training.images, "--batch": training.batch, "--pool": training.pool,
+        "--lr": training.lr, "--P-std": training.P_std,
+        "--ema-halflife": training.ema_halflife,
+        "--rho": evaluation.rho, "--sigma-min": evaluation.sigma_min,
+        "--samples": evaluation.samples - 1, "--grid-samples": evaluation.grid_samples - 1,
+        "--trajectories": evaluation.trajectories,
+        "--num-blocks": config.network.num_blocks,
+    }  # fmt: skip
+    for option, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{option} is too small: it must be above {1 if 'samples' in option else 0}")
+    if training.pool < training.batch or training.pool % training.batch:
+        raise ConfigError(
+            f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
+            f"take {max(1, round(training.pool / training.batch)) * training.batch}"
+        )
+    if not 0 <= training.augment <= 1:
+        raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
+    if not training.ema_rampup > 0:
+        raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
+
+
+def _check_network(network: NetworkConfig) -> None:
+    if not network.channel_mult:
+        raise ConfigError("--channel-mult needs at least one number, such as 1")
+    for mult in network.channel_mult:
+        width = network.model_channels * mult
+        if width < 4 or width % min(32, width // 4):
+            raise ConfigError(
+                f"--model-channels {network.model_channels} with --channel-mult {mult} gives {width} channels, "
+                "which group norm cannot divide: take multiples of 32, or of 4 below 128"
+            )
+    if not 0 <= network.dropout < 1:
+        raise ConfigError("--dropout must be in [0, 1)")
+
+
+def _check_evaluation(evaluation: EvaluationConfig) -> None:
+    if not evaluation.nfe:
+        raise ConfigError("--nfe needs at least one number, such as 13")
+    for nfe in evaluation.nfe:
+        if nfe < 3 or nfe % 2 == 0:
+            raise ConfigError(f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ...")
+    least = max(evaluation.nfe) + 1
+    if evaluation.reference_steps < least:
+        raise ConfigError(
+            f"--reference-steps {evaluation.reference_steps}: take {least} or more, twice the finest --nfe"
+        )
+    if not evaluation.sigma_max > evaluation.sigma_min:
+        raise ConfigError("--sigma-max must be above --sigma-min")
+    _check_schedules(evaluation)
+
+
+def _check_features(specs: tuple[str, ...]) -> None:
+    if specs:  # the import is heavy
+        from bench import features
+
+        try:
+            for spec in specs:
+                features.check(spec)
+        except features.FeatureError as error:
+            raise ConfigError(str(error)) from None
+
+
+def _canonical_sampler(sampler: str) -> str:
+    """``heun``, ``euler`` or ``dopri5:tolerance=0.001``, as it stands in the results."""
+    if sampler in ("heun", "euler"):
+        return sampler
+    word, _, value = sampler.partition(":tolerance=")
+    if word != "dopri5":
+        raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5")))
+    try:
+        tolerance = float(value or "1e-4")
+    except ValueError:
+        tolerance = math.nan
+    if not 1e-12 <= tolerance < 1:
+        raise ConfigError(f"--samplers {sampler}: a tolerance from 1e-12 to below 1, such as dopri5:tolerance=1e-4")
+    return f"dopri5:tolerance={tolerance:g}"
+
+
+def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
+    option = "within_class" if coupling.kind == "batch" else "per_class"
+    return coupling.uses_labels or getattr(coupling, option)
+
+
+def _within_class(coupling: Coupling | DatasetCoupling) -> str:
+    option = "within_class" if coupling.kind == "batch" else "per_class"
+    return f"{coupling.spec}{',' if ':' in coupling.spec else ':'}{option}=true"
+
+
+def _check_schedules(evaluation: EvaluationConfig) -> None:
+    """Refuse a schedule whose levels coincide now rather than after the training."""
+    from models.schedule import heun_steps, karras_sigmas
+
+    for rho in (evaluation.rho, *evaluation.rhos):
+        for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
+            try:
+                karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
+            except ValueError as error:
+                raise ConfigError(f"--rho {rho}: {error}") from None
+
+
+def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
+    """Option name and value of every field."""
+    found = []
+    for key, value in node.items():
+        found += _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
+    return found

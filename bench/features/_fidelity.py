@@ -1,0 +1,61 @@
+"""What the extractors of torch-fidelity share; the library itself is imported when one of them is loaded."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from bench.data import Dataset
+from bench.features import FeatureError
+
+
+def library(module: str) -> ModuleType:
+    """A module of torch-fidelity.
+
+    Raises:
+        FeatureError: it is not installed, or the torchvision beside it was built for another torch.
+
+    """
+    try:
+        return import_module(f"torch_fidelity.{module}")
+    except ImportError as error:
+        raise FeatureError(f"these features need torch-fidelity ({error}): pip install '.[fid]'") from None
+    except RuntimeError as error:  # an operator of torchvision is missing
+        raise FeatureError(
+            f"torch-fidelity cannot be imported ({first_line(error)}): install the torchvision of the same build "
+            f"(CPU or CUDA) as torch {torch.__version__}, from where that torch came from"
+        ) from None
+
+
+def fingerprint(name: str, digest: str) -> str:
+    """Of a network with weights of a SHA-256; the library resizes, so that its version decides on features as well."""
+    return f"{name}-{digest}-torch-fidelity-{library('version').__version__}"
+
+
+def check_channels(dataset: Dataset, name: str) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        FeatureError: images have neither 1 nor 3 channels, or are not in [-1, 1].
+
+    """
+    channels = dataset.image_shape[0]
+    if channels not in (1, 3) or not dataset.bounded:
+        raise FeatureError(f"{name} takes pictures of 1 or 3 channels, {dataset.name} has none: leave {name} out")
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images ``[n, 1 or 3, h, w]`` in [-1, 1] to uint8 ``[n, 3, h, w]``; grey is repeated.
+
+    Rounds to the nearest level, so that what was uint8 comes back unchanged.
+    """
+    levels = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+    return levels.expand(-1, 3, -1, -1).contiguous()
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,119 @@
+"""Features of any network that was saved with TorchScript: ``torchscript:path=PATH``.
+
+The network is given images ``[n, c, h, w]`` float32 in [-1, 1] with the channels of the data set, and returns features
+``[n, d]``. Any other preparation (three channels, ImageNet's mean and deviation) belongs in the script, which is then
+one file that says all::
+
+    class Extractor(torch.nn.Module):
+        def __init__(self, net):
+            super().__init__()
+            self.net = net
+
+        def forward(self, images):  # [n, 1, h, w] in [-1, 1]
+            return self.net((images.expand(-1, 3, -1, -1) + 1) / 2)
+
+    torch.jit.script(Extractor(net)).save("my-net.pt")
+
+Loading such a file runs no Python and unpickles none: it can call torch's operators alone. These can read and write
+files, so take networks from people you trust all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data import Dataset, as_images
+from bench.features import FeatureError, Features, all_names, in_batches
+
+
+def load(
+    dataset: Dataset,
+    cache: Path,
+    device: str,
+    *,
+    path: str | None = None,
+    name: str | None = None,
+    size: int | None = None,
+) -> Features:
+    """The network's features ``[n, d]``.
+
+    Args:
+        dataset: its images tell how many features there are, and that the network can take them.
+        cache: not used.
+        device: where the network runs.
+        path: the TorchScript file.
+        name: as in ``fd_<name>``; the file's name without its ending where None.
+        size: pixels to resize images to beforehand, bilinear and antialiased; None leaves them as they are.
+
+    Raises:
+        FeatureError: no or another kind of file, a name that is taken or malformed, or a network that cannot take these
+            images or returns no features ``[n, d]``.
+
+    """
+    if path is None:
+        raise FeatureError("torchscript: which file? torchscript:path=PATH")
+    if size is not None and size < 1:
+        raise FeatureError(f"torchscript: size={size}: at least 1 pixel")
+    file = Path(path).expanduser()
+    name = _checked(name or file.stem)
+    net, digest = _read(file, device)
+
+    def extract(images: Tensor) -> Tensor:
+        if size is not None:
+            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+        return net(images)
+
+    features = _tried(extract, as_images(dataset.train.images[:2]).to(device), file)
+    resized = f"-size{size}" if size is not None else ""
+    return Features(name, in_batches(extract), features, f"torchscript-{digest}{resized}", slow=True)
+
+
+def _checked(name: str) -> str:
+    """The name, if metrics can be named by it: ``kid_<name>`` must be of one family and of one extractor."""
+    if name in {*all_names(), "fid"}:
+        raise FeatureError(f"torchscript: {name!r} means another thing here: give another name=NAME")
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        near = "-".join(re.findall(r"[a-z0-9]+", name.lower())) or "my-net"
+        raise FeatureError(f"torchscript: {name!r}: a name has lower case, digits and dashes: give name={near}")
+    return name
+
+
+def _read(path: Path, device: str) -> tuple[nn.Module, str]:
+    """The network for inference and the SHA-256 of its file."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
+            net = torch.jit.load(str(path), map_location=device)
+    except OSError as error:
+        raise FeatureError(f"torchscript: {path} cannot be read ({error.strerror}): is the path right?") from None
+    except RuntimeError:
+        raise FeatureError(f"{path} is no TorchScript file: write it with torch.jit.script(net).save(PATH)") from None
+    for parameter in net.parameters():  # a script module has no requires_grad_ of its own
+        parameter.requires_grad_(False)
+    return net.eval(), digest
+
+
+@torch.no_grad()
+def _tried(extract: nn.Module, images: Tensor, path: Path) -> int:
+    """The number of features, from two images."""
+    shape = list(images.shape)
+    try:
+        found = extract(images)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise FeatureError(f"{path} cannot take images {shape} ({reason}): prepare them in the script") from None
+    if not isinstance(found, Tensor) or found.dtype != torch.float32 or found.shape[:1] + found.shape[2:] != (2,):
+        got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        raise FeatureError(
+            f"{path} returns {got}, wanted are float32 features [n, d]: average or flatten in the script"
+        )
+    return found.shape[1]

@@ -1,0 +1,282 @@
+"""What is measured of a trained denoiser: quality at each NFE and rho, its paths, its errors, its learning signal.
+
+An ``Arm`` says what is to do, samples chunks of images and measures them; ``bench.session`` does it all. The latents
+are the same for every arm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench import sampling
+from bench.config import RunConfig
+from bench.data import Dataset, as_images
+from bench.features import Features
+from bench.learning import learning_signal, own_coupling
+from bench.ledger import Ledger, Task
+from bench.metrics.local_error import EULER, HEUN, interval_sigmas, local_errors
+from bench.metrics.local_error import summary as local_summary
+from bench.metrics.trajectory import DRIFT, PER_PATH, Tangents, drift_sigmas, summary
+from bench.metrics.trajectory import Path as OdePath
+from bench.metrics.truncation import truncation_error
+from bench.metrics.wasserstein import PlaneRuler, in_the_plane
+from bench.pictures import save_grid
+from bench.quality import Ruler, Values
+from bench.record import Measurement
+from bench.samples import SampleStore, weights_digest
+from bench.sampling import Setting, as_stored, draw_latents, one_hot, sample
+from models.precondition import EDMDenoiser
+from models.schedule import karras_sigmas
+
+GRID_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
+GRID_SIDE = 8
+TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along the path
+LOCAL_STEPS = 9  # of the schedule whose single steps are looked at
+GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar alone
+
+
+@dataclass(frozen=True)
+class Job:
+    """Images of one setting and what is measured in them."""
+
+    setting: Setting
+    n: int
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trained denoiser and all that its measurements depend on."""
+
+    config: RunConfig
+    net: EDMDenoiser
+    dataset: Dataset
+    extractors: list[Features]
+    device: str
+    folder: Path
+    learned: dict[str, Tensor] | None = None  # the state of a coupling that learned in training
+
+    @property
+    def samples_dir(self) -> Path:
+        """Where samples and their pictures go."""
+        return self.folder / "samples"
+
+    @property
+    def cache(self) -> Path:
+        """What runs side by side share."""
+        return self.folder.parent / ".cache"
+
+    @cached_property
+    def origin(self) -> dict[str, object]:
+        """What samples depend on, apart from their setting."""
+        evaluation = self.config.evaluation
+        known = {"data": self.dataset.checksum, "seed": self.config.seed}
+        levels = {"sigma_min": evaluation.sigma_min, "sigma_max": evaluation.sigma_max}
+        return {"weights": weights_digest(self.net), **known, **levels}
+
+    @property
+    def dense(self) -> Setting:
+        """The reference that stands for the exact solution."""
+        return Setting("heun", 2 * self.config.evaluation.reference_steps - 1, self.config.evaluation.rho)
+
+    @property
+    def dense_levels(self) -> Tensor:
+        """Noise levels of its points, without the 0 at the end."""
+        evaluation = self.config.evaluation
+        levels = karras_sigmas(evaluation.reference_steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        return levels[:-1]
+
+    @cached_property
+    def rulers(self) -> dict[str, Ruler | PlaneRuler]:
+        """What samples are measured with, by the name of its features; points in the plane also as they are."""
+        found = {f.name: Ruler(f, self.dataset, self.device, self.cache) for f in self.extractors}
+        return found | ({"w2": PlaneRuler(self.dataset)} if in_the_plane(self.dataset) else {})
+
+    @cached_property
+    def asked(self) -> Tensor | None:
+        """Classes ``[samples]`` that the samples are asked for; None where the denoiser is told none."""
+        if not self.net.label_dim:
+            return None
+        n, size = self.config.evaluation.samples, sampling.CHUNK
+        starts = range(0, n, size)
+        return torch.cat([draw_latents(min(size, n - s), self.dataset, self.config.seed, s).labels for s in starts])
+
+    def store(self, setting: Setting) -> SampleStore:
+        """Where images are kept: ``images`` as stored and, of the trajectories alone, ``exact`` float32 ones.
+
+        Those of the dense reference hold what was observed along their paths as well.
+        """
+        observed = {"observed": [*PER_PATH, DRIFT, "tangents"]} if setting == self.dense else {}
+        key = {**self.origin, "setting": setting.name, "trajectories": self.config.evaluation.trajectories, **observed}
+        return SampleStore.of(self.samples_dir, setting.name, key)
+
+    # What is to do.
+
+    def paths(self) -> Job:
+        """The paths of the dense reference."""
+        n = self.config.evaluation.trajectories
+        return Job(self.dense, n, (Task("paths", self.dense.name, n),) if self._asks("paths") else ())
+
+    def fixed(self) -> list[Job]:
+        """All samplers at the fixed rho, at every number of evaluations."""
+        evaluation, found = self.config.evaluation, []
+        for sampler in evaluation.samplers:
+            if sampler.startswith("dopri5"):
+                found.append(self._full(Setting(sampler)))
+            else:
+                found += [self._full(Setting(sampler, nfe, evaluation.rho)) for nfe in evaluation.nfe]
+        return found
+
+    def grid(self) -> list[Job]:
+        """Few images in every cell of rho x NFE."""
+        evaluation = self.config.evaluation
+        if not (self._asks("grid") and self.extractors):
+            return []
+        n = evaluation.grid_samples
+        two_steps = 3  # go from sigma_max to sigma_min and to 0, whatever the exponent
+        cells = [Setting("heun", nfe, rho) for rho in evaluation.rhos for nfe in evaluation.nfe if nfe > two_steps]
+        return [Job(cell, n, (self._task("grid", cell, n),)) for cell in cells]
+
+    def plan(self) -> list[Job]:
+        """All that can be said before the grid is measured, one job a setting, the dense reference first."""
+        merged: dict[Setting, Job] = {}
+        for job in (self.paths(), *self.fixed(), *self.grid()):
+            before = merged.get(job.setting, Job(job.setting, 0, ()))
+            merged[job.setting] = Job(job.setting, max(before.n, job.n), before.tasks + job.tasks)
+        return list(merged.values())
+
+    def best(self, ledger: Ledger) -> list[Job]:
+        """All metrics at the best rho of each number of evaluations, where that is not the fixed one.
+
+        It is chosen by the training split, on this run's own few samples: an arm is free to choose, as random is.
+        """
+        cells = ledger.rows(task for job in self.grid() for task in job.tasks)
+        cells.sort(key=lambda cell: math.inf if math.isnan(cell.value) else cell.value, reverse=True)
+        best = {cell.nfe: cell.rho for cell in cells}  # the lowest comes last
+        fixed = self.config.evaluation.rho
+        return [self._full(Setting("heun", nfe, rho)) for nfe, rho in sorted(best.items()) if rho != fixed]
+
+    def beside(self) -> list[Task]:
+        """What needs no stored images."""
+        evaluation = self.config.evaluation
+        found = [Task("local", f"rho{evaluation.rho:g}", evaluation.trajectories)] if self._asks("local") else []
+        return found + ([Task("learning", "", 0)] if self._asks("learning") else [])
+
+    def _full(self, setting: Setting) -> Job:
+        evaluation = self.config.evaluation
+        tasks = [Task("truncation", setting.name, evaluation.trajectories)] if self._asks("truncation") else []
+        if self._asks("samples"):
+            tasks += [self._task(name, setting, evaluation.samples) for name in self.rulers]
+        return Job(setting, max(evaluation.samples, evaluation.trajectories), tuple(tasks))
+
+    def _task(self, part: str, setting: Setting, n: int) -> Task:
+        known = {f.name: f.fingerprint for f in self.extractors} | {"grid": self.judge.fingerprint}
+        return Task(part, setting.name, n, known.get(part))
+
+    def _asks(self, metrics: str) -> bool:
+        return metrics in self.config.evaluation.metrics
+
+    @property
+    def judge(self) -> Features:
+        """The features that choose the best rho: a classifier's where there is one."""
+        return next((f for f in self.extractors if f.classify), self.extractors[0])
+
+    # How it is measured.
+
+    def measure_beside(self, task: Task) -> list[Measurement]:
+        """The rows of a task of ``beside``."""
+        if task.part == "local":
+            return self._local(task.n)
+        coupling = own_coupling(self.config, self.dataset, self.cache, self.device)
+        if self.learned is not None:
+            coupling.load_state_dict(self.learned)
+        return learning_signal(self.config, self.net, self.dataset, self.device, coupling)
+
+    @torch.no_grad()
+    def _local(self, n: int) -> list[Measurement]:
+        """Errors of single steps of the fixed schedule."""
+        evaluation, found = self.config.evaluation, []
+        levels = karras_sigmas(LOCAL_STEPS, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        for start in range(0, n, sampling.CHUNK):
+            latents = draw_latents(min(sampling.CHUNK, n - start), self.dataset, self.config.seed, start)
+            labels = one_hot(self.net, latents, self.device)
+            found.append(local_errors(self.net, latents.noise.to(self.device), levels, labels))
+        errors = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+        settings = {
+            EULER: Setting("euler", LOCAL_STEPS, evaluation.rho),
+            HEUN: Setting("heun", 2 * LOCAL_STEPS - 1, evaluation.rho),
+        }
+        values = local_summary(errors, interval_sigmas(levels))
+        return [settings[name].row(name, value, n=n, sigma=sigma) for (name, sigma), value in values.items()]
+
+    def measure(self, task: Task, job: Job) -> list[Measurement]:
+        """The rows of a task, from the stored images of its job; also writes the pictures that go with them."""
+        if task.part == "paths":
+            return self._paths()
+        setting = self._measured(job)
+        if task.part == "truncation":
+            return [setting.row("truncation_error", self._truncation(job), n=task.n)]
+        images = self.store(job.setting).images(task.n)
+        if task.part == "grid":
+            ruler = self.rulers[self.judge.name]
+            value = ruler.frechet(images, task.n, "train")
+            return [setting.row(f"grid_fd_{self.judge.name}", value, split="train", n=task.n)]
+        self._show(job)
+        return _rows(setting, self.rulers[task.part], task.n, images, self.asked)
+
+    def _measured(self, job: Job) -> Setting:
+        """The setting, with the evaluations that an adaptive sampler took."""
+        if job.setting.nfe is not None:
+            return job.setting
+        counts = torch.cat(list(self.store(job.setting).tensors("evaluations", job.n)))
+        return job.setting.with_nfe(round(counts.double().mean().item()))
+
+    def _truncation(self, job: Job) -> float:
+        n = self.config.evaluation.trajectories
+        coarse, dense = (
+            torch.cat(list(self.store(setting).tensors("exact", n))) for setting in (job.setting, self.dense)
+        )
+        return truncation_error(coarse, dense)
+
+    def _paths(self) -> list[Measurement]:
+        store, n = self.store(self.dense), self.config.evaluation.trajectories
+        per_sample = {name: torch.cat(list(store.tensors(name, n))) for name in (*PER_PATH, DRIFT)}
+        tangents = torch.cat(list(store.tensors("tangents", min(TANGENTS[0], n))))  # [rows, columns, c, h, w]
+        save_grid(self.samples_dir / "tangents.png", tangents.flatten(0, 1), columns=tangents.shape[1])
+        values = summary(per_sample, drift_sigmas(self.dense_levels))
+        return [self.dense.row(metric, value, n=n, sigma=sigma) for (metric, sigma), value in values.items()]
+
+    def _show(self, job: Job) -> None:
+        """Write the grid of the first images, at some numbers of evaluations of the fixed schedule."""
+        setting, evaluation = job.setting, self.config.evaluation
+        if setting != Setting("heun", setting.nfe, evaluation.rho) or setting.nfe not in GRID_NFE:
+            return
+        shown = torch.cat(list(self.store(setting).images(min(GRID_SIDE**2, evaluation.samples))))
+        save_grid(self.samples_dir / f"nfe{setting.nfe}.png", as_images(shown))
+
+    def sample_chunk(self, setting: Setting, rows: range, advance: Callable[[int], object]) -> None:
+        """Sample the images of some latents into the store, the dense ones with what their paths look like."""
+        config, path = self.config, None
+        if setting == self.dense:
+            path = OdePath(Tangents.evenly(max(0, TANGENTS[0] - rows.start), TANGENTS[1], len(self.dense_levels)))
+        latents = draw_latents(len(rows), self.dataset, config.seed, rows.start)
+        images, counted = sample(self.net, latents, setting, config.evaluation, self.device, path, advance)
+        assert setting.nfe in (None, counted), f"counted {counted} evaluations where {setting.nfe} were asked for"
+        exact = images[: max(0, config.evaluation.trajectories - rows.start)].clone()
+        more = {name: tensor.cpu() for name, tensor in path.per_sample().items()} if path else {}
+        if setting.nfe is None:
+            more["evaluations"] = torch.full((len(rows),), counted)
+        self.store(setting).add(rows.start, images=as_stored(images, self.dataset), exact=exact, **more)
+
+
+def _rows(setting: Setting, ruler: Ruler, n: int, images: Iterator[Tensor], asked: Tensor | None) -> list[Measurement]:
+    values: Values = ruler.measure(images, n, asked)
+    named = ruler.names(n, conditional=asked is not None)
+    return [setting.row(metric, values[metric, split], split=split, n=count) for metric, split, count in named]

@@ -1,0 +1,148 @@
+"""Work off what is to be measured in a run: sample, measure, record, and go on where it was stopped.
+
+Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in chunks. A killed
+evaluation goes on from the chunks and the measurements that the run folder holds.
+
+The walk: the dense reference and its paths; the fixed rho at every NFE; the grid rho x NFE with few images; then, at
+each NFE, all metrics at the rho that was best in the grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+from tqdm import tqdm
+
+from bench import sampling
+from bench.config import EvaluationConfig, RunConfig
+from bench.data import Dataset
+from bench.features import Features
+from bench.ledger import Ledger, Task
+from bench.measure import GUESSED_NFE, Arm, Job
+from bench.ranks import Ranks
+from bench.record import Measurement, RunFolder
+from bench.samples import clear
+from bench.sampling import Setting
+from models.precondition import EDMDenoiser
+
+
+def evaluate(
+    config: RunConfig,
+    net: EDMDenoiser,
+    dataset: Dataset,
+    extractors: list[Features],
+    ranks: Ranks,
+    folder: RunFolder,
+    learned: dict[str, Tensor] | None = None,
+    progress: bool = True,
+    keep_samples: bool = False,
+) -> list[Measurement]:
+    """All measurements of a trained denoiser, recorded in ``folder`` as soon as they are made.
+
+    All ranks sample; the first measures and records. What is sampled depends on neither their number nor the chunks.
+
+    What the folder holds already is not made again, provided that it comes from the same weights, data and features.
+    ``learned`` is the state of a coupling that learned in training. Samples lie under ``samples/`` until they are no
+    longer needed, or for good with ``keep_samples``. Writes sample grids, and ``evaluate_seconds``: the time until the
+    last measurement, over all sessions.
+    """
+    arm = Arm(config, net.eval(), dataset, extractors, ranks.device, folder.path, learned)
+    fingerprints = {f.name: f.fingerprint for f in extractors}
+    ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, fingerprints))
+    session, jobs = Session(arm, ledger, ranks, keep_samples), arm.plan()
+    with session.progress(jobs, progress) as bar:
+        light = [job for job in jobs if {task.part for task in job.tasks} == {"grid"}]
+        session.work([*([job] for job in jobs if job not in light), light], bar)
+        best = ranks.first_does(lambda: arm.best(ledger))
+        bar.total += ranks.first_does(lambda: session.evaluations(best)) - session.guess
+        session.work([[job] for job in best], bar)
+    session.work_beside()
+    if not ranks.first:
+        return []
+    if not keep_samples:
+        clear(arm.samples_dir)
+    ledger.finish(config.evaluation)
+    return ledger.rows([task for job in [*jobs, *best] for task in job.tasks] + arm.beside())
+
+
+@dataclass(frozen=True)
+class Session:
+    """Works off jobs: the ranks sample, the first of them measures and records."""
+
+    arm: Arm
+    ledger: Ledger
+    ranks: Ranks
+    keep_samples: bool
+
+    def work(self, batches: Sequence[Sequence[Job]], bar: tqdm) -> None:
+        """Sample and measure the jobs of each batch together, those that are not done."""
+        for batch in batches:
+            todo = self.ranks.first_does(lambda batch=batch: [job for job in batch if self._tasks(job)])
+            chunks = self.ranks.first_does(lambda todo=todo: list(self._chunks(todo)))
+            for number, (setting, rows) in enumerate(chunks):
+                if number % self.ranks.count == self.ranks.rank:
+                    self.arm.sample_chunk(setting, rows, bar.update)
+            self.ranks.wait()
+            if self.ranks.first:
+                self.ledger.add([(task, self.arm.measure(task, job)) for job in todo for task in self._tasks(job)])
+                for job in filter(self._is_over, todo):
+                    self.arm.store(job.setting).remove()
+            self.ranks.wait()
+
+    def work_beside(self) -> None:
+        """Measure what needs no stored images, on the first rank."""
+        if self.ranks.first:
+            for task in self.arm.beside():
+                if not self.ledger.holds(task):
+                    self.ledger.add([(task, self.arm.measure_beside(task))])
+        self.ranks.wait()
+
+    def progress(self, jobs: list[Job], shown: bool) -> tqdm:
+        """A bar over all evaluations of the denoiser, begun where the work stopped."""
+        missing = self.ranks.first_does(lambda: self.evaluations(jobs))
+        total = sum((job.setting.nfe or GUESSED_NFE) * job.n for job in jobs)
+        return tqdm(
+            total=total + self.guess,
+            initial=total - missing,
+            desc=f"evaluate {self.arm.config.coupling}",
+            unit="eval",
+            unit_scale=True,
+            disable=None if shown and self.ranks.first else True,
+        )
+
+    @property
+    def guess(self) -> int:
+        """Evaluations that the best rhos will take at most: which they are is not known before the grid is measured."""
+        evaluation, cells = self.arm.config.evaluation, self.arm.grid()
+        return sum(evaluation.nfe) * max(0, evaluation.samples - evaluation.grid_samples) if cells else 0
+
+    def evaluations(self, jobs: Sequence[Job]) -> int:
+        """What has still to be sampled for the jobs."""
+        todo = [job for job in jobs if self._tasks(job)]
+        return sum(len(rows) * (setting.nfe or GUESSED_NFE) for setting, rows in self._chunks(todo))
+
+    def _tasks(self, job: Job) -> list[Task]:
+        return [task for task in job.tasks if not self.ledger.holds(task)]
+
+    def _chunks(self, todo: list[Job]) -> Iterator[tuple[Setting, range]]:
+        """What the jobs have still to sample; truncation errors need the dense samples, also if those are done with."""
+        parts = {task.part for job in todo for task in self._tasks(job)}
+        dense = [Job(self.arm.dense, self.arm.config.evaluation.trajectories, ())] if "truncation" in parts else []
+        for job in {job.setting: job for job in (*dense, *todo)}.values():
+            yield from ((job.setting, rows) for rows in self.arm.store(job.setting).missing(job.n, sampling.CHUNK))
+
+    def _is_over(self, job: Job) -> bool:
+        """Whether the samples are needed no more: the dense ones are until the end, those of the grid may be best."""
+        in_grid = any(task.part == "grid" for task in job.tasks)
+        at_fixed = job.setting.rho in (None, self.arm.config.evaluation.rho)
+        return not self.keep_samples and job.setting != self.arm.dense and (at_fixed or not in_grid)
+
+
+def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationConfig) -> str | None:
+    """A line for the terminal where a Frechet distance rests on fewer samples than features."""
+    least = min(evaluation.samples, len(dataset.test), len(dataset.train))
+    if least > features.size:
+        return None
+    return f"fd_{features.name}: {least} samples in {features.size} features; values are biased, compare arms with care"

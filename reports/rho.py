@@ -1,0 +1,164 @@
+"""Which rho is compared: one for all arms, and for each run and NFE the best by a first pass over rho x NFE.
+
+A coupling that gains nothing at one rho may gain at another, so arms are set side by side twice: at the rho that all
+share, and each at its own best. The best is chosen from ``grid_fd_*``, few images against the train split; what is
+shown at it are other rows, of all images. All is found from the tidy table alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.statistics import cells, ordered
+from reports.words import join, metric_rank
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRID = "grid_fd_"
+BEST = "best rho"
+DEFAULT_RHO = 7.0
+
+_SETTING = ["sampler", "start", "guidance"]
+_PLACE = ["run_id", *_SETTING, "nfe"]
+_PLAIN = {"start": "gaussian", "guidance": "none"}
+
+
+def is_grid(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are of the first pass."""
+    return rows["metric"].str.startswith(GRID)
+
+
+def best_rho(table: pd.DataFrame) -> pd.DataFrame:
+    """The best rho of each run, sampler, start, guidance and NFE, by each grid metric.
+
+    That is the rho with the lowest finite ``grid_fd_*`` on the train split (of equal ones the smallest); where the
+    pass was made twice, the one with more images counts. Columns: ``run_id, sampler, start, guidance, nfe, metric,
+    rho``.
+    """
+    place = [*_PLACE, "metric"]
+    grid = table[is_grid(table) & table["split"].eq("train") & table["value"].abs().lt(math.inf)]
+    n = grid["n"].fillna(0)
+    grid = grid[n.eq(n.groupby([grid[name] for name in place], dropna=False).transform("max"))]
+    return grid.sort_values(["value", "rho"], kind="stable").drop_duplicates(place)[[*place, "rho"]]
+
+
+def fixed_rho(rows: pd.DataFrame) -> float | None:
+    """The rho at which most runs and NFEs are there: 7 if it is one of these, else the smallest; None without any."""
+    there = rows.dropna(subset=["rho", "nfe"]).drop_duplicates(["run_id", "nfe", "rho"]).groupby("rho").size()
+    full = list(there.index[there == there.max()])
+    return DEFAULT_RHO if DEFAULT_RHO in full else min(full, default=None)
+
+
+def chooser(metric: str, known: Sequence[str]) -> str | None:
+    """The grid metric that chooses for a metric: the one in its own features, else the first of the report."""
+    own = [name for name in known if metric.endswith("_" + name.removeprefix(GRID))]
+    return min(own or known, key=metric_rank, default=None)
+
+
+def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> pd.DataFrame:
+    """Rows of one metric with a column ``schedule``: ``rho 7`` for the fixed one, or ``best rho``.
+
+    A row at the fixed rho that is the best as well comes twice. A setting without a first pass of its own uses that
+    of its sampler from plain noise without guidance. Rows at a rho that only another metric chose are left out; a rho
+    that no grid chose is named like the fixed one.
+    """
+    import pandas as pd
+
+    metric = str(rows["metric"].iloc[0])
+    own = _at(rows, best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())))])
+    anyones = pd.concat([_at(rows, part) for _, part in best.groupby("metric")]) if len(best) else own
+    named = rows["rho"].eq(fixed) | ~rows.index.isin(anyones.index[anyones])
+    label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
+    return pd.concat([rows[named].assign(schedule=label[named]), rows[own].assign(schedule=BEST)])
+
+
+def _at(rows: pd.DataFrame, best: pd.DataFrame) -> pd.Series:
+    """Which rows have the rho that was chosen for their run, setting and NFE."""
+    plain = best[best["start"].eq(_PLAIN["start"]) & best["guidance"].eq(_PLAIN["guidance"])]
+    own = rows[_PLACE].merge(best, "left", _PLACE)["rho"]
+    others = rows[["run_id", "sampler", "nfe"]].merge(plain[["run_id", "sampler", "nfe", "rho"]], "left")["rho"]
+    chosen = own.fillna(others)
+    chosen.index = rows.index
+    return rows["rho"].eq(chosen) & rows["rho"].notna()
+
+
+def rho_label(rho: float) -> str:
+    """``rho 7``."""
+    return f"rho {rho:g}"
+
+
+@dataclass(frozen=True)
+class Heat:
+    """The first pass of one arm.
+
+    Attributes:
+        title: the grid metric and, where several were made, its setting.
+        arm: the coupling.
+        images: how many were generated at each place.
+        means: rho to NFE to the mean over seeds.
+        best: NFE to the rho with the lowest mean.
+        chosen: NFE to the best rho of each seed's run, by which that run is compared.
+
+    """
+
+    title: str
+    arm: str
+    images: tuple[int, ...]
+    means: dict[float, dict[int, float]]
+    best: dict[int, float]
+    chosen: dict[int, tuple[float, ...]]
+
+    def shade(self, rho: float, nfe: int) -> float:
+        """How near a value is to the best of its NFE: 1 for that, 0 from half as much again on."""
+        value, least = self.means[rho][nfe], self.means[self.best[nfe]][nfe] if nfe in self.best else math.nan
+        near = 1 - math.log(value / least) / math.log(1.5) if least > 0 and math.isfinite(value) else 0.0
+        return max(0.0, near)
+
+
+def heats(rows: pd.DataFrame) -> list[Heat]:
+    """The first passes of a group, a grid metric and an arm each, random first."""
+    grid = rows[is_grid(rows) & rows["split"].eq("train")]
+    chosen, found = best_rho(rows), []
+    for (metric, *setting), part in grid.groupby(["metric", *_SETTING], dropna=False, sort=False):
+        varying = [name for name in _SETTING if grid[name].nunique(dropna=False) > 1]
+        named = [f"{name} {value}" for name, value in zip(_SETTING, setting, strict=True) if name in varying]
+        for arm in ordered(part["coupling"]):
+            own = part[part["coupling"].eq(arm)]
+            mine = chosen[chosen["metric"].eq(metric)].merge(own[_PLACE].drop_duplicates(), on=_PLACE)
+            found.append(_heat(", ".join([metric, *named]), arm, own, mine))
+    return sorted(found, key=lambda heat: metric_rank(heat.title.split(",")[0]))
+
+
+def _heat(title: str, arm: str, rows: pd.DataFrame, chosen: pd.DataFrame) -> Heat:
+    rows = rows.sort_values("n", kind="stable").drop_duplicates([*_PLACE, "rho"], keep="last")
+    means = {
+        rho: {nfe: row[arm].mean for nfe, row in cells(part).items()} for rho, part in rows.groupby("rho", sort=True)
+    }
+    best = {}
+    for nfe in sorted({nfe for row in means.values() for nfe in row}):
+        finite = {rho: row[nfe] for rho, row in means.items() if math.isfinite(row.get(nfe, math.nan))}
+        if finite:
+            best[nfe] = min(finite, key=finite.get)
+    by_nfe = {int(nfe): tuple(sorted(part["rho"])) for nfe, part in chosen.groupby("nfe")}
+    return Heat(title, arm, tuple(sorted({int(n) for n in rows["n"].dropna()})), means, best, by_nfe)
+
+
+def missing_best(rows: pd.DataFrame, metric: str) -> str | None:
+    """A line where a metric was not measured at a best rho: the comparison there then lacks that run and NFE."""
+    best = best_rho(rows)
+    wanted = best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())))].drop(columns="metric")
+    there = rows[rows["metric"].eq(metric)][[*_PLACE, "rho"]].drop_duplicates()
+    lost = wanted.merge(there[_SETTING].drop_duplicates(), on=_SETTING).merge(there, "left", indicator=True)
+    lost = lost[lost["_merge"].eq("left_only")]
+    if lost.empty:
+        return None
+    arms = rows[rows["run_id"].isin(lost["run_id"])]["coupling"]
+    return (
+        f"{metric} was not measured at the best rho of {join(ordered(arms))} at NFE "
+        f"{join([str(nfe) for nfe in sorted(lost['nfe'].unique())])}: "
+        "evaluate these runs at the rho that the first pass chose, or the comparison at best rho lacks them."
+    )
