@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -126,9 +127,23 @@ class _Order:
     def survey(self, queue: list[cluster.Queued] | None) -> list[Standing]:
         """How the runs stand; on this machine none is at work while the folder is ours."""
         standings = survey(self.folder, [entry.run_id for entry in self.entries], queue)
-        if queue is not None:
-            return standings
-        return [Standing(s.run_id, "stopped", s.job_id) if s.state in ACTIVE else s for s in standings]
+        found = []
+        for entry, standing in zip(self.entries, standings, strict=True):
+            idle = queue is None and standing.state in ACTIVE
+            if idle or (standing.state == "done" and not self.is_measured(entry)):
+                standing = replace(standing, state="stopped")
+            found.append(standing)
+        return found
+
+    def is_measured(self, entry: Entry) -> bool:
+        """Whether a finished run holds all that the sweep asks for: an evaluation may ask for more than it did."""
+        from bench.arm import is_done
+        from bench.record import RunFolder
+
+        try:
+            return is_done(RunFolder(self.folder.runs_dir / entry.run_id), entry.config)
+        except ValueError as error:
+            raise SweepError(str(error)) from None
 
     def announce(self, standings: list[Standing], retry_failed: bool) -> list[Entry]:
         """Print count, arms, time and failures; the runs that are left to do."""

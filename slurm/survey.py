@@ -52,11 +52,11 @@ def survey(folder: SweepFolder, run_ids: list[str], queue: list[cluster.Queued] 
 
 
 def _standing(folder: SweepFolder, run_id: str, job_id: str | None, held: dict[str, str] | None) -> Standing:
+    if job_id is not None and held is not None and job_id in held:
+        return Standing(run_id, "queued" if held[job_id] in _WAITING else "running", job_id)
     state, failure = _own_state(folder.runs_dir / run_id)
     if state == "done":
         return Standing(run_id, "done", job_id)
-    if job_id is not None and held is not None and job_id in held:
-        return Standing(run_id, "queued" if held[job_id] in _WAITING else "running", job_id)
     attempt = folder.attempt(run_id)
     if attempt.get("state") == "failed":
         return Standing(run_id, "failed", job_id, attempt["reason"])

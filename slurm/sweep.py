@@ -171,10 +171,10 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
         SweepError: an option is unknown or out of range; the message names the arm.
 
     """
-    from bench.config import ConfigError, check, load_preset, make
+    from bench.config import ConfigError, RunConfig, load_preset, make
 
-    parts: dict[str, tuple[RunConfig, str]] = {}
-    specs: dict[tuple[object, bool], str] = {}
+    parts: dict[str, tuple[RunConfig, str]] = {}  # and the preset's own coupling
+    specs: dict[tuple[str, bool], str] = {}
     built = []
     for run, arm in zip(options, arms, strict=True):
         rest = {key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")}
@@ -184,17 +184,13 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
             raise SweepError(f"seed must be a whole number, 0 or more, not {seed!r}")
         try:
             if part not in parts:
-                # Any coupling that suits all: each run's own is checked below.
-                config = make(preset, {"data": load_preset(preset).data, **rest, "coupling": "random"}
-                              if preset else {**rest, "coupling": "random"})  # fmt: skip
-                parts[part] = config, load_preset(preset, config.data).coupling
-            config, usual = parts[part]
-            spec = run.get("coupling", usual)
+                own = load_preset(preset, str(rest.get("data", RunConfig.data))).coupling
+                parts[part] = make(preset, {**rest, "coupling": "random"}), own
+            config, own = parts[part]
+            spec = run.get("coupling", own)
             key = (spec, config.training.conditional)
             if key not in specs:
-                if not isinstance(spec, str):
-                    raise ConfigError(f"coupling must be a text, not {spec!r}")
-                specs[key] = check(replace(config, coupling=spec)).coupling
+                specs[key] = make(preset, {**rest, "coupling": spec}).coupling
         except ConfigError as error:
             raise SweepError(f"{arm}: {error}" if arm else str(error)) from None
         built.append(replace(config, coupling=specs[key], seed=seed))

@@ -21,7 +21,7 @@ CONF = Path(os.environ.get("SLURM_CONF", "/nowhere"))
 PATIENCE_S = 300
 TINY = {
     "model_channels": 8, "images": 320, "batch": 32, "pool": 64, "nfe": [3], "samples": 64, "trajectories": 8,
-    "reference_steps": 8,
+    "reference_steps": 8, "rhos": [7], "metrics": ["truncation"],
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(

@@ -36,8 +36,11 @@ def submit(file, runs, *more, code=0):
     assert main([str(file), "--runs", str(runs), *map(str, more)]) == code
 
 
-def finish(folder, run_id):
-    RunFolder(folder.runs_dir / run_id).set_status("done")
+@pytest.fixture
+def finish(monkeypatch):
+    """Makes a run of a sweep one that is trained; measured it is if it has no file that says otherwise."""
+    monkeypatch.setattr("bench.ledger.is_finished", lambda run, evaluation: not (run.path / "more").exists())
+    return lambda folder, run_id: RunFolder(folder.runs_dir / run_id).set_status("done")
 
 
 CLASSES = {
@@ -143,7 +146,7 @@ def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(tmp_path
     assert output.count("#!/bin/bash") == 1
 
 
-def test_done_and_queued_and_failed_runs_are_passed_over(sweep_file, tmp_path, fake_slurm, capsys):
+def test_done_and_queued_and_failed_runs_are_passed_over(sweep_file, tmp_path, fake_slurm, finish, capsys):
     runs = tmp_path / "runs"
     submit(sweep_file, runs)
     folder = SweepFolder(runs, "study")
@@ -330,7 +333,7 @@ def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file
     recorded = [(100, "cuda", 1), (300, "cuda:0", 1), (400, "cuda", 2), (1, "cpu", 1)]
     for number, (speed, device, processes) in enumerate(recorded):
         path = runs / f"old{number}"
-        write_json(path / "config.json", entry.config.to_dict())
+        write_json(path / "config.json", entry.config.identity)
         write_json(path / "provenance.json", {"device": device, "processes": processes})
         (path / "metrics.jsonl").write_text(json.dumps({"metric": "images_per_s", "value": speed}) + "\n")
     submit(sweep_file, runs, "--dry-run", "--cluster", "local")
@@ -348,3 +351,15 @@ def test_jobs_do_not_inherit_the_job_they_are_submitted_from(sweep_file, tmp_pat
     assert "SLURM_CONF=here.conf" in seen
     assert "SLURM_NTASKS" not in seen
     assert os.environ["SLURM_NTASKS"] == "64"
+
+
+def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(sweep_file, tmp_path, fake_slurm, finish):
+    submit(sweep_file, tmp_path / "runs")
+    folder = SweepFolder(tmp_path / "runs", "study")
+    for run_id in folder.run_ids():
+        finish(folder, run_id)
+    (folder.runs_dir / folder.run_ids()[2] / "more").touch()
+    before = folder.jobs().runs
+    submit(sweep_file, tmp_path / "runs")
+    again = [run_id for run_id, job in folder.jobs().runs.items() if job != before[run_id]]
+    assert again == [folder.run_ids()[2]]
