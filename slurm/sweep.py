@@ -188,7 +188,7 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
                 parts[part] = make(preset, {**rest, "coupling": "random"}), own
             config, own = parts[part]
             spec = run.get("coupling", own)
-            key = (spec, config.training.conditional)
+            key = (repr(spec), config.training.conditional)
             if key not in specs:
                 specs[key] = make(preset, {**rest, "coupling": spec}).coupling
         except ConfigError as error:

@@ -165,6 +165,7 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"couplng": ["lapjv"]}}, "couplng=lapjv: unknown option 'couplng'.*'coupling'"),
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
+        ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),
         ({"grid": {"pool": [100]}}, "pool=100: --pool 100 must be a multiple"),
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
