@@ -300,7 +300,7 @@ def test_two_submissions_at_once_submit_each_run_once(runs, tmp_path, closed_par
 
 @pytest.mark.usefixtures("slow_training")
 def test_processes_of_one_run_share_its_batches_and_are_queued_again_together(runs, tmp_path):
-    base = {"data": "moons", "coupling": "lapjv", "pool_scope": "global", "images": 4800}
+    base = {"data": "moons", "coupling": "lapjv", "pool_scope": "global", "images": 2400}
     file = write_sweep(tmp_path / "pair.toml", "pair", base, {"seed": [0]}, "processes = 2")
     call("submit", file, "--runs", runs)
     folder = SweepFolder(runs, "pair")
