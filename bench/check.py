@@ -136,7 +136,7 @@ def _check_features(specs: tuple[str, ...]) -> None:
 
 
 def _canonical_sampler(sampler: str) -> str:
-    """``heun``, ``euler`` or ``dopri5:tolerance=0.001``, as it stands in the results."""
+    """``heun``, ``euler`` or ``dopri5:tolerance=0.0001``, as it stands in the results."""
     if sampler in ("heun", "euler"):
         return sampler
     word, _, value = sampler.partition(":tolerance=")

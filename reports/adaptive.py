@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.statistics import Cell, by_arm, ordered
-from reports.tables import ADAPTIVE, Group
+from reports.tables import Group, is_adaptive
 from reports.words import metric_rank
 
 if TYPE_CHECKING:
     import pandas as pd
-
-NFE_METRIC = "adaptive_nfe"
 
 
 @dataclass(frozen=True)
@@ -22,20 +20,20 @@ class Adaptive:
     Attributes:
         settings: start and guidance in words, empty where there is one of them only.
         metrics: metric and split of the columns.
-        rows: arm, its NFE and the values of the metrics. An arm has a row for each tolerance, the loosest first;
-            where a metric was not measured there is None.
+        rows: arm, tolerance, the arm's NFE and the values of the metrics. An arm has a row for each tolerance, the
+            loosest first; where a metric was not measured there is None.
 
     """
 
     settings: str
     metrics: list[tuple[str, str]]
-    rows: list[tuple[str, Cell, list[Cell | None]]]
+    rows: list[tuple[str, float, Cell, list[Cell | None]]]
 
 
 def adaptive(group: Group) -> list[Adaptive]:
     """The tables of a group, one for each start and guidance; none without rows of the adaptive sampler."""
     rows = group.rows
-    rows = rows[rows["sampler"].eq(ADAPTIVE).fillna(False) & rows["sigma"].isna() & rows["nfe"].notna()]
+    rows = rows[is_adaptive(rows) & rows["sigma"].isna() & rows["nfe"].notna()]
     found = []
     for setting, part in rows.groupby(["start", "guidance"], sort=False, dropna=False):
         varying = rows[["start", "guidance"]].nunique(dropna=False) > 1
@@ -45,17 +43,19 @@ def adaptive(group: Group) -> list[Adaptive]:
 
 
 def _table(settings: str, rows: pd.DataFrame) -> Adaptive:
-    rows = rows.assign(split=rows["split"].fillna(""))
-    # Runs meet at equal tolerances; what a run took there tells only which of its own is the looser.
-    rows = rows.assign(tolerance=rows.groupby("run_id")["nfe"].rank("dense").astype(int))
-    shown = rows.loc[rows["metric"].ne(NFE_METRIC), ["metric", "split"]].drop_duplicates()
+    rows = rows.assign(split=rows["split"].fillna(""), tolerance=rows["sampler"].map(_tolerance))
+    shown = rows[["metric", "split"]].drop_duplicates()
     metrics = sorted(shown.itertuples(index=False, name=None), key=lambda key: (metric_rank(key[0]), key[1]))
     found = []
-    for _, part in rows.groupby("tolerance", sort=True):
+    for tolerance, part in sorted(rows.groupby("tolerance"), reverse=True):
         nfe = _cells(part.drop_duplicates("run_id"), "nfe")
         columns = [_cells(part[part["metric"].eq(m) & part["split"].eq(s)], "value") for m, s in metrics]
-        found += [(arm, nfe[arm], [column.get(arm) for column in columns]) for arm in ordered(nfe)]
+        found += [(arm, tolerance, nfe[arm], [column.get(arm) for column in columns]) for arm in ordered(nfe)]
     return Adaptive(settings, metrics, found)
+
+
+def _tolerance(sampler: str) -> float:
+    return float(sampler.partition("tolerance=")[2])
 
 
 def _cells(rows: pd.DataFrame, column: str) -> dict[str, Cell]:

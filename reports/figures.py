@@ -199,7 +199,8 @@ def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
     ]
     labels = ["\n".join(pieces(arm, 44)) for arm in arms]
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    columns = max(1, min(len(arms), 60 // (longest + 6)))
+    letters = int(13.7 * figure.get_figwidth())
+    columns = max(1, min(len(arms), letters // (longest + 6)))
     figure.legend(
         lines, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4
     )

@@ -32,12 +32,10 @@ PER_ARM = (
     "curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma",
     "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
     "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
-    "adaptive_nfe", "gradient_noise_scale",
+    "target_variance_from_noise", "validation_loss_edm_own", "validation_loss_edm_independent", "gradient_variance",
+    "gradient_signal", "gradient_noise_scale",
 )  # fmt: skip
 """Metrics with one value per run, not one per NFE."""
-
-ADAPTIVE = "dopri5"
-"""The sampler that chooses its own number of evaluations: its rows have a table of their own."""
 
 _SETTINGS = ("rho", "sampler", "start", "guidance", "n")
 _PLAIN = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
@@ -198,7 +196,7 @@ def panels(group: Group) -> list[Panel]:
     sampler (``reports.adaptive``).
     """
     rows = group.rows
-    rows = rows[rows["sigma"].isna() & ~is_grid(rows) & rows["sampler"].ne(ADAPTIVE).fillna(True)]
+    rows = rows[rows["sigma"].isna() & ~is_grid(rows) & ~is_adaptive(rows)]
     curves = rows[rows["nfe"].notna() & ~rows["metric"].isin(PER_ARM)]
     best, fixed = best_rho(group.rows), fixed_rho(curves)
     found = []
@@ -206,7 +204,7 @@ def panels(group: Group) -> list[Panel]:
         found += _panels(str(metric), by_schedule(part, best, fixed), ("sampler", "start", "guidance", "n"), "nfe")
     for metric, part in rows.drop(curves.index).groupby("metric", sort=False):
         # For a metric of the run as a whole n counts its pools or images; elsewhere another n is another estimate.
-        more = {"adaptive_nfe": ()}.get(metric, ("nfe",) if metric in PER_ARM else ("n",))
+        more = ("nfe",) if metric in PER_ARM else ("n",)
         found += _panels(str(metric), part, (*_SETTINGS[:-1], *more), None)
     several = {panel.schedule for panel in found if panel.per_nfe} - {""}
     if len(several) < 2:
@@ -217,6 +215,11 @@ def panels(group: Group) -> list[Panel]:
         found,
         key=lambda p: (metric_rank(p.metric), p.split or "", not p.plain, p.settings, order.get(p.schedule, 3)),
     )
+
+
+def is_adaptive(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are of the sampler that chooses its own number of evaluations, such as dopri5:tolerance=0.001."""
+    return rows["sampler"].str.startswith("dopri5").fillna(False).astype(bool)
 
 
 def profiles(group: Group) -> list[Panel]:

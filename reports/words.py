@@ -18,7 +18,9 @@ METRICS = {
     "Lower is better.",
     "truncation_error": "Root mean square difference per pixel from where a dense solver ends, from the same noise. "
     "Lower is better.",
-    "w2": "Wasserstein-2 distance to real data, by exact transport between samples. Lower is better.",
+    "w2": "Exact 2-Wasserstein distance to points of the data; it falls with n, so compare at one n only. Lower is "
+    "better.",
+    "w2_floor": "The same distance between real points: what no arm can fall below but by chance.",
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",
@@ -31,16 +33,29 @@ METRICS = {
     "turning_angle_sigma": "The same in EDM's coordinates, x against sigma. Lower is better.",
     "denoiser_drift_ln_sigma": "How fast the denoiser's output changes along the path: root mean square per pixel and "
     "unit of ln sigma, for each sigma; 0 is straight. Lower is better.",
-    "local_truncation_error": "Root mean square per pixel that one Euler step of the 9-step grid at that sigma errs. "
-    "Lower is better.",
-    "target_variance": "Variance of the image that belongs to a noisy one, per pixel, for each sigma: what the "
-    "denoiser cannot know. Lower is better.",
+    "local_error_euler": "Root mean square per pixel that one Euler step of the 9-step schedule errs, from a point of "
+    "the exact path at that sigma. Lower is better.",
+    "local_error_heun": "The same of one Heun step. Lower is better.",
+    "target_variance": "E Var(y | x, sigma) per pixel under independent noise, in closed form: what no denoiser can "
+    "know. Lower is better.",
+    "target_variance_bound": "Denoising loss per pixel on training images, paired as in training: an upper bound of "
+    "the variance of the target, loose at a sigma where training hardly goes. Lower is better.",
+    "target_variance_from_noise": "Variance of the image that belongs to a noise, per pixel, where sigma is large: 0 "
+    "for an exact map, the variance of the data for random pairs. Lower is better.",
     "validation_loss_own": "Denoising loss for each sigma on held-out images, with noise paired as in training; each "
     "arm has its own task, so arms cannot be compared by it.",
     "validation_loss_independent": "Denoising loss for each sigma on held-out images with independent noise: the same "
     "task for all arms, but not the one that a coupled arm was trained for.",
-    "gradient_noise_scale": "Images in a batch at which the gradient's noise equals its signal; neither higher nor "
-    "lower is better.",
+    "validation_loss_edm_own": "The loss of training on held-out images, with noise paired as in training; each arm "
+    "has its own task, so arms cannot be compared by it.",
+    "validation_loss_edm_independent": "The same with independent noise: one task for all arms, but not the one that "
+    "a coupled arm was trained for.",
+    "gradient_variance": "Variance of the loss gradient of one pair at the final weights, for each sigma and over "
+    "those of training. Lower is better.",
+    "gradient_signal": "Squared norm of the mean gradient at the final weights; small near a minimum, so neither "
+    "higher nor lower is better.",
+    "gradient_noise_scale": "Variance over signal: images in a batch at which the gradient's noise equals its signal; "
+    "noisy itself, and neither higher nor lower is better.",
     "adaptive_nfe": "Evaluations that Dormand-Prince takes at its tolerance. Lower is better.",
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
