@@ -23,6 +23,7 @@ from bench.pairs import CouplingCost, PairStream
 from bench.randomness import derive, generator
 from bench.ranks import Ranks
 from bench.record import RunFolder, write_bytes
+from bench.signals import EndSignals
 from couplings import Coupling, Fitted, get
 from models import networks
 from models.augment import Augment
@@ -51,6 +52,7 @@ class TrainState:
     cost: CouplingCost = field(default_factory=CouplingCost)
     coupling: dict[str, Tensor] | None = None  # the state of a dataset coupling that learns, else None
     history: list[dict[str, float]] = field(default_factory=list)  # {"images", "loss"} at every look at the loss
+    losses: list[Tensor] = field(default_factory=list)  # of the steps since the last look, scalars on the device
     processes: int = 1  # that trained it: with pools of their own, other pools would be drawn with more or fewer
 
     def to_bytes(self) -> bytes:
@@ -65,6 +67,7 @@ class TrainState:
             "cost": asdict(self.cost),
             "coupling": self.coupling,
             "history": self.history,
+            "losses": torch.stack(self.losses) if self.losses else None,
             "processes": self.processes,
         }
         torch.save(content, buffer)
@@ -78,6 +81,8 @@ class TrainState:
         self.step, self.seconds = content["step"], content["seconds"]
         self.cost, self.coupling = CouplingCost(**content["cost"]), content["coupling"]
         self.history, self.processes = content["history"], content["processes"]
+        losses = content.get("losses")  # checkpoints of old have none
+        self.losses = [] if losses is None else list(losses)
 
 
 def build_network(
@@ -224,28 +229,32 @@ def coupling_of(
 def _run_steps(
     config: RunConfig, state: TrainState, stream: PairStream, folder: RunFolder, stepper: Stepper, bar: tqdm
 ) -> None:
-    batch, steps = config.training.batch, total_steps(config)
-    losses: list[Tensor] = []
-    clock = saved = time.perf_counter()
-    for pairs in stream:
-        losses.append(stepper(pairs))
-        bar.update(batch)
-        last = state.step == steps
-        if state.step % CHECK_EVERY and not last:
-            continue
-        loss = _look(losses, state, stepper.ranks, folder)
-        losses.clear()
-        state.history.append({"images": state.step * batch, "loss": loss})
-        bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
-        now = time.perf_counter()
-        if stepper.ranks.share(last or now - saved > CHECKPOINT_SECONDS):
-            state.seconds += now - clock
-            state.coupling = stream.state
-            if stepper.ranks.first:
-                save_checkpoint(folder, state)
-            clock = saved = time.perf_counter()
-        if last:
-            return
+    batch, steps, ranks = config.training.batch, total_steps(config), stepper.ranks
+    clock = time.perf_counter()
+    with EndSignals() as end:
+        for pairs in stream:
+            state.losses.append(stepper(pairs))
+            bar.update(batch)
+            last = state.step == steps
+            look = last or state.step % CHECK_EVERY == 0
+            if look:
+                loss = _look(state.losses, state, ranks, folder)
+                state.losses.clear()
+                state.history.append({"images": state.step * batch, "loss": loss})
+                bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+            elif ranks.count > 1 or end.noted is None:  # several save together, at a look
+                continue
+            due = last or end.noted is not None or time.perf_counter() - clock > CHECKPOINT_SECONDS
+            if ranks.share(due):
+                state.seconds += time.perf_counter() - clock
+                state.coupling = stream.state
+                if ranks.first:
+                    save_checkpoint(folder, state)
+                ranks.wait()  # none leaves before all is on disk
+                clock = time.perf_counter()
+                end.deliver()
+            if last:
+                return
 
 
 class Stepper:

@@ -1,30 +1,29 @@
 """Run a sweep: ``python -m slurm.submit sweep.toml``.
 
-On a SLURM cluster the runs become one job array and the command returns at once. A run that is preempted or
-reaches its time limit is queued again and goes on where it was. Submitting the same sweep once more resumes
-what was cancelled and passes over what is done.
+On a SLURM cluster the runs become job arrays, one for each class of resources, and the command returns at once; a last
+job builds the report. A run that is preempted or reaches its time limit is queued again and goes on where it was.
+Submitting the same sweep once more resumes what was cancelled and passes over what is done, queued or failed.
 """
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from slurm.job import RunTask
-from slurm.sweep import SIGNAL_DELAY_S, Sweep, SweepError, configs, describe, read
+from slurm import cluster, plan, snapshot
+from slurm.folder import SweepFolder
+from slurm.resources import SweepError
+from slurm.survey import ACTIVE, Standing, summary, survey
+from slurm.sweep import Entry, Sweep, read
 
 if TYPE_CHECKING:
-    import submitit
+    from slurm.snapshot import Snapshot
 
 Cluster = Literal["slurm", "local", "debug"]
-
-# A run resumes after its time limit, so reaching it is no fault; this ends a run that never gets anywhere.
-_MAX_TIMEOUTS = 20
-_POLL_S = 0.2
+_MOST_FAILURES_SHOWN = 20
 
 
 def submit(
@@ -32,164 +31,180 @@ def submit(
     cluster: Cluster = "slurm",
     max_parallel: int | None = None,
     dry_run: bool = False,
+    retry_failed: bool = False,
     runs: Path = Path("runs"),
     data_dir: Path | None = None,
 ) -> int:
-    """Run a sweep: every combination of its grid, as one SLURM job array or on this machine.
+    """Run a sweep: every combination of its axes, as SLURM job arrays or on this machine.
 
     Args:
         sweep_file: The sweep, a TOML file.
-        cluster: slurm (one job array; returns at once), local (processes on this machine, and waits for them;
+        cluster: slurm (job arrays; returns at once), local (processes on this machine, and waits for them;
             with a GPU all use the first) or debug (inside this process).
-        max_parallel: How many runs at a time. Default: 256 under SLURM, one on this machine.
-        dry_run: Show the runs and the sbatch script; submit nothing.
-        runs: Receives the run folders and, in logs/, the output of the jobs.
+        max_parallel: How many runs at a time. Arrays then follow one another. Default: as many as the cluster gives,
+            256 an array; one on this machine.
+        dry_run: Show the runs and the sbatch scripts; submit nothing.
+        retry_failed: Submit failed runs too. Default: they are listed with the last line of their log.
+        runs: Receives the run folders and, in sweeps/NAME/, the manifest, the logs and the report.
         data_dir: The folder of the data sets. Default: data, below the current directory.
 
     Returns:
         0, or 1 if a run on this machine failed.
 
     Raises:
-        SweepError: the sweep or an option is wrong, or there is no SLURM.
-        bench.config.ConfigError: an option of a run is unknown or out of range.
+        SweepError: the sweep or an option is wrong, SLURM refuses or does not answer, or nothing can be written.
 
     """
     sweep = read(sweep_file)
     if max_parallel is not None and max_parallel < 1:
         raise SweepError(f"--max-parallel must be 1 or more, not {max_parallel}")
-    tasks = make_tasks(sweep, runs, data_dir)
-    labels = [describe(sweep, options) for options in sweep.expand()]
-    print(f"{sweep.name}: {len(tasks)} runs into {runs}")
-    for index, label in enumerate(labels):
-        print(f"{index:4d}  {label}")
-    # On this machine a job's id is its process id, which a later sweep may meet again.
-    logs = runs.resolve() / "logs" / ("%A" if cluster == "slurm" else time.strftime("%Y%m%d-%H%M%S"))
+    order = _Order(sweep, sweep.entries(), SweepFolder(runs, sweep.name), cluster, max_parallel, data_dir)
     if dry_run:
-        if cluster == "slurm":
-            print(sbatch_script(sweep, len(tasks), logs, max_parallel))
+        return order.show(retry_failed)
+    order.require()
+    with order.folder.lock():
+        return order.carry_out(retry_failed, sweep_file.read_text())
+
+
+class _Order:
+    """One call of ``submit``."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        entries: list[Entry],
+        folder: SweepFolder,
+        where: Cluster,
+        max_parallel: int | None,
+        data_dir: Path | None,
+    ):
+        self.sweep, self.entries, self.folder = sweep, entries, folder
+        self.where, self.max_parallel, self.data_dir = where, max_parallel, data_dir
+
+    def require(self) -> None:
+        """Refuse what cannot be done here."""
+        if self.where == "slurm":
+            cluster.require()
+        elif any(entry.resources.nodes > 1 for entry in self.entries):
+            raise SweepError("resources.nodes is for a cluster: this machine is one node")
+        elif self.where == "debug" and any(entry.resources.all_processes > 1 for entry in self.entries):
+            raise SweepError("a run of several processes cannot be debugged inside this one: use --cluster local")
+
+    def queue(self) -> list[cluster.Queued] | None:
+        """Our jobs in the queue; all of them are known, or a run might be submitted twice."""
+        if self.where != "slurm":
+            return None
+        jobs = self.folder.jobs()
+        known = {job.split("_")[0] for job in [*jobs.runs.values(), jobs.report or ""]}
+        queue = cluster.queued(self.folder.comment)
+        if unknown := sorted({job.array_id for job in queue} - known - set(jobs.past_reports)):
+            raise SweepError(
+                f"job {unknown[0]} is of this sweep, but a submission that broke off did not write it down: "
+                f"wait for it, or scancel {unknown[0]}"
+            )
+        return queue
+
+    def show(self, retry_failed: bool) -> int:
+        """Print what would happen."""
+        from slurm.executor import script
+
+        asked = self.where == "slurm" and cluster.here()
+        standings = self.survey(self.queue() if asked else None)
+        todo = self.announce(standings, retry_failed)
+        if self.where != "slurm":
+            return 0
+        most = cluster.max_array_size() if asked else cluster.USUAL_MAX_ARRAY
+        if not asked:
+            print(f"no SLURM here: arrays as for one that takes {most} runs in each, which is usual")
+        chunks = plan.arrays(todo, most)
+        for number, array in enumerate(chunks, 1):
+            print(f"array {number} of {len(chunks)}: {len(array.entries)} runs")
+            if number == 1 or array.resources != chunks[number - 2].resources:
+                code = snapshot.plan(self.folder.path / "code")
+                print(script(array, self.sweep.name, self.folder, code, self.max_parallel))
         return 0
-    executor = make_executor(sweep, cluster, logs, max_parallel)
-    if cluster == "slurm":
-        print(f"submitted as job {submit_array(executor, tasks)}, logs in {logs.parent}/")
-        return 0
-    if cluster == "debug":
-        for task in tasks:
-            if error := executor.submit(task).exception():
-                raise error
-        return 0
-    return _report(run_locally(executor, tasks, max_parallel or 1), labels)
 
+    def survey(self, queue: list[cluster.Queued] | None) -> list[Standing]:
+        """How the runs stand; on this machine none is at work while the folder is ours."""
+        standings = survey(self.folder, [entry.run_id for entry in self.entries], queue)
+        found = []
+        for entry, standing in zip(self.entries, standings, strict=True):
+            idle = queue is None and standing.state in ACTIVE
+            if idle or (standing.state == "done" and not self.is_measured(entry)):
+                standing = replace(standing, state="stopped")
+            found.append(standing)
+        return found
 
-def make_tasks(sweep: Sweep, runs: Path, data_dir: Path | None) -> list[RunTask]:
-    """One task per run, with absolute paths."""
-    where = data_dir.resolve() if data_dir else None
-    device = "cuda" if sweep.resources.gpus else "cpu"
-    threads = sweep.resources.cpus
-    return [RunTask(config, runs.resolve(), where, device, threads) for config in configs(sweep)]
+    def is_measured(self, entry: Entry) -> bool:
+        """Whether a finished run holds all that the sweep asks for: an evaluation may ask for more than it did."""
+        from bench.arm import is_done
+        from bench.record import RunFolder
 
+        try:
+            return is_done(RunFolder(self.folder.runs_dir / entry.run_id), entry.config)
+        except ValueError as error:
+            raise SweepError(str(error)) from None
 
-def sbatch_parameters(sweep: Sweep, max_parallel: int | None) -> dict[str, Any]:
-    """What sbatch is asked for, in submitit's names; the time is a number, for submitit computes with it."""
-    use = sweep.resources
-    parameters = {
-        "job_name": sweep.name,
-        "time": use.minutes,
-        "signal_delay_s": SIGNAL_DELAY_S,
-        "cpus_per_task": use.cpus,
-        "gpus_per_node": use.gpus or None,
-        "mem": f"{use.memory_gb}GB",
-        "partition": use.partition,
-        "account": use.account,
-        "array_parallelism": max_parallel,
-        "additional_parameters": use.extra or None,
-        # Since SLURM 22.05 srun no longer takes this over from sbatch.
-        "srun_args": [f"--cpus-per-task={use.cpus}"],
-    }
-    return {key: value for key, value in parameters.items() if value is not None}
+    def announce(self, standings: list[Standing], retry_failed: bool) -> list[Entry]:
+        """Print count, arms, time and failures; the runs that are left to do."""
+        todo = plan.left(self.entries, standings, retry_failed)
+        print(f"{self.sweep.name}: {len(self.entries)} runs into {self.folder.runs_dir}: {summary(standings)}")
+        print("\n".join(plan.arms(self.entries, standings)))
+        print(plan.estimate(todo, self.folder.runs_dir))
+        failed = [standing for standing in standings if standing.state == "failed"]
+        for standing in failed[:_MOST_FAILURES_SHOWN]:
+            print(f"failed  {standing.run_id}  {self.folder.last_line(standing.job_id) or standing.reason}")
+        if len(failed) > _MOST_FAILURES_SHOWN:
+            print(f"and {len(failed) - _MOST_FAILURES_SHOWN} more failed")
+        if failed and not retry_failed:
+            print("failed runs are passed over: --retry-failed submits them again")
+        return todo
 
+    def carry_out(self, retry_failed: bool, text: str) -> int:
+        """Submit what is left, with the folder's lock held."""
+        from slurm import executor
 
-def sbatch_script(sweep: Sweep, count: int, logs: Path, max_parallel: int | None) -> str:
-    """The script that ``sbatch`` would receive, made by submitit as at submission."""
-    from submitit.slurm.slurm import _make_sbatch_string
+        queue = self.queue()
+        todo = self.announce(self.survey(queue), retry_failed)
+        code = snapshot.take(self.folder.path / "code")
+        if code.path is None:
+            print("note: the code is no git checkout, so jobs run what is installed when they start")
+        self.folder.write_manifest(self.sweep, self.entries, text, code.recorded())
+        if not todo:
+            print(f"nothing to submit; the report is in {self.folder.path}")
+            return 0
+        self.folder.forget_attempts([entry.run_id for entry in todo])
+        if self.where == "slurm":
+            self._submit_arrays(todo, code, queue)
+            return 0
+        logs = self.folder.path / "logs" / time.strftime("%Y%m%d-%H%M%S")
+        return executor.run_here(self.where, todo, self.folder, logs, code, self.max_parallel or 1, self.data_dir)
 
-    command = shlex.join([sys.executable, "-u", "-m", "submitit.core._submit", str(logs)])
-    array = {"map_count": count} if count > 1 else {}
-    return _make_sbatch_string(command, logs, **array, **sbatch_parameters(sweep, max_parallel))
+    def _submit_arrays(self, todo: list[Entry], code: Snapshot, queue: list[cluster.Queued]) -> None:
+        from slurm import executor
 
-
-def make_executor(sweep: Sweep, cluster: Cluster, logs: Path, max_parallel: int | None) -> submitit.AutoExecutor:
-    """Submitit's executor for this sweep.
-
-    Raises:
-        SweepError: there is no SLURM on this machine.
-
-    """
-    import submitit
-
-    if cluster == "slurm" and not shutil.which("srun"):
-        raise SweepError("no SLURM here (srun not found): submit on a login node, or use --cluster local")
-    executor = submitit.AutoExecutor(logs, cluster, slurm_max_num_timeout=_MAX_TIMEOUTS)
-    specific = {f"slurm_{key}": value for key, value in sbatch_parameters(sweep, max_parallel).items()}
-    # Without gpus_per_node, submitit's local executor hides the GPU.
-    generic = {"timeout_min": sweep.resources.minutes, "gpus_per_node": sweep.resources.gpus}
-    executor.update_parameters(**(specific if cluster == "slurm" else generic))
-    return executor
-
-
-def submit_array(executor: submitit.AutoExecutor, tasks: list[RunTask]) -> str:
-    """Submit the tasks as one array; return SLURM's job id.
-
-    Raises:
-        SweepError: sbatch refuses, for instance because there is no such partition.
-
-    """
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    try:
-        first, *_ = executor.submit_array(tasks)
-    except (FailedJobError, FailedSubmissionError) as error:
-        reason = " ".join(str(error).split())
-        raise SweepError(f"sbatch refuses, see [resources]: {reason}") from error
-    return first.job_id.split("_")[0]
-
-
-def run_locally(executor: submitit.AutoExecutor, tasks: list[RunTask], limit: int) -> list[submitit.Job]:
-    """Run the tasks in processes on this machine, ``limit`` at a time, and wait for them.
-
-    Submitit's local executor has no queue and starts all it is given, so the tasks are held back here.
-    """
-    jobs: list[submitit.Job] = []
-    for task in tasks:
-        _wait_until_running(jobs, limit - 1)
-        jobs.append(executor.submit(task))
-    _wait_until_running(jobs, 0)
-    return jobs
-
-
-def _wait_until_running(jobs: list[submitit.Job], at_most: int) -> None:
-    while sum(not job.done() for job in jobs) > at_most:
-        time.sleep(_POLL_S)
-
-
-def _report(jobs: list[submitit.Job], labels: list[str]) -> int:
-    failed = 0
-    for job, label in zip(jobs, labels, strict=True):
-        error = job.exception()
-        failed += error is not None
-        print(f"failed  {label}  see {job.paths.stderr}" if error else f"done    {label}")
-    return int(failed > 0)
+        before = sorted({job.array_id for job in queue} - {self.folder.jobs().report})
+        submitted = executor.submit_arrays(
+            plan.arrays(todo, cluster.max_array_size()),
+            self.sweep.name,
+            self.folder,
+            code,
+            self.max_parallel,
+            self.data_dir,
+        )
+        report = executor.submit_report(self.entries, self.sweep.name, self.folder, code, [*before, *submitted])
+        print(f"submitted as job {', '.join(submitted)}; job {report} builds {self.folder.path}/report.html")
+        print(f"python -m slurm.status {self.sweep.name} --runs {self.folder.runs_dir} tells how it goes")
 
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     import tyro
 
-    from bench.config import ConfigError
-
     layout = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     try:
         return tyro.cli(submit, prog="python -m slurm.submit", args=args, config=layout)
-    except (SweepError, ConfigError) as error:
+    except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

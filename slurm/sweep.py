@@ -4,81 +4,197 @@
 
     name = "digits"
 
-    [base]                          # options of bench.run, the same for every run
+    [base]                          # options of bench.run, the same for every run; preset = "..." among them
     data = "digits"
 
     [grid]                          # lists: every combination is a run
     coupling = ["random", "lapjv"]
     seed = [0, 1, 2]
 
+    [[zip]]                         # lists of one length, walked together; every combination with [grid]
+    pool = [256, 1024]
+    batch = [64, 128]
+
+    [[exclude]]                     # runs to leave out: a value, a pattern or a list of them for each option
+    coupling = "lapjv*"
+    pool = 1024
+
     [resources]                     # of one run
     minutes = 30
     cpus = 2
+
+    [[override]]                    # other resources for the runs that match; later ones win
+    match = {pool = 1024}
+    minutes = 60
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import tomllib
-from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from slurm.resources import Resources, SweepError, check_resources, refuse_unknown
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
 
-SIGNAL_DELAY_S = 90  # SLURM warns a run this long before its time is up
-MAX_ARRAY_SIZE = 1000  # SLURM's MaxArraySize is 1001 unless the cluster says otherwise
+Options = dict[str, object]  # of one run, by their names in bench.config; and "preset"
+Pattern = dict[str, list[object]]  # for each option the values, or patterns of texts, that match
 
-_START_S = 60  # SLURM may send the warning up to a minute early
-_WORK_S = 60  # the least a run must have for itself
-_OWN_SBATCH_KEYS = {
-    "time": "minutes",
-    "cpus-per-task": "cpus",
-    "gpus-per-node": "gpus",
-    "mem": "memory_gb",
-    "partition": "partition",
-    "account": "account",
-    "job-name": "name",
-    "array": "--max-parallel",
-}
-
-
-class SweepError(ValueError):
-    """The sweep file is wrong; the message is one line and names the way out."""
+_TABLES = ("base", "grid", "resources")
+_LISTS = ("zip", "exclude", "override")
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What one run may use. ``minutes`` is its wall-clock limit, after which it is resubmitted and goes on.
+class Entry:
+    """One run of a sweep.
 
-    ``extra`` holds further sbatch options as they are: ``{qos = "low", constraint = "a100"}``.
+    Attributes:
+        run_id: the name of its folder.
+        arm: what sets its arm apart in the sweep, ``coupling=lapjv pool=256``: all but the seed.
+        config: checked.
+        resources: what it may use.
+
     """
 
-    minutes: int = 60
-    cpus: int = 2
-    gpus: int = 0
-    memory_gb: int = 8
-    partition: str | None = None
-    account: str | None = None
-    extra: dict[str, object] = field(default_factory=dict)
+    run_id: str
+    arm: str
+    config: RunConfig
+    resources: Resources
+
+    @property
+    def label(self) -> str:
+        """The arm and the seed."""
+        return f"{self.arm} seed={self.config.seed}".strip()
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The runs of a study: ``base`` with every combination of the lists in ``grid``."""
+    """The runs of a study, checked but for the values of their options."""
 
     name: str
-    base: dict[str, object]
+    base: Options
     grid: dict[str, list[object]]
+    zip: tuple[dict[str, list[object]], ...]
+    exclude: tuple[Pattern, ...]
     resources: Resources
+    override: tuple[tuple[Pattern, dict[str, object]], ...]
 
-    def expand(self) -> list[dict[str, object]]:
-        """The options of each run; the last list of the grid varies fastest."""
-        points = itertools.product(*self.grid.values())
-        return [{**self.base, **dict(zip(self.grid, point, strict=True))} for point in points]
+    @property
+    def varied(self) -> list[str]:
+        """The options that differ between runs."""
+        return [*self.grid, *(key for group in self.zip for key in group)]
+
+    def expand(self) -> list[Options]:
+        """The options of each run; the last list varies fastest, zipped ones after the grid's.
+
+        Raises:
+            SweepError: an exclusion matches no run, or nothing is left.
+
+        """
+        axes = [[{key: value} for value in values] for key, values in self.grid.items()]
+        axes += [[dict(zip(group, point, strict=True)) for point in zip(*group.values(), strict=True)]
+                 for group in self.zip]  # fmt: skip
+        runs = [
+            {**self.base, **{k: v for part in point for k, v in part.items()}} for point in itertools.product(*axes)
+        ]
+        for pattern in self.exclude:
+            if not any(matches(pattern, run) for run in runs):
+                raise SweepError(f"an [[exclude]] matches no run: {_spell(pattern)}")
+        kept = [run for run in runs if not any(matches(pattern, run) for pattern in self.exclude)]
+        if not kept:
+            raise SweepError("[[exclude]] leaves no run")
+        return kept
+
+    def entries(self) -> list[Entry]:
+        """Every run, checked.
+
+        Raises:
+            SweepError: an option is unknown or out of range, two runs are the same, or a pattern matches none.
+
+        """
+        options = self.expand()
+        arms = [" ".join(f"{key}={run[key]}" for key in self.varied if key != "seed") for run in options]
+        configs = build(options, arms)
+        entries = [
+            Entry(config.run_id, arm, config, use)
+            for config, arm, use in zip(configs, arms, self._resources_of(options), strict=True)
+        ]
+        seen: dict[str, Entry] = {}
+        for entry in entries:
+            if entry.run_id in seen:
+                twin = seen[entry.run_id].label
+                raise SweepError(f"the sweep names the same run twice: {entry.label or self.name} (as {twin})")
+            seen[entry.run_id] = entry
+        return entries
+
+    def _resources_of(self, options: list[Options]) -> list[Resources]:
+        used = [self.resources] * len(options)
+        for pattern, changes in self.override:
+            hits = [index for index, run in enumerate(options) if matches(pattern, run)]
+            if not hits:
+                raise SweepError(f"an [[override]] matches no run: {_spell(pattern)}")
+            for index in hits:
+                used[index] = replace(used[index], **changes)
+        checked: dict[str, Resources] = {}
+        for use in used:
+            key = repr(use)
+            if key not in checked:
+                checked[key] = check_resources({k: v for k, v in asdict(use).items() if v is not None})
+        return [checked[repr(use)] for use in used]
+
+
+def matches(pattern: Pattern, run: Options) -> bool:
+    """Whether every option of the pattern has one of its values; texts may be shell patterns."""
+
+    def fits(value: object, wanted: object) -> bool:
+        if isinstance(value, str) and isinstance(wanted, str):
+            return fnmatchcase(value, wanted)
+        return value == wanted
+
+    return all(key in run and any(fits(run[key], wanted) for wanted in values) for key, values in pattern.items())
+
+
+def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
+    """The checked configuration of each run.
+
+    Checks cost milliseconds, and a sweep may have ten thousand runs: what is neither coupling nor seed is checked once
+    for each distinct combination, a coupling once for runs with labels and once for those without.
+
+    Raises:
+        SweepError: an option is unknown or out of range; the message names the arm.
+
+    """
+    from bench.config import ConfigError, RunConfig, load_preset, make
+
+    parts: dict[str, tuple[RunConfig, str]] = {}  # and the preset's own coupling
+    specs: dict[tuple[str, bool], str] = {}
+    built = []
+    for run, arm in zip(options, arms, strict=True):
+        rest = {key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")}
+        part, preset = json.dumps([run.get("preset"), rest], sort_keys=True, default=str), run.get("preset")
+        seed = run.get("seed", 0)
+        if type(seed) is not int or seed < 0:
+            raise SweepError(f"seed must be a whole number, 0 or more, not {seed!r}")
+        try:
+            if part not in parts:
+                own = load_preset(preset, str(rest.get("data", RunConfig.data))).coupling
+                parts[part] = make(preset, {**rest, "coupling": "random"}), own
+            config, own = parts[part]
+            spec = run.get("coupling", own)
+            key = (repr(spec), config.training.conditional)
+            if key not in specs:
+                specs[key] = make(preset, {**rest, "coupling": spec}).coupling
+        except ConfigError as error:
+            raise SweepError(f"{arm}: {error}" if arm else str(error)) from None
+        built.append(replace(config, coupling=specs[key], seed=seed))
+    return built
 
 
 def read(path: Path) -> Sweep:
@@ -105,43 +221,27 @@ def parse(content: dict[str, object]) -> Sweep:
         SweepError: an unknown key or a value out of range.
 
     """
-    _refuse_unknown(content, [f.name for f in fields(Sweep)], "the sweep")
-    tables = {key: content.get(key, {}) for key in ("base", "grid", "resources")}
-    for key, table in tables.items():
-        if not isinstance(table, dict):
-            raise SweepError(f"{key} must be a table: write [{key}] above its keys")
-    base, grid, resources = tables.values()
+    refuse_unknown(content, [f.name for f in fields(Sweep)], "the sweep")
     name = content.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+    # A folder's and a job's name.
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
         raise SweepError(f"name must be one word of letters, digits, '.', '_' and '-', not {name!r}")
-    base = _flatten(base)
-    grid = _check_grid(_flatten(grid), base)
-    return Sweep(name, base, grid, _check_resources(resources))
-
-
-def configs(sweep: Sweep) -> list[RunConfig]:
-    """The checked configuration of each run, in order.
-
-    Raises:
-        SweepError: two runs are the same, or more runs than a job array holds.
-        bench.config.ConfigError: an option is unknown or out of range.
-
-    """
-    from bench.config import make
-
-    options = sweep.expand()
-    if len(options) > MAX_ARRAY_SIZE:
-        raise SweepError(f"{len(options)} runs, but a job array holds {MAX_ARRAY_SIZE}: split the grid")
-    runs = [make(run.get("preset"), {k: v for k, v in run.items() if k != "preset"}) for run in options]
-    for index, run in enumerate(runs):
-        if run in runs[:index]:
-            raise SweepError(f"the grid names the same run twice: {describe(sweep, options[index])}")
-    return runs
-
-
-def describe(sweep: Sweep, options: dict[str, object]) -> str:
-    """What sets this run apart in the sweep: ``coupling=lapjv seed=1``."""
-    return " ".join(f"{key}={options[key]}" for key in sweep.grid) or sweep.name
+    for key in _TABLES:
+        if not isinstance(content.get(key, {}), dict):
+            raise SweepError(f"{key} must be a table: write [{key}] above its keys")
+    for key in _LISTS:
+        tables = content.get(key, [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            raise SweepError(f"{key} must be a list of tables: write [[{key}]] above the keys of each")
+    base = _flatten(content.get("base", {}))
+    grid = _flatten(content.get("grid", {}))
+    groups = tuple(_flatten(group) for group in content.get("zip", []))
+    _check_axes(base, grid, groups)
+    known = [*base, *grid, *(key for group in groups for key in group)]
+    resources = check_resources(content.get("resources", {}))
+    exclude = tuple(_pattern(table, known, "[[exclude]]") for table in content.get("exclude", []))
+    override = tuple(_check_override(table, known) for table in content.get("override", []))
+    return Sweep(name, base, grid, groups, exclude, resources, override)
 
 
 def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
@@ -152,42 +252,39 @@ def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _check_grid(grid: dict[str, object], base: dict[str, object]) -> dict[str, list[object]]:
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise SweepError(f"grid.{key} must be a list of values; a single value belongs in [base]")
-        if key in base:
-            raise SweepError(f"{key} is in both [base] and [grid]: keep one")
-    return grid
+def _check_axes(base: Options, grid: dict[str, object], groups: tuple[dict[str, object], ...]) -> None:
+    homes = dict.fromkeys(base, "[base]")
+    for where, table in [("[grid]", grid), *(("[[zip]]", group) for group in groups)]:
+        for key, values in table.items():
+            if not isinstance(values, list) or not values:
+                raise SweepError(
+                    f"{where.strip('[]')}.{key} must be a list of values; a single value belongs in [base]"
+                )
+            if key in homes:
+                raise SweepError(f"{key} is in both {homes[key]} and {where}: keep one")
+            homes[key] = where
+    for group in groups:
+        lengths = {key: len(values) for key, values in group.items()}
+        if len(set(lengths.values())) != 1:
+            counts = ", ".join(f"{key} has {length}" for key, length in lengths.items()) or "it is empty"
+            raise SweepError(f"the lists of a [[zip]] are walked together and must be equally long: {counts}")
 
 
-def _check_resources(table: dict[str, object]) -> Resources:
-    _refuse_unknown(table, [f.name for f in fields(Resources)], "[resources]")
-    for key, least in {"minutes": 1, "cpus": 1, "gpus": 0, "memory_gb": 1}.items():
-        value = table.get(key, least)
-        if type(value) is not int or value < least:  # a bool is an int
-            raise SweepError(f"resources.{key} must be a whole number, {least} or more, not {value!r}")
-    for key in ("partition", "account"):
-        if not isinstance(table.get(key, ""), str):
-            raise SweepError(f"resources.{key} must be a text, not {table[key]!r}")
-    extra = table.get("extra", {})
-    if not isinstance(extra, dict):
-        raise SweepError('resources.extra must be a table, such as {qos = "low"}')
-    for key in extra:
-        if own := _OWN_SBATCH_KEYS.get(key.replace("_", "-")):
-            raise SweepError(f"resources.extra.{key}: set it with {own}")
-    resources = Resources(**table)
-    if resources.gpus > 1:
-        raise SweepError(f"resources.gpus is {resources.gpus}, but a run uses one GPU at most")
-    least_s = SIGNAL_DELAY_S + _START_S + _WORK_S
-    if resources.minutes * 60 <= least_s:
-        raise SweepError(f"resources.minutes must be {least_s // 60 + 1} or more: SLURM warns a run that early")
-    return resources
+def _pattern(table: dict[str, object], known: list[str], where: str) -> Pattern:
+    flat = _flatten(table)
+    refuse_unknown(flat, known, where)
+    if not flat:
+        raise SweepError(f"an empty pattern in {where} would match every run: name an option")
+    return {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
 
 
-def _refuse_unknown(table: dict[str, object], known: list[str], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise SweepError(f"unknown key {key!r} in {where}.{hint} Known: {', '.join(known)}")
+def _check_override(table: dict[str, object], known: list[str]) -> tuple[Pattern, dict[str, object]]:
+    match, changes = table.get("match"), {key: value for key, value in table.items() if key != "match"}
+    if not isinstance(match, dict):
+        raise SweepError('an [[override]] needs a match, such as match = {coupling = "lapjv"}')
+    check_resources(changes, "override")
+    return _pattern(match, known, "[[override]] match"), changes
+
+
+def _spell(pattern: Pattern) -> str:
+    return ", ".join(f"{key} = {' or '.join(map(str, values))}" for key, values in pattern.items())

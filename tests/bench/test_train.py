@@ -1,3 +1,4 @@
+import signal
 from dataclasses import replace
 
 import pytest
@@ -225,3 +226,38 @@ def test_bfloat16_trains_the_network_and_leaves_weights_and_average_in_float32(d
     assert state.ema.net.dtype == torch.float32
     difference = (weights(state.ema.net) - weights(exact.ema.net)).norm() / weights(exact.ema.net).norm()
     assert 0 < difference < 0.05
+
+
+@pytest.mark.parametrize("coupling", ["lapjv", "cached:epochs=1"])
+def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(digits, tiny, tmp_path, monkeypatch, coupling):
+    config = replace(tiny, coupling=coupling)
+    monkeypatch.setattr(train, "CHECK_EVERY", 4)
+    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, progress=False)
+
+    class Stop(BaseException):
+        pass
+
+    def stop(number, frame):
+        raise Stop
+
+    step = Stepper.__call__
+
+    def interrupted(self, pairs):
+        if self.state.step == 6:  # in the middle of the seventh
+            signal.raise_signal(signal.SIGUSR1)
+        return step(self, pairs)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    folder = RunFolder(tmp_path / "stopped")
+    try:
+        monkeypatch.setattr(Stepper, "__call__", interrupted)
+        with pytest.raises(Stop):
+            train.train(config, digits, folder, ALONE, progress=False)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert load_checkpoint(folder, "cpu")["step"] == 7
+    monkeypatch.setattr(Stepper, "__call__", step)
+    resumed = train.train(config, digits, folder, ALONE, progress=False)
+    assert torch.equal(weights(whole.net), weights(resumed.net))
+    assert torch.equal(weights(whole.ema.net), weights(resumed.ema.net))
+    assert whole.history == resumed.history

@@ -1,3 +1,86 @@
-"""Submitit sets up logging when it is imported, which closes what pytest captures: import it before."""
+import os
+import shutil
 
-import submitit  # noqa: F401
+import pytest
+import submitit  # noqa: F401 - it sets up logging when imported, which closes what pytest captures: import it before
+
+SWEEP = """
+name = "study"
+[base]
+data = "digits"
+[grid]
+coupling = ["random", "lapjv"]
+seed = [0, 1, 2]
+[resources]
+minutes = 45
+cpus = 3
+gpus = 1
+memory_gb = 6
+partition = "short"
+account = "lab"
+extra = {qos = "low"}
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text(SWEEP)
+    return path
+
+
+def fake_command(folder, name, script):
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+class FakeSlurm:
+    """A cluster that runs nothing: it keeps the scripts it is given, and answers as it is told."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        fake_command(self.bin, "srun", "exit 1")
+        counting = f'n=$(cat {folder}/count); echo $((n + 1)) > {folder}/count; cp "$1" {folder}/$n.sh'
+        fake_command(self.bin, "sbatch", f'{counting}; echo "Submitted batch job $n"')
+        fake_command(self.bin, "squeue", f"cat {folder}/queue")
+        fake_command(self.bin, "scontrol", 'echo "MaxArraySize            = 1001"')
+        fake_command(self.bin, "scancel", f'echo "$@" >> {folder}/cancelled')
+        (folder / "count").write_text("4242")
+        (folder / "queue").write_text("")
+
+    def answer(self, name, script):
+        fake_command(self.bin, name, script)
+
+    def hold(self, sweep_folder, **states):
+        """Let the queue hold jobs: ``j4242_0="RUNNING"``."""
+        lines = [f"{job[1:]}|{state}|{sweep_folder.path}\n" for job, state in states.items()]
+        (self.folder / "queue").write_text("".join(lines))
+
+    def scripts(self):
+        return {path.stem: path.read_text() for path in sorted(self.folder.glob("*.sh"))}
+
+    def cancelled(self):
+        path = self.folder / "cancelled"
+        return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def fake_slurm(tmp_path, monkeypatch):
+    folder = tmp_path / "fake-slurm"
+    folder.mkdir()
+    fake = FakeSlurm(folder)
+    monkeypatch.setenv("PATH", f"{fake.bin}:{os.environ['PATH']}")
+    return fake
+
+
+@pytest.fixture
+def no_slurm(tmp_path, monkeypatch):
+    """A machine with git and a shell, and no SLURM."""
+    folder = tmp_path / "no-slurm"
+    folder.mkdir()
+    for tool in ("git", "sh"):
+        (folder / tool).symlink_to(shutil.which(tool))
+    monkeypatch.setenv("PATH", str(folder))

@@ -4,118 +4,186 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slurm.job import RunTask
-from slurm.submit import main, make_executor, run_locally
-from slurm.sweep import parse
+from bench.record import RunFolder, write_json
+from slurm import plan
+from slurm.executor import local_executor, run_locally, script
+from slurm.folder import SweepFolder
+from slurm.resources import Resources
+from slurm.snapshot import Snapshot
+from slurm.submit import main
+from slurm.sweep import parse, read
 
 ROOT = Path(__file__).parents[2]
-SWEEP = """
-name = "study"
-[base]
-data = "digits"
-[grid]
-coupling = ["random", "lapjv"]
-seed = [0, 1, 2]
-[resources]
-minutes = 45
-cpus = 3
-gpus = 1
-memory_gb = 6
-partition = "short"
-account = "lab"
-extra = {qos = "low"}
-"""
-
-
-@pytest.fixture
-def sweep_file(tmp_path):
-    path = tmp_path / "sweep.toml"
-    path.write_text(SWEEP)
-    return path
-
-
-def fake_command(folder, name, script):
-    file = folder / name
-    file.write_text(f"#!/bin/sh\n{script}\n")
-    file.chmod(0o755)
-
-
-@pytest.fixture
-def fake_slurm(tmp_path, monkeypatch):
-    """A cluster that keeps the script it is given, as submitted.sh, and runs nothing."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    fake_command(folder, "srun", "exit 1")
-    fake_command(folder, "sbatch", f'cp "$1" {tmp_path}/submitted.sh && echo "Submitted batch job 4242"')
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return folder
-
-
-@pytest.fixture
-def no_slurm(monkeypatch):
-    monkeypatch.setenv("PATH", "")
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def directives(text):
     return dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
 
 
-def test_dry_run_shows_runs_and_script_and_leaves_nothing(sweep_file, tmp_path, no_slurm, capsys):
+def neutral(script, folder):
+    """A script without the paths of this machine and the commit of the day."""
+    script = script.replace(str(folder), "RUNS").replace(sys.executable, "PYTHON")
+    return re.sub(r"code/[0-9a-f]{12}(-[0-9a-f]{8})?", "code/COMMIT", script)
+
+
+def submit(file, runs, *more, code=0):
+    assert main([str(file), "--runs", str(runs), *map(str, more)]) == code
+
+
+@pytest.fixture
+def finish(monkeypatch):
+    """Makes a run of a sweep one that is trained; measured it is if it has no file that says otherwise."""
+    monkeypatch.setattr("bench.ledger.is_finished", lambda run, evaluation: not (run.path / "more").exists())
+    return lambda folder, run_id: RunFolder(folder.runs_dir / run_id).set_status("done")
+
+
+CLASSES = {
+    "array": ({}, 8, 4),
+    "alone": ({"minutes": 3}, 1, None),
+    "two-nodes": ({"nodes": 2, "gpus": 4, "cpus": 8, "constraint": "a100", "extra": {"exclude": "node7"}}, 3, None),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_sbatch_script_is_the_golden_one(name, tmp_path):
+    table, count, limit = CLASSES[name]
+    sweep = parse({"name": "study", "grid": {"seed": list(range(count))}, "resources": table})
+    (array,) = plan.arrays(sweep.entries(), 100)
+    folder = SweepFolder(tmp_path, "study")
+    code = Snapshot(folder.path / "code/0123456789ab", "0123456789ab", None)
+    text = neutral(script(array, "study", folder, code, limit), tmp_path)
+    assert text == (GOLDEN / f"{name}.sbatch").read_text()
+
+
+def test_dry_run_shows_arms_and_script_and_leaves_nothing(sweep_file, tmp_path, no_slurm, capsys):
     runs = tmp_path / "runs"
-    assert main([str(sweep_file), "--dry-run", "--max-parallel", "4", "--runs", str(runs)]) == 0
+    submit(sweep_file, runs, "--dry-run", "--max-parallel", 4)
     output = capsys.readouterr().out
     assert "study: 6 runs" in output
-    assert "   4  coupling=lapjv seed=1\n" in output
+    assert "  coupling=lapjv   seeds 0-2: 3 pending\n" in output
+    assert "training: unknown for 6 runs" in output
+    assert "no SLURM here: arrays as for one that takes 1001 runs" in output
     asked = directives(output)
-    expected = {
-        "array": "0-5%4",
-        "time": "45",
-        "cpus-per-task": "3",
-        "gpus-per-node": "1",
-        "mem": "6GB",
-        "partition": "short",
-        "account": "lab",
-        "qos": "low",
-        "job-name": "study",
-        "signal": "USR2@90",
-    }
-    assert expected.items() <= asked.items()
-    command = next(line for line in output.splitlines() if line.startswith("srun "))
-    assert " --cpus-per-task=3 " in command
+    assert (asked["array"], asked["time"], asked["qos"], asked["gpus-per-node"]) == ("0-5%4", "45", "low", "1")
     assert not runs.exists()
 
 
 def test_dry_run_on_this_machine_shows_the_runs_alone(sweep_file, tmp_path, capsys):
-    assert main([str(sweep_file), "--dry-run", "--cluster", "local", "--runs", str(tmp_path / "runs")]) == 0
+    submit(sweep_file, tmp_path / "runs", "--dry-run", "--cluster", "local")
     output = capsys.readouterr().out
-    assert "coupling=random seed=0" in output
+    assert "coupling=random" in output
     assert "#SBATCH" not in output
 
 
-def test_slurm_gets_the_script_of_the_dry_run_as_one_array(sweep_file, tmp_path, fake_slurm, capsys):
+def test_slurm_gets_the_script_of_the_dry_run_and_then_the_report(sweep_file, tmp_path, fake_slurm, capsys):
     runs = tmp_path / "runs"
-    arguments = [str(sweep_file), "--runs", str(runs), "--max-parallel", "2"]
-    assert main(arguments) == 0
-    assert "submitted as job 4242" in capsys.readouterr().out
-    assert main([*arguments, "--dry-run"]) == 0
+    submit(sweep_file, runs, "--max-parallel", 2, "--dry-run")
     shown = capsys.readouterr().out
-    submitted = (tmp_path / "submitted.sh").read_text()
-    assert shown[shown.index("#!/bin/bash") :].strip() == submitted.strip()
-    assert directives(submitted)["array"] == "0-5%2"
-    pickles = sorted(path.name for path in (runs / "logs/4242").glob("*_submitted.pkl"))
+    submit(sweep_file, runs, "--max-parallel", 2)
+    assert "submitted as job 4242; job 4243 builds" in capsys.readouterr().out
+    scripts = fake_slurm.scripts()
+    assert shown[shown.index("#!/bin/bash") :].strip() == scripts["4242"].strip()
+    assert directives(scripts["4242"])["array"] == "0-5%2"
+    report = directives(scripts["4243"])
+    assert report["dependency"] == "afterany:4242"
+    assert (report["partition"], report["account"], report["qos"]) == ("short", "lab", "low")
+    assert "array" not in report
+    assert "gpus-per-node" not in report
+    folder = SweepFolder(runs, "study")
+    pickles = sorted(path.name for path in (folder.path / "logs/4242").glob("*_submitted.pkl"))
     assert pickles == [f"4242_{index}_submitted.pkl" for index in range(6)]
+    jobs = folder.jobs()
+    assert list(jobs.runs.values()) == [f"4242_{index}" for index in range(6)]
+    assert jobs.report == "4243"
 
 
-def test_a_refusal_by_sbatch_is_one_line(sweep_file, tmp_path, fake_slurm, capsys):
-    fake_command(fake_slurm, "sbatch", "echo 'sbatch: error: invalid partition: short' >&2; exit 1")
-    assert main([str(sweep_file), "--runs", str(tmp_path / "runs")]) == 2
-    error = capsys.readouterr().err.strip()
-    assert error.splitlines()[-1].startswith("error: sbatch refuses")
-    assert "invalid partition: short" in error
+def test_the_manifest_is_written_before_anything_is_submitted(sweep_file, tmp_path, fake_slurm, capsys):
+    runs = tmp_path / "runs"
+    folder = SweepFolder(runs, "study")
+    fake_slurm.answer("sbatch", f"test -e {folder.path}/manifest.json && echo there >&2; exit 1")
+    submit(sweep_file, runs, code=2)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: sbatch refuses")
+    assert "there" in error
+    manifest = folder.manifest()
+    assert [run["run_id"] for run in manifest["runs"]] == [entry.run_id for entry in read(sweep_file).entries()]
+    assert manifest["sweep"] == sweep_file.read_text()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert manifest["code"]["git_sha"] == head.stdout.strip()
+
+
+def test_resource_classes_and_large_sweeps_are_several_arrays(sweep_file, tmp_path, fake_slurm, capsys):
+    sweep_file.write_text(sweep_file.read_text() + '[[override]]\nmatch = {coupling = "lapjv"}\ncpus = 9\n')
+    fake_slurm.answer("scontrol", 'echo "MaxArraySize            = 2"')
+    submit(sweep_file, tmp_path / "runs", "--max-parallel", 2)
+    assert "submitted as job 4242, 4243, 4244, 4245; job 4246 builds" in capsys.readouterr().out
+    asked = [directives(text) for text in fake_slurm.scripts().values()]
+    assert [part.get("array") for part in asked] == ["0-1%2", None, "0-1%2", None, None]
+    assert [part["cpus-per-task"] for part in asked] == ["3", "3", "9", "9", "1"]
+    # No more than two at a time over all of them: each waits for the one before.
+    assert [part.get("dependency") for part in asked] == [
+        None, "afterany:4242", "afterany:4243", "afterany:4244", "afterany:4242:4243:4244:4245",
+    ]  # fmt: skip
+
+
+def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(tmp_path, fake_slurm, capsys):
+    file = tmp_path / "large.toml"
+    pools = [128 * size for size in range(1, 11)]
+    file.write_text(
+        f'name = "large"\n[grid]\ncoupling = {[f"sinkhorn:epsilon={n / 100}" for n in range(1, 11)]}\n'
+        f"pool = {pools}\nseed = {list(range(100))}\n".replace("'", '"')
+    )
+    submit(file, tmp_path / "runs", "--dry-run")
+    output = capsys.readouterr().out
+    assert "large: 10000 runs" in output
+    assert [f"array {n} of 10: {1001 if n < 10 else 991} runs" in output for n in range(1, 11)] == [True] * 10
+    assert output.count("#!/bin/bash") == 1
+
+
+def test_done_and_queued_and_failed_runs_are_passed_over(sweep_file, tmp_path, fake_slurm, finish, capsys):
+    runs = tmp_path / "runs"
+    submit(sweep_file, runs)
+    folder = SweepFolder(runs, "study")
+    first, second, third, fourth, *_ = folder.run_ids()
+    finish(folder, first)
+    write_json(folder.path / "attempts" / f"{second}.json", {"state": "failed", "reason": "out of luck"})
+    folder.log("4242_1").write_text("Traceback\nValueError: out of luck\nsrun: error: task 0: Exited\n")
+    write_json(folder.path / "attempts" / f"{third}.json", {"state": "running"})
+    fake_slurm.hold(folder, j4242_3="PENDING", j4242_4="RUNNING", j4243="PENDING")
+    capsys.readouterr()
+    submit(sweep_file, runs)
+    output = capsys.readouterr().out
+    assert "1 done, 1 running, 1 queued, 1 failed, 2 stopped" in output
+    assert f"failed  {second}  ValueError: out of luck\n" in output
+    assert "submitted as job 4244; job 4245 builds" in output
+    assert folder.jobs().runs[third] == "4244_0"
+    assert folder.jobs().runs[fourth] == "4242_3"
+    assert directives(fake_slurm.scripts()["4245"])["dependency"] == "afterany:4242:4244"
+    fake_slurm.hold(folder, j4242_3="PENDING", j4242_4="RUNNING", j4244_0="PENDING", j4244_1="PENDING")
+    submit(sweep_file, runs, "--retry-failed")
+    assert folder.jobs().runs[second] == "4246"
+    assert folder.attempt(second) == {}
+
+
+def test_an_array_that_was_not_written_down_is_not_submitted_again(sweep_file, tmp_path, fake_slurm, capsys):
+    folder = SweepFolder(tmp_path / "runs", "study")
+    fake_slurm.hold(folder, j77_0="PENDING")
+    submit(sweep_file, tmp_path / "runs", code=2)
+    assert "scancel 77" in capsys.readouterr().err
+    assert fake_slurm.scripts() == {}
+
+
+def test_a_silent_slurm_is_no_reason_to_submit_again(sweep_file, tmp_path, fake_slurm, capsys):
+    fake_slurm.answer("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    submit(sweep_file, tmp_path / "runs", code=2)
+    assert "Unable to contact slurm controller" in capsys.readouterr().err
+    assert fake_slurm.scripts() == {}
 
 
 @pytest.mark.parametrize(
@@ -123,26 +191,28 @@ def test_a_refusal_by_sbatch_is_one_line(sweep_file, tmp_path, fake_slurm, capsy
     [
         (("seed", "sed"), [], "sed"),
         (("[grid]", "[gird]"), [], "Did you mean 'grid'"),
-        (("minutes = 45", "minutes = 2"), [], "minutes must be"),
+        (("minutes = 45", "minutes = 1"), [], "minutes must be"),
         (("study", "study"), ["--max-parallel", "0"], "--max-parallel must be 1 or more"),
+        (("gpus = 1", "nodes = 2"), ["--cluster", "local"], "resources.nodes is for a cluster"),
+        (("gpus = 1", "processes = 2"), ["--cluster", "debug"], "use --cluster local"),
     ],
 )
 def test_bad_input_is_one_line_and_submits_nothing(
     sweep_file, tmp_path, fake_slurm, capsys, change, arguments, message
 ):
-    sweep_file.write_text(SWEEP.replace(*change))
-    assert main([str(sweep_file), "--runs", str(tmp_path / "runs"), *arguments]) == 2
+    sweep_file.write_text(sweep_file.read_text().replace(*change))
+    submit(sweep_file, tmp_path / "runs", *arguments, code=2)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
     assert len(captured.err.splitlines()) == 1
     assert message in captured.err
-    assert not (tmp_path / "submitted.sh").exists()
+    assert fake_slurm.scripts() == {}
     assert not (tmp_path / "runs").exists()
 
 
 def test_without_slurm_the_other_way_is_named(sweep_file, tmp_path, no_slurm, capsys):
-    assert main([str(sweep_file), "--runs", str(tmp_path / "runs")]) == 2
+    submit(sweep_file, tmp_path / "runs", code=2)
     assert "--cluster local" in capsys.readouterr().err
 
 
@@ -177,9 +247,8 @@ def timed_tasks(folder, together):
 
 @pytest.mark.parametrize("limit", [1, 2])
 def test_on_this_machine_no_more_than_the_limit_run_at_once(tmp_path, limit):
-    sweep = parse({"name": "study", "resources": {"minutes": 5}})
-    executor = make_executor(sweep, "local", tmp_path / "logs", None)
-    jobs = run_locally(executor, timed_tasks(tmp_path, together=limit == 2), limit)
+    executor = local_executor("local", Resources(), tmp_path / "logs", [])
+    jobs = run_locally([(executor, task) for task in timed_tasks(tmp_path, together=limit == 2)], limit)
     assert [job.exception() for job in jobs] == [None, None]
     first, second = (json.loads((tmp_path / name).read_text()) for name in "ab")
     if limit == 1:
@@ -193,9 +262,9 @@ _RUN = """
 import sys, time, types
 
 def run_arm(config, runs_dir, execution, data_dir):
-    if getattr(config, "seed", 0) == 13:
+    if config.seed == 13:
         raise RuntimeError("out of luck")
-    file = runs_dir / f"{getattr(config, 'seed', 0)}.steps"
+    file = runs_dir / f"{config.seed}.steps"
     runs_dir.mkdir(exist_ok=True)
     with file.open("a") as steps:
         steps.write("start ")
@@ -206,6 +275,7 @@ def run_arm(config, runs_dir, execution, data_dir):
 
 sys.modules["bench.arm"] = types.ModuleType("bench.arm")
 sys.modules["bench.arm"].run_arm = run_arm
+sys.modules["reports.build"] = types.ModuleType("reports.build")
 """
 
 
@@ -222,30 +292,74 @@ def stand_in_run(tmp_path, monkeypatch):
     return install
 
 
-def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_path, stand_in_run, capsys):
+def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_path, stand_in_run, capsys, monkeypatch):
+    monkeypatch.setattr("slurm.executor.ReportTask.__call__", lambda self: print("report of", *self.run_ids))
     stand_in_run(step_s=0)
     grid = {"[0, 1, 2]": "[7, 13]", '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}
     for old, new in grid.items():
         sweep_file.write_text(sweep_file.read_text().replace(old, new))
     runs = tmp_path / "runs"
-    arguments = ["--cluster", "local", "--max-parallel", "2", "--runs", str(runs)]
-    assert main([str(sweep_file), *arguments]) == 1
-    *_, done, failed = capsys.readouterr().out.splitlines()
+    submit(sweep_file, runs, "--cluster", "local", "--max-parallel", 2, code=1)
+    *_, done, failed, report = capsys.readouterr().out.splitlines()
     assert done == "done    coupling=lapjv seed=7"
     assert failed.startswith("failed  coupling=lapjv seed=13  see ")
     assert "out of luck" in Path(failed.split()[-1]).read_text()
     assert (runs / "7.steps").read_text() == "start 0 1 2 3 4 5 6 7 "
+    folder = SweepFolder(runs, "study")
+    assert report.split()[2:] == folder.run_ids()
+    assert folder.attempt(folder.run_ids()[1])["reason"] == "out of luck"
+    assert folder.last_line(folder.jobs().runs[folder.run_ids()[1]]) == "RuntimeError: out of luck"
 
 
 def test_a_run_that_reaches_its_limit_is_resubmitted_and_goes_on(tmp_path, stand_in_run):
-    stand_in_run(step_s=1.1)
-    sweep = parse({"name": "study", "resources": {"minutes": 5}})
-    executor = make_executor(sweep, "local", tmp_path / "logs", None)
-    # Submitit takes fractions of a minute below its checks: warned after 8 s, killed after 10.
-    executor._executor.update_parameters(timeout_min=10 / 60, signal_delay_s=2)
-    task = RunTask(None, tmp_path / "runs", None, "cpu", threads=1)
-    (job,) = run_locally(executor, [task], 1)
+    from slurm.executor import tasks_of
+
+    stand_in_run(step_s=1.3)
+    (entry,) = parse({"name": "study", "resources": {"minutes": 5, "cpus": 1}}).entries()
+    executor = local_executor("local", entry.resources, tmp_path / "logs", [])
+    # Submitit takes fractions of a minute below its checks: warned after 9 s, killed after 15.
+    executor._executor.update_parameters(timeout_min=15 / 60, signal_delay_s=6)
+    (task,) = tasks_of((entry,), SweepFolder(tmp_path / "runs", "study"), None)
+    (job,) = run_locally([(executor, replace(task))], 1)
     assert job.exception() is None
     steps = (tmp_path / "runs/0.steps").read_text().split()
     assert steps.count("start") >= 2
     assert [step for step in steps if step != "start"] == [str(step) for step in range(8)]
+
+
+def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file, tmp_path, capsys):
+    runs = tmp_path / "runs"
+    (entry, *_) = read(sweep_file).entries()
+    recorded = [(100, "cuda", 1), (300, "cuda:0", 1), (400, "cuda", 2), (1, "cpu", 1)]
+    for number, (speed, device, processes) in enumerate(recorded):
+        path = runs / f"old{number}"
+        write_json(path / "config.json", entry.config.identity)
+        write_json(path / "provenance.json", {"device": device, "processes": processes})
+        (path / "metrics.jsonl").write_text(json.dumps({"metric": "images_per_s", "value": speed}) + "\n")
+    submit(sweep_file, runs, "--dry-run", "--cluster", "local")
+    # Median of 100, 300 and 200 for one GPU.
+    hours = 6 * entry.config.training.images / 200 / 3600
+    assert f"training: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
+
+
+def test_jobs_do_not_inherit_the_job_they_are_submitted_from(sweep_file, tmp_path, fake_slurm, monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "64")
+    monkeypatch.setenv("SLURM_CONF", "here.conf")
+    fake_slurm.answer("sbatch", f"env > {tmp_path}/env; echo Submitted batch job 7")
+    submit(sweep_file, tmp_path / "runs")
+    seen = (tmp_path / "env").read_text()
+    assert "SLURM_CONF=here.conf" in seen
+    assert "SLURM_NTASKS" not in seen
+    assert os.environ["SLURM_NTASKS"] == "64"
+
+
+def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(sweep_file, tmp_path, fake_slurm, finish):
+    submit(sweep_file, tmp_path / "runs")
+    folder = SweepFolder(tmp_path / "runs", "study")
+    for run_id in folder.run_ids():
+        finish(folder, run_id)
+    (folder.runs_dir / folder.run_ids()[2] / "more").touch()
+    before = folder.jobs().runs
+    submit(sweep_file, tmp_path / "runs")
+    again = [run_id for run_id, job in folder.jobs().runs.items() if job != before[run_id]]
+    assert again == [folder.run_ids()[2]]

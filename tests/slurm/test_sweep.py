@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
+import bench.config
 import slurm
-from bench.config import ConfigError, RunConfig, make
-from slurm.sweep import MAX_ARRAY_SIZE, SIGNAL_DELAY_S, SweepError, configs, describe, parse, read
+from bench.config import RunConfig, make
+from slurm.resources import SweepError
+from slurm.sweep import matches, parse, read
 
 TEXT = """
 name = "study"
@@ -37,22 +39,100 @@ def test_grid_is_every_combination_and_the_last_list_varies_fastest():
     assert all(p["data"] == "digits" for p in points)
 
 
-def test_a_sweep_without_grid_is_one_run():
+def test_zipped_lists_are_walked_together_beside_the_grid():
+    zipped = [{"pool": [128, 256], "batch": [64, 128]}, {"lr": [1e-3, 2e-3], "lr_ramp": [0, 10]}]
+    points = sweep_with(grid={"seed": [0, 1]}, zip=zipped).expand()
+    assert len(points) == 8
+    assert {(p["pool"], p["batch"]) for p in points} == {(128, 64), (256, 128)}
+    assert {(p["lr"], p["lr_ramp"]) for p in points} == {(1e-3, 0), (2e-3, 10)}
+
+
+def test_a_sweep_without_axes_is_one_run():
     sweep = sweep_with(grid={})
     assert sweep.expand() == [{"data": "digits"}]
-    assert describe(sweep, sweep.expand()[0]) == "study"
+    (entry,) = sweep.entries()
+    assert entry.label == "seed=0"
+
+
+def test_exclusions_take_out_what_matches_all_their_options():
+    points = sweep_with(exclude=[{"coupling": "lap*", "seed": [1, 2]}]).expand()
+    assert [(p["coupling"], p["seed"]) for p in points] == [("random", 0), ("random", 1), ("random", 2), ("lapjv", 0)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ({"coupling": ["lapjv:*"]}, True),
+        ({"coupling": ["lapjv"]}, False),
+        ({"coupling": ["x", "lapjv:cost=l2"]}, True),
+        ({"pool": [128, 256]}, True),
+        ({"pool": ["256"]}, False),
+        ({"coupling": ["*"], "pool": [1]}, False),
+        ({"seed": [0]}, False),
+    ],
+)
+def test_patterns(pattern, fits):
+    assert matches(pattern, {"coupling": "lapjv:cost=l2", "pool": 256}) is fits
+
+
+def test_overrides_make_resource_classes_and_the_later_one_wins():
+    sweep = sweep_with(
+        override=[
+            {"match": {"coupling": "lapjv"}, "minutes": 60, "cpus": 4},
+            {"match": {"seed": 2}, "minutes": 90, "extra": {"qos": "long"}},
+        ]
+    )
+    used = {(e.config.coupling, e.config.seed): e.resources for e in sweep.entries()}
+    assert used["random", 0] == sweep.resources
+    assert (used["lapjv", 0].minutes, used["lapjv", 0].cpus) == (60, 4)
+    assert (used["lapjv", 2].minutes, used["lapjv", 2].cpus, used["lapjv", 2].extra) == (90, 4, {"qos": "long"})
+    assert len({repr(use) for use in used.values()}) == 4
+
+
+def test_an_override_is_checked_with_what_it_overrides():
+    with pytest.raises(SweepError, match="a node has 2 GPUs: one each"):
+        sweep_with(resources={"processes": 4}, override=[{"match": {"seed": 0}, "gpus": 2}]).entries()
 
 
 def test_configs_are_those_of_the_single_command():
-    built = configs(sweep_with())
-    assert all(isinstance(config, RunConfig) for config in built)
-    assert built[4] == make(None, {"data": "digits", "coupling": "lapjv", "seed": 1})
-    assert len({config.seed for config in built}) == 3
+    entries = sweep_with().entries()
+    assert all(isinstance(entry.config, RunConfig) for entry in entries)
+    assert entries[4].config == make(None, {"data": "digits", "coupling": "lapjv", "seed": 1})
+    assert entries[4].run_id == entries[4].config.run_id
+    assert entries[4].label == "coupling=lapjv seed=1"
 
 
-def test_label_names_what_varies():
-    sweep = sweep_with()
-    assert describe(sweep, sweep.expand()[5]) == "coupling=lapjv seed=2"
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"preset": "cifar10-aot-uncond"},
+        {"preset": "cifar10-aot-cond", "seed": 4},
+        {"preset": "cifar10-aot-uncond", "conditional": True, "coupling": "random"},
+        {"data": "fashion-mnist-16", "coupling": "sinkhorn:backend=pot,epsilon=0.1"},
+        {"preset": "cifar10-small", "data": "digits", "pool": 128, "batch": 64},
+        {},
+    ],
+)
+def test_what_is_checked_in_parts_is_what_the_single_command_makes(options):
+    (entry,) = parse({"name": "one", "base": options}).entries()
+    rest = {key: value for key, value in options.items() if key != "preset"}
+    assert entry.config == make(options.get("preset"), rest)
+
+
+def test_ten_thousand_runs_take_a_few_hundred_checks(monkeypatch):
+    checks = []
+    monkeypatch.setattr(bench.config, "make", lambda *args: checks.append(args) or make(*args))
+    grid = {
+        "coupling": [f"sinkhorn:epsilon={step / 100}" for step in range(1, 11)],
+        "pool": [128 * size for size in range(1, 11)],
+        "seed": list(range(100)),
+    }
+    entries = sweep_with(grid=grid).entries()
+    assert len({entry.run_id for entry in entries}) == 10_000
+    assert len(checks) <= 30
+    sample = entries[6_789]
+    rest = {"data": "digits", "coupling": "sinkhorn:epsilon=0.07", "pool": 128 * 8, "seed": 89}
+    assert sample.config == make(None, rest)
 
 
 def test_nested_tables_are_dotted_keys():
@@ -64,50 +144,38 @@ def test_nested_tables_are_dotted_keys():
     ("changes", "message"),
     [
         ({"gird": {}}, "unknown key 'gird' in the sweep. Did you mean 'grid'"),
-        ({"resources": {"minuets": 5}}, "unknown key 'minuets' in .resources.. Did you mean 'minutes'"),
         ({"name": "two words"}, "name must be one word"),
+        ({"name": ".."}, "name must be one word"),
         ({"name": 3}, "name must be one word"),
         ({"grid": []}, r"grid must be a table: write \[grid\]"),
+        ({"zip": {"seed": [0]}}, r"zip must be a list of tables: write \[\[zip\]\]"),
+        ({"zip": [{"pool": [1, 2], "batch": [1]}]}, "must be equally long: pool has 2, batch has 1"),
+        ({"zip": [{"seed": [0]}]}, r"seed is in both \[grid\] and \[\[zip\]\]"),
+        ({"zip": [{}]}, "it is empty"),
         ({"grid": {"seed": 1}}, "grid.seed must be a list"),
         ({"grid": {"seed": []}}, "grid.seed must be a list"),
         ({"grid": {"data": ["digits"]}}, r"data is in both \[base\] and \[grid\]"),
-        ({"resources": {"minutes": "01:00:00"}}, "resources.minutes must be a whole number"),
-        ({"resources": {"minutes": 0}}, "resources.minutes must be a whole number"),
-        ({"resources": {"cpus": True}}, "resources.cpus must be a whole number"),
-        ({"resources": {"memory_gb": 1.5}}, "resources.memory_gb must be a whole number"),
-        ({"resources": {"gpus": 2}}, "a run uses one GPU at most"),
-        ({"resources": {"partition": 1}}, "resources.partition must be a text"),
-        ({"resources": {"extra": "--qos=low"}}, "resources.extra must be a table"),
-        ({"resources": {"extra": {"time": "1:00"}}}, "resources.extra.time: set it with minutes"),
-        ({"resources": {"extra": {"cpus_per_task": 4}}}, "resources.extra.cpus_per_task: set it with cpus"),
+        ({"exclude": [{"couplng": "x"}]}, "unknown key 'couplng' in .*Did you mean 'coupling'"),
+        ({"exclude": [{}]}, "an empty pattern"),
+        ({"exclude": [{"coupling": "knn"}]}, "exclude.* matches no run: coupling = knn"),
+        ({"exclude": [{"data": "digits"}]}, "leaves no run"),
+        ({"override": [{"minutes": 5}]}, "needs a match"),
+        ({"override": [{"match": {"coupling": "knn"}, "minutes": 5}]}, "override.* matches no run"),
+        ({"override": [{"match": {"seed": 0}, "minuets": 5}]}, "unknown key 'minuets' in override"),
+        ({"grid": {"couplng": ["lapjv"]}}, "couplng=lapjv: unknown option 'couplng'.*'coupling'"),
+        ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
+        ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
+        ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),
+        ({"grid": {"pool": [100]}}, "pool=100: --pool 100 must be a multiple"),
+        ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
+        ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
+        ({"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}}, "names the same run twice: coupling=lapjv:cost"),
     ],
 )
 def test_a_wrong_entry_is_refused_in_one_line(changes, message):
     with pytest.raises(SweepError, match=message) as raised:
-        sweep_with(**changes)
+        sweep_with(**changes).entries()
     assert "\n" not in str(raised.value)
-
-
-def test_shortest_limit_leaves_a_run_time_before_slurms_warning():
-    shortest = next(m for m in range(1, 60) if m * 60 > SIGNAL_DELAY_S + 120)
-    assert sweep_with(resources={"minutes": shortest}).resources.minutes == shortest
-    with pytest.raises(SweepError, match=f"resources.minutes must be {shortest} or more"):
-        sweep_with(resources={"minutes": shortest - 1})
-
-
-def test_an_unknown_option_of_a_run_offers_the_nearest():
-    with pytest.raises(ConfigError, match="coupling"):
-        configs(sweep_with(grid={"couplng": ["lapjv"]}))
-
-
-def test_the_same_run_twice_is_refused():
-    with pytest.raises(SweepError, match="the same run twice: coupling=lapjv"):
-        configs(sweep_with(grid={"coupling": ["lapjv", "lapjv"]}))
-
-
-def test_more_runs_than_an_array_holds_are_refused():
-    with pytest.raises(SweepError, match="split the grid"):
-        configs(sweep_with(grid={"seed": list(range(MAX_ARRAY_SIZE + 1))}))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +198,21 @@ SHIPPED = sorted((Path(slurm.__file__).parent / "sweeps").glob("*.toml"))
 def test_shipped_sweeps_are_valid_and_have_the_baseline(path):
     sweep = read(path)
     assert sweep.name == path.stem
-    assert "random" in [config.coupling for config in configs(sweep)]
+    entries = sweep.entries()
+    assert "random" in [entry.config.coupling for entry in entries]
+    seeds = {}
+    for entry in entries:
+        seeds.setdefault(entry.arm, []).append(entry.config.seed)
+    assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
 
 
-def test_there_are_shipped_sweeps():
-    assert "digits" in [path.stem for path in SHIPPED]
+def test_shipped_sweeps_are_those_of_the_readme():
+    assert [path.stem for path in SHIPPED] == ["cifar10-aot", "digits", "pool-size"]
+
+
+def test_the_papers_table_couples_within_classes_where_the_network_knows_them():
+    for entry in read(SHIPPED[0]).entries():
+        conditional = entry.config.training.conditional
+        assert conditional == ("cond" in entry.arm.split()[0].split("-"))
+        if entry.config.coupling != "random":
+            assert ("within_class=true" in entry.config.coupling) == conditional
