@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from models.guidance import Guide
+
 Denoise = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Observe = Callable[[float, Tensor, Tensor], None]
 
@@ -33,6 +35,7 @@ def euler(
     sigmas: Tensor,
     labels: Tensor | None = None,
     observe: Observe | None = None,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Integrate by Euler's method; arguments and result as for ``heun``. One evaluation a step, order 1."""
     x = latents.double() * sigmas[0].item()
@@ -40,7 +43,10 @@ def euler(
         denoised = _evaluate(denoise, x, sigma, labels)
         if observe:
             observe(sigma, x, denoised)
-        x = x + (sigma_next - sigma) * (x - denoised) / sigma
+        slope = (x - denoised) / sigma
+        if guide:
+            slope = slope + guide.first_slope(sigma, x, labels)
+        x = x + (sigma_next - sigma) * slope
     return x
 
 
@@ -50,6 +56,7 @@ def heun(
     sigmas: Tensor,
     labels: Tensor | None = None,
     observe: Observe | None = None,
+    guide: Guide | None = None,
 ) -> Tensor:
     """Integrate by Heun's method with a last Euler step to 0 (Karras et al. 2022, Alg. 1). Order 2.
 
@@ -59,6 +66,7 @@ def heun(
         sigmas: falling noise levels ``[steps + 1]`` that end with 0.
         labels: one-hot ``[n, label_dim]`` or None.
         observe: called with (sigma, x, D) at the start of every step.
+        guide: discriminator guidance, added to the slope; with weights 0, and with None, the result is the same bits.
 
     Returns:
         Images ``[n, c, h, w]`` in float64, after 2 steps - 1 evaluations.
@@ -71,11 +79,15 @@ def heun(
         if observe:
             observe(sigma, x, denoised)
         slope = (x - denoised) / sigma
+        if guide:
+            slope = slope + guide.first_slope(sigma, x, labels)
         x_euler = x + (sigma_next - sigma) * slope
         if sigma_next == 0:
             return x_euler
         # Trapezoidal correction.
         slope_next = (x_euler - _evaluate(denoise, x_euler, sigma_next, labels)) / sigma_next
+        if guide:
+            slope_next = slope_next + guide.second_slope(sigma_next, x_euler, labels)
         x = x + (sigma_next - sigma) * (slope + slope_next) / 2
     return x
 
