@@ -1,8 +1,8 @@
 """Discriminator of discriminator guidance (Kim et al. 2023, arXiv 2211.17091): is a noisy image real or generated?
 
 A frozen encoder that knows the noise level, and a small trained head with one logit. The encoder is any module
-``(x_in, sigma) -> features``: x_in ``[n, c, h, w]`` is the EDM state over sqrt(1 + sigma^2), which is the state of the
-variance-preserving process; sigma ``[n]``; features ``[n, k, h', w']`` or ``[n, k]``. It must be differentiable in x_in.
+``(x_in, sigma) -> features``: x_in ``[n, c, h, w]`` is the EDM state over sqrt(1 + sigma^2), the state of the
+variance-preserving process; sigma ``[n]``; features ``[n, k, h', w']`` or ``[n, k]``, differentiable in x_in.
 """
 
 from __future__ import annotations
@@ -156,6 +156,15 @@ class Discriminator(nn.Module):
         return self
 
 
+def draw_log_uniform_sigma(n: int, generator: torch.Generator, low: float = 1e-3, high: float = 152.0) -> Tensor:
+    """Noise levels ``[n]`` with ln sigma ~ U(ln low, ln high), on the generator's device.
+
+    That is the paper's importance sampling of VP time, in EDM's sigma: with it the plain cross-entropy is its loss.
+    """
+    low, high = math.log(low), math.log(high)
+    return (low + (high - low) * torch.rand(n, generator=generator, device=generator.device)).exp()
+
+
 def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Channels of an encoder's features, found by a trial.
 
@@ -177,11 +186,11 @@ def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> i
     return features.shape[1]
 
 
-def save_encoder(encoder: NoisyEncoder, path: Path, **more: object) -> dict[str, bytes]:
-    """The two files of an encoder, by suffix: ``.json`` with its options and what ``more`` tells, ``.safetensors``."""
+def encoder_files(encoder: NoisyEncoder, path: Path) -> dict[str, bytes]:
+    """The two files that ``load_encoder(path)`` reads, by name: its options as JSON, then its weights."""
     from safetensors.torch import save
 
-    described = {"image_shape": list(encoder.image_shape), "options": asdict(encoder.options), **more}
+    described = {"image_shape": list(encoder.image_shape), "options": asdict(encoder.options)}
     return {
         path.with_suffix(".json").name: (json.dumps(described, indent=2) + "\n").encode(),
         path.with_suffix(".safetensors").name: save(encoder.state_dict()),

@@ -1,0 +1,34 @@
+"""How well a discriminator tells real from generated, on pairs it was not trained on."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def auc(real: Tensor, fake: Tensor) -> float:
+    """Probability that a real one's logit exceeds a fake one's, ties counted half (Mann-Whitney U / (n m)).
+
+    Logits ``[n]`` and ``[m]``.
+    """
+    fakes = fake.double().sort().values
+    below, not_above = (torch.searchsorted(fakes, real.double(), right=right) for right in (False, True))
+    return float((below + not_above).double().mean() / (2 * len(fake)))
+
+
+def accuracy(real: Tensor, fake: Tensor) -> float:
+    """Share taken for what it is, of logits ``[n]`` and ``[m]``; half of those at exactly 0."""
+    hits = torch.cat([torch.sign(real), -torch.sign(fake)]).double()
+    return float((hits + 1).mean() / 2)
+
+
+def calibration_error(real: Tensor, fake: Tensor, bins: int = 10) -> float:
+    """Expected calibration error: |share of reals - mean d| in each tenth of d, averaged over all samples.
+
+    Of as many reals as fakes, logits ``[n]`` and ``[m]``; 0 where d is the probability of being real.
+    """
+    d = torch.cat([real, fake]).double().sigmoid()
+    is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))]).double()
+    bin_of = (d * bins).long().clamp_max(bins - 1).cpu()
+    excess = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, is_real - d.cpu())
+    return float(excess.abs().sum() / len(d))
