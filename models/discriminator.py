@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.blocks import GroupNorm, Init, Linear, PositionalEmbedding, UNetBlock
+from models.blocks import Init, Linear, PositionalEmbedding, UNetBlock
 from models.unet import ADM
 
 FINEST = 8  # pixels a side to which large images are brought; smaller ones are halved once where that leaves 4
@@ -111,7 +111,6 @@ class Head(nn.Module):
         self.first = nn.Conv2d(channels, options.width, 1)
         block = {"emb_channels": 4 * options.width, "style": ADM.style, "dropout": options.dropout}
         self.blocks = nn.ModuleList(UNetBlock(options.width, options.width, **block) for _ in range(options.blocks))
-        self.norm = GroupNorm(options.width, ADM.style.norm_eps)
         self.logit = Linear(options.width, 1, Init("kaiming_uniform", weight=0.0))  # begins undecided: d = 1/2
 
     def forward(self, features: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -119,7 +118,8 @@ class Head(nn.Module):
         emb = self.embed(sigma, labels)
         for block in self.blocks:
             h = block(h, emb)
-        return self.logit(F.silu(self.norm(h)).mean((2, 3))).squeeze(1)
+        # No norm here: over features of one pixel it would hide how far out a point lies.
+        return self.logit(F.silu(h).mean((2, 3))).squeeze(1)
 
 
 class Discriminator(nn.Module):

@@ -136,8 +136,8 @@ def boosted_heun(
         if guide.weight:
             term = guide.guidance(sigma, x, labels)
             judged = term.log_ratio
-            factor = torch.where((judged < 0) & (step % boost.double_every == 0), 2 * guide.weight, guide.weight)
-            slope = slope + _like(factor, x) * term.slope
+            doubled = (judged < 0) & (step % boost.double_every == 0)
+            slope = slope + _like(guide.weight * (1 + doubled.double()), x) * term.slope
         x_euler = x + _like(after - sigma, x) * slope
         if after == 0:
             return x_euler
