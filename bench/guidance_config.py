@@ -44,7 +44,7 @@ class GuidanceConfig:
     """Channels of the head."""
     blocks: int = 1
     """Residual blocks of the head."""
-    encoder: Path | None = None
+    encoder: str | None = None
     """File of a frozen encoder: TorchScript f(x_in, sigma), or safetensors with its .json. Default: one that is trained
     on the labels at all noise levels, once for a data set."""
 

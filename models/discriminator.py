@@ -127,7 +127,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, encoder: nn.Module, head: Head):
         super().__init__()
-        self.encoder, self.head = encoder.eval().requires_grad_(False), head
+        self.encoder, self.head = freeze(encoder), head
 
     @property
     def label_dim(self) -> int:
@@ -154,6 +154,13 @@ class Discriminator(nn.Module):
         self.training = mode
         self.head.train(mode)
         return self
+
+
+def freeze(net: nn.Module) -> nn.Module:
+    """The same network in eval mode, its weights fixed; TorchScript too, which knows no ``requires_grad_``."""
+    for weight in net.parameters():
+        weight.requires_grad = False
+    return net.eval()
 
 
 def draw_log_uniform_sigma(n: int, generator: torch.Generator, low: float = 1e-3, high: float = 152.0) -> Tensor:
@@ -216,7 +223,7 @@ def load_encoder(path: Path, image_shape: tuple[int, int, int]) -> nn.Module:
 
 def _torchscript(path: Path) -> nn.Module:
     try:
-        return torch.jit.load(path, map_location="cpu").eval().requires_grad_(False)
+        return freeze(torch.jit.load(path, map_location="cpu"))
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         raise EncoderRefused(
             f"{path} is no TorchScript file ({type(error).__name__}): save one with torch.jit.save"
@@ -240,4 +247,4 @@ def _own(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
         encoder.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise EncoderRefused(f"{path} does not hold what {beside.name} says ({type(error).__name__})") from None
-    return encoder.eval().requires_grad_(False)
+    return freeze(encoder)

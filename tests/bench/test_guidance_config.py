@@ -1,0 +1,63 @@
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from bench.config import ConfigError
+from bench.guidance_config import GuidanceConfig, check_guidance
+
+
+@pytest.mark.parametrize(
+    ("options", "coupling", "conditional", "line"),
+    [
+        ({"noising": "hungarain"}, "random", False, "hungarian"),
+        ({"noising": "semidiscrete"}, "random", False, "take a batch coupling"),
+        ({"noising": "lapjv"}, "random", True, "lapjv:within_class=true"),
+        ({"boost": True}, "lapjv", False, "leave --boost out, or insist with --boost-coupled"),
+        ({"batch": 7}, "random", False, "even"),
+        ({"pool": 100}, "random", False, "multiple of half the batch, 64"),
+        ({"held_out": 1.0}, "random", False, "between 0 and 1"),
+        ({"fakes_nfe": 4}, "random", False, "3, 5, 7"),
+        ({"lr": 0.0}, "random", False, "--lr"),
+        ({"fakes": 1}, "random", False, "2 or more"),
+        ({"encoder": "absent.pt"}, "random", False, "no such file"),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line(options, coupling, conditional, line):
+    with pytest.raises(ConfigError, match=line) as caught:
+        check_guidance(GuidanceConfig(**options), coupling, conditional)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "coupling", "conditional"),
+    [
+        ({}, "lapjv", True),
+        ({"noising": "lapjv:within_class=true"}, "random", True),
+        ({"boost": True}, "random", False),
+        ({"boost": True, "boost_coupled": True}, "lapjv", False),
+    ],
+)
+def test_what_can_run_is_let_through(options, coupling, conditional):
+    assert check_guidance(GuidanceConfig(**options), coupling, conditional) == GuidanceConfig(**options)
+
+
+def test_only_what_trains_it_tells_discriminators_apart():
+    config = GuidanceConfig()
+    for change in ({"weights": (3.0,)}, {"second": 1.0}, {"boost": True}):
+        assert dataclasses.replace(config, **change).digest == config.digest
+    for change in ({"noising": "lapjv"}, {"images": 5}, {"fakes_rho": 90.0}):
+        assert dataclasses.replace(config, **change).digest != config.digest
+
+
+def test_labels_name_discriminator_and_weight():
+    config = GuidanceConfig(noising="lapjv", second=0.5)
+    assert config.label(2.0) == "dg-lapjv:weight=2,second=0.5"
+    assert config.label(0.0) == "none"
+
+
+def test_no_torch_is_needed():
+    code = "import sys, bench.guidance_config; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
