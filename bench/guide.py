@@ -43,6 +43,7 @@ from models.precondition import EDMDenoiser
 from models.samplers import heun
 from models.schedule import karras_sigmas
 
+VERSION = 1  # raise it when the discriminator or its training change, so that no old one is used
 KEPT = (1 / 8, 1 / 4, 1 / 2, 1)  # of the budget, where checkpoints are kept
 WEIGHT_DECAY = 1e-7
 CHUNK = 500  # images sampled or judged at a time
@@ -291,6 +292,7 @@ def measure(config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, s
 def _made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
     """What a discriminator goes with, from what a person would see first."""
     return {
+        "version": VERSION,
         "images": list(arm.dataset.image_shape),
         "classes told": arm.net.label_dim,
         "data": arm.dataset.checksum,
