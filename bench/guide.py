@@ -8,11 +8,12 @@ denoiser trained on each with this coupling would meet.
 
 Images, noises and sigmas are found by seed and step: all arms, and all kinds of noising, see the same. Over-training
 hurts guidance, so checkpoints are kept on the way, and real and fake images held out from training choose one of them.
-The test split has no part in that. A folder of a discriminator holds::
+The test split has no part in that. The folder of an arm's discriminators holds::
 
-    fakes-.../          the generated images
-    checkpoint.pt       the training state; removed when it is done
-    discriminator.pt    the chosen one, and what it was made for
+    fakes-<hash>/                      the generated images
+    dg-<noising>-<hash>/
+        checkpoint.pt                  the training state; removed when it is done
+        discriminator.pt               the chosen one, and what it was made for
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def train_discriminator(
     """
     folder = parent / f"{''.join(c if c.isalnum() or c in '-.=' else '_' for c in config.name)}-{config.digest}"
     encoder = noisy_encoder.load(arm.dataset, cache, arm.device, config.encoder)
-    fakes = make_fakes(config, arm, folder, progress)
+    fakes = make_fakes(config, arm, parent, progress)  # discriminators of one arm share them
     (real, held_real), (fake, held_fake) = (hold_out(x, config.held_out) for x in (arm.dataset.train, fakes))
     if not (folder / "discriminator.pt").exists():
         _train(config, arm, encoder, Sides(real, fake), Sides(held_real, held_fake), folder, progress)
