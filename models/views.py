@@ -1,0 +1,57 @@
+"""Noise levels of other papers as EDM's sigma: one process x = y + sigma n, seen with other clocks and scales.
+
+A variance-preserving state is sqrt(abar) y + sqrt(1 - abar) n. Divided by sqrt(abar) it is y + sigma n with
+sigma = sqrt((1 - abar) / abar) (Karras et al. 2022, Table 1 and App. C.1), so that a jump "to step 50 of DDPM" is a
+jump to a sigma.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+View = Literal["ddpm", "ncsnv2"]
+"""Whose steps are counted."""
+
+
+def ddpm_sigmas(steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Tensor:
+    """Sigma ``[steps]`` float64, rising, of steps 1, 2, ... of the linear schedule (Ho et al. 2020, Sec. 4)."""
+    beta = torch.linspace(beta_first, beta_last, steps, dtype=torch.float64)
+    alpha_bar = (1 - beta).cumprod(0)
+    return ((1 - alpha_bar) / alpha_bar).sqrt()
+
+
+def ncsnv2_sigmas(levels: int = 232, sigma_first: float = 50.0, sigma_last: float = 0.01) -> Tensor:
+    """Sigma ``[levels]`` float64, rising, of the last 1, 2, ... levels of NCSNv2, by default those of CIFAR-10.
+
+    The levels are geometric (Song & Ermon 2020, Sec. 3.2). They are meant for pixels in [0, 1] and come out doubled,
+    for pixels in [-1, 1].
+    """
+    return 2 * torch.logspace(0, 1, levels, sigma_first / sigma_last, dtype=torch.float64) * sigma_last
+
+
+def sigma_of(view: View, step: int) -> float:
+    """Sigma of a step; more steps are more noise, step 0 is none.
+
+    Raises:
+        ValueError: no such view or step.
+
+    """
+    if view not in get_args(View):
+        raise ValueError(f"view {view!r}: take one of {', '.join(get_args(View))}")
+    sigmas = ddpm_sigmas() if view == "ddpm" else ncsnv2_sigmas()
+    if not 0 < step <= len(sigmas):
+        raise ValueError(f"step={step}: {view} has steps 1 to {len(sigmas)}")
+    return sigmas[step - 1].item()
+
+
+def to_vp(x: Tensor, sigma: float) -> Tensor:
+    """The variance-preserving view ``[n, ...]`` of a state ``[n, ...]`` at sigma: x sqrt(abar)."""
+    return x / (1 + sigma**2) ** 0.5
+
+
+def from_vp(x: Tensor, sigma: float) -> Tensor:
+    """The state ``[n, ...]`` at sigma of a variance-preserving one ``[n, ...]``."""
+    return x * (1 + sigma**2) ** 0.5
