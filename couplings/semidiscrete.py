@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from couplings.contract import flatten_finite
 from couplings.dataset import DatasetCoupling, DatasetPairing, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
-from couplings.semidual import Semidual, is_check
+from couplings.semidual import SCORES, Semidual, is_check
 from couplings.spec import require
 
 PROJECT = re.compile(r"pca:([1-9]\d*)")
@@ -69,6 +69,24 @@ class SemiDiscrete(DatasetCoupling):
         return SemiDiscreteMap(self, data, seed)
 
 
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scores <x, y> + h of some noises, all of one class where classes have potentials of their own.
+
+    Attributes:
+        rows: `[b]` int64, which noises.
+        values: `[b, m]`, one column for each distinct image, on the device of the fit.
+        index: `[m]` int64, the first of the images behind each column, as `assign` gives it.
+        weights: `[m]` float64, the share of the images that are equal to it.
+
+    """
+
+    rows: Tensor
+    values: Tensor
+    index: Tensor
+    weights: Tensor
+
+
 class SemiDiscreteMap(Fitted):
     """The fitted map; see `SemiDiscrete`.
 
@@ -123,11 +141,20 @@ class SemiDiscreteMap(Fitted):
 
         """
         projected = self.project(noise)
-        index = torch.full((len(noise),), -1, dtype=torch.int64, device=projected.device)
+        index = torch.empty(len(noise), dtype=torch.int64, device=projected.device)
         for cells, rows in zip(self.cells, self._rows(len(noise), labels), strict=True):
             index[rows] = cells.assign(projected[rows])
-        require(bool((index >= 0).all()), f"{self.coupling}: a label that the training set does not hold")
         return index.to(noise.device)
+
+    @torch.no_grad()
+    def scores(self, noise: Tensor, labels: Tensor | None = None) -> Iterator[Scores]:
+        """How good every image is for every noise, chunk by chunk; arguments and errors as for `assign`."""
+        projected = self.project(noise)
+        for cells, rows in zip(self.cells, self._rows(len(noise), labels), strict=True):
+            dual, index = cells.dual, cells.members[cells.offset]
+            potential = dual.average.to(projected)
+            for part in rows.to(projected.device).split(max(1, SCORES // len(index))):
+                yield Scores(part, torch.addmm(potential, projected[part], dual.targets.T), index, dual.weights)
 
     def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
         """The noises as given, each with its image; which images were drawn does not matter, only their labels."""
@@ -212,13 +239,15 @@ class SemiDiscreteMap(Fitted):
             dual.step, dual.chi2 = int(state["step"][g]), float(state["chi2"][g])
             dual.seed = stream(self.seed, g)
 
-    def _rows(self, n: int, labels: Tensor | None) -> list[Tensor | slice]:
-        """The noises of every class."""
+    def _rows(self, n: int, labels: Tensor | None) -> list[Tensor]:
+        """The noises of every class; each noise is in one."""
         if not self.coupling.per_class:
-            return [slice(None)]
+            return [torch.arange(n)]
         require(labels is not None and len(labels) == n, f"{self.coupling}: per_class=true needs a label a noise")
         labels = labels.detach().cpu().reshape(n, -1)
-        return [(labels == value.reshape(1, -1)).all(1).nonzero()[:, 0] for value in self.values]
+        rows = [(labels == value.reshape(1, -1)).all(1).nonzero()[:, 0] for value in self.values]
+        require(sum(map(len, rows)) == n, f"{self.coupling}: a label that the training set does not hold")
+        return rows
 
 
 class _Cells:
