@@ -1,0 +1,56 @@
+import math
+
+import pytest
+import torch
+
+from bench.data.eight_gaussians import MEANS, RADIUS, STD, load
+from bench.metrics.mode_mixture import THRESHOLDS, between_modes, mixture_scan, mode_mixture
+
+ROWS = torch.tensor([[0.9, 0.05, 0.05], [0.75, 0.2, 0.05], [0.5, 0.39, 0.11], [0.34, 0.33, 0.33]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("threshold", "mixed"), [(0.1, 3), (0.2, 3), (0.3, 2), (0.39, 1), (0.4, 0), (0.05, 4)])
+def test_two_classes_at_the_threshold_mix(threshold, mixed):
+    assert mode_mixture(ROWS, threshold) == mixed / 4
+
+
+def test_scan_falls_and_holds_every_threshold():
+    p = torch.randn(500, 10, generator=torch.Generator().manual_seed(0)).softmax(1)
+    scan = mixture_scan(p)
+    assert tuple(scan) == THRESHOLDS
+    assert list(scan.values()) == sorted(scan.values(), reverse=True)
+    assert scan[0.2] == mode_mixture(p, 0.2)
+    assert 0 < scan[0.2] < 1
+
+
+@pytest.mark.parametrize("threshold", [0, 0.51])
+def test_threshold_that_says_nothing(threshold):
+    with pytest.raises(ValueError, match="threshold"):
+        mode_mixture(ROWS, threshold)
+
+
+def test_logits_are_refused():
+    with pytest.raises(ValueError, match="softmax"):
+        mode_mixture(torch.ones(3, 2))
+
+
+def test_real_points_are_hardly_between():
+    """exp(-r^2 / 2) of a Gaussian in the plane lies beyond r deviations, 45 of 360 degrees of it away from all others."""
+    points = load().test.images
+    assert between_modes(points, MEANS, STD) < 1e-3
+    assert between_modes(points, MEANS, STD, radius=2.0) == pytest.approx(math.exp(-2) * 7 / 8, abs=0.01)
+
+
+def test_between_is_between():
+    halfway = (MEANS + MEANS.roll(1, 0)) / 2
+    assert between_modes(halfway, MEANS, STD) == 1
+    assert between_modes(0.05 * MEANS, MEANS, STD) == 1  # the hole in the middle
+    assert between_modes(1.5 * MEANS, MEANS, STD) == 0  # beyond the modes
+    assert between_modes(MEANS + STD, MEANS, STD) == 0
+    mixed = torch.cat([halfway, MEANS])
+    assert between_modes(mixed.reshape(-1, 2, 1, 1), MEANS, STD) == 0.5
+
+
+def test_balls_may_not_meet():
+    with pytest.raises(ValueError, match="at most half"):
+        between_modes(MEANS, MEANS, RADIUS)
