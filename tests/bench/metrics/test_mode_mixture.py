@@ -35,7 +35,7 @@ def test_logits_are_refused():
 
 
 def test_real_points_are_hardly_between():
-    """Of a Gaussian in the plane exp(-r^2 / 2) is beyond r deviations, and 45 of 360 degrees are away from all modes."""
+    """Of a Gaussian in the plane exp(-r^2 / 2) is beyond r deviations; 45 of 360 degrees lead away from all modes."""
     points = load().test.images
     assert between_modes(points, MEANS, STD) < 1e-3
     assert between_modes(points, MEANS, STD, radius=2.0) == pytest.approx(math.exp(-2) * 7 / 8, abs=0.01)
