@@ -95,7 +95,7 @@ def is_done(folder: RunFolder, config: RunConfig) -> bool:
     """
     from bench.ledger import is_finished
 
-    return folder.is_done() and is_finished(folder, config.evaluation)
+    return folder.is_done() and is_finished(folder, config)
 
 
 def file_arm(shared: RunConfig, path: Path) -> RunConfig:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, unknown
+from bench.guidance_config import check_guidance
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
@@ -35,8 +36,10 @@ def check(config: RunConfig) -> RunConfig:
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     samplers = tuple(dict.fromkeys(map(_canonical_sampler, config.evaluation.samplers)))
-    evaluation = dataclasses.replace(config.evaluation, samplers=samplers)
-    return dataclasses.replace(config, coupling=coupling, evaluation=evaluation)
+    starts = tuple(dict.fromkeys(_canonical_start(start, config.evaluation) for start in config.evaluation.start))
+    evaluation = dataclasses.replace(config.evaluation, samplers=samplers, start=starts)
+    guidance = check_guidance(config.guidance, "random" if config.checkpoint else coupling, config.training.conditional)
+    return dataclasses.replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
 
 
 def _check_coupling(config: RunConfig) -> str:
@@ -135,13 +138,24 @@ def _check_features(specs: tuple[str, ...]) -> None:
             raise ConfigError(str(error)) from None
 
 
+def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
+    """The spec of a start as it stands in the results; its options are read where they are needed, for that is slow."""
+    from bench.starting import canonical, parse
+
+    try:
+        parse(start).level(evaluation.sigma_max)
+        return canonical(start)
+    except ValueError as error:
+        raise ConfigError(f"--start: {error}") from None
+
+
 def _canonical_sampler(sampler: str) -> str:
     """``heun``, ``euler`` or ``dopri5:tolerance=0.0001``, as it stands in the results."""
-    if sampler in ("heun", "euler"):
+    if sampler in ("heun", "euler", "euler-maruyama"):
         return sampler
     word, _, value = sampler.partition(":tolerance=")
     if word != "dopri5":
-        raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5")))
+        raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5", "euler-maruyama")))
     try:
         tolerance = float(value or "1e-4")
     except ValueError:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 if TYPE_CHECKING:
     pass
 
+from bench.guidance_config import GuidanceConfig
+
 PRESETS = Path(__file__).parent / "presets"
 Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")  # settings of an evaluation that are no columns
@@ -94,6 +96,11 @@ class EvaluationConfig:
     """What is measured: samples (Frechet distances and the like), truncation (error against a dense solver), grid (the
     search for the best rho), paths (curvature), local (error of single steps), learning (noise of target and gradient,
     validation losses)."""
+    start: tuple[str, ...] = ()
+    """Where sampling begins, beside pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1, random-index:sigma=0.5,
+    truncated:sigma=0.5, ..."""
+    start_nfe: tuple[int, ...] = (3, 5, 9)
+    """Denoiser evaluations per image from there on."""
     samples: int = 2000
     """Generated images behind each Frechet distance."""
     trajectories: int = 512
@@ -137,6 +144,7 @@ class RunConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     resolution: int | None = None
     checkpoint: str | None = None  # SHA-256 of the network file that is measured instead of training one
 
@@ -144,8 +152,15 @@ class RunConfig:
     def identity(self) -> dict:
         """What the run is, as nested dictionaries: stored in config.json."""
         content = json.loads(json.dumps(asdict(self)))
+        del content["guidance"]
         content["evaluation"] = {key: content["evaluation"][key] for key in SAME_FOR_ALL_ROWS}
         return content
+
+    @property
+    def measured(self) -> dict:
+        """What is measured in it, as nested dictionaries."""
+        content = json.loads(json.dumps(asdict(self)))
+        return {key: content[key] for key in ("evaluation", "guidance")}
 
     @property
     def digest(self) -> str:
@@ -228,7 +243,8 @@ def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
 def _apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
     types_ = _field_types(RunConfig)
     for key, value in overrides.items():
-        matches = [full for full in types_ if key in (full, full.rsplit(".", 1)[-1])]
+        # Fields of the guidance are named in full: their short names are those of the training.
+        matches = [f for f in types_ if key == f or (key == f.rsplit(".", 1)[-1] and not f.startswith("guidance."))]
         if len(matches) != 1:
             raise ConfigError(unknown("option", key, tuple(types_)))
         config = _replace(config, matches[0].split("."), _convert(value, types_[matches[0]], matches[0]))

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from bench.arm import run_arm
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
+from bench.guidance_config import GuidanceConfig
 from bench.ledger import last_asked
 from bench.record import RunFolder, RunFolderError
 
@@ -46,10 +47,13 @@ class Command:
     keep_samples: bool = False
     """Keep the generated images (RUN/samples/)."""
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
+    guidance: Literal["none", "discriminator"] = "none"
+    """Guide the sampling by a discriminator of real and generated images; it is trained first."""
+    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(default_factory=GuidanceConfig)
 
 
-def trained(folder: RunFolder, evaluation: EvaluationConfig) -> RunConfig:
-    """The configuration of a trained run, to be measured as ``evaluation`` says.
+def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceConfig | None = None) -> RunConfig:
+    """The configuration of a trained run, to be measured as ``evaluation`` and ``guidance`` say.
 
     Raises:
         ConfigError: it is no run, not trained yet, not in its own folder, or these settings belong to another run.
@@ -61,7 +65,7 @@ def trained(folder: RunFolder, evaluation: EvaluationConfig) -> RunConfig:
     if status["state"] != "done" and status.get("stage") != "evaluation":
         raise ConfigError(f"{folder} is not trained to its end ({status['state']}): bench.run goes on with it first")
     own = from_dict(folder.config())
-    config = check(replace(own, evaluation=evaluation))
+    config = check(replace(own, evaluation=evaluation, guidance=guidance or own.guidance))
     if config.run_id != folder.run_id:
         raise ConfigError(
             f"{folder} is {own.run_id}: give it back its name"
@@ -78,18 +82,21 @@ def parse(args: list[str]) -> Command:
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("runs", nargs="*", type=Path)
     known, _ = early.parse_known_args(args)
-    default = EvaluationConfig()
+    default = RunConfig()
     if known.runs and RunFolder(known.runs[0]).exists():
         folder = RunFolder(known.runs[0])
         own = from_dict(folder.config())
-        asked = last_asked(folder) or asdict(load_preset(None, own.data).evaluation)
-        default = from_dict({"evaluation": {**asked, **folder.config()["evaluation"]}}).evaluation
+        asked = last_asked(folder) or load_preset(None, own.data).measured
+        asked["evaluation"] |= folder.config()["evaluation"]
+        default = from_dict(asked)
     return tyro.cli(
         Command,
         prog="python -m bench.evaluate",
         description=DESCRIPTION,
         args=args,
-        default=Command(runs=tyro.MISSING, evaluation=default),
+        default=Command(
+            runs=tyro.MISSING, evaluation=default.evaluation, guidance=default.guidance.kind, dg=default.guidance
+        ),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
 
@@ -100,7 +107,8 @@ def run(command: Command) -> int:
     from bench.features import FeatureError
 
     files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in command.from_checkpoint}
-    configs = [trained(RunFolder(path), command.evaluation) for path in command.runs]
+    guidance = replace(command.dg, kind=command.guidance)
+    configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         if config.checkpoint and config.checkpoint not in files:
             raise ConfigError(f"{path} measured a network file: name it with --from-checkpoint")

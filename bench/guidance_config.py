@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-AFTERWARDS = ("weights", "second", "boost", "boost_coupled")  # fields that change the sampling, not the training
+import tyro
+
+# Fields that choose what is sampled with a discriminator, not how it is trained; the noising is in its name.
+AFTERWARDS = ("kind", "weights", "nfe", "second", "boost", "boost_coupled", "noising")
 
 
 @dataclass(frozen=True)
 class GuidanceConfig:
     """Discriminator guidance (Kim et al. 2023): how the discriminator is trained, and what is sampled with it."""
 
-    weights: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Weights of the guidance at the first evaluation of a step."""
+    kind: tyro.conf.Suppress[Literal["none", "discriminator"]] = "none"
+    """Whether there is any: --guidance discriminator."""
+    weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
+    """Weights of the guidance at the first evaluation of a step; 0 is unguided."""
+    nfe: tuple[int, ...] = (9, 17, 35)
+    """Denoiser evaluations per image to sample with; passes of the discriminator are counted apart."""
     second: float = 0.0
     """Weight at Heun's second evaluation."""
     boost: bool = False
     """More noise and guidance for samples that the discriminator takes for generated."""
     boost_coupled: bool = False
     """Boost a denoiser trained with a coupling all the same."""
-    noising: str = "random"
-    """Coupling of images and noises in the discriminator's training; reals and fakes in pools of their own."""
+    noising: tuple[str, ...] = ("independent",)
+    """Couplings of images and noises in the discriminator's training, a discriminator each; reals and fakes are in
+    pools of their own."""
     pool: int = 512
     """Images, and noises, of one kind that are coupled at once; a multiple of half the batch."""
     images: int = 80_000
@@ -48,18 +58,29 @@ class GuidanceConfig:
     """File of a frozen encoder: TorchScript f(x_in, sigma), or safetensors with its .json. Default: one that is trained
     on the labels at all noise levels, once for a data set."""
 
+    def apart(self) -> list[GuidanceConfig]:
+        """One configuration for each noising."""
+        return [replace(self, noising=(noising,)) for noising in self.noising]
+
+    @property
+    def coupling(self) -> str:
+        """The coupling of the only noising; ``independent`` is the coupling ``random``."""
+        (noising,) = self.noising
+        return "random" if noising == "independent" else noising
+
     @property
     def name(self) -> str:
-        """What the discriminator is called; for its folder, the hash of what trains it is added."""
-        return f"dg-{self.noising}"
+        """What the discriminator of the only noising is called, with a hash where its training is not the default."""
+        (noising,) = self.noising
+        return f"dg-{noising}" + (f"-{self.digest}" if self.digest != GuidanceConfig().digest else "")
 
     @property
     def digest(self) -> str:
-        """Ten hexadecimal digits over what trains the discriminator."""
+        """Six hexadecimal digits over what trains the discriminator, besides its noising."""
         content = {key: value for key, value in asdict(self).items() if key not in AFTERWARDS}
         if self.encoder is not None:
             content["encoder"] = hashlib.sha256(Path(self.encoder).read_bytes()).hexdigest()
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
 
     def label(self, weight: float) -> str:
         """What the column ``guidance`` says of samples guided with this weight."""
@@ -82,26 +103,38 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
 
     """
     from bench.config import ConfigError
+
+    noisings = tuple(dict.fromkeys(_check_noising(one.coupling, conditional) for one in config.apart()))
+    if not noisings:
+        raise ConfigError("--guidance.noising needs at least one, such as independent")
+    if config.boost and coupling != "random" and not config.boost_coupled:
+        raise ConfigError(
+            f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise, independent of the "
+            "image, which such a denoiser has not seen; leave it out, or insist with --guidance.boost-coupled"
+        )
+    _check_ranges(config)
+    return replace(config, noising=noisings)
+
+
+def _check_noising(spec: str, conditional: bool) -> str:
+    """The canonical spec of a noising, ``independent`` for the coupling ``random``."""
+    from bench.config import ConfigError
     from couplings import CouplingError, get
 
     try:
-        noising = get(config.noising)
+        noising = get(spec)
     except CouplingError as error:
-        raise ConfigError(f"--noising: {error}") from None
+        raise ConfigError(f"--guidance.noising: {error}") from None
     if noising.kind != "batch":
-        raise ConfigError(f"--noising {config.noising}: it is fitted to real images alone; take a batch coupling")
+        raise ConfigError(
+            f"--guidance.noising {spec}: it is fitted to real images alone; take a coupling of a pool, such as lapjv"
+        )
     if conditional and noising.spec != "random" and not (noising.uses_labels or noising.within_class):
         raise ConfigError(
-            f"--noising {noising.spec}: noise would tell the class; couple within classes "
+            f"--guidance.noising {noising.spec}: noise would tell the class; couple within classes "
             f"({noising.spec}{',' if ':' in noising.spec else ':'}within_class=true)"
         )
-    if config.boost and coupling != "random" and not config.boost_coupled:
-        raise ConfigError(
-            f"--boost with a denoiser trained with {coupling}: boosting adds fresh noise, independent of the image, "
-            "which such a denoiser has not seen; leave --boost out, or insist with --boost-coupled"
-        )
-    _check_ranges(config)
-    return replace(config, noising=noising.spec)
+    return "independent" if noising.spec == "random" else noising.spec
 
 
 def _check_ranges(config: GuidanceConfig) -> None:
@@ -109,17 +142,22 @@ def _check_ranges(config: GuidanceConfig) -> None:
 
     half = config.batch // 2
     if config.batch < 2 or config.batch % 2:
-        raise ConfigError(f"--batch {config.batch}: half of it is real, so take an even number")
+        raise ConfigError(f"--guidance.batch {config.batch}: half of it is real, so take an even number")
     if config.pool < half or config.pool % half:
-        raise ConfigError(f"--pool {config.pool} must be a multiple of half the batch, {half}")
+        raise ConfigError(f"--guidance.pool {config.pool} must be a multiple of half the batch, {half}")
     if not 0 < config.held_out < 1:
-        raise ConfigError(f"--held-out {config.held_out}: a share between 0 and 1")
+        raise ConfigError(f"--guidance.held-out {config.held_out}: a share between 0 and 1")
+    for nfe in config.nfe:
+        if nfe < 3 or nfe % 2 == 0:
+            raise ConfigError(f"--guidance.nfe {nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
+    if not all(map(math.isfinite, config.weights)):
+        raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
     if config.fakes_nfe < 3 or config.fakes_nfe % 2 == 0:
-        raise ConfigError(f"--fakes-nfe {config.fakes_nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
+        raise ConfigError(f"--guidance.fakes-nfe {config.fakes_nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
     for option in ("images", "lr", "fakes_rho", "width", "blocks"):
         if not getattr(config, option) > 0:
-            raise ConfigError(f"--{option.replace('_', '-')} must be above 0")
+            raise ConfigError(f"--guidance.{option.replace('_', '-')} must be above 0")
     if config.fakes is not None and config.fakes < 2:
-        raise ConfigError(f"--fakes {config.fakes}: 2 or more")
+        raise ConfigError(f"--guidance.fakes {config.fakes}: 2 or more")
     if config.encoder is not None and not Path(config.encoder).is_file():
-        raise ConfigError(f"--encoder {config.encoder}: no such file")
+        raise ConfigError(f"--guidance.encoder {config.encoder}: no such file")

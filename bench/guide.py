@@ -30,13 +30,13 @@ from tqdm import tqdm
 from bench import noisy_encoder
 from bench.couplers import Pairs
 from bench.data import Dataset, Split
-from bench.evaluate import as_stored, draw_latents
 from bench.guidance_config import GuidanceConfig
 from bench.metrics.discrimination import accuracy, auc, calibration_error
 from bench.pairs import PairStream
 from bench.randomness import derive, generator
 from bench.record import Measurement, write_bytes
 from bench.samples import SampleStore, weights_digest
+from bench.sampling import as_stored, draw_latents
 from couplings import get
 from models.discriminator import Discriminator, Head, HeadOptions, draw_log_uniform_sigma, feature_channels
 from models.guidance import WINDOW
@@ -214,7 +214,7 @@ def _stream(config: GuidanceConfig, arm: Arm, split: Split, kind: str, batch: in
     """Coupled pairs of one kind alone; see the module for why reals and fakes share no pool."""
     return PairStream(
         split.to(arm.device),
-        get(config.noising),
+        get(config.coupling),
         pool=config.pool,
         batch=batch,
         seed=derive(arm.seed, f"guide {kind}"),

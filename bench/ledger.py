@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
-from bench.config import EvaluationConfig
+from bench.config import RunConfig
 from bench.record import Measurement, RunFolder, RunFolderError, write_json
 
 
@@ -78,25 +78,23 @@ class Ledger:
         self.content |= {"done": [*self.content["done"], *done], "seconds": seconds}
         write_json(self.path, self.content)
 
-    def finish(self, evaluation: EvaluationConfig) -> None:
-        """Record that all that ``evaluation`` asks for is measured."""
-        self.content |= {
-            "finished": sorted({*self.content["finished"], _digest(evaluation)}),
-            "asked": asdict(evaluation),
-        }
+    def finish(self, config: RunConfig) -> None:
+        """Record that all that ``config`` asks for is measured."""
+        finished = sorted({*self.content["finished"], _digest(config)})
+        self.content |= {"finished": finished, "asked": config.measured}
         write_json(self.path, self.content)
 
     def _entry(self, task: Task) -> dict | None:
         return next((e for e in self.content["done"] if {**e, "rows": None} == {**asdict(task), "rows": None}), None)
 
 
-def is_finished(folder: RunFolder, evaluation: EvaluationConfig) -> bool:
-    """Whether a run holds all that ``evaluation`` asks for."""
-    return _digest(evaluation) in _read(folder)["finished"]
+def is_finished(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether a run holds all that ``config`` asks for."""
+    return _digest(config) in _read(folder)["finished"]
 
 
 def last_asked(folder: RunFolder) -> dict | None:
-    """The evaluation that was finished last, as nested dictionaries; None where there is none."""
+    """What was measured last, as in ``RunConfig.measured``; None where nothing was finished."""
     return _read(folder).get("asked")
 
 
@@ -109,5 +107,5 @@ def _read(folder: RunFolder) -> dict:
         raise RunFolderError(f"{path} is damaged: delete it, the measurements are made again") from None
 
 
-def _digest(evaluation: EvaluationConfig) -> str:
-    return hashlib.sha256(json.dumps(asdict(evaluation), sort_keys=True).encode()).hexdigest()[:16]
+def _digest(config: RunConfig) -> str:
+    return hashlib.sha256(json.dumps(config.measured, sort_keys=True).encode()).hexdigest()[:16]

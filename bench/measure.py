@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from bench.quality import Ruler, Values
 from bench.record import Measurement
 from bench.samples import SampleStore, weights_digest
 from bench.sampling import Setting, as_stored, draw_latents, one_hot, sample
+from bench.steering import Prepared, guidances, start_rows
 from models.precondition import EDMDenoiser
 from models.schedule import karras_sigmas
 
@@ -62,6 +63,7 @@ class Arm:
     extractors: list[Features]
     device: str
     folder: Path
+    prepared: Prepared
     learned: dict[str, Tensor] | None = None  # the state of a coupling that learned in training
 
     @property
@@ -135,6 +137,31 @@ class Arm:
                 found += [self._full(Setting(sampler, nfe, evaluation.rho)) for nfe in evaluation.nfe]
         return found
 
+    def guided(self) -> list[Job]:
+        """Every weight of every discriminator, unguided among them, at the fixed rho."""
+        rho = self.config.evaluation.rho
+        return [
+            self._full(Setting("heun", nfe, rho, guidance=one.label(weight)))
+            for one in guidances(self.config)
+            for weight in one.weights
+            for nfe in one.nfe
+        ]
+
+    def started(self) -> list[Job]:
+        """Every start, the usual one among them, at the fixed rho: and how many images lie between classes."""
+        evaluation, found = self.config.evaluation, []
+        samplers = [name for name in evaluation.samplers if not name.startswith("dopri5")]
+        for start in ("gaussian", *evaluation.start) if evaluation.start else ():
+            settings = [Setting(s, nfe, evaluation.rho, start) for s in samplers for nfe in evaluation.start_nfe]
+            for job in map(self._full, settings):
+                found.append(replace(job, tasks=job.tasks + self._mixture(job.setting)))
+        return found
+
+    def _mixture(self, setting: Setting) -> tuple[Task, ...]:
+        if not (self._asks("samples") and self.extractors and self.judge.probabilities):
+            return ()
+        return (self._task("mixture", setting, self.config.evaluation.samples),)
+
     def grid(self) -> list[Job]:
         """Few images in every cell of rho x NFE."""
         evaluation = self.config.evaluation
@@ -148,9 +175,10 @@ class Arm:
     def plan(self) -> list[Job]:
         """All that can be said before the grid is measured, one job a setting, the dense reference first."""
         merged: dict[Setting, Job] = {}
-        for job in (self.paths(), *self.fixed(), *self.grid()):
+        for job in (self.paths(), *self.fixed(), *self.guided(), *self.started(), *self.grid()):
             before = merged.get(job.setting, Job(job.setting, 0, ()))
-            merged[job.setting] = Job(job.setting, max(before.n, job.n), before.tasks + job.tasks)
+            tasks = dict.fromkeys(before.tasks + job.tasks)  # each once
+            merged[job.setting] = Job(job.setting, max(before.n, job.n), tuple(tasks))
         return list(merged.values())
 
     def best(self, ledger: Ledger) -> list[Job]:
@@ -169,17 +197,25 @@ class Arm:
         evaluation = self.config.evaluation
         n = min(evaluation.trajectories, LOCAL_MOST)
         found = [Task("local", f"rho{evaluation.rho:g}", n)] if self._asks("local") else []
-        return found + ([Task("learning", "", 0)] if self._asks("learning") else [])
+        found += [Task("learning", "", 0)] if self._asks("learning") else []
+        found += [Task("discriminator", name, 0) for name in self.prepared.discriminators]
+        return found + [Task("start", spec, 0, self.judge.fingerprint) for spec in self.prepared.starts]
 
     def _full(self, setting: Setting) -> Job:
         evaluation = self.config.evaluation
-        tasks = [Task("truncation", setting.name, evaluation.trajectories)] if self._asks("truncation") else []
+        # Only these solve the equation that the dense reference solves.
+        solver = setting == Setting(setting.sampler, setting.nfe, setting.rho) and setting.sampler != "euler-maruyama"
+        asked = solver and self._asks("truncation")
+        tasks = [Task("truncation", setting.name, evaluation.trajectories)] if asked else []
+        if setting.guidance != "none":
+            tasks.append(Task("passes", setting.name, evaluation.samples))
         if self._asks("samples"):
             tasks += [self._task(name, setting, evaluation.samples) for name in self.rulers]
         return Job(setting, max(evaluation.samples, evaluation.trajectories), tuple(tasks))
 
     def _task(self, part: str, setting: Setting, n: int) -> Task:
-        known = {f.name: f.fingerprint for f in self.extractors} | {"grid": self.judge.fingerprint}
+        known = {f.name: f.fingerprint for f in self.extractors}
+        known |= {"grid": self.judge.fingerprint, "mixture": self.judge.fingerprint}
         return Task(part, setting.name, n, known.get(part))
 
     def _asks(self, metrics: str) -> bool:
@@ -196,10 +232,24 @@ class Arm:
         """The rows of a task of ``beside``."""
         if task.part == "local":
             return self._local(task.n)
+        if task.part == "discriminator":
+            return self.prepared.discriminators[task.setting]
+        if task.part == "start":
+            return self._start(task.setting)
         coupling = own_coupling(self.config, self.dataset, self.cache, self.device)
         if self.learned is not None:
             coupling.load_state_dict(self.learned)
         return learning_signal(self.config, self.net, self.dataset, self.device, coupling)
+
+    def _start(self, spec: str) -> list[Measurement]:
+        """What a start costs and gives, and the mode mixture of held-out images as a floor for that of its samples."""
+        rows = list(start_rows(self.prepared.starts[spec], self.dataset, self.config.seed))
+        if self.judge.probabilities:
+            test = self.dataset.test.images
+            for threshold, value in self.rulers[self.judge.name].mixture(test).items():
+                metric = f"mode_mixture_{threshold:g}_real_{self.judge.name}"
+                rows.append(Setting(start=spec).row(metric, value, split="test", n=len(test)))
+        return rows
 
     @torch.no_grad()
     def _local(self, n: int) -> list[Measurement]:
@@ -225,7 +275,13 @@ class Arm:
         setting = self._measured(job)
         if task.part == "truncation":
             return [setting.row("truncation_error", self._truncation(job), n=task.n)]
+        if task.part == "passes":
+            passes = next(self.store(job.setting).tensors("passes", 1)).item()
+            return [setting.row("discriminator_passes", passes, n=task.n)]
         images = self.store(job.setting).images(task.n)
+        if task.part == "mixture":
+            scan, name = self.rulers[self.judge.name].mixture(images), self.judge.name
+            return [setting.row(f"mode_mixture_{t:g}_{name}", value, n=task.n) for t, value in scan.items()]
         if task.part == "grid":
             ruler = self.rulers[self.judge.name]
             value = ruler.frechet(images, task.n, "train")
@@ -269,12 +325,16 @@ class Arm:
         if setting == self.dense:
             path = OdePath(Tangents.evenly(max(0, TANGENTS[0] - rows.start), TANGENTS[1], len(self.dense_levels)))
         latents = draw_latents(len(rows), self.dataset, config.seed, rows.start)
-        images, counted = sample(self.net, latents, setting, config.evaluation, self.device, path, advance)
+        steering = self.prepared.steering
+        got = sample(self.net, latents, setting, config.evaluation, self.device, path, advance, steering)
+        images, counted = got.images, got.nfe
         assert setting.nfe in (None, counted), f"counted {counted} evaluations where {setting.nfe} were asked for"
         exact = images[: max(0, config.evaluation.trajectories - rows.start)].clone()
         more = {name: tensor.cpu() for name, tensor in path.per_sample().items()} if path else {}
         if setting.nfe is None:
             more["evaluations"] = torch.full((len(rows),), counted)
+        if setting.guidance != "none":
+            more["passes"] = torch.full((len(rows),), got.passes)
         self.store(setting).add(rows.start, images=as_stored(images, self.dataset), exact=exact, **more)
 
 

@@ -22,6 +22,7 @@ from bench.metrics.copies import copy_distance, copy_rate, nearest
 from bench.metrics.fd_infinity import fd_infinity, sizes
 from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.kid import kid
+from bench.metrics.mode_mixture import mixture_scan
 from bench.metrics.prdc import K, prdc
 from bench.randomness import generator
 from bench.reference import Reference, extract, moments
@@ -97,6 +98,12 @@ class Ruler:
         if found.count != n:
             raise ValueError(f"{found.count} images where {n} were announced")
         return _quiet_frechet(found, self._real[split].moments)
+
+    @torch.no_grad()
+    def mixture(self, images: Tensor | Iterable[Tensor]) -> dict[float, float]:
+        """Share of stored images, given as for ``measure``, that two classes claim, by the threshold of a claim."""
+        parts = extract(images, self.features, self.device)
+        return mixture_scan(torch.cat([self.features.probabilities(part) for part in parts]))
 
     def _frechet_names(self, n: int) -> dict[str, int]:
         """Frechet distances of ``n`` samples and the number behind each: FID is that of the first 50,000 alone."""

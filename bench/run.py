@@ -9,13 +9,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from bench.arm import check_folder, file_arm, run_arm
 from bench.check import check, check_execution
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
+from bench.guidance_config import GuidanceConfig
 from bench.record import RunFolderError
 
 BASELINE = "random"
@@ -28,6 +29,8 @@ Examples:
   python -m bench.run --coupling lapjv
   python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
   python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
+  python -m bench.run --coupling lapjv --guidance discriminator --guidance.noising independent lapjv
+  python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5 truncated:sigma=0.5
   python -m bench.run --data image-folder --data-dir photos --resolution 32
 """
 
@@ -64,6 +67,9 @@ class Command:
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=NetworkConfig)
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=TrainingConfig)
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
+    guidance: Literal["none", "discriminator"] = "none"
+    """Guide the sampling by a discriminator of real and generated images; it is trained after the denoiser."""
+    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(default_factory=GuidanceConfig)
 
     def arms(self) -> list[RunConfig]:
         """The checked configuration of every arm, baseline first within each seed.
@@ -82,15 +88,16 @@ class Command:
         if self.seed < 0:
             raise ConfigError(f"--seed {self.seed}: 0 or more")
         shared = RunConfig(
-            self.data, BASELINE, self.seed, self.network, self.training, self.evaluation, self.resolution
-        )
+            self.data, BASELINE, self.seed, self.network, self.training, self.evaluation,
+            replace(self.dg, kind=self.guidance), self.resolution,
+        )  # fmt: skip
         seeds = range(self.seed, self.seed + self.seeds)
         if self.from_checkpoint:
             files = [check(file_arm(shared, path)) for path in self.from_checkpoint]
             return [replace(arm, seed=seed) for seed in seeds for arm in files]
         names = ((BASELINE,) if not self.no_baseline else ()) + tuple(self.coupling)
-        specs = list(dict.fromkeys(check(replace(shared, coupling=name)).coupling for name in names))
-        return [replace(shared, coupling=spec, seed=seed) for seed in seeds for spec in specs]
+        arms = {arm.coupling: arm for arm in (check(replace(shared, coupling=name)) for name in names)}
+        return [replace(arm, seed=seed) for seed in seeds for arm in arms.values()]
 
 
 def parse(args: list[str]) -> Command:
@@ -109,6 +116,8 @@ def parse(args: list[str]) -> Command:
         network=base.network,
         training=base.training,
         evaluation=base.evaluation,
+        guidance=base.guidance.kind,
+        dg=base.guidance,
     )
     return tyro.cli(
         Command,
@@ -124,9 +133,11 @@ def run(command: Command) -> int:
     """Run every arm of the command, then the report on those that succeeded; the exit code."""
     from bench.data import DataError
     from bench.features import FeatureError
+    from bench.guide import GuideError
     from bench.ranks import join
     from bench.train import TrainingError
     from couplings import CouplingError
+    from models.discriminator import EncoderRefused
 
     arms = command.arms()
     files = command.from_checkpoint * command.seeds or (None,) * len(arms)
@@ -141,7 +152,7 @@ def run(command: Command) -> int:
             run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file)
         except (DataError, FeatureError) as error:
             raise ConfigError(str(error)) from None
-        except (TrainingError, CouplingError) as error:
+        except (TrainingError, CouplingError, GuideError, EncoderRefused) as error:
             if ranks.count > 1:
                 raise  # the other processes may be waiting for this one
             print(f"error: {config.run_id}: {error}", file=sys.stderr)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,9 +14,13 @@ from bench.config import EvaluationConfig
 from bench.data import Dataset
 from bench.randomness import generator
 from bench.record import Measurement
+from models.adaptive import dopri5
+from models.guidance import Boost, Guide, boosted_heun
 from models.precondition import EDMDenoiser
 from models.samplers import CountNFE, Observe, euler, heun
 from models.schedule import heun_steps, karras_sigmas
+from models.starts import Start
+from models.stochastic import euler_maruyama
 
 CHUNK = 500  # images sampled at a time
 
@@ -66,9 +70,10 @@ class Latents:
 
     noise: Tensor
     labels: Tensor
+    first: int = 0  # index of the first
 
     def __getitem__(self, rows: slice) -> Latents:
-        return Latents(self.noise[rows], self.labels[rows])
+        return Latents(self.noise[rows], self.labels[rows], self.first + (rows.start or 0))
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -81,7 +86,43 @@ def draw_latents(n: int, dataset: Dataset, seed: int, start: int = 0) -> Latents
         g = generator(seed, "latents", step=index)
         noise.append(torch.randn(dataset.image_shape, generator=g))
         labels.append(torch.randint(dataset.num_classes, (), generator=g))
-    return Latents(torch.stack(noise), torch.stack(labels))
+    return Latents(torch.stack(noise), torch.stack(labels), start)
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What the names of starts and of guidance in a setting stand for.
+
+    Attributes:
+        starts: by spec.
+        guides: by label.
+        coupled: whether the denoiser was trained with a coupling, so that it gives no score.
+        seed: of what a start or a stochastic sampler draws.
+        boost: whether guided sampling is boosted.
+
+    """
+
+    starts: Mapping[str, Start] = field(default_factory=dict)
+    guides: Mapping[str, Guide] = field(default_factory=dict)
+    coupled: bool = False
+    seed: int = 0
+    boost: bool = False
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sampler gave.
+
+    Attributes:
+        images: ``[n, c, h, w]`` float32 on the CPU.
+        nfe: measured evaluations of the denoiser per image, rounded.
+        passes: those of a discriminator, forward and backward.
+
+    """
+
+    images: Tensor
+    nfe: int
+    passes: int = 0
 
 
 @torch.no_grad()
@@ -93,43 +134,55 @@ def sample(
     device: str,
     observe: Observe | None = None,
     advance: Callable[[int], object] = lambda n: None,
-) -> tuple[Tensor, int]:
-    """Sample images ``[n, c, h, w]`` float32 on the CPU; also the measured evaluations per image, rounded.
+    steering: Steering = Steering(),  # noqa: B008 - frozen
+) -> Sampled:
+    """Sample an image of every latent.
 
     ``observe`` sees the path of one chunk after the other; a path is observed whole with at most CHUNK latents.
     """
-    images, evaluations = [], 0
+    images, evaluations, passes = [], 0, 0
     for start in range(0, len(latents), CHUNK):
-        part = latents[start : start + CHUNK]
-        labels = one_hot(net, part, device)
-        denoise = CountNFE(net)
-        images.append(_integrate(denoise, part.noise.to(device), setting, config, labels, observe).float().cpu())
+        part, denoise = latents[start : start + CHUNK], CountNFE(net)
+        guide = steering.guides.get(setting.guidance)
+        before = guide.guidance.passes if guide else 0
+        images.append(_integrate(denoise, part, setting, config, device, observe, steering).float().cpu())
         evaluations += len(part) * denoise.nfe
+        passes += len(part) * (guide.guidance.passes - before if guide else 0)
         advance(len(part) * denoise.nfe)
-    return torch.cat(images), round(evaluations / len(latents))
+    return Sampled(torch.cat(images), round(evaluations / len(latents)), round(passes / len(latents)))
+
+
+def _integrate(
+    denoise: CountNFE,
+    latents: Latents,
+    setting: Setting,
+    config: EvaluationConfig,
+    device: str,
+    observe: Observe | None,
+    steering: Steering,
+) -> Tensor:
+    """The sampler of a setting from its start on: images ``[n, c, h, w]`` in float64."""
+    noise, labels, sigma_max = latents.noise.to(device), one_hot(denoise.denoise, latents, device), config.sigma_max
+    streams = [generator(steering.seed, "start", step=latents.first + row) for row in range(len(latents))]
+    if setting.start != "gaussian":
+        start = steering.starts[setting.start]
+        noise, sigma_max = start.latents(noise, streams, latents.labels.to(device)), start.sigma
+    if setting.sampler.startswith("dopri5"):
+        return dopri5(denoise, noise, config.sigma_min, sigma_max, tolerance(setting.sampler), labels)
+    steps = heun_steps(setting.nfe) if setting.sampler == "heun" else setting.nfe
+    sigmas = karras_sigmas(steps, setting.rho, config.sigma_min, sigma_max)
+    if setting.sampler == "euler-maruyama":
+        return euler_maruyama(denoise, noise, sigmas, labels, observe, streams=streams, coupled=steering.coupled)
+    guide = None if setting.guidance == "none" else steering.guides[setting.guidance]
+    if guide and steering.boost:
+        return boosted_heun(denoise, noise, sigmas, labels, boost=Boost(guide, tuple(streams)))
+    sampler = {"heun": heun, "euler": euler}[setting.sampler]
+    return sampler(denoise, noise, sigmas, labels, observe, guide)
 
 
 def one_hot(net: EDMDenoiser, latents: Latents, device: str) -> Tensor | None:
     """The classes ``[n, label_dim]`` that a conditional denoiser is told; None for any other."""
     return F.one_hot(latents.labels, net.label_dim).float().to(device) if net.label_dim else None
-
-
-def _integrate(
-    denoise: CountNFE,
-    noise: Tensor,
-    setting: Setting,
-    config: EvaluationConfig,
-    labels: Tensor | None,
-    observe: Observe | None,
-) -> Tensor:
-    """The sampler of a setting from unit noise ``[n, c, h, w]`` on."""
-    if setting.sampler.startswith("dopri5"):
-        from models.adaptive import dopri5
-
-        return dopri5(denoise, noise, config.sigma_min, config.sigma_max, tolerance(setting.sampler), labels)
-    sampler, steps = {"heun": (heun, heun_steps), "euler": (euler, int)}[setting.sampler]
-    sigmas = karras_sigmas(steps(setting.nfe), setting.rho, config.sigma_min, config.sigma_max)
-    return sampler(denoise, noise, sigmas, labels, observe)
 
 
 def tolerance(sampler: str) -> float:

@@ -25,6 +25,7 @@ from bench.ranks import Ranks
 from bench.record import Measurement, RunFolder
 from bench.samples import clear
 from bench.sampling import Setting
+from bench.steering import make_ready
 from models.precondition import EDMDenoiser
 
 
@@ -48,7 +49,9 @@ def evaluate(
     longer needed, or for good with ``keep_samples``. Writes sample grids, and ``evaluate_seconds``: the time until the
     last measurement, over all sessions.
     """
-    arm = Arm(config, net.eval(), dataset, extractors, ranks.device, folder.path, learned)
+    net = net.eval()
+    prepared = ranks.first_begins(lambda: make_ready(config, net, dataset, folder.path, ranks.device, progress))
+    arm = Arm(config, net, dataset, extractors, ranks.device, folder.path, prepared, learned)
     fingerprints = {f.name: f.fingerprint for f in extractors}
     ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, fingerprints))
     session, jobs = Session(arm, ledger, ranks, keep_samples), arm.plan()
@@ -63,7 +66,7 @@ def evaluate(
         return []
     if not keep_samples:
         clear(arm.samples_dir)
-    ledger.finish(config.evaluation)
+    ledger.finish(config)
     return ledger.rows([task for job in [*jobs, *best] for task in job.tasks] + arm.beside())
 
 

@@ -40,6 +40,7 @@ class Features:
         fingerprint: changes whenever the features do.
         accuracy: test accuracy in [0, 1] where the extractor is a classifier.
         classify: there, features ``[n, size]`` to predicted classes ``[n]`` on the CPU.
+        probabilities: there, features to class probabilities ``[n, classes]`` on the CPU.
         slow: whether features of real images are worth keeping on disk.
 
     """
@@ -50,6 +51,7 @@ class Features:
     fingerprint: str
     accuracy: float | None = None
     classify: Callable[[Tensor], Tensor] | None = None
+    probabilities: Callable[[Tensor], Tensor] | None = None
     slow: bool = False
 
 

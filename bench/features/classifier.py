@@ -73,10 +73,13 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
         )
     net = net.to(device).eval().requires_grad_(False)
 
-    def classify(features: Tensor) -> Tensor:
-        return net.head(features.to(device)).argmax(1).cpu()
+    def probabilities(features: Tensor) -> Tensor:
+        return net.head(features.to(device)).softmax(1).cpu()
 
-    return Features("classifier", net.body, WIDTH, _fingerprint(net), accuracy, classify)
+    def classify(features: Tensor) -> Tensor:
+        return probabilities(features).argmax(1)
+
+    return Features("classifier", net.body, WIDTH, _fingerprint(net), accuracy, classify, probabilities)
 
 
 def _floor(dataset: Dataset) -> float:
