@@ -105,7 +105,8 @@ def train_discriminator(
         couplings.CouplingError: a pool cannot be coupled.
 
     """
-    folder = parent / f"{''.join(c if c.isalnum() or c in '-.=' else '_' for c in config.name)}-{config.digest}"
+    spelled = "".join(c if c.isalnum() or c in "-.=" else "_" for c in config.noising[0])
+    folder = parent / f"dg-{spelled}-{config.digest}"
     encoder = noisy_encoder.load(arm.dataset, cache, arm.device, config.encoder)
     fakes = make_fakes(config, arm, parent, progress)  # discriminators of one arm share them
     (real, held_real), (fake, held_fake) = (hold_out(x, config.held_out) for x in (arm.dataset.train, fakes))

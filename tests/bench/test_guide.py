@@ -59,7 +59,7 @@ def test_trains_chooses_and_reports(arm, tmp_path):
     assert trained.losses[trained.images] == min(trained.losses.values())
     assert {r.metric for r in rows} == {"dg_auc", "dg_accuracy", "dg_calibration_error"}
     assert {r.split for r in rows} == {"train", "test"}
-    assert {r.guidance for r in rows} == {"dg-random"}
+    assert {r.guidance for r in rows} == {CONFIG.name}
     assert all(0 <= r.value <= 1 for r in rows)
     assert len({r.key for r in rows}) == len(rows)
     bins = {r.sigma for r in rows} - {None}
@@ -114,7 +114,7 @@ def test_all_noisings_and_arms_see_the_same_images_noises_and_sigmas(arm, digits
     monkeypatch.setattr(guide, "_step", spy)
     for key, config, other in (
         ("random", CONFIG, arm),
-        ("coupled", dataclasses.replace(CONFIG, noising="hungarian"), arm),
+        ("coupled", dataclasses.replace(CONFIG, noising=("hungarian",)), arm),
         ("arm", CONFIG, Arm(denoiser(1), digits, seed=0)),
     ):
         run(config, other, tmp_path / key)
@@ -186,7 +186,7 @@ def test_a_damaged_discriminator_is_refused(arm, tmp_path):
 
 
 def test_conditional_arm_within_classes(digits, tmp_path):
-    config = dataclasses.replace(CONFIG, noising="hungarian:within_class=true", pool=64)
+    config = dataclasses.replace(CONFIG, noising=("hungarian:within_class=true",), pool=64)
     trained, _ = run(config, Arm(denoiser(0, label_dim=10), digits, seed=0), tmp_path)
     assert trained.net.label_dim == 10
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.config import EvaluationConfig
+from bench.config import EvaluationConfig, RunConfig
 from bench.ledger import Ledger, Task, is_finished, last_asked
 from bench.record import Measurement, RunFolder
 
@@ -47,11 +47,11 @@ def test_other_weights_drop_all_but_what_training_measured(folder):
 
 
 def test_finished_is_what_was_asked_for(folder):
-    asked, other = EvaluationConfig(nfe=(5,)), EvaluationConfig(nfe=(7,))
+    asked, other = (RunConfig(evaluation=EvaluationConfig(nfe=(nfe,))) for nfe in (5, 7))
     assert not is_finished(folder, asked)
     assert last_asked(folder) is None
     Ledger(folder, {"weights": "a"}, {"classifier": "one"}).finish(asked)
     assert (is_finished(folder, asked), is_finished(folder, other)) == (True, False)
-    assert last_asked(folder)["nfe"] == [5]
+    assert last_asked(folder)["evaluation"]["nfe"] == [5]
     Ledger(folder, {"weights": "b"}, {})
     assert not is_finished(folder, asked)

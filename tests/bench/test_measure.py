@@ -97,14 +97,14 @@ def test_latents_are_unit_noise_with_uniform_classes(dataset):
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_samples_do_not_depend_on_the_chunk(chunk, dataset, net, config, monkeypatch):
     latents = draw_latents(10, dataset, seed=0)
-    whole, nfe = sample(net, latents, heun(4), config.evaluation, "cpu")
+    whole = sample(net, latents, heun(4), config.evaluation, "cpu")
     monkeypatch.setattr(module, "CHUNK", chunk)
     advanced = []
-    parts, nfe_parts = sample(net, latents, heun(4), config.evaluation, "cpu", advance=advanced.append)
-    assert nfe == nfe_parts == 7
+    parts = sample(net, latents, heun(4), config.evaluation, "cpu", advance=advanced.append)
+    assert whole.nfe == parts.nfe == 7
     assert sum(advanced) == 10 * 7
-    assert parts.dtype == torch.float32
-    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
+    assert parts.images.dtype == torch.float32
+    torch.testing.assert_close(parts.images, whole.images, atol=1e-5, rtol=1e-5)
 
 
 class Told:
@@ -122,14 +122,14 @@ def test_sampling_uses_the_latents_the_labels_and_the_configured_levels(dataset,
     latents = draw_latents(4, dataset, seed=0)
     evaluation = dataclasses.replace(config.evaluation, sigma_min=0.1, sigma_max=5.0)
     denoiser = Told(label_dim=3)
-    images, nfe = sample(denoiser, latents, heun(3, rho=3.0), evaluation, "cpu")
+    got = sample(denoiser, latents, heun(3, rho=3.0), evaluation, "cpu")
     x, _, labels = denoiser.calls[0]
     torch.testing.assert_close(x, 5 * latents.noise.double())
     assert torch.equal(labels, F.one_hot(latents.labels, 3).float())
     sigmas = karras_sigmas(3, 3.0, 0.1, 5.0).tolist()
     assert [sigma for _, sigma, _ in denoiser.calls] == pytest.approx([sigmas[i] for i in (0, 1, 1, 2, 2)])
-    assert nfe == len(denoiser.calls)
-    assert not images.any()
+    assert got.nfe == len(denoiser.calls)
+    assert not got.images.any()
     unconditional = Told(label_dim=0)
     sample(unconditional, latents, heun(3, rho=3.0), evaluation, "cpu")
     assert {labels for _, _, labels in unconditional.calls} == {None}
@@ -178,7 +178,7 @@ def value(measurements, metric, **fields) -> float:
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize(("nfe", "steps"), [(3, 2), (5, 3)])
 def test_frechet_distance_is_that_of_the_samples(found, config, net, dataset, split, nfe, steps):
-    images, _ = sample(net, draw_latents(50, dataset, config.seed), heun(steps), config.evaluation, "cpu")
+    images = sample(net, draw_latents(50, dataset, config.seed), heun(steps), config.evaluation, "cpu").images
     a, b = (x.double().flatten(1).numpy() for x in (images.clamp(-1, 1), getattr(dataset, split).images))
     s, t = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(s + t - 2 * sqrtm(s @ t).real)
@@ -208,7 +208,7 @@ def test_a_denoiser_without_classes_has_no_agreement(config, dataset, tmp_path):
 
 def test_truncation_error_is_against_the_dense_sampler(found, config, net, dataset):
     latents = draw_latents(20, dataset, config.seed)
-    coarse, dense = (sample(net, latents, heun(steps), config.evaluation, "cpu")[0] for steps in (3, 12))
+    coarse, dense = (sample(net, latents, heun(steps), config.evaluation, "cpu").images for steps in (3, 12))
     expected = (coarse - dense).square().mean().sqrt().item()
     assert value(found[0], "truncation_error", nfe=5) == pytest.approx(expected, rel=1e-4)
 

@@ -174,7 +174,7 @@ def test_the_images_are_those_of_the_sampler(undisturbed):
     images = torch.cat(list(SampleStore(folder).images(SAMPLES)))
     exact = torch.cat(list(SampleStore(folder).tensors("exact", TRAJECTORIES)))
     latents = draw_latents(SAMPLES, toy(), 0)
-    expected, _ = sample(small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu")
+    expected = sample(small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu").images
     assert images.dtype == torch.uint8
     assert torch.equal(images, as_stored(expected, toy()))
     assert torch.equal(exact, expected[:TRAJECTORIES])
