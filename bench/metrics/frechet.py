@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class Moments:
     """Streaming count, sum and outer-product sum of features, in float64; memory does not grow with the count."""
 
@@ -36,27 +37,34 @@ class Moments:
         """Unbiased, ``[d, d]``."""
         return (self.outer - self.count * self.mean.outer(self.mean)) / (self.count - 1)
 
+    @cached_property
+    def root(self) -> Tensor:
+        """The symmetric square root of the covariance, ``[d, d]``; kept, for it costs more than the rest together."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        return vectors * values.clamp_min(0).sqrt() @ vectors.T
 
-def frechet_distance(a: Moments, b: Moments) -> float:
-    """|m_a - m_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2)) (Heusel et al. 2017, Eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of S_a^(1/2) S_b S_a^(1/2), which is symmetric, so
-    no matrix square root of a non-symmetric product is needed.
+def frechet_distance(samples: Moments, reference: Moments) -> float:
+    """|m - m_r|^2 + Tr(S + S_r - 2 (S S_r)^(1/2)) (Heusel et al. 2017, Eq. 6).
+
+    The trace of the root is the sum of the roots of the eigenvalues of S_r^(1/2) S S_r^(1/2), which is symmetric, so
+    no matrix square root of a non-symmetric product is needed. The root of the reference is kept by it: of many
+    distances to one reference, each takes the eigenvalues of one matrix.
 
     Warns:
         UserWarning: fewer samples than features, where the covariance has no full rank.
 
     """
-    d = len(a.total)
-    if min(a.count, b.count) <= d:
+    count, d = min(samples.count, reference.count), len(samples.total)
+    if count <= d:
         warnings.warn(
-            f"Frechet distance of {min(a.count, b.count)} samples in {d} features: the covariance has no full rank, "
+            f"Frechet distance of {count} samples in {d} features: the covariance has no full rank, "
             "values are biased; take more samples",
             stacklevel=2,
         )
-    values, vectors = torch.linalg.eigh(a.covariance)
-    root = vectors * values.clamp_min(0).sqrt() @ vectors.T
-    product = root @ b.covariance @ root
-    trace_root = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
-    gap = (a.mean - b.mean).square().sum() + a.covariance.trace() + b.covariance.trace() - 2 * trace_root
+    own = samples.covariance
+    product = reference.root @ own @ reference.root
+    # Beyond the rank are zeros; of rounding errors in their place the roots would add up.
+    trace_root = torch.linalg.eigvalsh((product + product.T) / 2)[-min(d, count - 1) :].clamp_min(0).sqrt().sum()
+    gap = (samples.mean - reference.mean).square().sum() + own.trace() + reference.covariance.trace() - 2 * trace_root
     return max(gap.item(), 0.0)  # rounding may put the distance of equal Gaussians below zero

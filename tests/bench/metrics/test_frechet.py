@@ -80,3 +80,24 @@ def test_warns_where_the_covariance_has_no_full_rank(small):
         with pytest.warns(UserWarning, match=f"{small} samples in 8 features"):
             assert frechet_distance(*pair) > 0
     frechet_distance(many, Moments.of(features(9, 8, 1)))  # just enough: no warning, which would be an error here
+
+
+def test_many_distances_to_one_reference_take_its_root_once(monkeypatch):
+    reference, others = Moments.of(features(40, 5, 0)), [Moments.of(features(30, 5, seed)) for seed in (1, 2, 3)]
+    expected = [frechet_distance(other, Moments.of(features(40, 5, 0))) for other in others]
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(x) or eigh(x))
+    assert [frechet_distance(other, reference) for other in others] == expected
+    assert len(calls) == 1
+    torch.testing.assert_close(reference.root @ reference.root, reference.covariance)
+
+
+def test_fewer_samples_than_features_leave_no_rounding_behind():
+    """By the samples' side, singular values: Tr (S S_r)^(1/2) is the nuclear norm of the two centred sets' product."""
+    few, many = features(20, 60, 0), features(300, 60, 1)
+    a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (few, many))
+    expected = (few.mean(0) - many.mean(0)).square().sum() + a.square().sum() + b.square().sum()
+    expected -= 2 * torch.linalg.matrix_norm(a @ b.T, "nuc")
+    with pytest.warns(UserWarning, match="full rank"):
+        found = frechet_distance(Moments.of(few), Moments.of(many))
+    assert found == pytest.approx(expected.item(), rel=1e-12)
