@@ -42,6 +42,8 @@ TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along 
 LOCAL_STEPS = 9  # of the schedule whose single steps are looked at
 LOCAL_MOST = 128  # paths are enough for a root mean square
 GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar alone
+MIXTURE = "mode_mixture_"  # with the name of features
+GRID = "grid_fd_"  # with the name of features: the metric by which the best rho is chosen
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,17 @@ class Job:
     """Images of one setting and what is measured in them."""
 
     setting: Setting
-    n: int
     tasks: tuple[Task, ...]
+
+    @property
+    def n(self) -> int:
+        """How many images: as many as the largest of its tasks asks for."""
+        return max((task.n for task in self.tasks), default=0)
+
+    @property
+    def searches(self) -> bool:
+        """Whether it is a cell of the search for the best rho."""
+        return any(task.part.startswith(GRID) for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -125,23 +136,23 @@ class Arm:
     def paths(self) -> Job:
         """The paths of the dense reference."""
         n = self.config.evaluation.trajectories
-        return Job(self.dense, n, (Task("paths", self.dense.name, n),) if self._asks("paths") else ())
+        return Job(self.dense, (Task("paths", self.dense.name, n),) if self._asks("paths") else ())
 
     def fixed(self) -> list[Job]:
         """All samplers at the fixed rho, at every number of evaluations."""
         evaluation, found = self.config.evaluation, []
         for sampler in evaluation.samplers:
             if sampler.startswith("dopri5"):
-                found.append(self._full(Setting(sampler)))
+                found.append(self.full(Setting(sampler)))
             else:
-                found += [self._full(Setting(sampler, nfe, evaluation.rho)) for nfe in evaluation.nfe]
+                found += [self.full(Setting(sampler, nfe, evaluation.rho)) for nfe in evaluation.nfe]
         return found
 
     def guided(self) -> list[Job]:
         """Every weight of every discriminator, unguided among them, at the fixed rho."""
         rho = self.config.evaluation.rho
         return [
-            self._full(Setting("heun", nfe, rho, guidance=one.label(weight)))
+            self.full(Setting("heun", nfe, rho, guidance=one.label(weight)))
             for one in guidances(self.config)
             for weight in one.weights
             for nfe in one.nfe
@@ -153,44 +164,45 @@ class Arm:
         samplers = [name for name in evaluation.samplers if not name.startswith("dopri5")]
         for start in ("gaussian", *evaluation.start) if evaluation.start else ():
             settings = [Setting(s, nfe, evaluation.rho, start) for s in samplers for nfe in evaluation.start_nfe]
-            for job in map(self._full, settings):
+            for job in map(self.full, settings):
                 found.append(replace(job, tasks=job.tasks + self._mixture(job.setting)))
         return found
 
     def _mixture(self, setting: Setting) -> tuple[Task, ...]:
         if not (self._asks("samples") and self.extractors and self.judge.probabilities):
             return ()
-        return (self._task("mixture", setting, self.config.evaluation.samples),)
+        return (self._task(MIXTURE + self.judge.name, setting, self.config.evaluation.samples),)
 
     def grid(self) -> list[Job]:
-        """Few images in every cell of rho x NFE."""
+        """Few images in every cell of rho x NFE; the fixed rho is among them, or the best might be worse than that."""
         evaluation = self.config.evaluation
-        if not (self._asks("grid") and self.extractors):
+        if not (self._asks("grid") and self.extractors and evaluation.rhos):
             return []
-        n = evaluation.grid_samples
+        rhos = dict.fromkeys((*evaluation.rhos, evaluation.rho))
         two_steps = 3  # go from sigma_max to sigma_min and to 0, whatever the exponent
-        cells = [Setting("heun", nfe, rho) for rho in evaluation.rhos for nfe in evaluation.nfe if nfe > two_steps]
-        return [Job(cell, n, (self._task("grid", cell, n),)) for cell in cells]
+        cells = [Setting("heun", nfe, rho) for rho in rhos for nfe in evaluation.nfe if nfe > two_steps]
+        return [Job(cell, (self._task(GRID + self.judge.name, cell, evaluation.grid_samples),)) for cell in cells]
 
     def plan(self) -> list[Job]:
         """All that can be said before the grid is measured, one job a setting, the dense reference first."""
         merged: dict[Setting, Job] = {}
         for job in (self.paths(), *self.fixed(), *self.guided(), *self.started(), *self.grid()):
-            before = merged.get(job.setting, Job(job.setting, 0, ()))
+            before = merged.get(job.setting, Job(job.setting, ()))
             tasks = dict.fromkeys(before.tasks + job.tasks)  # each once
-            merged[job.setting] = Job(job.setting, max(before.n, job.n), tuple(tasks))
+            merged[job.setting] = Job(job.setting, tuple(tasks))
         return list(merged.values())
 
     def best(self, ledger: Ledger) -> list[Job]:
         """All metrics at the best rho of each number of evaluations, where that is not the fixed one.
 
-        It is chosen by the training split, on this run's own few samples: an arm is free to choose, as random is.
+        It is chosen by the training split, on this run's own few samples: an arm is free to choose, as random is. Of
+        equal ones the smallest, as in the reports; none where no value is finite.
         """
         cells = ledger.rows(task for job in self.grid() for task in job.tasks)
-        cells.sort(key=lambda cell: math.inf if math.isnan(cell.value) else cell.value, reverse=True)
-        best = {cell.nfe: cell.rho for cell in cells}  # the lowest comes last
+        finite = sorted((cell.value, cell.rho, cell.nfe) for cell in cells if math.isfinite(cell.value))
+        best = {nfe: rho for _, rho, nfe in reversed(finite)}  # the lowest comes last
         fixed = self.config.evaluation.rho
-        return [self._full(Setting("heun", nfe, rho)) for nfe, rho in sorted(best.items()) if rho != fixed]
+        return [self.full(Setting("heun", nfe, rho)) for nfe, rho in sorted(best.items()) if rho != fixed]
 
     def beside(self) -> list[Task]:
         """What needs no stored images."""
@@ -201,7 +213,8 @@ class Arm:
         found += [Task("discriminator", name, 0) for name in self.prepared.discriminators]
         return found + [Task("start", spec, 0, self.judge.fingerprint) for spec in self.prepared.starts]
 
-    def _full(self, setting: Setting) -> Job:
+    def full(self, setting: Setting) -> Job:
+        """All metrics under a setting."""
         evaluation = self.config.evaluation
         # Only these solve the equation that the dense reference solves.
         solver = setting == Setting(setting.sampler, setting.nfe, setting.rho) and setting.sampler != "euler-maruyama"
@@ -211,12 +224,15 @@ class Arm:
             tasks.append(Task("passes", setting.name, evaluation.samples))
         if self._asks("samples"):
             tasks += [self._task(name, setting, evaluation.samples) for name in self.rulers]
-        return Job(setting, max(evaluation.samples, evaluation.trajectories), tuple(tasks))
+        return Job(setting, tuple(tasks))
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the features that each part is measured in."""
+        return {part: f.fingerprint for f in self.extractors for part in (f.name, GRID + f.name, MIXTURE + f.name)}
 
     def _task(self, part: str, setting: Setting, n: int) -> Task:
-        known = {f.name: f.fingerprint for f in self.extractors}
-        known |= {"grid": self.judge.fingerprint, "mixture": self.judge.fingerprint}
-        return Task(part, setting.name, n, known.get(part))
+        return Task(part, setting.name, n, self.fingerprints.get(part))
 
     def _asks(self, metrics: str) -> bool:
         return metrics in self.config.evaluation.metrics
@@ -279,13 +295,12 @@ class Arm:
             passes = next(self.store(job.setting).tensors("passes", 1)).item()
             return [setting.row("discriminator_passes", passes, n=task.n)]
         images = self.store(job.setting).images(task.n)
-        if task.part == "mixture":
+        if task.part.startswith(MIXTURE):
             scan, name = self.rulers[self.judge.name].mixture(images), self.judge.name
             return [setting.row(f"mode_mixture_{t:g}_{name}", value, n=task.n) for t, value in scan.items()]
-        if task.part == "grid":
-            ruler = self.rulers[self.judge.name]
-            value = ruler.frechet(images, task.n, "train")
-            return [setting.row(f"grid_fd_{self.judge.name}", value, split="train", n=task.n)]
+        if task.part.startswith(GRID):
+            value = self.rulers[task.part.removeprefix(GRID)].frechet(images, task.n, "train")
+            return [setting.row(task.part, value, split="train", n=task.n)]
         self._show(job)
         return _rows(setting, self.rulers[task.part], task.n, images, self.asked)
 

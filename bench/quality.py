@@ -52,7 +52,7 @@ class Ruler:
     def names(self, n: int, conditional: bool) -> list[tuple[str, str | None, int]]:
         """Metric, split and number of samples behind it, of all that ``measure`` finds in ``n`` samples."""
         some, name = min(n, SOME), self.features.name
-        found = [(metric, split, count) for metric, count in self._frechet_names(n).items() for split in SPLITS]
+        found = [(metric, split, count) for metric, count in self.frechet_names(n).items() for split in SPLITS]
         if self._extrapolated(n):
             found += [(f"fd_infinity_{name}", split, n) for split in SPLITS]
         if self._has_neighbours(n):
@@ -105,7 +105,7 @@ class Ruler:
         parts = extract(images, self.features, self.device)
         return mixture_scan(torch.cat([self.features.probabilities(part) for part in parts]))
 
-    def _frechet_names(self, n: int) -> dict[str, int]:
+    def frechet_names(self, n: int) -> dict[str, int]:
         """Frechet distances of ``n`` samples and the number behind each: FID is that of the first 50,000 alone."""
         fid = {"fid": FID_IMAGES} if (self.features.name, self.features.size) == FID and n >= FID_IMAGES else {}
         return fid if n in fid.values() else {**fid, f"fd_{self.features.name}": n}
@@ -119,7 +119,7 @@ class Ruler:
 
     def _stops(self, n: int) -> list[int]:
         """Numbers of samples whose Frechet distance is taken."""
-        return sorted({*self._extrapolated(n), *self._frechet_names(n).values()})
+        return sorted({*self._extrapolated(n), *self.frechet_names(n).values()})
 
     def _has_neighbours(self, n: int) -> bool:
         return min(n, len(self.dataset.train), len(self.dataset.test)) > K and not self._pixels_of_pictures
@@ -132,7 +132,7 @@ class Ruler:
     def _frechet(self, distances: dict[str, dict[int, float]], n: int) -> Values:
         found: Values = {}
         for split, of_split in distances.items():
-            found |= {(metric, split): of_split[count] for metric, count in self._frechet_names(n).items()}
+            found |= {(metric, split): of_split[count] for metric, count in self.frechet_names(n).items()}
             if stops := self._extrapolated(n):
                 line = fd_infinity({count: of_split[count] for count in stops})
                 found[f"fd_infinity_{self.features.name}", split] = line
@@ -198,7 +198,7 @@ def _cut(chunks: Iterable[Tensor], stops: Sequence[int]) -> Iterator[Tensor]:
 
 
 def _quiet_frechet(a: Moments, b: Moments) -> float:
-    """The distance without its warning on rank: ``rank_warning`` says it once for a whole run."""
+    """The distance without its warning on rank: ``rank_warnings`` says it once for a whole run."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return frechet_distance(a, b)

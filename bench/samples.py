@@ -1,11 +1,11 @@
 """Generated samples on disk, in chunks: what a killed evaluation has sampled is there when it goes on.
 
-A run keeps its stores in ``samples/nfe<N>-<hash>/``, one for each sampler setting, while it is evaluated; they are
+A run keeps its stores in ``samples/<setting>-<hash>/``, one for each sampler setting, while it is evaluated; they are
 removed when their measurements are recorded, unless ``--keep-samples`` says otherwise. To read a kept one:
 
->>> store = SampleStore(Path("runs/digits-lapjv-.../samples/nfe35-0123456789"))    # doctest: +SKIP
->>> for images in store.images(50_000):                                             # doctest: +SKIP
-...     images.shape                                                                # [at most 500, c, h, w]
+>>> store = SampleStore(Path("runs/digits-lapjv-.../samples/heun-nfe35-rho7-0123456789"))    # doctest: +SKIP
+>>> for images in store.images(50_000):                                                       # doctest: +SKIP
+...     images.shape                                                                          # [at most 500, c, h, w]
 """
 
 from __future__ import annotations
@@ -87,8 +87,14 @@ class SampleStore:
             yield chunk[name][: n - start]
             start += len(chunk["images"])
 
+    def keep(self) -> None:
+        """From now on ``remove`` leaves the store alone."""
+        write_bytes(self.folder / "kept", b"")
+
     def remove(self) -> None:
-        """Delete the store, and the folder it lies in where nothing else is left there."""
+        """Delete the store, if it is not to be kept, and the folder it lies in where nothing else is left there."""
+        if (self.folder / "kept").exists():
+            return
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
@@ -112,9 +118,19 @@ class SampleStore:
 
 
 def clear(parent: Path) -> None:
-    """Remove all stores in a folder, also those of other settings."""
-    for settings in list(parent.glob("*/settings.json")):
-        SampleStore(settings.parent).remove()
+    """Remove all stores in a folder, also those of other settings, but for those that are to be kept."""
+    for store in _stores(parent):
+        store.remove()
+
+
+def keep(parent: Path) -> None:
+    """Keep all stores in a folder for good."""
+    for store in _stores(parent):
+        store.keep()
+
+
+def _stores(parent: Path) -> list[SampleStore]:
+    return [SampleStore(settings.parent) for settings in parent.glob("*/settings.json")]
 
 
 def weights_digest(net: nn.Module) -> str:

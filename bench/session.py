@@ -16,14 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench import sampling
-from bench.config import EvaluationConfig, RunConfig
+from bench.config import RunConfig
 from bench.data import Dataset
 from bench.features import Features
 from bench.ledger import Ledger, Task
-from bench.measure import GUESSED_NFE, Arm, Job
+from bench.measure import GRID, GUESSED_NFE, Arm, Job
 from bench.ranks import Ranks
 from bench.record import Measurement, RunFolder
-from bench.samples import clear
+from bench.samples import clear, keep
 from bench.sampling import Setting
 from bench.steering import make_ready
 from models.precondition import EDMDenoiser
@@ -52,11 +52,12 @@ def evaluate(
     net = net.eval()
     prepared = ranks.first_begins(lambda: make_ready(config, net, dataset, folder.path, ranks.device, progress))
     arm = Arm(config, net, dataset, extractors, ranks.device, folder.path, prepared, learned)
-    fingerprints = {f.name: f.fingerprint for f in extractors}
-    ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, fingerprints))
+    ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, arm.fingerprints))
+    for line in rank_warnings(arm) if ranks.first else ():
+        tqdm.write(f"note: {line}")
     session, jobs = Session(arm, ledger, ranks, keep_samples), arm.plan()
     with session.progress(jobs, progress) as bar:
-        light = [job for job in jobs if {task.part for task in job.tasks} == {"grid"}]
+        light = [job for job in jobs if job.searches and len(job.tasks) == 1]
         session.work([*([job] for job in jobs if job not in light), light], bar)
         best = ranks.first_does(lambda: arm.best(ledger))
         bar.total += ranks.first_does(lambda: session.evaluations(best)) - session.guess
@@ -64,8 +65,7 @@ def evaluate(
     session.work_beside()
     if not ranks.first:
         return []
-    if not keep_samples:
-        clear(arm.samples_dir)
+    (keep if keep_samples else clear)(arm.samples_dir)
     ledger.finish(config)
     return ledger.rows([task for job in [*jobs, *best] for task in job.tasks] + arm.beside())
 
@@ -83,29 +83,26 @@ class Session:
         """Sample and measure the jobs of each batch together, those that are not done."""
         for batch in batches:
             todo = self.ranks.first_does(lambda batch=batch: [job for job in batch if self._tasks(job)])
+            if not todo:
+                continue
             chunks = self.ranks.first_does(lambda todo=todo: list(self._chunks(todo)))
             for number, (setting, rows) in enumerate(chunks):
                 if number % self.ranks.count == self.ranks.rank:
-                    self.arm.sample_chunk(setting, rows, bar.update)
+                    # The first rank shows its own share for all.
+                    self.arm.sample_chunk(setting, rows, lambda n: bar.update(n * self.ranks.count))
             self.ranks.wait()
-            if self.ranks.first:
-                self.ledger.add([(task, self.arm.measure(task, job)) for job in todo for task in self._tasks(job)])
-                for job in filter(self._is_over, todo):
-                    self.arm.store(job.setting).remove()
-            self.ranks.wait()
+            self.ranks.first_does(lambda todo=todo: self._record(todo))
 
     def work_beside(self) -> None:
         """Measure what needs no stored images, on the first rank."""
-        if self.ranks.first:
-            for task in self.arm.beside():
-                if not self.ledger.holds(task):
-                    self.ledger.add([(task, self.arm.measure_beside(task))])
-        self.ranks.wait()
+        for task in self.arm.beside():
+            self.ranks.first_does(lambda task=task: self._record_beside(task))
 
     def progress(self, jobs: list[Job], shown: bool) -> tqdm:
         """A bar over all evaluations of the denoiser, begun where the work stopped."""
         missing = self.ranks.first_does(lambda: self.evaluations(jobs))
-        total = sum((job.setting.nfe or GUESSED_NFE) * job.n for job in jobs)
+        images = self._images(jobs, {task.part for job in jobs for task in job.tasks})
+        total = sum(n * (setting.nfe or GUESSED_NFE) for setting, n in images.items())
         return tqdm(
             total=total + self.guess,
             initial=total - missing,
@@ -118,34 +115,55 @@ class Session:
     @property
     def guess(self) -> int:
         """Evaluations that the best rhos will take at most: which they are is not known before the grid is measured."""
-        evaluation, cells = self.arm.config.evaluation, self.arm.grid()
-        return sum(evaluation.nfe) * max(0, evaluation.samples - evaluation.grid_samples) if cells else 0
+        cells = {job.setting.nfe: job for job in self.arm.grid()}
+        return sum(nfe * max(0, self.arm.full(job.setting).n - job.n) for nfe, job in cells.items())
 
     def evaluations(self, jobs: Sequence[Job]) -> int:
         """What has still to be sampled for the jobs."""
         todo = [job for job in jobs if self._tasks(job)]
         return sum(len(rows) * (setting.nfe or GUESSED_NFE) for setting, rows in self._chunks(todo))
 
+    def _record(self, todo: list[Job]) -> None:
+        """Measure and record the jobs, and let go of what is needed no more."""
+        self.ledger.add([(task, self.arm.measure(task, job)) for job in todo for task in self._tasks(job)])
+        for job in filter(self._is_over, todo):
+            self.arm.store(job.setting).remove()
+
+    def _record_beside(self, task: Task) -> None:
+        if not self.ledger.holds(task):
+            self.ledger.add([(task, self.arm.measure_beside(task))])
+
     def _tasks(self, job: Job) -> list[Task]:
         return [task for task in job.tasks if not self.ledger.holds(task)]
 
     def _chunks(self, todo: list[Job]) -> Iterator[tuple[Setting, range]]:
-        """What the jobs have still to sample; truncation errors need the dense samples, also if those are done with."""
-        parts = {task.part for job in todo for task in self._tasks(job)}
-        dense = [Job(self.arm.dense, self.arm.config.evaluation.trajectories, ())] if "truncation" in parts else []
-        for job in {job.setting: job for job in (*dense, *todo)}.values():
-            yield from ((job.setting, rows) for rows in self.arm.store(job.setting).missing(job.n, sampling.CHUNK))
+        """What the jobs have still to sample."""
+        for setting, n in self._images(todo, {task.part for job in todo for task in self._tasks(job)}).items():
+            yield from ((setting, rows) for rows in self.arm.store(setting).missing(n, sampling.CHUNK))
+
+    def _images(self, jobs: Sequence[Job], parts: set[str]) -> dict[Setting, int]:
+        """How many images of each setting; truncation errors need the dense ones, also if those are done with."""
+        dense = {self.arm.dense: self.arm.config.evaluation.trajectories} if "truncation" in parts else {}
+        return dense | {job.setting: job.n for job in jobs if job.n}
 
     def _is_over(self, job: Job) -> bool:
         """Whether the samples are needed no more: the dense ones are until the end, those of the grid may be best."""
-        in_grid = any(task.part == "grid" for task in job.tasks)
         at_fixed = job.setting.rho in (None, self.arm.config.evaluation.rho)
-        return not self.keep_samples and job.setting != self.arm.dense and (at_fixed or not in_grid)
+        return not self.keep_samples and job.setting != self.arm.dense and (at_fixed or not job.searches)
 
 
-def rank_warning(features: Features, dataset: Dataset, evaluation: EvaluationConfig) -> str | None:
-    """A line for the terminal where a Frechet distance rests on fewer samples than features."""
-    least = min(evaluation.samples, len(dataset.test), len(dataset.train))
-    if least > features.size:
-        return None
-    return f"fd_{features.name}: {least} samples in {features.size} features; values are biased, compare arms with care"
+def rank_warnings(arm: Arm) -> list[str]:
+    """Lines for the terminal: which Frechet distances rest on no more samples, or real images, than features."""
+    evaluation, train, test = arm.config.evaluation, len(arm.dataset.train), len(arm.dataset.test)
+    counts: list[tuple[str, int, int]] = []  # metric, samples or images, features
+    if "samples" in evaluation.metrics:
+        for features in arm.extractors:
+            named = arm.rulers[features.name].frechet_names(evaluation.samples).items()
+            counts += [(metric, min(n, train, test), features.size) for metric, n in named]
+    if arm.grid():
+        counts.append((GRID + arm.judge.name, min(evaluation.grid_samples, train), arm.judge.size))
+    return [
+        f"{metric}: {n} samples in {size} features; values are biased, compare arms with care"
+        for metric, n, size in counts
+        if n <= size
+    ]

@@ -13,6 +13,7 @@ from bench.arm import training_measurements
 from bench.config import RunConfig
 from bench.data import Dataset, Split, as_images
 from bench.features import Features
+from bench.measure import Arm
 from bench.metrics.local_error import interval_sigmas
 from bench.metrics.trajectory import DRIFT, PER_PATH, Path, Tangents, drift_sigmas, summary
 from bench.pairs import CouplingCost
@@ -20,7 +21,7 @@ from bench.pictures import save_grid
 from bench.ranks import Ranks
 from bench.record import RunFolder
 from bench.sampling import Setting, as_stored, draw_latents, sample
-from bench.session import evaluate, rank_warning
+from bench.session import evaluate, rank_warnings
 from models import networks
 from models.schedule import karras_sigmas
 
@@ -251,12 +252,49 @@ def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     assert {m.n for m in measured if m.metric.endswith("_halves")} == {20}
 
 
-def test_rank_warning_counts_the_smallest_set(dataset, config):
-    assert rank_warning(PIXELS, dataset, config.evaluation) is None
-    few = dataclasses.replace(config.evaluation, samples=16)
-    assert "fd_pixels: 16 samples in 16 features" in rank_warning(PIXELS, dataset, few)
+class Recorded:
+    """A ledger that holds a value for each cell of the grid."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def rows(self, tasks):
+        for task in tasks:
+            nfe, rho = (float(word[3:]) for word in task.setting.split("-")[1:])
+            yield Setting("heun", int(nfe), rho).row(task.part, self.value(int(nfe), rho))
+
+
+def test_the_best_rho_is_the_lowest_finite_one_and_the_fixed_one_competes(config, net, dataset, tmp_path):
+    evaluation = dataclasses.replace(config.evaluation, nfe=(3, 5, 9), rhos=(16.0, 9.0, 3.0), rho=7.0)
+    arm = Arm(dataclasses.replace(config, evaluation=evaluation), net, dataset, [PIXELS], "cpu", tmp_path)
+    assert {(job.setting.nfe, job.setting.rho) for job in arm.grid()} == {
+        (nfe, rho) for nfe in (5, 9) for rho in (3.0, 7.0, 9.0, 16.0)
+    }
+
+    def best(value):
+        return [(job.setting.nfe, job.setting.rho) for job in arm.best(Recorded(value))]
+
+    assert best(lambda nfe, rho: abs(rho - nfe)) == [(5, 3.0), (9, 9.0)]  # 3 and 7 are equally near to 5
+    assert best(lambda nfe, rho: abs(rho - 7)) == []  # measured already
+    assert best(lambda nfe, rho: math.nan if rho == 3 else rho) == []
+    assert best(lambda nfe, rho: math.nan if nfe == 9 else -rho) == [(5, 16.0)]
+
+
+def test_rank_warnings_count_the_smallest_set_of_what_is_asked_for(dataset, config, net, tmp_path, monkeypatch):
+    def said(dataset=dataset, extractor=PIXELS, **changes):
+        asked = dataclasses.replace(config, evaluation=dataclasses.replace(config.evaluation, **changes))
+        lines = rank_warnings(Arm(asked, net, dataset, [extractor], "cpu", tmp_path))
+        return [line.partition(";")[0] for line in lines]
+
+    assert said() == []
+    assert said(samples=16) == ["fd_pixels: 16 samples in 16 features"]
     small = dataclasses.replace(dataset, test=Split(dataset.test.images[:10], dataset.test.labels[:10]))
-    assert "10 samples" in rank_warning(PIXELS, small, config.evaluation)
+    assert said(small) == ["fd_pixels: 10 samples in 16 features"]
+    assert said(small, metrics=("truncation", "paths")) == []
+    assert said(grid_samples=12, rhos=(3.0,)) == ["grid_fd_pixels: 12 samples in 16 features"]
+    monkeypatch.setattr("bench.quality.FID_IMAGES", 100)
+    inception = Features("inception", PIXELS.extract, size=2048, fingerprint="i")
+    assert said(extractor=inception, samples=100) == ["fid: 40 samples in 2048 features"]
 
 
 def test_what_training_cost():
