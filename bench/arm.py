@@ -58,6 +58,7 @@ def run_arm(
 
     """
     from bench import data
+    from bench.ledger import is_whole
     from bench.ranks import join
 
     ranks = join(execution.device)
@@ -67,20 +68,26 @@ def run_arm(
     if config.training.precision == "tf32" and not ranks.device.startswith("cuda"):
         raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
     folder = check_folder(config, runs_dir)
-    # One name stands for any images of the user's own, so even a finished run must be shown to be of these.
-    if config.data not in data.OWN_IMAGES and ranks.first_does(lambda: is_done(folder, config)):
+    # One name stands for any images of the user's own, and a path for any network: even a finished run must be shown to
+    # be of these.
+    own_images, own_network = config.data in data.OWN_IMAGES, any(":" in spec for spec in config.evaluation.features)
+    if not (own_images or own_network) and ranks.first_does(lambda: is_done(folder, config)):
         return folder
     # One process downloads.
     dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
     _refuse_other_data(folder, dataset)
     refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():
-        if ranks.first_does(lambda: is_done(folder, config)):  # another process finished it while this one waited
+        # Another process may have finished it while this one waited.
+        if not own_network and ranks.first_does(lambda: is_done(folder, config)):
             return folder
+        was_done = ranks.first and folder.is_done()
         try:
             _train_and_measure(config, folder, dataset, ranks, execution, progress, checkpoint)
         except Exception as error:
-            if ranks.first:
+            if was_done and is_whole(folder):  # it failed to measure more: what it holds is no worse
+                folder.set_status("done")
+            elif ranks.first:
                 folder.set_status("failed", reason=str(error) or type(error).__name__)
             raise
     return folder
@@ -141,10 +148,8 @@ def _train_and_measure(
     progress: bool,
     checkpoint: Path | None,
 ) -> None:
-    from tqdm import tqdm
-
     from bench import features
-    from bench.session import evaluate, rank_warning
+    from bench.session import evaluate
     from bench.train import total_steps, train
 
     cache = folder.path.parent / ".cache"
@@ -161,9 +166,6 @@ def _train_and_measure(
             folder.add(training_measurements(state.cost, state.seconds, images))
     if ranks.first:
         folder.set_status("running", stage="evaluation")
-        for extractor in extractors:
-            if line := rank_warning(extractor, dataset, config.evaluation):
-                tqdm.write(f"note: {line}")
     evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples)
     if ranks.first:
         folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
@@ -176,26 +178,27 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
     from bench.record import provenance, write_json
     from couplings import get
 
+    before = folder.provenance() if (folder.path / "provenance.json").exists() else {}
     origin = provenance(
         ranks.device,
         seed=config.seed,
         data_checksum=dataset.checksum,
-        features={f.name: f.fingerprint for f in extractors},
-        feature_sizes={f.name: f.size for f in extractors},
+        # What earlier sessions measured in other features stays.
+        features={**before.get("features", {}), **{f.name: f.fingerprint for f in extractors}},
+        feature_sizes={**before.get("feature_sizes", {}), **{f.name: f.size for f in extractors}},
         processes=ranks.count,
         exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
-        earlier_sessions=_earlier_sessions(folder),
+        earlier_sessions=_earlier_sessions(before),
     )
     write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.identity)
     folder.set_status("running", stage="training")
 
 
-def _earlier_sessions(folder: RunFolder) -> list[dict]:
+def _earlier_sessions(before: dict) -> list[dict]:
     """Who worked on this run before it was stopped: a resumed run names every commit that took part."""
-    if not (folder.path / "provenance.json").exists():
+    if not before:
         return []
-    before = folder.provenance()
     kept = ("started", "git_sha", "git_dirty", "device", "processes", "command")
     return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
 

@@ -35,11 +35,17 @@ def check(config: RunConfig) -> RunConfig:
     _check_network(config.network)
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
-    samplers = tuple(dict.fromkeys(map(_canonical_sampler, config.evaluation.samplers)))
-    starts = tuple(dict.fromkeys(_canonical_start(start, config.evaluation) for start in config.evaluation.start))
-    evaluation = dataclasses.replace(config.evaluation, samplers=samplers, start=starts)
+    evaluation = _canonical_evaluation(config.evaluation)
     guidance = check_guidance(config.guidance, "random" if config.checkpoint else coupling, config.training.conditional)
     return dataclasses.replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
+
+
+def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
+    """Samplers and starts in canonical spelling, and nothing twice: it would be measured twice."""
+    given = {key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")}
+    given["samplers"] = map(_canonical_sampler, evaluation.samplers)
+    given["start"] = (_canonical_start(start, evaluation) for start in evaluation.start)
+    return dataclasses.replace(evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()})
 
 
 def _check_coupling(config: RunConfig) -> str:

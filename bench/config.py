@@ -10,10 +10,7 @@ import types
 from dataclasses import asdict, dataclass, field, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bench.guidance_config import GuidanceConfig
 
@@ -85,7 +82,8 @@ class EvaluationConfig:
     rho: float = 7.0
     """Exponent of the sigma schedule, fixed for all arms; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
-    """Exponents among which every arm finds its own best one for each number of evaluations."""
+    """Exponents among which every arm finds its own best one for each number of evaluations, the fixed one beside them;
+    none: no search."""
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
     samplers: tuple[str, ...] = ("heun",)
@@ -127,7 +125,7 @@ class Execution:
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, quicker steps."""
     keep_samples: bool = False
-    """Keep the generated images of the runs made now (RUN/samples/nfe*/). Default: they are removed once measured."""
+    """Keep the images generated now (RUN/samples/SAMPLER-nfe*/). Default: they are removed once measured."""
 
 
 @dataclass(frozen=True)

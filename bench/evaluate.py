@@ -27,8 +27,8 @@ run was last measured with.
 
 Examples:
   python -m bench.evaluate runs/digits-lapjv-* --nfe 11 21
-  python -m bench.evaluate runs/cifar10-* --features inception --samples 50000 --metrics samples
-  python -m bench.evaluate runs/* --samplers euler dopri5:tolerance=1e-4
+  python -m bench.evaluate runs/cifar10-* --features inception --samples 50000 --metrics samples grid
+  python -m bench.evaluate runs/digits-* --samplers euler dopri5:tolerance=1e-4
 """
 
 
@@ -42,7 +42,7 @@ class Command:
     """Folder of the data sets' files, as for bench.run."""
     from_checkpoint: tuple[Path, ...] = ()
     """The network files of runs that measured such files."""
-    device: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute: auto, cpu or cuda."""
     keep_samples: bool = False
     """Keep the generated images (RUN/samples/)."""
@@ -61,10 +61,9 @@ def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceC
     """
     if not folder.exists():
         raise ConfigError(f"{folder}: no run folder; name one that bench.run made, such as runs/digits-lapjv-...")
-    status = folder.status()
-    if status["state"] != "done" and status.get("stage") != "evaluation":
-        raise ConfigError(f"{folder} is not trained to its end ({status['state']}): bench.run goes on with it first")
-    own = from_dict(folder.config())
+    own, state = from_dict(folder.config()), folder.status()["state"]
+    if not (own.checkpoint or any(m.metric == "train_seconds" for m in folder.measurements())):
+        raise ConfigError(f"{folder} is not trained to its end ({state}): bench.run goes on with it first")
     config = check(replace(own, evaluation=evaluation, guidance=guidance or own.guidance))
     if config.run_id != folder.run_id:
         raise ConfigError(
@@ -83,8 +82,9 @@ def parse(args: list[str]) -> Command:
     early.add_argument("runs", nargs="*", type=Path)
     known, _ = early.parse_known_args(args)
     default = RunConfig()
-    if known.runs and RunFolder(known.runs[0]).exists():
-        folder = RunFolder(known.runs[0])
+    # Values of options lie among them.
+    folder = next((RunFolder(path) for path in known.runs if RunFolder(path).exists()), None)
+    if folder is not None:
         own = from_dict(folder.config())
         asked = last_asked(folder) or load_preset(None, own.data).measured
         asked["evaluation"] |= folder.config()["evaluation"]
@@ -105,6 +105,7 @@ def run(command: Command) -> int:
     """Measure every run; the exit code."""
     from bench.data import DataError
     from bench.features import FeatureError
+    from bench.ranks import join
 
     files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in command.from_checkpoint}
     guidance = replace(command.dg, kind=command.guidance)
@@ -113,22 +114,27 @@ def run(command: Command) -> int:
         if config.checkpoint and config.checkpoint not in files:
             raise ConfigError(f"{path} measured a network file: name it with --from-checkpoint")
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
+    say = print if join(command.device).first else lambda *_, **__: None
     for number, (path, config) in enumerate(zip(command.runs, configs, strict=True), 1):
-        print(f"[{number}/{len(configs)}] {config.run_id}", flush=True)
-        before = len(RunFolder(path).measurements())
+        say(f"[{number}/{len(configs)}] {config.run_id}", flush=True)
+        before = {m.key for m in RunFolder(path).measurements()}
         try:
             folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
         except (DataError, FeatureError) as error:
             raise ConfigError(str(error)) from None
-        print(f"{len(folder.measurements()) - before} rows added", flush=True)
-    print(f"python -m reports.build {command.runs[0].parent} shows them")
+        say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
+    say(f"python -m reports.build {command.runs[0].parent} shows them")
     return 0
 
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
+    from bench.ranks import leave
+
     try:
-        return run(parse(sys.argv[1:] if args is None else args))
+        code = run(parse(sys.argv[1:] if args is None else args))
+        leave()
+        return code
     except (ConfigError, RunFolderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

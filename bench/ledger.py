@@ -93,6 +93,11 @@ def is_finished(folder: RunFolder, config: RunConfig) -> bool:
     return _digest(config) in _read(folder)["finished"]
 
 
+def is_whole(folder: RunFolder) -> bool:
+    """Whether a run holds all that some evaluation asked for, so that it can be reported."""
+    return bool(_read(folder)["finished"])
+
+
 def last_asked(folder: RunFolder) -> dict | None:
     """What was measured last, as in ``RunConfig.measured``; None where nothing was finished."""
     return _read(folder).get("asked")

@@ -1,22 +1,33 @@
 """Measuring trained runs again, as the command does it."""
 
 import dataclasses
-import json
+import shutil
 from collections import Counter
+from pathlib import Path
 
 import pytest
+import torch
 
 from bench.arm import run_arm
 from bench.config import ConfigError, Execution
 from bench.evaluate import main, parse, trained
 from bench.record import RunFolder
+from bench.samples import SampleStore
 
 CPU = Execution(device="cpu")
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("original")
+
+
 @pytest.fixture
-def folder(tiny, tmp_path) -> RunFolder:
-    return run_arm(tiny, tmp_path, CPU, progress=False)
+def folder(tiny, original, tmp_path) -> RunFolder:
+    """A copy of a run that the first test trains."""
+    made = run_arm(tiny, original, CPU, progress=False)
+    shutil.copytree(original, tmp_path, dirs_exist_ok=True)
+    return RunFolder(tmp_path / made.run_id)
 
 
 def settings(folder, metric="fd_classifier"):
@@ -46,7 +57,93 @@ def test_the_same_again_is_nothing_to_do(folder, monkeypatch):
 
 def test_what_the_run_was_measured_with_is_the_default(folder, tiny):
     assert parse([str(folder)]).evaluation == tiny.evaluation
-    assert parse([str(folder), "--samples", "60"]).evaluation == dataclasses.replace(tiny.evaluation, samples=60)
+    fewer = dataclasses.replace(tiny.evaluation, samples=60)
+    assert parse([str(folder), "--samples", "60"]).evaluation == fewer
+    assert parse(["--samples", "60", str(folder)]).evaluation == fewer  # 60 is no run
+
+
+class Sides(torch.nn.Module):
+    """Means of both halves of an image, times a factor: two features."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x.flatten(1).unflatten(1, (2, -1)).mean(2)
+
+
+def write_network(path: Path, factor: float) -> None:
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        torch.jit.script(Sides(factor)).save(str(path))
+
+
+def test_another_network_in_the_same_file_is_measured_anew(folder, tmp_path):
+    """By its hash, not by its path; the features of before stay recorded."""
+    path = tmp_path / "sides.pt"
+    words = [str(folder), "--features", f"torchscript:path={path}", "--metrics", "samples", "grid"]
+    values, fingerprints = [], []
+    for factor in (1.0, 2.0, 1.0):
+        write_network(path, factor)
+        assert main([*words, "--device", "cpu"]) == 0
+        rows = {m.key: m.value for m in folder.measurements()}
+        values.append({key: value for key, value in rows.items() if key[0] in ("fd_sides", "grid_fd_sides")})
+        fingerprints.append(folder.provenance()["features"])
+    first, second, again = values
+    assert {key[0] for key in first} == {"fd_sides", "grid_fd_sides"}
+    assert again == first
+    assert second == {key: pytest.approx(4 * value, rel=1e-4) for key, value in first.items()}
+    assert fingerprints[0]["sides"] != fingerprints[1]["sides"]
+    assert set(fingerprints[0]) == {"classifier", "pixels", "sides"}
+    assert settings(folder)  # those of the classifier are still there
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_failure_takes_nothing_away(folder, capsys, monkeypatch, begun):
+    """Neither where the features cannot be had nor where sampling breaks off: the run can be reported as before."""
+    before = folder.measurements()
+    words = [str(folder), "--nfe", "7", "--device", "cpu"]
+    if begun:
+        monkeypatch.setattr("bench.measure.sample", None)
+        with pytest.raises(TypeError):
+            main(words)
+    else:
+        assert main([*words, "--features", "torchscript:path=nowhere.pt"]) == 2
+        assert "nowhere.pt" in capsys.readouterr().err
+    assert folder.is_done()
+    assert folder.measurements() == before
+    monkeypatch.undo()
+    assert main([*words, "--metrics", "truncation"]) == 0
+
+
+def test_samples_that_were_kept_stay_and_are_used(folder, monkeypatch):
+    def kept():
+        """Names without their hashes."""
+        return {p.name.rpartition("-")[0] for p in (folder.path / "samples").glob("heun-*")}
+
+    words = [str(folder), "--metrics", "samples", "--device", "cpu"]
+    assert main([*words, "--nfe", "7", "--keep-samples"]) == 0
+    assert kept() == {"heun-nfe7-rho7"}
+    assert main([*words, "--nfe", "3", "--samples", "60"]) == 0
+    assert kept() == {"heun-nfe7-rho7"}
+    monkeypatch.setattr(SampleStore, "add", None)
+    assert main([*words, "--nfe", "7", "--samples", "90"]) == 0  # nothing is sampled
+    assert settings(folder)[7, 7.0, "heun", "test", 90] == 1
+
+
+def test_what_is_given_twice_is_measured_once(folder):
+    assert main([str(folder), "--nfe", "7", "7", "--rhos", "9", "9", "--metrics", "grid", "--device", "cpu"]) == 0
+    assert {(nfe, rho) for nfe, rho, *_ in settings(folder, "grid_fd_classifier")} >= {(7, 9.0), (7, 7.0)}
+    assert parse([str(folder)]).evaluation.rhos == (9.0,)
+
+
+def test_truncation_errors_alone_take_the_trajectories_alone(folder, monkeypatch):
+    made, add = [], SampleStore.add
+    monkeypatch.setattr(
+        SampleStore, "add", lambda self, start, **t: made.append(len(t["images"])) or add(self, start, **t)
+    )
+    assert main([str(folder), "--nfe", "7", "--metrics", "truncation", "--device", "cpu"]) == 0
+    assert made == [16, 16]  # the dense reference and what is compared with it
 
 
 def test_nothing_is_trained(folder, monkeypatch):
@@ -87,6 +184,6 @@ def test_an_unfinished_or_renamed_run_is_refused(folder, tiny):
     moved = RunFolder(folder.path.rename(folder.path.with_name("mine")))
     with pytest.raises(ConfigError, match="give it back its name"):
         trained(moved, tiny.evaluation)
-    (moved.path / "status.json").write_text(json.dumps({"state": "running", "stage": "training"}))
+    (moved.path / "metrics.jsonl").unlink()  # as of a run that is still in training
     with pytest.raises(ConfigError, match="not trained to its end"):
         trained(moved, tiny.evaluation)

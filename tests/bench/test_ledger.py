@@ -36,6 +36,16 @@ def test_other_features_of_that_name_drop_their_rows_alone(folder):
     assert metrics(folder) == {"train_seconds", "truncation_error"}
 
 
+def test_the_search_for_the_best_rho_is_dropped_with_its_features(folder):
+    task = Task("grid_fd_classifier", "heun-nfe5-rho9", 50, "one")
+    row = Measurement("grid_fd_classifier", 2.0, nfe=5, rho=9.0, n=50)
+    known = {"classifier": "one", "grid_fd_classifier": "one"}
+    Ledger(folder, {"weights": "a"}, known).add([(task, [row])])
+    assert Ledger(folder, {"weights": "a"}, {"pixels": "p", "grid_fd_pixels": "p"}).holds(task)
+    assert not Ledger(folder, {"weights": "a"}, dict.fromkeys(known, "two")).holds(task)
+    assert metrics(folder) == {"train_seconds", "truncation_error"}
+
+
 def test_features_that_are_not_asked_for_keep_their_rows(folder):
     assert Ledger(folder, {"weights": "a"}, {"pixels": "p"}).holds(FD)
 
