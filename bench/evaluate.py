@@ -107,6 +107,8 @@ def run(command: Command) -> int:
     from bench.features import FeatureError
     from bench.ranks import join
 
+    if not command.runs:
+        raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
     files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in command.from_checkpoint}
     guidance = replace(command.dg, kind=command.guidance)
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]

@@ -168,6 +168,7 @@ def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
     ("args", "words"),
     [
         (["nowhere"], ["no run folder", "bench.run"]),
+        ([], ["which runs"]),
         (["RUN", "--sigma-max", "40"], ["--sigma-max", "another run"]),
         (["RUN", "--samplers", "heum"], ["heun"]),
         (["RUN", "--nfe", "4"], ["--nfe 4"]),
