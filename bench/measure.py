@@ -74,7 +74,7 @@ class Arm:
     extractors: list[Features]
     device: str
     folder: Path
-    prepared: Prepared
+    prepared: Prepared = Prepared()
     learned: dict[str, Tensor] | None = None  # the state of a coupling that learned in training
 
     @property

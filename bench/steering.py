@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import guide
@@ -28,9 +28,9 @@ class Prepared:
 
     """
 
-    steering: Steering
-    starts: dict[str, Ready]
-    discriminators: dict[str, list[Measurement]]
+    steering: Steering = Steering()
+    starts: dict[str, Ready] = field(default_factory=dict)
+    discriminators: dict[str, list[Measurement]] = field(default_factory=dict)
 
 
 def guidances(config: RunConfig) -> list[GuidanceConfig]:
