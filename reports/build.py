@@ -1,4 +1,4 @@
-"""Run folders to ``results.csv`` and a self-contained ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
+"""Run folders to ``results.csv``, wide tables and one ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
 
 from __future__ import annotations
 
@@ -19,25 +19,35 @@ class Report:
     html: Path
 
 
-def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None = None) -> Report:
+def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None = None, mixed: bool = False) -> Report:
     """Write the report on the finished runs in a folder, into that folder unless ``out_dir`` names another.
 
-    ``run_ids`` narrows the report to some runs. The same runs give the same bytes.
+    ``run_ids`` narrows the report to some runs. What is not comparable (``reports.comparable``) is refused, or with
+    ``mixed`` marked. The same runs give the same bytes.
 
     Raises:
+        NotComparable: runs that would be compared must not be.
         ReportError: no run folder is there, or one that was named is missing, or the report cannot be written.
 
     """
+    from reports.comparable import mark, mismatches, refuse
     from reports.page import render
-    from reports.tables import results, write_csv
+    from reports.tables import groups, results, write_csv
+    from reports.wide import wide_files
 
     runs, excluded = read(Path(runs_dir), run_ids)
     out = Path(out_dir or runs_dir)
     report = Report(out / "results.csv", out / "report.html")
     table = results(runs)
+    differing = mismatches(table, runs)
+    if not mixed:
+        refuse(differing)
+    table = mark(table, differing)
     page = render(table, runs, excluded)
     try:
         write_csv(table, report.csv)
+        for name, text in wide_files(groups(table)).items():
+            write_bytes(out / name, text.encode())
         write_bytes(report.html, page.encode())
     except OSError as error:
         raise ReportError(f"cannot write to {out} ({error.strerror}): choose another folder with --out") from None
@@ -49,9 +59,10 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports.build", description="Tables and figures from run folders.")
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder that holds the run folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS)")
+    parser.add_argument("--mixed", action="store_true", help="mark what is not comparable instead of refusing it")
     options = parser.parse_args(args)
     try:
-        report = build(options.runs, options.out)
+        report = build(options.runs, options.out, mixed=options.mixed)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

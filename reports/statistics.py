@@ -170,6 +170,20 @@ def by_arm(values: dict[str, dict[int, float]]) -> dict[str, Cell]:
     }
 
 
+def cost_cuts(rows: pd.DataFrame) -> dict[str, Cell]:
+    """Share of the independent transport cost that each run of a group saves, by coupling."""
+    wide = rows[rows["metric"].isin(["transport_cost", "transport_cost_independent"])].pivot_table(
+        index=["coupling", "seed"], columns="metric", values="value"
+    )
+    if len(wide.columns) < 2:
+        return {}
+    cut = (1 - wide["transport_cost"] / wide["transport_cost_independent"]).dropna()
+    values: dict[str, dict[int, float]] = {}
+    for (arm, seed), value in cut.items():
+        values.setdefault(str(arm), {})[int(seed)] = float(value)
+    return by_arm(values)
+
+
 def ordered(couplings: Iterable[str]) -> list[str]:
     """The random arm first, the others by name: the order of all tables and figures."""
     return sorted(set(couplings), key=lambda coupling: (coupling != BASELINE, coupling))

@@ -15,8 +15,8 @@ import numpy as np
 from bench.record import Measurement, write_bytes
 from reports.rho import BEST, best_rho, by_schedule, fixed_rho, is_grid, rho_label
 from reports.runs import Run, read
-from reports.statistics import BASELINE, Cell, cells, ordered
-from reports.words import JUDGED, metric_rank, number, percent, pieces
+from reports.statistics import BASELINE, Cell, cells, cost_cuts, ordered
+from reports.words import JUDGED, aligned, metric_rank, number, percent, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,10 @@ PER_ARM = (
 )  # fmt: skip
 """Metrics with one value per run, not one per NFE."""
 
+BUDGET = "training.images"
+MIXED = "mixed"
+"""Column that names what a row has not in common with what it is compared with; only there where that was asked for."""
+
 _SETTINGS = ("rho", "sampler", "start", "guidance", "n")
 _PLAIN = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
@@ -49,6 +53,11 @@ class Group:
 
     title: str
     rows: pd.DataFrame
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns that make groups: data, pool and the configuration."""
+        return _group_keys(self.rows)
 
     @property
     def arms(self) -> list[str]:
@@ -178,15 +187,33 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def groups(table: pd.DataFrame) -> list[Group]:
-    """The table cut into sets of runs that are equal in all but coupling and seed."""
-    keys = ["data", "pool", *(name for name in table.columns if name not in COLUMNS)]
-    found = []
-    for part in _split(table, keys):
-        same_data = table[table.data == part.data.iloc[0]]
-        shown = [name for name in keys[2:] if same_data[name].nunique(dropna=False) > 1]
-        more = [f"{name} {_show(part[name].iloc[0])}" for name in shown]
-        found.append(Group(", ".join([part.data.iloc[0], f"pool {part.pool.iloc[0]}", *more]), part))
+    """The table cut into sets of runs that are equal in all but coupling and seed, and where mixed in budget."""
+    keys, found = _group_keys(table), []
+    shown_of = {}  # of each data set, the fields that its groups differ in
+    for data, rows in table.groupby("data", sort=False):
+        shown_of[data] = [name for name in keys[2:] if rows[name].nunique(dropna=False) > 1]
+    by = [_unless_mixed(table) if name == BUDGET else table[name] for name in keys]
+    for _, part in table.groupby(by, sort=False, dropna=False) if len(table) else ():
+        data = part["data"].iloc[0]
+        more = [f"{name} {' and '.join(map(_show, part[name].unique()))}" for name in shown_of[data]]
+        found.append(Group(", ".join([data, f"pool {part.pool.iloc[0]}", *more]), part))
     return found
+
+
+def _group_keys(table: pd.DataFrame) -> list[str]:
+    return ["data", "pool", *(name for name in table.columns if name not in COLUMNS and name != MIXED)]
+
+
+def _unless_mixed(table: pd.DataFrame) -> pd.Series:
+    """The budget, empty where unequal ones are to be compared."""
+    if MIXED not in table:
+        return table[BUDGET]
+    return table[BUDGET].mask(table[MIXED].str.contains(BUDGET, regex=False).fillna(False).astype(bool))
+
+
+def counts_images(rows: pd.DataFrame) -> pd.Series:
+    """Where ``n`` counts the images that a row was measured on; elsewhere it counts what a run was trained on."""
+    return rows["nfe"].notna() | rows["sigma"].notna() | ~rows["metric"].isin(PER_ARM)
 
 
 def panels(group: Group) -> list[Panel]:
@@ -203,9 +230,9 @@ def panels(group: Group) -> list[Panel]:
     for metric, part in curves.groupby("metric", sort=False):
         found += _panels(str(metric), by_schedule(part, best, fixed), ("sampler", "start", "guidance", "n"), "nfe")
     for metric, part in rows.drop(curves.index).groupby("metric", sort=False):
-        # For a metric of the run as a whole n counts its pools or images; elsewhere another n is another estimate.
-        more = ("nfe",) if metric in PER_ARM else ("n",)
-        found += _panels(str(metric), part, (*_SETTINGS[:-1], *more), None)
+        # Another n is another estimate, but where it counts the pools or images that a run was trained on.
+        more = ("n",) if counts_images(part).any() else ()
+        found += _panels(str(metric), part, (*_SETTINGS[:-1], *(("nfe",) if metric in PER_ARM else ()), *more), None)
     several = {panel.schedule for panel in found if panel.per_nfe} - {""}
     if len(several) < 2:
         found = [replace(panel, schedule="") for panel in found]
@@ -244,9 +271,15 @@ def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | 
         same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
         shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
         # What all are compared with goes without saying; what departs from it is named.
-        settings = ", ".join(f"{key} {_show(first[key])}" for key in shown if str(first[key]) != _PLAIN.get(key))
+        settings = [f"{key} {_show(first[key])}" for key in shown if str(first[key]) != _PLAIN.get(key)]
+        settings = ", ".join([*settings, *_marks(part)])
         found.append(Panel(metric, split, str(first.get("schedule", "")), settings, part, over))
     return found
+
+
+def _marks(rows: pd.DataFrame) -> list[str]:
+    marks = rows[MIXED].dropna().unique() if MIXED in rows else ()
+    return [f"NOT COMPARABLE: {' and '.join(marks)} differ"] if len(marks) else []
 
 
 def _missing(value: object) -> bool:
@@ -276,13 +309,7 @@ def arms_by_nfe(table: pd.DataFrame, metric: str, split: str | None = None) -> p
 
 def cost_cut(group: Group) -> dict[str, float]:
     """Share of the independent transport cost that each arm saves, mean over seeds."""
-    wide = group.rows[group.rows.metric.isin(["transport_cost", "transport_cost_independent"])].pivot_table(
-        index=["coupling", "seed"], columns="metric", values="value"
-    )
-    if len(wide.columns) < 2:
-        return {}
-    cut = 1 - wide["transport_cost"] / wide["transport_cost_independent"]
-    return {str(arm): float(value) for arm, value in cut.groupby("coupling").mean().items()}
+    return {arm: cell.mean for arm, cell in cost_cuts(group.rows).items()}
 
 
 def terminal_table(table: pd.DataFrame) -> str:
@@ -311,7 +338,7 @@ def _terminal_curve(panel: Panel) -> str:
         lines = [["", *head] for head in heads][::-1]
         lines[-1][0] = "NFE"
         lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
-        parts.append(_aligned(lines, [5, *map(_width, arms[:fit])]))
+        parts.append(aligned(lines, [5, *map(_width, arms[:fit])]))
         arms = arms[fit:]
     return "\n".join([panel.title, *parts])
 
@@ -330,7 +357,7 @@ def _terminal_arms(group: Group, found: list[Panel]) -> str:
             _arm_text(name, cells_[arm], cut.get(arm)) if arm in cells_ else "-" for name, cells_ in columns.items()
         ]
         lines += [[head, *shown], *([f"  {piece}", *[""] * len(shown)] for piece in more)]
-    return _aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left=1)
+    return aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left=1)
 
 
 def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
@@ -348,11 +375,6 @@ def _with_ratio(cell: Cell) -> str:
 
 def _width(arm: str) -> int:
     return max([14, *map(len, pieces(arm))])
-
-
-def _aligned(lines: list[list[str]], widths: list[int], left: int = 0) -> str:
-    pad = [str.ljust if i < left else str.rjust for i in range(len(widths))]
-    return "\n".join("  ".join(p(t, w) for p, t, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines)
 
 
 def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:

@@ -184,3 +184,9 @@ def pieces(name: str, width: int = 22) -> list[str]:
         else:
             lines.append(part)
     return lines
+
+
+def aligned(lines: Sequence[Sequence[str]], widths: Sequence[int], left: int = 0) -> str:
+    """Lines of cells as columns of these widths, the first ``left`` of them flush left."""
+    pad = [str.ljust if i < left else str.rjust for i in range(len(widths))]
+    return "\n".join("  ".join(p(t, w) for p, t, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines)
