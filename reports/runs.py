@@ -59,7 +59,7 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
     """
     if not runs_dir.is_dir():
         raise ReportError(f"{runs_dir} is no folder: give the folder that holds the run folders")
-    folders = {path.name: path for path in sorted(runs_dir.iterdir()) if _looks_like_run(path)}
+    folders = {path.name: path for path in sorted(runs_dir.iterdir()) if is_run(path)}
     missing = sorted(set(run_ids or ()) - set(folders))
     if missing:
         raise ReportError(f"no run {missing[0]!r} in {runs_dir}: known are {', '.join(folders) or 'none'}")
@@ -80,7 +80,8 @@ def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _looks_like_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
+    """Whether a folder holds a file of a run, whole or not."""
     return path.is_dir() and not path.name.startswith(".") and any((path / mark).exists() for mark in _MARKS)
 
 

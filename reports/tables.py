@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from itertools import groupby, zip_longest
@@ -166,9 +166,9 @@ def _ranks(name: str, values: list) -> np.ndarray:
     return np.array([rank[value] for value in values], dtype=np.int64)
 
 
-def varying_fields(configs: Sequence[dict[str, object]]) -> list[str]:
+def varying_fields(configs: Sequence[dict[str, object]], own: Collection[str] = _OWN_CONFIG) -> list[str]:
     """Dotted names of the config fields, other than the fixed columns, that are not the same in all runs."""
-    names = {name for config in configs for name in config} - set(_OWN_CONFIG)
+    names = {name for config in configs for name in config} - set(own)
     return sorted(name for name in names if len({repr(config.get(name)) for config in configs}) > 1)
 
 
