@@ -43,10 +43,11 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
-    page = render(table, runs, excluded)
+    found = groups(table)
+    page = render(table, found, runs, excluded)
     try:
         write_csv(table, report.csv)
-        for name, text in wide_files(groups(table)).items():
+        for name, text in wide_files(found).items():
             write_bytes(out / name, text.encode())
         write_bytes(report.html, page.encode())
     except OSError as error:

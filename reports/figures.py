@@ -23,6 +23,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 
+_LETTER = 0.078  # inches, of the width of a letter
 FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
@@ -64,7 +65,7 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
 
     arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4 if len(panels) == 1 else 3.9 * len(panels), 3.2), layout="constrained")
+        figure = Figure(figsize=(4.4 if len(panels) == 1 else 3.9 * len(panels), 3.2))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         values = [value for panel in panels for value in _drawn_values(panel)]
         for panel, ax in zip(panels, axes, strict=True):
@@ -74,7 +75,8 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
             if len(panels) > 1:
                 ax.set_title(panel.schedule, fontsize=9)
         axes[0].set(ylabel=panels[0].metric)
-        _legend(figure, arms, look)
+        legend = _legend(figure, arms, look)
+        _margins(figure, left=0.75, bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
         return _svg(figure, describe(panels))
 
 
@@ -117,7 +119,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     labels = ["\n".join(pieces(arm)) for arm in arms]
     height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4, height), layout="constrained")
+        figure = Figure(figsize=(4.4, height))
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}
         common = {"y": "coupling", "x": "value", "order": arms, "orient": "h", "ax": axes, "legend": False}
@@ -130,6 +132,8 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(_plain)
+        longest = max((len(line) for label in labels for line in label.split("\n")), default=0)
+        _margins(figure, left=0.2 + _LETTER * longest, bottom=0.5, top=0.1)
         return _svg(figure, describe([panel]))
 
 
@@ -182,7 +186,15 @@ def _log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
     axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
-def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
+def _margins(figure: Figure, left: float, bottom: float, top: float) -> None:
+    """Room round the axes, in inches; matplotlib's own layout engines would draw every figure twice to find it."""
+    width, height = figure.get_size_inches()
+    side_by_side = {"wspace": 0.08}  # they share the labels of the vertical axis
+    figure.subplots_adjust(left / width, bottom / height, 1 - 0.12 / width, 1 - top / height, **side_by_side)
+
+
+def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> float:
+    """Set the legend at the top; its height in inches."""
     from matplotlib.lines import Line2D
 
     lines = [
@@ -201,9 +213,9 @@ def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> None:
     longest = max(len(line) for label in labels for line in label.split("\n"))
     letters = int(13.7 * figure.get_figwidth())
     columns = max(1, min(len(arms), letters // (longest + 6)))
-    figure.legend(
-        lines, labels, loc="outside upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4
-    )
+    figure.legend(lines, labels, loc="upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4)
+    rows, tallest = math.ceil(len(arms) / columns), max(label.count("\n") + 1 for label in labels)
+    return 0.12 + rows * (0.14 * tallest + 0.06)
 
 
 def _plain(value: float, position: int | None = None) -> str:

@@ -18,7 +18,7 @@ from reports.rho import Heat, heats
 from reports.runs import Excluded, Run
 from reports.statistics import Cell, ordered
 from reports.summary import Summary, summarise, warnings
-from reports.tables import Group, Panel, cost_cut, groups, profiles, side_by_side, varying_fields
+from reports.tables import Group, Panel, cost_cut, profiles, side_by_side, varying_fields
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,11 +90,10 @@ class Section:
     samples: dict[str, list[Grid]]
 
 
-def render(table: pd.DataFrame, runs: Sequence[Run], excluded: Sequence[Excluded]) -> str:
-    """The whole page as HTML; the same runs give the same bytes."""
+def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], excluded: Sequence[Excluded]) -> str:
+    """The whole page as HTML; the same runs give the same bytes. ``found``: the groups of the table."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    found = groups(table)
     look = figures.looks(table.coupling)
     environment = Environment(
         loader=PackageLoader("reports"),
