@@ -173,10 +173,15 @@ def test_broken_folders_are_listed(tmp_path, make):
     make(tmp_path, found=FEW)
     (make(tmp_path, "lapjv").path / "metrics.jsonl").write_text("{")
     make(tmp_path, "hungarian").set_status("running")
-    text = Page(build(tmp_path).html.read_text()).text
-    assert "Not included: 2" in text
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "config.json").write_text('{"model": "resnet"}')
+    report = build(tmp_path)
+    text = Page(report.html.read_text()).text
+    assert "Not included: 3" in text
     assert "broken file" in text
     assert "not finished" in text
+    assert "not a run of this project" in text
+    assert set(read_csv(report.csv)["coupling"]) == {"random"}
 
 
 def test_no_finished_run_still_gives_a_page(tmp_path, make):
