@@ -70,7 +70,8 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
 
     metric = str(rows["metric"].iloc[0])
     own = _at(rows, best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())))])
-    anyones = pd.concat([_at(rows, part) for _, part in best.groupby("metric")]) if len(best) else own
+    several = best["metric"].nunique() > 1
+    anyones = pd.concat([_at(rows, part) for _, part in best.groupby("metric")]) if several else own
     named = rows["rho"].eq(fixed) | ~rows.index.isin(anyones.index[anyones])
     label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
     return pd.concat([rows[named].assign(schedule=label[named]), rows[own].assign(schedule=BEST)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def about(metric: str) -> str:
     return METRICS.get(metric) or FAMILIES.get(family(metric) or "", "")
 
 
+@cache  # asked of every cell of a page
 def judged(metric: str, verdict: str) -> str:
     """``better`` or ``worse`` for a verdict ``lower`` or ``higher``; ``unclear`` where the metric has no good side.
 
