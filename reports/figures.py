@@ -43,6 +43,7 @@ class Look:
     colour: str
     css: str
     marker: str
+    line: object = "-"
 
 
 def looks(couplings: Iterable[str]) -> dict[str, Look]:
@@ -176,6 +177,13 @@ def _log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
         axes.xaxis.set_major_locator(ticker.LogLocator())
     axes.xaxis.set_major_formatter(_plain)
     axes.xaxis.set_minor_locator(ticker.NullLocator())
+    _log_heights(axes, values)
+
+
+def _log_heights(axes: Axes, values: Sequence[float]) -> None:
+    """A logarithmic vertical axis for these values, all above zero."""
+    from matplotlib import ticker
+
     axes.set_yscale("log")
     span = max(values) / min(values) if values else 1.0
     subs = (1,) if span > 1000 else (1, 2, 5)
@@ -193,7 +201,7 @@ def _margins(figure: Figure, left: float, bottom: float, top: float) -> None:
     figure.subplots_adjust(left / width, bottom / height, 1 - 0.12 / width, 1 - top / height, **side_by_side)
 
 
-def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> float:
+def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float:
     """Set the legend at the top; its height in inches."""
     from matplotlib.lines import Line2D
 
@@ -203,6 +211,7 @@ def _legend(figure: Figure, arms: list[str], look: dict[str, Look]) -> float:
             [],
             color=look[arm].colour,
             marker=look[arm].marker,
+            linestyle=look[arm].line,
             markersize=5.5,
             markeredgecolor="none",
             linewidth=1.6,

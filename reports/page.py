@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from reports import figures, words
+from reports import charts, figures, words
 from reports.adaptive import Adaptive, adaptive
+from reports.guidance import Guided, guided, sentences
 from reports.reach import Reach, reach
 from reports.rho import Heat, heats
 from reports.runs import Excluded, Run
+from reports.scaling import Pareto, pareto, pools
+from reports.special import floors, ordinary
+from reports.starts import Started, started
 from reports.statistics import Cell, ordered
 from reports.summary import Summary, summarise, warnings
 from reports.tables import Group, Panel, cost_cut, profiles, side_by_side, varying_fields
@@ -87,6 +91,9 @@ class Section:
     adaptive: list[Adaptive]
     costs: list[Panel]
     cut: dict[str, float]
+    pareto: Pareto | None
+    guided: Guided | None
+    started: Started | None
     samples: dict[str, list[Grid]]
 
 
@@ -104,8 +111,9 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
     )
     environment.filters |= {
         "number": words.number, "short": words.short, "percent": words.percent, "cost": _cost, "plain": _plain,
-        "breakable": _breakable, "judged": words.judged,
+        "breakable": _breakable, "judged": words.judged, "about": words.about,
     }  # fmt: skip
+    environment.globals |= {"charted": _charted, "sentences": sentences}
     configs, origins = [run.config for run in runs], [run.provenance for run in runs]
     varying, differing = varying_fields(configs), _differing(origins)
     return environment.get_template("report.html").render(
@@ -116,6 +124,7 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         look=look,
         warnings=warnings(found, runs),
         sections=[_section(f"g{i}", group, runs, look) for i, group in enumerate(found, 1)],
+        pools=pools(ordinary(table)),
         metrics=words.METRICS,
         missing=words.MISSING,
         no_ratio=_NO_RATIO,
@@ -127,7 +136,8 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
 
 
 def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
-    found = group.panels
+    every, group = group, _plain_group(group)
+    found, real = group.panels, floors(every.rows)
     curves = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
     more = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
@@ -145,13 +155,27 @@ def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figure
         profiles=[_figure(shared, look) for shared in side_by_side(profiles(group))],
         reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
         curves=[Curve(p, ordered(p.rows.coupling), p.cells, "") for p in curves],
-        more=[Curve(p, ordered(p.rows.coupling), p.cells, _about(p)) for p in more],
+        more=[Curve(p, ordered(p.rows.coupling), p.cells, _about(p, real)) for p in more],
         heats=[list(of_title) for _, of_title in groupby(heats(group.rows), key=lambda heat: heat.title)],
         adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),
+        pareto=pareto(group.rows, group.panels),
+        guided=guided(every.rows, look),
+        started=started(every.rows),
         samples=_samples([run for run in runs if run.run_id in ids]),
     )
+
+
+def _plain_group(group: Group) -> Group:
+    """The group without guidance and other starts, which have sections of their own."""
+    rows = ordinary(group.rows)
+    return replace(group, rows=rows) if len(rows) else group
+
+
+def _charted(title: str, found: Sequence[charts.Chart], look: dict[str, figures.Look], about: str = "") -> Figure:
+    """Charts side by side as one figure."""
+    return Figure(title, charts.draw(found, look), f"{about} {charts.caption(found)}".strip(), len(found) > 1)
 
 
 def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
@@ -163,10 +187,12 @@ def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
     return Figure(title, svg, f"{_about(panel)} {figures.caption(shared)}".strip(), len(shared) > 1)
 
 
-def _about(panel: Panel) -> str:
+def _about(panel: Panel, real: dict[str, float] | None = None) -> str:
+    """What a metric says, of how many images, and what real images have where that is known."""
     counts = sorted({int(n) for n in panel.rows.n.dropna()})
     n = f" n = {words.join([f'{count:,}' for count in counts])} generated images." if counts and panel.per_nfe else ""
-    return words.about(panel.metric) + n
+    floor = f" Held-out real images: {words.number(real[panel.metric])}." if panel.metric in (real or {}) else ""
+    return words.about(panel.metric) + n + floor
 
 
 def _samples(members: Sequence[Run]) -> dict[str, list[Grid]]:

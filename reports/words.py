@@ -57,6 +57,25 @@ METRICS = {
     "higher nor lower is better.",
     "gradient_noise_scale": "Variance over signal: images in a batch at which the gradient's noise equals its signal; "
     "noisy itself, and neither higher nor lower is better.",
+    "discriminator_passes": "Passes of the discriminator for each image, forward and back, beside the denoiser's "
+    "evaluations. Lower is better.",
+    "dg_auc": "Chance that the discriminator ranks a held-out real image over a generated one, both noised: 0.5 where "
+    "it cannot tell them apart, so neither higher nor lower is better.",
+    "dg_accuracy": "Share of held-out noisy images that it sorts rightly into real and generated: 0.5 is guessing, and "
+    "neither higher nor lower is better.",
+    "dg_calibration_error": "How far its probabilities are from the shares that turn out real; guidance believes them. "
+    "Lower is better.",
+    "prior_error": "Squared W2 from where sampling begins to the targets that the start is meant to hit. Lower is "
+    "better.",
+    "prior_error_fresh": "Squared W2 from where sampling begins to freshly noised images; not below prior_error_floor "
+    "but by chance. Lower is better.",
+    "prior_error_floor": "The same between two sets of freshly noised images: what finite samples cost.",
+    "start_sigma": "Noise level where sampling begins.",
+    "start_targets": "Images that the start can jump to.",
+    "start_fit_seconds": "Seconds to fit the start's transport map, once for all images ever sampled.",
+    "start_fit_noises": "Noises that the fit saw.",
+    "start_chi2": "How unequal the masses of the map's cells are, mean of (N mass - 1) squared over the targets; 0 for "
+    "an exact map. Lower is better.",
     "adaptive_nfe": "Evaluations that Dormand-Prince takes at its tolerance. Lower is better.",
     "transport_cost": "Mean cost of the pairs that were trained on. Lower means closer pairs.",
     "transport_cost_independent": "The same cost before pairing.",
@@ -85,6 +104,10 @@ FAMILIES = {
     "copy_distance": "Median distance to the nearest training image, over that of held-out images. 1 is as new as "
     "these; below means copies, above means samples unlike any image, so neither higher nor lower is better.",
     "class_agreement": "Share of samples that the classifier takes for the class asked for. Higher is better.",
+    "mode_mixture": "Share of samples that the classifier places in two classes or more at once, each with at least "
+    "the probability in the name: between modes. Read beside that of real images; far below it the samples lack what "
+    "real ones have. Lower is better.",
+    "mode_mixture_real": "The same share of held-out real images: what an exact sampler would have.",
     "class_distance": "Total variation between the classes that the classifier sees in the samples and in real images. "
     "Lower is better.",
 }
@@ -100,8 +123,9 @@ MISSING = "–"
 
 
 def family(metric: str) -> str | None:
-    """The family of a metric, ``kid`` of ``kid_classifier``; None for one that stands alone."""
-    return next((name for name in FAMILIES if metric.startswith(f"{name}_")), None)
+    """The family of a metric, ``kid`` of ``kid_classifier``, with the longest name that fits; None for one that stands alone."""
+    metric = re.sub(r"^(mode_mixture)_[\d.]+", r"\1", metric)  # the threshold is part of the name
+    return max((name for name in FAMILIES if metric.startswith(f"{name}_")), key=len, default=None)
 
 
 def about(metric: str) -> str:

@@ -37,7 +37,7 @@ def measurements(coupling: str, seed: int) -> list[Measurement]:
     scalars = {
         "transport_cost": 128.0 * cost, "transport_cost_independent": 128.0, "coupling_ms": 40 * (1 - cost),
         "coupling_share": 0.2 * (1 - cost), "coupling_wait_share": 0.0, "images_per_s": 4000 * cost,
-        "train_seconds": 50.0,
+        "train_seconds": 60.0 - 10 * cost,
     }  # fmt: skip
     found.append(Measurement("curvature_fm", 0.12 * cost * noise, nfe=255, n=512, **COMMON))
     return [*found, *(Measurement(name, value, n=200) for name, value in scalars.items())]
@@ -86,6 +86,92 @@ def measured_over_rho(values: dict[int, dict[float, float]], fixed: float = 7.0)
                 found.append(Measurement("fd_classifier", 0.98 * value, split="train", n=5000, **place))
                 found.append(Measurement("truncation_error", value / 10, n=512, **place))
     return found
+
+
+def steered(arm: str, seed: int, nfes: tuple[int, ...] = (9, 17)) -> list[Measurement]:
+    """Guidance of three weights by two discriminators: weight 1 is best on the train split, 2 on the test split."""
+    noise, found = 1 + 0.03 * seed, []
+    for nfe in nfes:
+        place = {"nfe": nfe, **COMMON}
+        plain = 80 / nfe * factor(arm, nfe) * noise
+        for split in ("train", "test"):
+            found.append(Measurement("fd_classifier", plain, split=split, n=2000, **place))
+        for noising, gain in (("independent", 0.95), ("lapjv", 0.85)):
+            for weight, train, test in ((0.5, 0.97, 0.97), (1.0, gain, gain), (2.0, gain * 1.1, gain * 0.9)):
+                setting = place | {"guidance": f"dg-{noising}:weight={weight:g}"}
+                for split, times in (("train", train), ("test", test)):
+                    found.append(Measurement("fd_classifier", plain * times, split=split, n=2000, **setting))
+                    found.append(Measurement("fd_pixels", plain * times / 3, split=split, n=2000, **setting))
+                found.append(Measurement("discriminator_passes", (nfe + 1) / 2, n=2000, **setting))
+    for noising in ("independent", "lapjv"):
+        for sigma in (None, 0.1, 1.0, 10.0):
+            auc = 0.9 - 0.1 * (sigma or 1) ** 0.3 + 0.01 * seed
+            for metric, value in (("dg_auc", auc), ("dg_accuracy", auc - 0.1), ("dg_calibration_error", 0.02)):
+                for split in ("train", "test"):
+                    found.append(Measurement(metric, value, guidance=f"dg-{noising}", split=split, n=512, sigma=sigma))
+    return found
+
+
+STARTS = ("truncated", "random-index", "expressway", "ot-prior", "ot-prior:tau=0.1")
+
+
+def jumped(arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "heun") -> list[Measurement]:
+    """Four kinds of start at three levels: hard maps are like random jumps up to noise that changes sign."""
+    found = [Measurement("mode_mixture_0.2_real_classifier", 0.02, n=360)]
+    for kind in STARTS:
+        for sigma in (0.5, 2.0, 10.0):
+            name, _, more = kind.partition(":")
+            start = f"{name}:sigma={sigma:g}" + (f",{more}" if more else "")
+            alike = 1 + 0.01 * (-1) ** seed * (name in ("expressway", "ot-prior") and not more)
+            bad = (4 / sigma if name == "truncated" else 1 + (more != "")) * alike
+            costs = {"start_sigma": sigma, "prior_error": 0.1 * bad, "prior_error_fresh": 4.0 * bad}
+            costs |= {"prior_error_floor": 3.9, "start_targets": 1437.0}
+            if name in ("expressway", "ot-prior"):
+                costs |= {"start_fit_seconds": 12.0 + seed, "start_fit_noises": 2e6, "start_chi2": 0.008}
+            found += [Measurement(metric, value, start=start) for metric, value in costs.items()]
+            for nfe in nfes:
+                place = {"nfe": nfe, "n": 2000, **COMMON, "start": start, "sampler": sampler}
+                value = 70 / nfe * bad * (1 + 0.03 * seed)
+                copies = 0.9 / (1 + sigma / 5) if name != "truncated" else 0.05
+                found += [
+                    Measurement("fd_classifier", value * 0.8, split="train", **place),
+                    Measurement("fd_classifier", value, split="test", **place),
+                    Measurement("copy_rate_classifier", copies, split="train", **place),
+                    Measurement("mode_mixture_0.2_classifier", 0.02 + 0.02 * bad, **place),
+                ]
+    for nfe in nfes:
+        place = {"nfe": nfe, "n": 2000, **COMMON}
+        for split in ("train", "test"):
+            found.append(Measurement("fd_classifier", 80 / nfe * factor(arm, nfe) * (1 + 0.03 * seed), split=split, **place))
+        found.append(Measurement("copy_rate_classifier", 0.06, split="train", **place))
+        found.append(Measurement("mode_mixture_0.2_classifier", 0.03, **place))
+    return found
+
+
+@pytest.fixture(scope="session")
+def guided_rows() -> Callable[..., list[Measurement]]:
+    """The measurements of a run with guidance."""
+    return steered
+
+
+@pytest.fixture(scope="session")
+def started_rows() -> Callable[..., list[Measurement]]:
+    """The measurements of a run with other starts."""
+    return jumped
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory) -> Path:
+    """Every section that the page has, at two pools: read only."""
+    runs = tmp_path_factory.mktemp("gallery")
+    for coupling in ARMS:
+        for seed in range(3):
+            found = [*measurements(coupling, seed), *steered(coupling, seed)]
+            found += jumped(coupling, seed) if coupling != ARMS[2] else []
+            make_run(runs, coupling, seed, found=[*{m.key: m for m in found}.values()])
+            small = [m for m in measurements(coupling, seed) if coupling == "random" or m.metric != "curvature_fm"]
+            make_run(runs, coupling, seed, pool=256, found=[Measurement("curvature_fm", 0.11, nfe=255, n=512), *small])
+    return runs
 
 
 @pytest.fixture(scope="session")
