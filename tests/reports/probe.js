@@ -15,6 +15,7 @@ addEventListener("load", () => setTimeout(() => {
       found.cut.push(name(element));
     const clips = style.overflowX !== "visible" && !element.matches(".scroll, svg, svg *, input, img");
     if (clips && element.scrollWidth > element.clientWidth + 1) found.cut.push(name(element));
+    if (element.matches("caption") && box.width > innerWidth) found.cut.push(name(element));
     if (element.matches("th, td, li, p, dt, dd") && element.scrollWidth > element.clientWidth + 1) found.cut.push(name(element));
   }
   for (const svg of document.querySelectorAll("svg")) {
