@@ -165,7 +165,7 @@ def _train_and_measure(
         if ranks.first:
             folder.add(training_measurements(state.cost, state.seconds, images))
     if ranks.first:
-        folder.set_status("running", stage="evaluation")
+        _under_way(folder, "evaluation")
     evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples)
     if ranks.first:
         folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
@@ -192,7 +192,13 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
     )
     write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.identity)
-    folder.set_status("running", stage="training")
+    _under_way(folder, "training")
+
+
+def _under_way(folder: RunFolder, stage: str) -> None:
+    """Record the stage; a finished run of which more is measured stays finished, also if that is stopped."""
+    if not folder.is_done():
+        folder.set_status("running", stage=stage)
 
 
 def _earlier_sessions(before: dict) -> list[dict]:

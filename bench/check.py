@@ -160,6 +160,8 @@ def _canonical_sampler(sampler: str) -> str:
     if sampler in ("heun", "euler", "euler-maruyama"):
         return sampler
     word, _, value = sampler.partition(":tolerance=")
+    if sampler.startswith("dopri5:") and word != "dopri5":
+        raise ConfigError(f"--samplers {sampler}: its one option is tolerance, as in dopri5:tolerance=1e-4")
     if word != "dopri5":
         raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5", "euler-maruyama")))
     try:
@@ -185,12 +187,12 @@ def _check_schedules(evaluation: EvaluationConfig) -> None:
     """Refuse a schedule whose levels coincide now rather than after the training."""
     from models.schedule import heun_steps, karras_sigmas
 
-    for rho in (evaluation.rho, *evaluation.rhos):
+    for option, rho in (("--rho", evaluation.rho), *(("--rhos", rho) for rho in evaluation.rhos)):
         for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
             try:
                 karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
             except ValueError as error:
-                raise ConfigError(f"--rho {rho}: {error}") from None
+                raise ConfigError(f"{option}: {error}") from None
 
 
 def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:

@@ -64,6 +64,8 @@ def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceC
     own, state = from_dict(folder.config()), folder.status()["state"]
     if not (own.checkpoint or any(m.metric == "train_seconds" for m in folder.measurements())):
         raise ConfigError(f"{folder} is not trained to its end ({state}): bench.run goes on with it first")
+    if not own.checkpoint and not (folder.path / "checkpoint.pt").exists():
+        raise ConfigError(f"{folder} has no checkpoint.pt any more, so there is nothing to measure: train it again")
     config = check(replace(own, evaluation=evaluation, guidance=guidance or own.guidance))
     if config.run_id != folder.run_id:
         raise ConfigError(
@@ -106,6 +108,7 @@ def run(command: Command) -> int:
     from bench.data import DataError
     from bench.features import FeatureError
     from bench.ranks import join
+    from bench.train import TrainingError
 
     if not command.runs:
         raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
@@ -122,7 +125,7 @@ def run(command: Command) -> int:
         before = {m.key for m in RunFolder(path).measurements()}
         try:
             folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
-        except (DataError, FeatureError) as error:
+        except (DataError, FeatureError, TrainingError) as error:
             raise ConfigError(str(error)) from None
         say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
     say(f"python -m reports.build {command.runs[0].parent} shows them")

@@ -117,7 +117,10 @@ class RunFolder:
 
     def status(self) -> dict:
         """The run's state; ``{"state": "pending"}`` before it began."""
-        return self._read("status.json") if (self.path / "status.json").exists() else {"state": "pending"}
+        status = self._read("status.json") if (self.path / "status.json").exists() else {"state": "pending"}
+        if status.get("state") not in STATES:
+            raise RunFolderError(f"{self.path / 'status.json'} says no state: move the folder away")
+        return status
 
     def is_done(self) -> bool:
         """Whether all is measured."""
@@ -129,10 +132,13 @@ class RunFolder:
         write_json(self.path / "status.json", {"state": state, "updated": utc_now(), **more})
 
     def measurements(self) -> list[Measurement]:
-        """All measurements, in the order they were made."""
+        """All measurements, in the order they were made; raises RunFolderError where one cannot be read."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
-        return [Measurement(**json.loads(line)) for line in lines]
+        try:
+            return [Measurement(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(f"{path} is damaged ({error}): move the folder away") from None
 
     def add(self, measurements: list[Measurement]) -> None:
         """Add measurements; one that was made before is replaced, never doubled."""

@@ -170,7 +170,7 @@ def _report(command: Command, finished: list[str]) -> None:
     from reports.tables import read_runs, terminal_table
 
     print(terminal_table(read_runs(command.runs, finished)))
-    report = build(command.runs)
+    report = build(command.runs, mixed=True)  # what cannot be compared is marked, for it is too late to refuse
     print(f"\nresults: {report.csv}\nreport:  {report.html}")
 
 

@@ -133,7 +133,9 @@ def _axes(ax: Axes, chart: Chart, heights: Sequence[float]) -> None:
         ax.xaxis.set_major_formatter(figures._plain)
     if "x" in chart.log:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(ticker.FixedLocator(places) if len(places) <= 6 else ticker.LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_locator(
+            ticker.FixedLocator(places) if len(places) <= 6 else ticker.LogLocator(subs=(1, 2, 5))
+        )
         ax.xaxis.set_minor_locator(ticker.NullLocator())
         ax.xaxis.set_major_formatter(figures._plain)
     if "y" in chart.log:

@@ -24,6 +24,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 
 _LETTER = 0.078  # inches, of the width of a letter
+DECADES = 1e9  # a logarithmic axis reaches no further down from its largest value
 FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
@@ -186,6 +187,9 @@ def _log_heights(axes: Axes, values: Sequence[float]) -> None:
 
     axes.set_yscale("log")
     span = max(values) / min(values) if values else 1.0
+    if span > DECADES:  # a variance of 1e-280 would press all that matters into a line
+        span = DECADES
+        axes.set_ylim(bottom=max(values) / span)
     subs = (1,) if span > 1000 else (1, 2, 5)
     axes.yaxis.set_major_locator(
         ticker.LogLocator(subs=subs) if span > 5 else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])

@@ -109,7 +109,9 @@ class Weights:
         if weight == 0:
             return f"{where}: of the weights {tried} the train split chooses 0, so guidance is not used"
         if gain is None or gain.ratio is None:
-            return f"{where}: weight {weight:g} of {tried} is chosen, but the test split was not measured at it and at 0"
+            return (
+                f"{where}: weight {weight:g} of {tried} is chosen, but the test split was not measured at it and at 0"
+            )
         passes = f"; {join([f'{p:g}' for p in choice.passes])} discriminator passes an image" if choice.passes else ""
         return (
             f"{where}: weight {weight:g} of {tried} is chosen; on the test split {_verdict(gain)}: "

@@ -54,9 +54,13 @@ def fixed_rho(rows: pd.DataFrame) -> float | None:
 
 
 def chooser(metric: str, known: Sequence[str]) -> str | None:
-    """The grid metric that chooses for a metric: the one in its own features, else the first of the report."""
-    own = [name for name in known if metric.endswith("_" + name.removeprefix(GRID))]
-    return min(own or known, key=metric_rank, default=None)
+    """The grid metric that chooses for a metric: the one in its own features; None where nothing chose for it.
+
+    A rho that suits one quality may suit another badly, such as the truncation error.
+    """
+    features = "inception" if metric == "fid" else metric
+    own = [name for name in known if f"_{features}".endswith("_" + name.removeprefix(GRID))]
+    return min(own, key=metric_rank, default=None)
 
 
 def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> pd.DataFrame:
@@ -69,9 +73,9 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
     import pandas as pd
 
     metric = str(rows["metric"].iloc[0])
-    own = _at(rows, best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())))])
-    several = best["metric"].nunique() > 1
-    anyones = pd.concat([_at(rows, part) for _, part in best.groupby("metric")]) if several else own
+    own = _at(rows, best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())) or "")])
+    parts = [_at(rows, part) for _, part in best.groupby("metric")]
+    anyones = pd.concat(parts) if parts else own
     named = rows["rho"].eq(fixed) | ~rows.index.isin(anyones.index[anyones])
     label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
     return pd.concat([rows[named].assign(schedule=label[named]), rows[own].assign(schedule=BEST)])
@@ -151,7 +155,7 @@ def _heat(title: str, arm: str, rows: pd.DataFrame, chosen: pd.DataFrame) -> Hea
 def missing_best(rows: pd.DataFrame, metric: str) -> str | None:
     """A line where a metric was not measured at a best rho: the comparison there then lacks that run and NFE."""
     best = best_rho(rows)
-    wanted = best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())))].drop(columns="metric")
+    wanted = best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())) or "")].drop(columns="metric")
     there = rows[rows["metric"].eq(metric)][[*_PLACE, "rho"]].drop_duplicates()
     lost = wanted.merge(there[_SETTING].drop_duplicates(), on=_SETTING).merge(there, "left", indicator=True)
     lost = lost[lost["_merge"].eq("left_only")]

@@ -238,7 +238,9 @@ def _said(arm: str, kind: str, metric: str, results: list[Agreement]) -> str:
     apart = [result for result in known if not result.errors <= TOLERANCE]
     seeds = join([str(n) for n in sorted({result.seeds for result in known})])
     most = max(result.errors for result in known)
-    many = f"{'the only setting' if len(known) == 1 else f'all {len(known)} settings'} (level, NFE, split; {seeds} seeds)"
+    many = (
+        f"{'the only setting' if len(known) == 1 else f'all {len(known)} settings'} (level, NFE, split; {seeds} seeds)"
+    )
     if not apart:
         return f"{head} agree in {metric} within three standard errors at {many}, at most {most:.1f} apart"
     where = "; ".join(

@@ -114,7 +114,7 @@ FAMILIES = {
 """What metrics named ``<family>_<features>`` say, in the order of the report: they come in tables, without figures."""
 
 JUDGED = (
-    ("fid", "test"), ("fd_inception", "test"), ("fd_dinov2", "test"), ("fd_classifier", "test"),
+    ("fid", "test"), ("fd_inception", "test"), ("fd_dinov2", "test"), ("w2", "test"), ("fd_classifier", "test"),
     ("truncation_error", None),
 )  # fmt: skip
 """Metric and split of the panels that the summary speaks of; lower is better in all of them."""

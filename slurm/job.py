@@ -114,7 +114,7 @@ class ReportTask:
         for link in links.iterdir():
             if link.name not in self.run_ids:
                 link.unlink()
-        command = [sys.executable, "-m", "reports.build", str(links), "--out", str(self.out)]
+        command = [sys.executable, "-m", "reports.build", str(links), "--mixed", "--out", str(self.out)]
         subprocess.run(command, check=True)
 
 

@@ -144,7 +144,9 @@ def jumped(arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "
     for nfe in nfes:
         place = {"nfe": nfe, "n": 2000, **COMMON}
         for split in ("train", "test"):
-            found.append(Measurement("fd_classifier", 80 / nfe * factor(arm, nfe) * (1 + 0.03 * seed), split=split, **place))
+            found.append(
+                Measurement("fd_classifier", 80 / nfe * factor(arm, nfe) * (1 + 0.03 * seed), split=split, **place)
+            )
         found.append(Measurement("copy_rate_classifier", 0.06, split="train", **place))
         found.append(Measurement("mode_mixture_0.2_classifier", 0.03, **place))
     return found
@@ -171,7 +173,9 @@ def gallery(tmp_path_factory) -> Path:
             found = [*measurements(coupling, seed), *steered(coupling, seed)]
             found += jumped(coupling, seed) if coupling != ARMS[2] else []
             make_run(runs, coupling, seed, found=[*{m.key: m for m in found}.values()])
-            small = [replace(m, value=1.1 * m.value) if m.metric in OVER_POOL else m for m in measurements(coupling, seed)]
+            small = [
+                replace(m, value=1.1 * m.value) if m.metric in OVER_POOL else m for m in measurements(coupling, seed)
+            ]
             make_run(runs, coupling, seed, pool=256, found=small)
     return runs
 

@@ -33,7 +33,7 @@ def test_each_run_has_its_own_best(tmp_path, make, over_rho):
         # One row serves both where the fixed rho is the best: seed 0 at NFE 5.
         "fd_classifier, test, best rho": {3: {0: 2.0, 1: 2.5}, 5: {0: 1.0, 1: 2.0}},
     }
-    assert list(shown(group, "truncation_error", None)) == ["truncation_error, rho 7", "truncation_error, best rho"]
+    assert list(shown(group, "truncation_error", None)) == ["truncation_error, rho 7"]  # nothing chose for it
 
 
 def test_the_train_split_chooses_and_the_values_shown_do_not(tmp_path, make, over_rho):
@@ -79,7 +79,8 @@ def test_each_kind_of_features_chooses_for_itself(tmp_path, make, over_rho):
         "fd_pixels, test, rho 7": {3: {0: 7.0}},
         "fd_pixels, test, best rho": {3: {0: 20.0}},
     }
-    assert rho.chooser("truncation_error", ["grid_fd_pixels", "grid_fd_classifier"]) == "grid_fd_classifier"
+    assert rho.chooser("truncation_error", ["grid_fd_pixels", "grid_fd_classifier"]) is None
+    assert rho.chooser("fid", ["grid_fd_classifier", "grid_fd_inception"]) == "grid_fd_inception"
     assert rho.chooser("kid_pixels", ["grid_fd_classifier", "grid_fd_pixels"]) == "grid_fd_pixels"
 
 

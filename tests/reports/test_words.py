@@ -55,9 +55,9 @@ def test_neighbours_on_the_grid_are_drawn_together():
 HIGHER = {"precision", "recall", "coverage", "class_agreement", "images_per_s"}
 LOWER = {"fd_classifier", "fd_pixels", "truncation_error", "curvature_fm", "fd_infinity", "kid", "class_distance"}
 LOWER |= {f"{metric}_{space}" for metric in ("path_excess", "turning_angle") for space in ("fm", "sigma")}
-LOWER |= {"fid", "w2", "local_error_euler", "target_variance", "adaptive_nfe", "grid_fd"}
+LOWER |= {"mode_mixture", "fid", "w2", "local_error_euler", "target_variance", "adaptive_nfe", "grid_fd"}
 NEITHER = {"density", "copy_rate", "copy_distance", "transport_cost", "coupling_ms"}
-NEITHER |= {"gradient_noise_scale", "validation_loss_own", "validation_loss_independent"}
+NEITHER |= {"mode_mixture_real", "gradient_noise_scale", "validation_loss_own", "validation_loss_independent"}
 
 
 @pytest.mark.parametrize("name", sorted(HIGHER | LOWER | NEITHER))
