@@ -35,7 +35,7 @@ class Line:
 
     @property
     def means(self) -> dict[float, float]:
-        """x to mean, where that is finite."""
+        """X to mean, where that is finite."""
         return {x: cell.mean for x, cell in self.points.items() if math.isfinite(cell.mean)}
 
 

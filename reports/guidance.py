@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reports.charts import Chart, Line
 from reports.figures import Look, looks
-from reports.special import PREFIX, Listing, at_fixed_rho, distances, is_guided, listing, parts, values_of
+from reports.special import PREFIX, Listing, at_fixed_rho, cells_by, distances, is_guided, listing, parts, values_by
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
 from reports.words import change, join, number
 
@@ -223,13 +223,10 @@ def _where(rows: pd.DataFrame, place: dict[str, object]) -> pd.DataFrame:
 
 
 def _choice(arm: str, noising: str, own: pd.DataFrame, unguided: pd.DataFrame, passes: pd.DataFrame) -> Choice:
-    both = {}
-    for split in ("train", "test"):
-        plain = values_of(unguided[unguided["split"].eq(split)])
-        weights = {
-            float(weight): Cell(values_of(part), {}) for weight, part in own[own["split"].eq(split)].groupby("weight")
-        }
-        both[split] = {0.0: Cell(plain, {})} | weights if plain else weights
+    both: dict[str, dict[float, Cell]] = {"train": {}, "test": {}}
+    found = values_by(unguided.assign(weight=0.0), "weight", "split") | values_by(own, "weight", "split")
+    for (weight, split), values in sorted(found.items()):
+        both[split][weight] = Cell(values, {})
     mine = passes[passes["coupling"].eq(arm) & passes["noising"].eq(noising) & passes["weight"].ne(0)]
     return Choice(arm, noising, both["train"], both["test"], tuple(sorted({float(v) for v in mine["value"]})))
 
@@ -239,11 +236,9 @@ def _quality(rows: pd.DataFrame) -> Quality | None:
         return None
     metrics = [name for name in _QUALITY if name in set(rows["metric"])]
     whole, bins = rows[rows["sigma"].isna()], rows[rows["sigma"].notna()]
-    found = []
-    for arm in ordered(whole["coupling"]):
-        for (noising, split), part in whole[whole["coupling"].eq(arm)].groupby(["noising", "split"]):
-            cells = [values_of(part[part["metric"].eq(name)]) for name in metrics]
-            found.append((arm, str(noising), str(split), [Cell(values, {}) if values else None for values in cells]))
+    of = {key: Cell(values, {}) for key, values in values_by(whole, "coupling", "noising", "split", "metric").items()}
+    places = sorted({key[:3] for key in of}, key=lambda key: (key[0] != BASELINE, key))
+    found = [(*place, [of.get((*place, name)) for name in metrics]) for place in places]
     split = "test" if bins["split"].eq("test").any() else "train"
     bins = bins[bins["split"].eq(split)]
     charts = [
@@ -256,7 +251,7 @@ def _quality(rows: pd.DataFrame) -> Quality | None:
 
 def _over_sigma(rows: pd.DataFrame) -> list[Line]:
     return [
-        Line(f"{arm}, noising {noising}", {float(s): Cell(values_of(p), {}) for s, p in own.groupby("sigma")})
+        Line(f"{arm}, noising {noising}", cells_by(own, "sigma"))
         for (arm, noising), own in parts(rows, ["coupling", "noising"])
     ]
 

@@ -12,13 +12,14 @@ from reports.special import (
     START_METRICS,
     Listing,
     at_fixed_rho,
+    cells_by,
     distances,
     floors,
     is_guided,
     is_started,
     listing,
     parts,
-    values_of,
+    values_by,
 )
 from reports.statistics import BASELINE, Cell, ordered
 from reports.words import join, number
@@ -130,7 +131,7 @@ def with_level(rows: pd.DataFrame) -> pd.DataFrame:
     known = {(run, start): value for run, start, value in zip(levels.run_id, levels.start, levels.value, strict=True)}
     return found.assign(
         level=[known.get(key, math.nan) for key in zip(found["run_id"], found["start"], strict=True)],
-        kind=[str(Spec.of(str(start)).without(*_LEVEL)) for start in found["start"]],
+        kind=found["start"].map({start: str(Spec.of(start).without(*_LEVEL)) for start in found["start"].unique()}),
     )
 
 
@@ -162,12 +163,9 @@ def _four(rows: pd.DataFrame) -> list[tuple[str, str | None]]:
 
 def _chart(part: pd.DataFrame, full: pd.DataFrame, real: dict[str, float], metric: str, split: str) -> Chart:
     of = part[part["metric"].eq(metric) & part["split"].fillna("").eq(split)]
-    lines = [
-        Line(str(kind), {float(level): Cell(values_of(p), {}) for level, p in own.groupby("level")})
-        for kind, own in of.groupby("kind")
-    ]
+    lines = [Line(str(kind), cells_by(own, "level")) for kind, own in of.groupby("kind")]
     whole = full[full["metric"].eq(metric) & full["split"].fillna("").eq(split)]
-    levels = {FULL: Cell(values_of(whole), {}).mean} if len(whole) else {}
+    levels = {FULL: cell.mean for cell in cells_by(whole, "start").values()}
     if metric in real:
         levels[REAL] = real[metric]
     levels = {name: value for name, value in levels.items() if math.isfinite(value)}
@@ -218,7 +216,7 @@ def agreement(curves: pd.DataFrame) -> list[str]:
         own = rows[rows["coupling"].eq(arm)]
         for (sampler, nfe, split, level), part in own.groupby(["sampler", "nfe", "split", "level"]):
             part = at_fixed_rho(part)
-            by_spec = {Spec.of(str(start)): values_of(p) for start, p in part.groupby("start")}
+            by_spec = {Spec.of(start): values for (start,), values in values_by(part, "start").items()}
             for spec, values in by_spec.items():
                 control = Spec(CONTROL, spec.without(*_OF_MAP).options)
                 others = [v for s, v in by_spec.items() if spec.hard and s.without(*_LEVEL) == control]
@@ -254,9 +252,6 @@ def _facts(rows: pd.DataFrame) -> Facts | None:
     if of_start.empty:
         return None
     metrics = [name for name in _FACTS if name in set(of_start["metric"])]
-    found = []
-    for arm in ordered(of_start["coupling"]):
-        for start, part in of_start[of_start["coupling"].eq(arm)].groupby("start"):
-            cells = [values_of(part[part["metric"].eq(name)]) for name in metrics]
-            found.append((arm, str(start), [Cell(values, {}) if values else None for values in cells]))
-    return Facts(metrics, found)
+    of = {key: Cell(values, {}) for key, values in values_by(of_start, "coupling", "start", "metric").items()}
+    places = sorted({key[:2] for key in of}, key=lambda key: (key[0] != BASELINE, key))
+    return Facts(metrics, [(*place, [of.get((*place, name)) for name in metrics]) for place in places])
