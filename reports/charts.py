@@ -1,4 +1,4 @@
-"""Small charts side by side in one figure, for the questions that have an axis of their own: weight, level, cost, pool."""
+"""Small charts side by side in one figure, for what has an axis of its own: weight, level, cost, pool."""
 
 from __future__ import annotations
 

@@ -112,10 +112,11 @@ class Weights:
             return (
                 f"{where}: weight {weight:g} of {tried} is chosen, but the test split was not measured at it and at 0"
             )
+        size = change(gain.ratio, gain.ratio_interval)
         passes = f"; {join([f'{p:g}' for p in choice.passes])} discriminator passes an image" if choice.passes else ""
         return (
             f"{where}: weight {weight:g} of {tried} is chosen; on the test split {_verdict(gain)}: "
-            f"{number(gain.mean)} against {number(choice.test[0.0].mean)}, {change(gain.ratio, gain.ratio_interval)}{passes}"
+            f"{number(gain.mean)} against {number(choice.test[0.0].mean)}, {size}{passes}"
         )
 
 

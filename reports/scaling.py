@@ -1,4 +1,4 @@
-"""What a coupling costs and what it buys: quality against training time, and how both turn with the size of the pool."""
+"""What a coupling costs and what it buys: quality against training time, and how both turn with the pool."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Pareto:
 
 
 def pareto(rows: pd.DataFrame, panels: Sequence[Panel]) -> Pareto | None:
-    """The first judged distance to the test split against training time; None where there are not two arms with both."""
+    """The first judged distance to the test split against training time; None without two arms that have both."""
     panel = next((p for p in panels if p.judged and p.split == "test" and p.plain), None)
     seconds = training_seconds(rows)
     if panel is None or BASELINE not in seconds:

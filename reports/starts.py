@@ -125,7 +125,7 @@ def started(rows: pd.DataFrame) -> Started | None:
 
 
 def with_level(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that begin elsewhere, with the columns ``level``, from ``start_sigma``, and ``kind``: the spec without."""
+    """The rows that begin elsewhere, with the columns ``level`` (``start_sigma``) and ``kind`` (the spec without)."""
     found = rows[is_started(rows) & rows["start"].ne("gaussian").fillna(False) & ~is_guided(rows)]
     levels = rows[rows["metric"].eq("start_sigma")].drop_duplicates(["run_id", "start"])
     known = {(run, start): value for run, start, value in zip(levels.run_id, levels.start, levels.value, strict=True)}
@@ -165,7 +165,7 @@ def _chart(part: pd.DataFrame, full: pd.DataFrame, real: dict[str, float], metri
     of = part[part["metric"].eq(metric) & part["split"].fillna("").eq(split)]
     lines = [Line(str(kind), cells_by(own, "level")) for kind, own in of.groupby("kind")]
     whole = full[full["metric"].eq(metric) & full["split"].fillna("").eq(split)]
-    levels = {FULL: cell.mean for cell in cells_by(whole, "start").values()}
+    levels = {FULL: Cell(values, {}).mean} if (values := values_by(whole).get(())) else {}
     if metric in real:
         levels[REAL] = real[metric]
     levels = {name: value for name, value in levels.items() if math.isfinite(value)}

@@ -123,7 +123,7 @@ MISSING = "–"
 
 
 def family(metric: str) -> str | None:
-    """The family of a metric, ``kid`` of ``kid_classifier``, with the longest name that fits; None for one that stands alone."""
+    """The family of a metric, ``kid`` of ``kid_classifier``, the longest that fits; None for one that stands alone."""
     metric = re.sub(r"^(mode_mixture)_[\d.]+", r"\1", metric)  # the threshold is part of the name
     return max((name for name in FAMILIES if metric.startswith(f"{name}_")), key=len, default=None)
 

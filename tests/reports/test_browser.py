@@ -17,7 +17,11 @@ PROBE = Path(__file__).with_name("probe.js").read_text()
 # Whatever the page may not do is then an error on the console.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 AROUND = """<!DOCTYPE html><meta name="color-scheme" content="light dark"><body><script>
-addEventListener("message", (e) => { const p = document.createElement("pre"); p.textContent = e.data; document.body.append(p); });
+addEventListener("message", (e) => {
+  const answer = document.createElement("pre");
+  answer.textContent = e.data;
+  document.body.append(answer);
+});
 </script><iframe src="page.html" style="border: 0; width: WIDTHpx; height: 900px"></iframe>"""
 
 
@@ -121,8 +125,9 @@ def _light(colour):
 def test_the_probe_sees_what_is_wrong(tmp_path):
     bad = """<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head><body>
     <p style="width: 900px">too wide</p><p style="width: 2rem; overflow: hidden; white-space: nowrap">cut off here</p>
-    <svg viewBox="0 0 100 20"><text x="10" y="15">one</text><text x="12" y="15">two</text><text x="95" y="15">three</text></svg>
-    <img src="https://nowhere.invalid/picture.png"><script>console.error("oh"); nothing.at.all;</script></body></html>"""
+    <svg viewBox="0 0 100 20"><text x="10" y="15">one</text><text x="12" y="15">two</text>
+    <text x="95" y="15">three</text></svg><img src="https://nowhere.invalid/picture.png">
+    <script>console.error("oh"); nothing.at.all;</script></body></html>"""
     visit = Visit(bad, tmp_path, 400)
     assert any("too wide" in name for name in visit.found["wide"])
     assert any("cut off" in name for name in visit.found["cut"])

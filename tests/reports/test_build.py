@@ -96,7 +96,7 @@ def test_the_page_is_whole_and_alone(html):
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5 + 2
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5 + 2 + 1
     names = [a["id"] for _, a in page.tags if "id" in a and "d" not in a]
     targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert targets <= set(names)
@@ -254,6 +254,23 @@ def test_command_line(tmp_path, make):
 def test_importing_is_light():
     code = "import sys, reports.build; print([m for m in ('pandas', 'seaborn', 'matplotlib', 'torch', 'jinja2') if m in sys.modules])"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_guidance_and_starts_have_their_own_sections(tmp_path, make, guided_rows, started_rows):
+    evil = "<b>truncated</b>:sigma=1"
+    found = {m.key: m for m in [*guided_rows("random", 0), *started_rows("random", 0)]}
+    more = [Measurement("fd_classifier", 1.0, 5, 7.0, "heun", evil, "none", "test", 9), Measurement(
+        "fd_classifier", 1.0, 9, 7.0, "heun", "gaussian", f"dg-{evil}:weight=1", "test", 9)]  # fmt: skip
+    make(tmp_path, found=[*found.values(), *more])
+    page = Page(build(tmp_path).html.read_text())
+    ids = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
+    assert ids == ["g1-guidance", "g1-starts"]
+    ordinary = [a for tag, a in page.tags if tag == "table" and "data-settings" in a]
+    assert len(ordinary) == 4
+    assert all(a["data-settings"] == "" for a in ordinary)
+    assert not any(tag == "b" and "truncated" in str(a) for tag, a in page.tags)
+    assert evil in page.text
+    assert "Held-out real images: 0.0200." in page.text
 
 
 @pytest.fixture(scope="module")

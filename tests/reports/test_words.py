@@ -55,9 +55,18 @@ def test_neighbours_on_the_grid_are_drawn_together():
 HIGHER = {"precision", "recall", "coverage", "class_agreement", "images_per_s"}
 LOWER = {"fd_classifier", "fd_pixels", "truncation_error", "curvature_fm", "fd_infinity", "kid", "class_distance"}
 LOWER |= {f"{metric}_{space}" for metric in ("path_excess", "turning_angle") for space in ("fm", "sigma")}
-LOWER |= {"mode_mixture", "fid", "w2", "local_error_euler", "target_variance", "adaptive_nfe", "grid_fd"}
+LOWER |= {"fid", "w2", "local_error_euler", "target_variance", "adaptive_nfe", "grid_fd"}
 NEITHER = {"density", "copy_rate", "copy_distance", "transport_cost", "coupling_ms"}
-NEITHER |= {"mode_mixture_real", "gradient_noise_scale", "validation_loss_own", "validation_loss_independent"}
+LOWER |= {
+    "mode_mixture",
+    "discriminator_passes",
+    "dg_calibration_error",
+    "prior_error",
+    "prior_error_fresh",
+    "start_chi2",
+}
+NEITHER |= {"dg_auc", "dg_accuracy", "prior_error_floor", "start_sigma", "start_targets", "mode_mixture_real"}
+NEITHER |= {"gradient_noise_scale", "validation_loss_own", "validation_loss_independent"}
 
 
 @pytest.mark.parametrize("name", sorted(HIGHER | LOWER | NEITHER))
@@ -79,6 +88,8 @@ def test_a_family_is_known_with_any_features():
     assert family("fd_infinity_inception") == "fd_infinity"
     assert family("kid_pixels") == "kid"
     assert family("fd_classifier") is family("novelty") is family("kid") is None
+    assert family("mode_mixture_0.2_classifier") == "mode_mixture"
+    assert family("mode_mixture_0.2_real_classifier") == "mode_mixture_real"
     assert about("recall_inception") == FAMILIES["recall"]
     assert about("fd_pixels") == METRICS["fd_pixels"]
     assert about("novelty") == ""
