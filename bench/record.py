@@ -119,7 +119,8 @@ class RunFolder:
         """The run's state; ``{"state": "pending"}`` before it began."""
         status = self._read("status.json") if (self.path / "status.json").exists() else {"state": "pending"}
         if status.get("state") not in STATES:
-            raise RunFolderError(f"{self.path / 'status.json'} says no state: move the folder away")
+            state = status.get("state")
+            raise RunFolderError(f"{self.path / 'status.json'}: no such state {state!r}: move the folder away")
         return status
 
     def is_done(self) -> bool:

@@ -158,5 +158,5 @@ def test_the_report_is_of_the_sweeps_runs_alone(monkeypatch, folder):
     monkeypatch.setattr(subprocess, "run", run)
     ReportTask(folder.runs_dir, ("ours-1", "ours-2", "ours-3"), folder.path)()
     ReportTask(folder.runs_dir, ("ours-2",), folder.path)()
-    command = ["-m", "reports.build", str(folder.path / "runs"), "--out", str(folder.path)]
+    command = ["-m", "reports.build", str(folder.path / "runs"), "--mixed", "--out", str(folder.path)]
     assert seen == [(command, ["ours-1", "ours-2"]), (command, ["ours-2"])]
