@@ -119,6 +119,10 @@ def refuse_unknown(table: dict[str, object], known: list[str], where: str) -> No
             raise SweepError(f"unknown key {key!r} in {where}.{hint} Known: {', '.join(known)}")
 
 
+# A job that begins while slurmctld restarts would fail at srun, and SLURM would not run it again.
+WAIT_FOR_CONTROLLER = 'for _ in $(seq 60); do squeue --jobs="$SLURM_JOB_ID" >/dev/null 2>&1 && break; sleep 2; done'
+
+
 def sbatch_parameters(use: Resources, name: str, comment: str, setup: list[str], **more: object) -> dict[str, Any]:
     """What sbatch is asked for, in submitit's names; the time is a number, for submitit computes with it.
 
@@ -141,7 +145,7 @@ def sbatch_parameters(use: Resources, name: str, comment: str, setup: list[str],
         "partition": use.partition,
         "constraint": use.constraint,
         "account": use.account,
-        "setup": setup or None,
+        "setup": [*setup, WAIT_FOR_CONTROLLER],
         "srun_args": srun,
         "additional_parameters": {"requeue": True, **use.extra},
         **more,

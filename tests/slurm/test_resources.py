@@ -63,4 +63,4 @@ def test_there_is_a_process_for_each_gpu(use, node, of_all):
 def test_the_time_is_a_number_and_what_is_not_asked_for_is_left_out():
     asked = sbatch_parameters(Resources(minutes=7), "study", "place", [], dependency=None)
     assert asked["time"] == 7
-    assert not {"partition", "account", "constraint", "gpus_per_node", "dependency", "setup"} & set(asked)
+    assert not {"partition", "account", "constraint", "gpus_per_node", "dependency"} & set(asked)
