@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench.arm import check_folder, file_arm, run_arm
+from bench.arm import check_folder, file_arm, is_done, run_arm
 from bench.check import check, check_execution
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
 from bench.guidance_config import GuidanceConfig
@@ -146,7 +146,7 @@ def run(command: Command) -> int:
     failed = 0
     for number, (config, folder, file) in enumerate(zip(arms, folders, files, strict=True), 1):
         if ranks.first:
-            before = ": done before" if folder.is_done() else ""
+            before = ": done before" if is_done(folder, config) else ""
             print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
         try:
             run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file)
