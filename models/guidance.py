@@ -127,7 +127,7 @@ def boosted_heun(
     steps = len(sigmas) - 1
     for step, (now, after) in enumerate(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True)):
         sigma = torch.full_like(judged, now)
-        if step % boost.churn_every == 0 and (judged < 0).any():
+        if step and step % boost.churn_every == 0:  # nothing is judged before the first step
             gamma = min(boost.churn / steps, 2**0.5 - 1)
             raised = torch.where(judged < 0, sigma * (1 + gamma), sigma)
             x = x + _like((raised**2 - sigma**2).sqrt(), x) * _fresh(boost.generators, x)

@@ -189,6 +189,23 @@ def test_boosting_doubles_guidance_on_even_steps_and_churns_every_fifth(seeded):
     torch.testing.assert_close(noisy[0][0] - quiet[0], moved)
 
 
+def test_boosting_gives_a_sample_the_same_noise_in_any_company():
+    """The second sample looks generated from the middle on; the first, at one of the two churns, or never, at both."""
+    sigmas, guide = karras_sigmas(6), lambda logit: Guide(Guidance(logit), 1.0)
+
+    def late(x, sigma, labels):  # generated below sigma 5 only
+        return torch.where(sigma > 5, 0.1, -0.1) + 0 * x.sum(1)
+
+    def boost(logit, n, first):
+        return boosted_heun(lambda x, s, c: x, torch.ones(n, 2), sigmas,
+                            boost=Boost(guide(logit), streams(2)[first:first + n], churn_every=2))  # fmt: skip
+
+    company = lambda x, sigma, labels: torch.where(  # noqa: E731
+        torch.arange(len(x)) == 0, -0.1 + 0 * x.sum(1), late(x, sigma, labels)
+    )
+    torch.testing.assert_close(boost(company, 2, 0)[1:], boost(late, 1, 1))
+
+
 def test_conditional_discriminator_passes_the_labels_on(seeded):
     seen = []
 
