@@ -130,6 +130,11 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
+    for nfe in evaluation.start_nfe if evaluation.start else ():
+        if nfe < 3 or nfe % 2 == 0:
+            raise ConfigError(
+                f"--start-nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ..."
+            )
     _check_schedules(evaluation)
 
 
@@ -149,10 +154,13 @@ def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
     from bench.starting import canonical, parse
 
     try:
-        parse(start).level(evaluation.sigma_max)
-        return canonical(start)
+        level = parse(start).level(evaluation.sigma_max)
+        spec = canonical(start)
     except ValueError as error:
         raise ConfigError(f"--start: {error}") from None
+    if not level > evaluation.sigma_min:
+        raise ConfigError(f"--start {spec}: sigma {level:g} must be above --sigma-min {evaluation.sigma_min:g}")
+    return spec
 
 
 def _canonical_sampler(sampler: str) -> str:
