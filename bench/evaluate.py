@@ -107,8 +107,11 @@ def run(command: Command) -> int:
     """Measure every run; the exit code."""
     from bench.data import DataError
     from bench.features import FeatureError
+    from bench.guide import GuideError
     from bench.ranks import join
     from bench.train import TrainingError
+    from couplings import CouplingError
+    from models.discriminator import EncoderRefused
 
     if not command.runs:
         raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
@@ -125,7 +128,7 @@ def run(command: Command) -> int:
         before = {m.key for m in RunFolder(path).measurements()}
         try:
             folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
-        except (DataError, FeatureError, TrainingError) as error:
+        except (DataError, FeatureError, TrainingError, CouplingError, GuideError, EncoderRefused) as error:
             raise ConfigError(str(error)) from None
         say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
     say(f"python -m reports.build {command.runs[0].parent} shows them")

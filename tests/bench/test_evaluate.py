@@ -11,6 +11,7 @@ import torch
 from bench.arm import run_arm
 from bench.config import ConfigError, Execution
 from bench.evaluate import main, parse, trained
+from bench.guide import GuideError
 from bench.record import RunFolder
 from bench.samples import SampleStore
 
@@ -188,3 +189,12 @@ def test_an_unfinished_or_renamed_run_is_refused(folder, tiny):
     (moved.path / "metrics.jsonl").unlink()  # as of a run that is still in training
     with pytest.raises(ConfigError, match="not trained to its end"):
         trained(moved, tiny.evaluation)
+
+
+def test_a_discriminator_that_does_not_fit_is_one_line(folder, monkeypatch, capsys):
+    def refuse(*args, **kwargs):
+        raise GuideError("of another denoiser")
+
+    monkeypatch.setattr("bench.evaluate.run_arm", refuse)
+    assert main([str(folder), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err == "error: of another denoiser\n"
