@@ -70,7 +70,9 @@ def run_arm(
     folder = check_folder(config, runs_dir)
     # One name stands for any images of the user's own, and a path for any network: even a finished run must be shown to
     # be of these.
-    own_images, own_network = config.data in data.OWN_IMAGES, any(":" in spec for spec in config.evaluation.features)
+    own_images = config.data in data.OWN_IMAGES
+    own_encoder = config.guidance.kind == "discriminator" and config.guidance.encoder is not None
+    own_network = own_encoder or any(":" in spec for spec in config.evaluation.features)
     if not (own_images or own_network) and ranks.first_does(lambda: is_done(folder, config)):
         return folder
     # One process downloads.
