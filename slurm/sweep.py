@@ -43,6 +43,7 @@ from slurm.resources import Resources, SweepError, check_resources, refuse_unkno
 
 if TYPE_CHECKING:
     from bench.config import RunConfig
+    from bench.guidance_config import GuidanceConfig
 
 Options = dict[str, object]  # of one run, by their names in bench.config; and "preset"
 Pattern = dict[str, list[object]]  # for each option the values, or patterns of texts, that match
@@ -165,7 +166,7 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
     """The checked configuration of each run.
 
     Checks cost milliseconds, and a sweep may have ten thousand runs: what is neither coupling nor seed is checked once
-    for each distinct combination, a coupling once for runs with labels and once for those without.
+    for each distinct combination, a coupling once for each guidance, for runs with labels and for those without.
 
     Raises:
         SweepError: an option is unknown or out of range; the message names the arm.
@@ -174,7 +175,7 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
     from bench.config import ConfigError, RunConfig, load_preset, make
 
     parts: dict[str, tuple[RunConfig, str]] = {}  # and the preset's own coupling
-    specs: dict[tuple[str, bool], str] = {}
+    specs: dict[tuple[str, bool, GuidanceConfig], str] = {}
     built = []
     for run, arm in zip(options, arms, strict=True):
         rest = {key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")}
@@ -188,7 +189,7 @@ def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
                 parts[part] = make(preset, {**rest, "coupling": "random"}), own
             config, own = parts[part]
             spec = run.get("coupling", own)
-            key = (repr(spec), config.training.conditional)
+            key = (repr(spec), config.training.conditional, config.guidance)
             if key not in specs:
                 specs[key] = make(preset, {**rest, "coupling": spec}).coupling
         except ConfigError as error:

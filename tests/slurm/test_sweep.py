@@ -216,3 +216,9 @@ def test_the_papers_table_couples_within_classes_where_the_network_knows_them():
         assert conditional == ("cond" in entry.arm.split()[0].split("-"))
         if entry.config.coupling != "random":
             assert ("within_class=true" in entry.config.coupling) == conditional
+
+
+def test_every_coupling_is_checked_with_every_guidance():
+    grid = {"guidance.boost": [False, True], "coupling": ["random", "lapjv"]}
+    with pytest.raises(SweepError, match="--guidance.boost with a denoiser trained with lapjv"):
+        sweep_with(grid=grid, zip=[], exclude=[], override=[]).entries()
