@@ -87,7 +87,8 @@ class EvaluationConfig:
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
     samplers: tuple[str, ...] = ("heun",)
-    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or dopri5:tolerance=1e-5)."""
+    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or dopri5:tolerance=1e-5),
+    euler-maruyama (stochastic)."""
     features: tuple[str, ...] = ()
     """What samples are measured in, such as inception:weights=FILE. Default: classifier and pixels."""
     metrics: tuple[Metrics, ...] = get_args(Metrics)

@@ -149,7 +149,10 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """
     held = round(share * len(split))
     if held < 2 or len(split) - held < 2:
-        raise GuideError(f"{len(split)} images cannot give {share:.0%} away: take more --fakes, or another --held-out")
+        raise GuideError(
+            f"{len(split)} images cannot give {share:.0%} away: "
+            "take more --guidance.fakes, or another --guidance.held-out"
+        )
     order = torch.randperm(len(split), generator=generator(0, "guide held-out"))
     return tuple(Split(split.images[rows], split.labels[rows]) for rows in (order[held:], order[:held]))
 
