@@ -152,10 +152,12 @@ def _check_features(specs: tuple[str, ...]) -> None:
 def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
     """The spec of a start as it stands in the results; its options are read where they are needed, for that is slow."""
     from bench.starting import canonical, parse
+    from couplings import get
 
     try:
-        level = parse(start).level(evaluation.sigma_max)
-        spec = canonical(start)
+        plan = parse(start)
+        level, spec, project = plan.level(evaluation.sigma_max), canonical(start), getattr(plan, "project", None)
+        get("semidiscrete" + f":project={project}" * (project is not None))
     except ValueError as error:
         raise ConfigError(f"--start: {error}") from None
     if not level > evaluation.sigma_min:

@@ -150,6 +150,8 @@ def _check_ranges(config: GuidanceConfig) -> None:
     for nfe in config.nfe:
         if nfe < 3 or nfe % 2 == 0:
             raise ConfigError(f"--guidance.nfe {nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
+    if not config.nfe or not config.weights:
+        raise ConfigError("--guidance.nfe and --guidance.weights need at least one number each, such as 17 and 1")
     if not all(map(math.isfinite, config.weights)):
         raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
     if config.fakes_nfe < 3 or config.fakes_nfe % 2 == 0:

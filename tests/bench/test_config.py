@@ -145,5 +145,7 @@ def test_a_pool_is_accepted_iff_it_is_a_multiple_of_the_batch(pool, batch):
 def test_starts_that_no_sampler_could_begin_at_are_refused_at_once():
     with pytest.raises(ConfigError, match="--start-nfe 4"):
         make(None, {"start": ["truncated:sigma=0.5"], "start_nfe": [4]})
+    with pytest.raises(ConfigError, match="--start: .*project must be pca:K"):
+        make(None, {"start": ["expressway:sigma=0.5,project=foo"]})
     with pytest.raises(ConfigError, match="above --sigma-min"):
         make(None, {"start": ["truncated:sigma=0.001"]})

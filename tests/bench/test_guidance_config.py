@@ -21,6 +21,8 @@ from bench.guidance_config import GuidanceConfig, check_guidance
         ({"fakes_nfe": 4}, "random", False, "3, 5, 7"),
         ({"lr": 0.0}, "random", False, "--guidance.lr"),
         ({"fakes": 1}, "random", False, "2 or more"),
+        ({"nfe": ()}, "random", False, "at least one"),
+        ({"weights": ()}, "random", False, "at least one"),
         ({"encoder": "absent.pt"}, "random", False, "no such file"),
     ],
 )
