@@ -131,7 +131,10 @@ class Sweep:
         for entry in entries:
             if entry.run_id in seen:
                 twin = seen[entry.run_id].label
-                raise SweepError(f"the sweep names the same run twice: {entry.label or self.name} (as {twin})")
+                raise SweepError(
+                    f"the sweep names the same run twice: {entry.label or self.name} (as {twin}); "
+                    "what only its measurements differ in, such as start and guidance, belongs in [base], as one list"
+                )
             seen[entry.run_id] = entry
         return entries
 

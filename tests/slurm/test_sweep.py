@@ -170,6 +170,7 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
         ({"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}}, "names the same run twice: coupling=lapjv:cost"),
+        ({"grid": {"guidance.kind": ["none", "discriminator"]}}, "belongs in .base., as one list"),
     ],
 )
 def test_a_wrong_entry_is_refused_in_one_line(changes, message):
