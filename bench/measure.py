@@ -128,7 +128,12 @@ class Arm:
         Those of the dense reference hold what was observed along their paths as well.
         """
         observed = {"observed": [*PER_PATH, DRIFT, "tangents"]} if setting == self.dense else {}
-        key = {**self.origin, "setting": setting.name, "trajectories": self.config.evaluation.trajectories, **observed}
+        key = {
+            **self.origin,
+            "setting": self._name(setting),
+            "trajectories": self.config.evaluation.trajectories,
+            **observed,
+        }
         return SampleStore.of(self.samples_dir, setting.name, key)
 
     # What is to do.
@@ -221,7 +226,7 @@ class Arm:
         asked = solver and self._asks("truncation")
         tasks = [Task("truncation", setting.name, evaluation.trajectories)] if asked else []
         if setting.guidance != "none":
-            tasks.append(Task("passes", setting.name, evaluation.samples))
+            tasks.append(Task("passes", self._name(setting), evaluation.samples))
         if self._asks("samples"):
             tasks += [self._task(name, setting, evaluation.samples) for name in self.rulers]
         return Job(setting, tuple(tasks))
@@ -232,7 +237,12 @@ class Arm:
         return {part: f.fingerprint for f in self.extractors for part in (f.name, GRID + f.name, MIXTURE + f.name)}
 
     def _task(self, part: str, setting: Setting, n: int) -> Task:
-        return Task(part, setting.name, n, self.fingerprints.get(part))
+        return Task(part, self._name(setting), n, self.fingerprints.get(part))
+
+    def _name(self, setting: Setting) -> str:
+        """The setting, with the discriminator that guides it."""
+        guided = setting.guidance != "none"
+        return f"{setting.name}@{self.prepared.prints[setting.guidance]}" if guided else setting.name
 
     def _asks(self, metrics: str) -> bool:
         return metrics in self.config.evaluation.metrics

@@ -11,6 +11,7 @@ from bench.config import RunConfig
 from bench.data import Dataset, Split
 from bench.guidance_config import GuidanceConfig
 from bench.record import Measurement
+from bench.samples import weights_digest
 from bench.sampling import Setting, Steering
 from bench.starting import Ready, prepare, prior_errors
 from models.guidance import Guidance, Guide
@@ -24,13 +25,15 @@ class Prepared:
     Attributes:
         steering: for ``bench.sampling.sample``.
         starts: by spec.
-        discriminators: what each is worth, by its name.
+        discriminators: what each is worth, by its name and fingerprint.
+        prints: fingerprint of the discriminator behind a label of guidance: what another one gave does not count.
 
     """
 
     steering: Steering = Steering()
     starts: dict[str, Ready] = field(default_factory=dict)
     discriminators: dict[str, list[Measurement]] = field(default_factory=dict)
+    prints: dict[str, str] = field(default_factory=dict)
 
 
 def guidances(config: RunConfig) -> list[GuidanceConfig]:
@@ -50,10 +53,12 @@ def make_ready(
     """
     cache, arm = folder.parent / ".cache", guide.Arm(net, dataset, config.seed, device)
     coupled = not config.checkpoint and config.coupling != "random"
-    discriminators, guides = {}, {}
+    discriminators, guides, prints = {}, {}, {}
     for one in guidances(config):
         trained, rows = guide.train_discriminator(one, arm, folder / "guidance", cache, progress)
-        discriminators[one.name] = rows
+        digest = weights_digest(trained.net)[:10]
+        discriminators[f"{one.name}@{digest}"] = rows
+        prints |= dict.fromkeys(map(one.label, one.weights), digest)
         guides |= {one.label(w): Guide(Guidance(trained.net), w, one.second) for w in one.weights if w}
 
     def generated() -> Split:
@@ -66,7 +71,7 @@ def make_ready(
     }
     ready = {spec: one.start for spec, one in starts.items()}
     steering = Steering(ready, guides, coupled, config.seed, config.guidance.boost)
-    return Prepared(steering, starts, discriminators)
+    return Prepared(steering, starts, discriminators, prints)
 
 
 def start_rows(ready: Ready, dataset: Dataset, seed: int) -> Iterator[Measurement]:

@@ -144,7 +144,7 @@ def test_held_out_images_are_apart_from_those_trained_on(digits):
     assert (len(train), len(held)) == (60, 20)
     both = torch.cat([train.images, held.images]).flatten(1)
     assert torch.equal(both.unique(dim=0), digits.train.images.flatten(1).unique(dim=0))
-    with pytest.raises(GuideError, match="--held-out"):
+    with pytest.raises(GuideError, match="--guidance.held-out"):
         guide.hold_out(digits.train, 0.01)
 
 
