@@ -42,8 +42,7 @@ from typing import TYPE_CHECKING
 from slurm.resources import Resources, SweepError, check_resources, refuse_unknown
 
 if TYPE_CHECKING:
-    from bench.config import RunConfig
-    from bench.guidance_config import GuidanceConfig
+    from bench.config import GuidanceConfig, RunConfig
 
 Options = dict[str, object]  # of one run, by their names in bench.config; and "preset"
 Pattern = dict[str, list[object]]  # for each option the values, or patterns of texts, that match
