@@ -88,6 +88,28 @@ def test_a_hard_map_leads_to_its_targets_equally_often(make):
     assert chisquare(index_of(begin(control, 1000), control).bincount(minlength=200).numpy()).pvalue > 1e-3
 
 
+def test_the_hard_map_leads_a_latent_to_its_own_target(make):
+    """Shuffled, it would be the same in law, so that no other test here would see it: what tells is the pairing.
+
+    Cells of equal mass minimise the cost of all pairings that take each target equally often: latents end nearer to
+    their targets than by a random index, by most of what an exact assignment of as many gains.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    latents = noise(200, (1, 8, 8)).double().flatten(1)
+    found = {}
+    for name in ("ot-prior", "random-index"):
+        ready = make(f"{name}:sigma=0.5")
+        found[name] = (latents - begin(ready, 200).flatten(1)).square().sum(1).mean().item()
+    cost = torch.cdist(latents, make("ot-prior:sigma=0.5").targets.images.flatten(1).double()).square()
+    best = cost[linear_sum_assignment(cost)].mean().item()
+    gain = (found["random-index"] - found["ot-prior"]) / (found["random-index"] - best)
+    assert gain > 0.5, found
+    ready = make("ot-prior:sigma=0.5")
+    shuffled = cost[torch.arange(200), index_of(begin(ready, 200), ready).roll(1)]
+    assert (found["random-index"] - shuffled.mean().item()) / (found["random-index"] - best) < 0.5
+
+
 def test_in_law_the_hard_map_is_a_random_index(make):
     """Frechet distances of equal samples, to the held-out images, agree within three standard errors."""
     real = Moments.of(make.data["digits"].test.images.flatten(1))
