@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+COMMAND = "OT_BENCH_COMMAND"  # set for jobs: the command of the sweep, for theirs says nothing to a reader
 STATES = ("pending", "running", "done", "failed")
 _PACKAGES = ("torch", "numpy", "scipy", "lapjv", "pot", "ott-jax", "scikit-learn", "ot-couplings-bench")
 
@@ -191,6 +193,11 @@ def utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+def command_line() -> str:
+    """The command that started this process, as one would type it."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
 def provenance(device: str, **more: object) -> dict:
     """What produced a run: code, versions, hardware, command line; ``more`` adds seeds, checksums and the like."""
     import torch
@@ -209,7 +216,7 @@ def provenance(device: str, **more: object) -> dict:
         "versions": versions,
         "hardware": hardware,
         "device": device,
-        "command": " ".join(["python", *sys.orig_argv[1:]]),
+        "command": os.environ.get(COMMAND) or command_line(),
         "started": utc_now(),
         **more,
     }

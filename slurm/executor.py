@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.record import COMMAND, command_line
 from slurm.folder import SweepFolder
 from slurm.job import ReportTask, RunTask
 from slurm.plan import Array
@@ -44,6 +45,11 @@ def tasks_of(entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | N
     ]
 
 
+def _setup(code: Snapshot) -> list[str]:
+    """Shell lines before a job: which code it imports, and what to record as the command that a person typed."""
+    return [*code.setup(), f"export {COMMAND}={shlex.quote(command_line())}"]
+
+
 def script(array: Array, name: str, folder: SweepFolder, code: Snapshot, max_parallel: int | None) -> str:
     """The script that ``sbatch`` would receive, made by submitit as at submission."""
     from submitit.slurm.slurm import _make_sbatch_string
@@ -51,7 +57,7 @@ def script(array: Array, name: str, folder: SweepFolder, code: Snapshot, max_par
     logs = folder.path / "logs" / "%A"
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
     count = {"map_count": len(array.entries)} if len(array.entries) > 1 else {}
-    asked = sbatch_parameters(array.resources, name, folder.comment, code.setup(), array_parallelism=max_parallel)
+    asked = sbatch_parameters(array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel)
     return _make_sbatch_string(command, logs, **count, **asked)
 
 
@@ -70,7 +76,7 @@ def submit_arrays(
     for array in arrays:
         after = f"afterany:{ids[-1]}" if max_parallel and ids else None
         asked = sbatch_parameters(
-            array.resources, name, folder.comment, code.setup(), array_parallelism=max_parallel, dependency=after
+            array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel, dependency=after
         )
         submitted = _sbatch(folder, asked, tasks_of(array.entries, folder, data_dir))
         ids.append(submitted[0].split("_")[0])
@@ -85,7 +91,7 @@ def submit_report(entries: list[Entry], name: str, folder: SweepFolder, code: Sn
     use = Resources(_REPORT_MINUTES, cpus=1, memory_gb=4, partition=first.partition, account=first.account,
                     extra={key: value for key, value in first.extra.items() if key == "qos"})  # fmt: skip
     dependency = f"afterany:{':'.join(after)}"
-    asked = sbatch_parameters(use, f"{name}-report", folder.comment, code.setup(), dependency=dependency)
+    asked = sbatch_parameters(use, f"{name}-report", folder.comment, _setup(code), dependency=dependency)
     task = ReportTask(folder.runs_dir, tuple(entry.run_id for entry in entries), folder.path)
     (job,) = _sbatch(folder, asked, [task])
     jobs = folder.jobs()
@@ -137,7 +143,7 @@ def run_here(
             if error := executor.submit(task).exception():
                 raise error
     else:
-        executors = {repr(e.resources): local_executor("local", e.resources, logs, code.setup()) for e in entries}
+        executors = {repr(e.resources): local_executor("local", e.resources, logs, _setup(code)) for e in entries}
         jobs = run_locally(
             [(executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)], limit
         )

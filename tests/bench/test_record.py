@@ -208,3 +208,8 @@ def test_provenance_notices_changes_to_the_code(monkeypatch, tmp_path):
     assert (clean["git_sha"], clean["git_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "record.py").write_text("changed")
     assert provenance("cpu")["git_dirty"] is True
+
+
+def test_a_job_records_the_command_of_its_sweep(monkeypatch):
+    monkeypatch.setenv(record.COMMAND, "python -m slurm.submit sweep.toml")
+    assert provenance("cpu")["command"] == "python -m slurm.submit sweep.toml"
