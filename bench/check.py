@@ -92,11 +92,6 @@ def _check_ranges(config: RunConfig) -> None:
     for option, value in positive.items():
         if not value > 0:
             raise ConfigError(f"{option} is too small: it must be above {1 if 'samples' in option else 0}")
-    if training.pool < training.batch or training.pool % training.batch:
-        raise ConfigError(
-            f"--pool {training.pool} must be a multiple of --batch {training.batch}: "
-            f"take {max(1, round(training.pool / training.batch)) * training.batch}"
-        )
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.ema_rampup > 0:

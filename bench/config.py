@@ -48,7 +48,7 @@ class TrainingConfig:
     images: int = 200_000
     """Budget, in training images (each step takes one batch)."""
     pool: int = 1024
-    """Pool: how many images and noises are coupled at once; a multiple of the batch."""
+    """Pool: how many images and noises are coupled at once, whatever the batch."""
     pool_scope: Literal["rank", "global"] = "rank"
     """Couple each process's pool by itself, or those of all processes as one."""
     batch: int = 128

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -33,8 +33,18 @@ class Pairs:
     labels: Tensor
     augment_labels: Tensor | None = None
 
+    def __len__(self) -> int:
+        return len(self.images)
+
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
         return self._each(lambda part: part[rows])
+
+    def joined(self, more: Pairs) -> Pairs:
+        """These pairs and then ``more`` of the same kind."""
+        if not len(self):
+            return more
+        parts = [(getattr(self, part.name), getattr(more, part.name)) for part in fields(self)]
+        return Pairs(*(None if one is None else torch.cat([one, other]) for one, other in parts))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Pairs:
         parts = (self.images, self.noise, self.labels, self.augment_labels)

@@ -82,7 +82,7 @@ class PairStream:
     Args:
         split: the training images.
         coupling: a batch coupling, or a dataset coupling fitted on ``split``.
-        pool: images and noises coupled at once, a multiple of ``batch``.
+        pool: images and noises coupled at once; batches run on from one pool to the next, so any number does.
         batch: pairs that all ranks together are handed out at a time.
         seed: seed of the run.
         rank: process number.
@@ -119,14 +119,14 @@ class PairStream:
         workers: int = 0,
         augment: Augment | None = None,
     ):
-        if pool % batch or batch % ranks:
-            raise ValueError(f"pool {pool} must be a multiple of batch {batch}, and that of the {ranks} ranks")
+        if batch % ranks:
+            raise ValueError(f"batch {batch} must be a multiple of the {ranks} ranks")
         fitted = isinstance(coupling, Fitted)
         shared = fitted or scope == "global"
         self.split, self.augment, self.pool, self.seed = split, augment, pool, seed
         self.step, self.stop_step, self.cost = start_step, stop_step, cost or CouplingCost()
         self.state = coupling.state_dict() if fitted and coupling.learns else None
-        # Of every `_stride` pairs of a pool this rank takes `_share`, from `_first` on.
+        # Of every `_stride` pairs, pool after pool, this rank takes `_share`, from `_first` on.
         self._share = batch // ranks
         self._stride, self._first = (batch, rank * self._share) if shared else (self._share, 0)
         self._drawn_by = 0 if shared else rank
@@ -143,23 +143,25 @@ class PairStream:
             self._warm_up()
 
     def __iter__(self) -> Iterator[Pairs]:
-        per_pool = self.pool // self._stride
-        number, within = divmod(self.step, per_pool)
-        end = None if self.stop_step is None else -(-self.stop_step // per_pool)
+        number, used = divmod(self.step * self._stride, self.pool)
+        end = None if self.stop_step is None else -(-self.stop_step * self._stride // self.pool)
         coming: deque[Future[Coupled]] = deque()
+        left: Pairs | None = None  # of the pools taken so far
+        before = latest = self.state  # after the pool before the newest, and after the newest
         while self.stop_step is None or self.step < self.stop_step:
-            while len(coming) <= self._ahead and (end is None or number + len(coming) < end):
-                coming.append(self._threads.submit(self._pool, number + len(coming)))
-            # A pool that a stopped run had begun is coupled again but was counted then.
-            coupled = self._take(coming.popleft(), count=not within)
-            number += 1
-            for k in range(within, per_pool):
-                self.step += 1
-                if k == per_pool - 1:
-                    self.state = coupled.state
-                first = k * self._stride + self._first
-                yield coupled.pairs[first : first + self._share]
-            within = 0
+            while left is None or len(left) < self._stride:
+                while len(coming) <= self._ahead and (end is None or number + len(coming) < end):
+                    coming.append(self._threads.submit(self._pool, number + len(coming)))
+                # A pool that a stopped run had begun is coupled again but was counted then.
+                coupled = self._take(coming.popleft(), count=not used)
+                left = coupled.pairs[used:] if left is None else left.joined(coupled.pairs)
+                before, latest = latest, coupled.state
+                number, used = number + 1, 0
+            batch, left = left[: self._stride], left[self._stride :]
+            self.step += 1
+            # What is left of a pool will be coupled again by a run that goes on from here.
+            self.state = before if len(left) else latest
+            yield batch[self._first : self._first + self._share]
 
     def close(self) -> None:
         """Stop the background threads and processes."""

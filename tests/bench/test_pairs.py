@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from bench import data
+from bench.data import as_images
 from bench.pairs import PairStream, draw_pool
+from bench.randomness import generator
 from couplings import get
 from models.augment import Augment
 
@@ -68,11 +70,40 @@ def test_labels_stay_with_their_images(split):
 
 @pytest.mark.parametrize("start", [1, 4, 6])
 @pytest.mark.parametrize("coupling", ["lapjv", "sinkhorn:epsilon=0.5"])
-def test_a_stream_can_begin_at_any_step(split, coupling, start):
-    whole, part = take(split, coupling, 8), take(split, coupling, 8 - start, start)
+@pytest.mark.parametrize("pool", [64, 40, 7])
+def test_a_stream_can_begin_at_any_step(split, coupling, start, pool):
+    whole, part = take(split, coupling, 8, pool=pool), take(split, coupling, 8 - start, start, pool)
     for a, b in zip(whole[start:], part, strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.equal(a.noise, b.noise)
+
+
+@pytest.mark.parametrize("pool", [64, 40, 16, 7])
+def test_batches_run_on_from_one_pool_to_the_next(split, pool):
+    """Whatever the batch, what comes out is the pools one after the other."""
+    by_pool = take(split, "lapjv", 10, pool=pool, batch=pool)
+    by_batch = take(split, "lapjv", 4, pool=pool, batch=16)
+    for part in ("images", "noise", "labels"):
+        want = torch.cat([getattr(pairs, part) for pairs in by_pool])[:64]
+        assert torch.equal(torch.cat([getattr(pairs, part) for pairs in by_batch]), want)
+
+
+def test_a_coupling_that_learns_goes_on_from_the_middle_of_a_pool(split):
+    """The state at a step is that before the pool which the step is in the midst of."""
+    few = type(split)(split.images[:60], split.labels[:60])
+    options = {"pool": 40, "batch": 16, "seed": 3, "stop_step": 12}
+
+    def fitted():
+        return get("cached").fit(as_images(few.images), generator=generator(0, "fit"))
+
+    with PairStream(few, fitted(), **options) as stream:
+        whole = [(pairs.noise, stream.state) for pairs in stream]
+    for start in range(1, 12):
+        again = fitted()
+        again.load_state_dict(whole[start - 1][1])
+        with PairStream(few, again, **options, start_step=start) as stream:
+            for (noise, _), pairs in zip(whole[start:], stream, strict=True):
+                assert torch.equal(noise, pairs.noise)
 
 
 def test_ranks_and_seeds_draw_pools_of_their_own(split):

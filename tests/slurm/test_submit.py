@@ -51,7 +51,8 @@ CLASSES = {
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_the_sbatch_script_is_the_golden_one(name, tmp_path):
+def test_the_sbatch_script_is_the_golden_one(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["/bin/python3", "-m", "slurm.submit", "my study.toml"])
     table, count, limit = CLASSES[name]
     sweep = parse({"name": "study", "grid": {"seed": list(range(count))}, "resources": table})
     (array,) = plan.arrays(sweep.entries(), 100)

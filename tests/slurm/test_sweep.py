@@ -166,7 +166,7 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
         ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),
-        ({"grid": {"pool": [100]}}, "pool=100: --pool 100 must be a multiple"),
+        ({"grid": {"pool": [0]}}, "pool=0: --pool is too small"),
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
         ({"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}}, "names the same run twice: coupling=lapjv:cost"),
