@@ -67,8 +67,7 @@ def draw(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Ma
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
     with matplotlib.rc_context(figures._STYLE):
-        width = 4.4 if columns == 1 else 3.9 * columns
-        figure = Figure(figsize=(width, 0.5 + 2.7 * rows), layout="constrained")
+        figure = Figure(figsize=(figures.PANEL * columns, 0.5 + 2.7 * rows), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, chart in zip(grid, charts, strict=False):
             _draw(ax, chart, look)
@@ -132,6 +131,8 @@ def _axes(ax: Axes, chart: Chart, heights: Sequence[float]) -> None:
     if "x" not in chart.log and any(len(line.points) > 1 for line in chart.lines) and len(places) <= 6:
         ax.xaxis.set_major_locator(ticker.FixedLocator(places))
         ax.xaxis.set_major_formatter(figures._plain)
+    elif "x" not in chart.log:
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(4))
     if "x" in chart.log:
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(

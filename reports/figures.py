@@ -23,8 +23,11 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 
+PANEL = 3.9
+"""Inches that one pair of axes is wide, in every figure, so that letters are of one size."""
+
 _LETTER = 0.078  # inches, of the width of a letter
-DECADES = 1e9  # a logarithmic axis reaches no further down from its largest value
+DECADES = 1e6  # a logarithmic axis reaches no further down from its largest value
 FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
@@ -67,7 +70,7 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
 
     arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4 if len(panels) == 1 else 3.9 * len(panels), 3.2))
+        figure = Figure(figsize=(PANEL * len(panels), 3.0))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         values = [value for panel in panels for value in _drawn_values(panel)]
         for panel, ax in zip(panels, axes, strict=True):
@@ -78,7 +81,7 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
                 ax.set_title(panel.schedule, fontsize=9)
         axes[0].set(ylabel=panels[0].metric)
         legend = _legend(figure, arms, look)
-        _margins(figure, left=0.75, bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
+        _margins(figure, left=0.88, bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
         return _svg(figure, describe(panels))
 
 
@@ -121,7 +124,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     labels = ["\n".join(pieces(arm)) for arm in arms]
     height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4, height))
+        figure = Figure(figsize=(PANEL, height))
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}
         common = {"y": "coupling", "x": "value", "order": arms, "orient": "h", "ax": axes, "legend": False}
@@ -189,7 +192,7 @@ def _log_heights(axes: Axes, values: Sequence[float]) -> None:
     span = max(values) / min(values) if values else 1.0
     if span > DECADES:  # a variance of 1e-280 would press all that matters into a line
         span = DECADES
-        axes.set_ylim(bottom=max(values) / span)
+        axes.set_ylim(max(values) / span, 3 * max(values))
     subs = (1,) if span > 1000 else (1, 2, 5)
     axes.yaxis.set_major_locator(
         ticker.LogLocator(subs=subs) if span > 5 else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
@@ -226,13 +229,17 @@ def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float
     longest = max(len(line) for label in labels for line in label.split("\n"))
     letters = int(13.7 * figure.get_figwidth())
     columns = max(1, min(len(arms), letters // (longest + 6)))
+    columns = math.ceil(len(arms) / math.ceil(len(arms) / columns)) if arms else 1  # rows of one length
     figure.legend(lines, labels, loc="upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4)
     rows, tallest = math.ceil(len(arms) / columns), max(label.count("\n") + 1 for label in labels)
     return 0.12 + rows * (0.14 * tallest + 0.06)
 
 
 def _plain(value: float, position: int | None = None) -> str:
-    return f"{value:.4g}"
+    """``200,000`` and ``1e-6`` where the usual form is 2e+05 and 1e-06."""
+    if 1e4 <= abs(value) < 1e7:
+        return f"{value:,.0f}"
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.4g}")
 
 
 def _drawable(value: float) -> bool:
@@ -252,7 +259,7 @@ def _svg(figure: Figure, title: str) -> Markup:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     opening, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening).group()
-    text = f'<svg {box} role="img" aria-label="{escape(title)}">{body}'
+    text = f'<svg {box} style="--inches: {figure.get_figwidth():g}" role="img" aria-label="{escape(title)}">{body}'
     text = (
         text.replace("xlink:href", "href").replace(_INK, "currentColor").replace(_BASELINE_INK, "var(--baseline, #444)")
     )

@@ -29,7 +29,9 @@ def test_curve_shows_arms_nfes_and_axes(study):
     assert {"random", "lapjv", "sinkhorn:epsilon=0.05", "NFE", "fd_classifier", "3", "5", "13", "35"} <= set(shown)
     assert "$" not in "".join(shown)
     assert "http" not in svg
-    assert re.search(r'<svg viewBox="[^"]+" role="img" aria-label="Line chart of fd_classifier, test', svg)
+    assert re.search(
+        r'<svg viewBox="[^"]+" style="--inches: 3.9" role="img" aria-label="Line chart of fd_classifier, test', svg
+    )
     assert not re.search(r"<g [^>]*id=", svg)
 
 
@@ -96,6 +98,21 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
     for metric in ("truncation_error", "coupling_ms"):
         svg = draw(panel_of(tmp_path, metric))
         assert metric in texts(str(svg))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(200_000, "200,000"), (1e-6, "1e-6"), (1e12, "1e12"), (0.05, "0.05"), (0, "0"), (-3e-7, "-3e-7"), (1000, "1000")],
+)
+def test_ticks_are_written_as_a_person_would(value, text):
+    assert figures._plain(value) == text
+
+
+def test_a_value_of_nearly_nothing_leaves_no_empty_decades_above(tmp_path, make):
+    make(tmp_path, found=[Measurement("truncation_error", v, nfe=n) for n, v in ((3, 1.0), (5, 0.1), (9, 1e-280))])
+    ticks = [float(t) for t in texts(str(draw(panel_of(tmp_path, "truncation_error")))) if "e-" in t or "." in t]
+    assert min(ticks) >= 1e-7
+    assert max(ticks) <= 1
 
 
 def lines(svg, count):
