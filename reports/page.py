@@ -14,10 +14,11 @@ from markupsafe import Markup
 from reports import charts, figures, words
 from reports.adaptive import Adaptive, adaptive
 from reports.guidance import Guided, guided, sentences
+from reports.headline import Headline, headlines
 from reports.reach import Reach, reach
 from reports.rho import Heat, heats
 from reports.runs import Excluded, Run
-from reports.scaling import Pareto, pareto, pools
+from reports.scaling import NFE, Pareto, pareto, pools
 from reports.special import floors, ordinary
 from reports.starts import Started, started
 from reports.statistics import Cell, ordered
@@ -32,6 +33,15 @@ BAR_CHARTS = ("curvature_fm", "coupling_ms")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
+_COSTS = (
+    "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
+    "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds",
+)  # fmt: skip
+"""Metrics with one value an arm that say what the coupling costs."""
+
+_PATHS = ("curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma")
+"""Metrics with one value an arm that say how straight its paths are."""
+
 _NO_RATIO = (
     "classifier_accuracy",
     "coupling_fit_seconds",
@@ -46,12 +56,13 @@ _NO_RATIO = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure with its words; a wide one shows several panels side by side."""
+    """One figure with its words; a wide one shows several panels side by side; ``marks`` says what its marks mean."""
 
     title: str
     svg: Markup
     caption: str
     wide: bool = False
+    marks: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,7 @@ class Section:
     id: str
     title: str
     arms: list[str]
+    headlines: list[Headline]
     summary: Summary
     figures: list[Figure]
     other_figures: list[Figure]
@@ -128,6 +140,9 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         metrics=words.METRICS,
         missing=words.MISSING,
         no_ratio=_NO_RATIO,
+        costs_time=_COSTS,
+        of_paths=_PATHS,
+        pareto_nfe=NFE,
         config_common=_common(configs, varying),
         config_varying=varying,
         provenance_common=_common(origins, differing),
@@ -149,6 +164,7 @@ def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figure
         id=id_,
         title=group.title,
         arms=group.arms,
+        headlines=headlines(group.panels),
         summary=summarise(group),
         figures=[figure for plain, figure in drawn if plain] + bars,
         other_figures=[figure for plain, figure in drawn if not plain],
@@ -184,7 +200,7 @@ def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
     svg = figures.curve(shared, look) if panel.over else figures.bars(panel, look)
     title = ", ".join(part for part in (panel.metric, panel.split, panel.settings) if part)
     title = panel.title if len(shared) == 1 else f"{title}, {words.join([p.schedule for p in shared])}"
-    return Figure(title, svg, f"{_about(panel)} {figures.caption(shared)}".strip(), len(shared) > 1)
+    return Figure(title, svg, _about(panel), len(shared) > 1, figures.caption(shared))
 
 
 def _about(panel: Panel, real: dict[str, float] | None = None) -> str:

@@ -1,0 +1,54 @@
+import pytest
+
+from bench.record import Measurement
+from reports.build import build
+from reports.headline import headlines
+from reports.tables import groups, read_runs
+
+
+def of(runs):
+    (group,) = groups(read_runs(runs))
+    return {headline.arm: headline for headline in headlines(group.panels)}
+
+
+def test_each_arm_says_what_it_does_at_one_nfe_and_what_it_costs(study):
+    found = of(study)
+    assert list(found) == ["lapjv", "sinkhorn:epsilon=0.05"]
+    said = found["lapjv"].quality
+    # 80 / 13 with seeds at 1.00, 1.03 and 1.06 of it, and lapjv a quarter above
+    assert said.startswith("fd_classifier, test, at NFE 13: 7.92 against 6.34 of random, +25 % [+25, +25]")
+    assert "higher, so worse" in said
+    assert "lower, so better" in found["sinkhorn:epsilon=0.05"].quality
+    assert found["lapjv"].cost == (
+        "12.0 ms to couple a pool, the solver at work for 6.0 % of the training time, 2,800 training images a second "
+        "(−30 % [−30, −30] against random)"
+    )
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_few_seeds_give_numbers_and_no_claim(tmp_path, make, seeds):
+    for seed in range(seeds):
+        for arm in ("random", "lapjv"):
+            make(tmp_path, arm, seed)
+    assert f"+25 % (no claim: {seeds} of the 3 seeds it takes)" in of(tmp_path)["lapjv"].quality
+
+
+def test_seeds_that_random_lacks_do_not_count(tmp_path, make):
+    for arm, seed, value in (("random", 0, 10.0), ("lapjv", 0, 5.0), ("lapjv", 1, 500.0)):
+        found = [Measurement("fd_classifier", value, nfe=13, split="test", sampler="heun", n=100)]
+        make(tmp_path, arm, seed, found=found)
+    assert "5.00 against 10.0 of random, −50 %" in of(tmp_path)["lapjv"].quality
+
+
+def test_what_was_not_measured_is_not_said(tmp_path, make):
+    make(tmp_path, "lapjv", found=[Measurement("fd_classifier", 1.0, nfe=5, split="test")])
+    assert of(tmp_path) == {}
+    make(tmp_path, "semidiscrete", found=[Measurement("coupling_fit_seconds", 12.0)])
+    (one,) = of(tmp_path).values()
+    assert (one.arm, one.quality, one.cost) == ("semidiscrete", "", "12.0 s to fit once")
+
+
+def test_it_is_the_first_thing_on_the_page(study, tmp_path):
+    html = build(study, tmp_path).html.read_text()
+    first = html.index("12.0 ms to couple a pool")
+    assert html.index('id="summary"') < first < html.index('id="warnings"') < html.index("<svg")
