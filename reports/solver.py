@@ -231,7 +231,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
     from matplotlib.lines import Line2D
 
     with matplotlib.rc_context(figures._STYLE):
-        figure = Canvas(figsize=(7.6, 4.3), layout="constrained")
+        figure = Canvas(figsize=(6.2, 4.6), layout="constrained")
         axes = figure.subplots()
         handles = []
         for name, line in _lines(plot, rows).items():
@@ -244,7 +244,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
             axes.plot([x[k] for k in failed], [y[k] for k in failed], markerfacecolor="none", **ring)
             handles.append(Line2D([], [], label="\n".join(words.pieces(name, 30)), markeredgecolor="none", **style))
         _axes(axes, plot, sorted({row.n for row in rows}))
-        figure.legend(handles=handles, loc="outside right upper", frameon=False, handlelength=2.6)
+        figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, handlelength=2.6)
         return figures._svg(figure, describe(plot, rows))
 
 
@@ -285,12 +285,15 @@ def _axes(axes: Axes, plot: Plot, sizes: Iterable[int]) -> None:
     if plot.log:
         axes.set_yscale("log")
         axes.yaxis.set_minor_locator(ticker.NullLocator())
+    else:
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(0.0, low), 1.04 * high)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
     axes.set(xlabel="n, images in a pool", ylabel=plot.label)
 
 
 def _caption(plot: Plot) -> str:
-    scale = "Both axes are logarithmic" if plot.log else "The axis of n is logarithmic"
+    scale = "Both axes are logarithmic" if plot.log else "The axis of n is logarithmic, the other begins at 0"
     return f"{scale}; dashed lines are other libraries, the dotted one is the floor; a ring: not converged."
 
 

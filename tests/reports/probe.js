@@ -1,7 +1,7 @@
 // Looks at the page as a reader would see it, with everything folded open, and tells the page around it.
 addEventListener("load", () => setTimeout(() => {
   for (const details of document.querySelectorAll("details")) details.open = true;
-  const found = { width: innerWidth, wide: [], cut: [], overlapping: [], network: [] };
+  const found = { width: innerWidth, wide: [], cut: [], overlapping: [], tiny: [], network: [] };
   const name = (element) => `${element.tagName} ${element.textContent.trim().slice(0, 40)}`;
   const text = (element) => element.checkVisibility() && element.textContent.trim();
 
@@ -21,6 +21,9 @@ addEventListener("load", () => setTimeout(() => {
   for (const svg of document.querySelectorAll("svg")) {
     const frame = svg.getBoundingClientRect();
     const boxes = [...svg.querySelectorAll("text")].filter(text).map((t) => [t, t.getBoundingClientRect()]);
+    const scale = frame.width / svg.viewBox.baseVal.width;
+    for (const [label] of boxes)
+      if (parseFloat(getComputedStyle(label).fontSize) * scale < 10.5) found.tiny.push(name(label));
     boxes.forEach(([label, a], i) => {
       if (a.left < frame.left - 1 || a.right > frame.right + 1 || a.top < frame.top - 1 || a.bottom > frame.bottom + 1)
         found.cut.push(`svg ${name(label)}`);

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from reports.build import build
+from reports.solver import build as build_solver
+from tests.reports.test_solver import write
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -76,6 +78,14 @@ def test_nothing_is_cut_or_overlaps_on_a_phone_and_on_a_desk(phone, desk):
         assert visit.found["wide"] == []
         assert visit.found["cut"] == []
         assert visit.found["overlapping"] == []
+        assert visit.found["tiny"] == []
+
+
+def test_the_page_of_solvers_can_be_read_on_a_phone(tmp_path):
+    visit = Visit(build_solver(write(tmp_path)).read_text(), tmp_path, 400)
+    assert visit.console == []
+    for fault in ("wide", "cut", "overlapping", "tiny", "network"):
+        assert visit.found[fault] == [], fault
 
 
 def test_it_loads_from_disk_without_errors_or_network(phone, desk, dark):
@@ -126,13 +136,14 @@ def test_the_probe_sees_what_is_wrong(tmp_path):
     bad = """<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head><body>
     <p style="width: 900px">too wide</p><p style="width: 2rem; overflow: hidden; white-space: nowrap">cut off here</p>
     <svg viewBox="0 0 100 20"><text x="10" y="15">one</text><text x="12" y="15">two</text>
-    <text x="95" y="15">three</text></svg><img src="https://nowhere.invalid/picture.png">
+    <text x="95" y="15">three</text></svg><svg viewBox="0 0 4000 80"><text y="40">small</text></svg><img src="https://nowhere.invalid/picture.png">
     <script>console.error("oh"); nothing.at.all;</script></body></html>"""
     visit = Visit(bad, tmp_path, 400)
     assert any("too wide" in name for name in visit.found["wide"])
     assert any("cut off" in name for name in visit.found["cut"])
     assert any("three" in name for name in visit.found["cut"])
     assert visit.found["overlapping"] == ["text one / text two"]
+    assert any("small" in name for name in visit.found["tiny"])
     said = " ".join(visit.console)
     assert "oh" in said
     assert "nothing is not defined" in said
