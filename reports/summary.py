@@ -150,7 +150,8 @@ def _claim(curve: dict[int, Cell]) -> str:
     few = [nfe for nfe in grid if nfe not in judged]
     if few:
         shared = join([str(n) for n in sorted({len(curve[nfe].baseline) for nfe in few})])
-        parts.append(f"no claim at NFE {nfe_range(few, grid)}: {LEAST_SEEDS} shared seeds are the least, here {shared}")
+        why = f"{LEAST_SEEDS} shared seeds are the least, here {shared}"
+        parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few)}")
     lost = [nfe for nfe in curve if nfe not in grid]
     if lost:
         why = f"a value is not finite, or no seed is shared with {BASELINE}"
@@ -167,6 +168,22 @@ def _stretch(curve: dict[int, Cell], grid: list[int], verdict: str) -> str:
     most = f", most at NFE {extreme}" if len(chosen) > 1 else ""
     size = change(curve[extreme].ratio, curve[extreme].ratio_interval)
     return f"{word} than {BASELINE} at NFE {nfe_range(chosen, grid)}{most}: {size}"
+
+
+def _means(curve: dict[int, Cell], grid: list[int]) -> str:
+    """Where the mean alone lies below or above that of random, for seeds too few to claim it."""
+    parts = []
+    for word, extreme in (("below", min), ("above", max)):
+        chosen = [nfe for nfe in grid if curve[nfe].ratio != 1 and (curve[nfe].ratio < 1) == (word == "below")]
+        if chosen:
+            most = extreme(chosen, key=lambda nfe: curve[nfe].ratio)
+            size = f"{'up to ' if len(chosen) > 1 else ''}{change(curve[most].ratio)}"
+            at = f" at NFE {most}" if len(chosen) > 1 else ""
+            parts.append(f"{word} that of {BASELINE} at NFE {nfe_range(chosen, grid)} ({size}{at})")
+    sides = [nfe for nfe in grid if curve[nfe].ratio != 1]
+    turns = [(a, b) for a, b in zip(sides, sides[1:], strict=False) if (curve[a].ratio < 1) != (curve[b].ratio < 1)]
+    crossing = f": they cross between NFE {turns[0][0]} and {turns[0][1]}" if len(turns) == 1 else ""
+    return f"; the mean is {join(parts)}{crossing}" if parts else ""
 
 
 def _crossover(curve: dict[int, Cell], grid: list[int]) -> str:

@@ -93,7 +93,8 @@ def test_fewer_than_three_seeds_make_no_claim_and_say_why(tmp_path, make, seeds)
         make(tmp_path, "lapjv", seed, found=curve(0.1, 0.1))
     summary, claims, text = said(tmp_path)
     assert claims["truncation_error", "lapjv"] == (
-        f"no claim at NFE 3 and 5: 3 shared seeds are the least, here {seeds}"
+        f"no claim at NFE 3 and 5 (3 shared seeds are the least, here {seeds}); "
+        "the mean is below that of random at NFE 3 and 5 (up to −90 % at NFE 3)"
     )
     assert "nothing is claimed with fewer than three" in summary.seeds
     assert ("One seed only for random and lapjv" if seeds == 1 else "Fewer than three seeds for random and") in text
@@ -102,12 +103,23 @@ def test_fewer_than_three_seeds_make_no_claim_and_say_why(tmp_path, make, seeds)
     assert "*" not in terminal_table(read_runs(tmp_path)).split("excludes 1)")[1]
 
 
+def test_a_crossover_of_the_means_stands_in_words_though_nothing_is_claimed(tmp_path, make):
+    for seed in range(2):
+        make(tmp_path, "random", seed, found=curve(1.0, 1.0, 1.0, 1.0))
+        make(tmp_path, "lapjv", seed, found=curve(0.25, 0.5, 1.0, 1.2))
+    _, claims, _ = said(tmp_path)
+    assert claims["truncation_error", "lapjv"] == (
+        "no claim at NFE 3 to 9 (3 shared seeds are the least, here 2); the mean is below that of random at NFE 3 and "
+        "5 (up to −75 % at NFE 3) and above that of random at NFE 9 (+20 %): they cross between NFE 5 and 9"
+    )
+
+
 def test_one_seed_in_common_is_no_claim_whatever_the_arms_have(tmp_path, make):
     for seed in range(3):
         make(tmp_path, "random", seed, found=curve(1.0))
         make(tmp_path, "lapjv", seed + 2, found=curve(0.1))
     _, claims, _ = said(tmp_path)
-    assert claims["truncation_error", "lapjv"] == "no claim at NFE 3: 3 shared seeds are the least, here 1"
+    assert claims["truncation_error", "lapjv"].startswith("no claim at NFE 3 (3 shared seeds are the least, here 1)")
 
 
 def test_a_sign_that_comes_and_goes_is_called_noise(tmp_path, make):
