@@ -13,6 +13,7 @@ from reports.tables import Group, Panel, side_by_side, varying_fields
 from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
+MOST_TURNS = 2  # an arm may lose at very few evaluations, win, and lose again at many; more turns look like noise
 FEW_SEEDS = 8  # from here on the percentile interval is no longer much too narrow
 _VERDICTS = {"unclear": "no clear difference", "lower": "lower (better)", "higher": "higher (worse)"}
 
@@ -182,17 +183,21 @@ def _means(curve: dict[int, Cell], grid: list[int]) -> str:
             parts.append(f"{word} that of {BASELINE} at NFE {nfe_range(chosen, grid)} ({size}{at})")
     sides = [nfe for nfe in grid if curve[nfe].ratio != 1]
     turns = [(a, b) for a, b in zip(sides, sides[1:], strict=False) if (curve[a].ratio < 1) != (curve[b].ratio < 1)]
-    crossing = f": they cross between NFE {turns[0][0]} and {turns[0][1]}" if len(turns) == 1 else ""
+    crossing = f": they cross {_between(turns)}" if 0 < len(turns) <= MOST_TURNS else ""
     return f"; the mean is {join(parts)}{crossing}" if parts else ""
 
 
 def _crossover(curve: dict[int, Cell], grid: list[int]) -> str:
-    """Where the verdict turns over, if it does so once; unclear NFEs are passed over."""
+    """Where the verdict turns over, once or twice; unclear NFEs are passed over."""
     clear = [nfe for nfe in grid if curve[nfe].verdict != "unclear"]
     turns = [(a, b) for a, b in zip(clear, clear[1:], strict=False) if curve[a].verdict != curve[b].verdict]
-    if len(turns) != 1:
-        return "the sign changes several times, which looks like noise" if turns else ""
-    return f"the crossover lies between NFE {turns[0][0]} and {turns[0][1]}"
+    if len(turns) > MOST_TURNS:
+        return "the sign changes several times, which looks like noise"
+    return f"the crossover{'s lie' if len(turns) > 1 else ' lies'} {_between(turns)}" if turns else ""
+
+
+def _between(turns: list[tuple[int, int]]) -> str:
+    return join([f"between NFE {low} and {high}" for low, high in turns])
 
 
 def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:

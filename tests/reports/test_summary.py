@@ -106,11 +106,12 @@ def test_fewer_than_three_seeds_make_no_claim_and_say_why(tmp_path, make, seeds)
 def test_a_crossover_of_the_means_stands_in_words_though_nothing_is_claimed(tmp_path, make):
     for seed in range(2):
         make(tmp_path, "random", seed, found=curve(1.0, 1.0, 1.0, 1.0))
-        make(tmp_path, "lapjv", seed, found=curve(0.25, 0.5, 1.0, 1.2))
+        make(tmp_path, "lapjv", seed, found=curve(1.25, 0.5, 1.0, 1.2))
     _, claims, _ = said(tmp_path)
     assert claims["truncation_error", "lapjv"] == (
-        "no claim at NFE 3 to 9 (3 shared seeds are the least, here 2); the mean is below that of random at NFE 3 and "
-        "5 (up to −75 % at NFE 3) and above that of random at NFE 9 (+20 %): they cross between NFE 5 and 9"
+        "no claim at NFE 3 to 9 (3 shared seeds are the least, here 2); the mean is below that of random at NFE 5 "
+        "(−50 %) and above that of random at NFE 3 and 9 (up to +25 % at NFE 3): they cross between NFE 3 and 5 and "
+        "between NFE 5 and 9"
     )
 
 
@@ -120,6 +121,16 @@ def test_one_seed_in_common_is_no_claim_whatever_the_arms_have(tmp_path, make):
         make(tmp_path, "lapjv", seed + 2, found=curve(0.1))
     _, claims, _ = said(tmp_path)
     assert claims["truncation_error", "lapjv"].startswith("no claim at NFE 3 (3 shared seeds are the least, here 1)")
+
+
+def test_an_arm_may_win_between_two_crossovers(tmp_path, make):
+    for seed in range(3):
+        make(tmp_path, "random", seed, found=curve(1.0, 1.0, 1.0, 1.0))
+        make(tmp_path, "lapjv", seed, found=curve(1.2, 0.5, 0.9, 1.4))
+    _, claims, _ = said(tmp_path)
+    assert claims["truncation_error", "lapjv"].endswith(
+        "the crossovers lie between NFE 3 and 5 and between NFE 7 and 9"
+    )
 
 
 def test_a_sign_that_comes_and_goes_is_called_noise(tmp_path, make):
