@@ -1,7 +1,9 @@
 """Run folders as bench writes them, made from formulas instead of training."""
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -200,3 +202,93 @@ def study(tmp_path_factory) -> Path:
         for seed in range(3):
             make_run(runs, coupling, seed)
     return runs
+
+
+JITTERED = {"random": 4, "lapjv": 4, "knn": 3}  # arm to its number of seeds
+EXACT = ("grid_fd_classifier", "start_sigma", "discriminator_passes")
+
+
+def jittered_run(arm: str, seed: int, pool: int) -> list[Measurement]:
+    """All that a run can have, at values of which no two are alike, so that a wrong row gives a wrong number."""
+    draw, good = random.Random(f"{arm} {seed} {pool}"), list(JITTERED).index(arm) + pool / 1024
+    values = {
+        nfe: {rho: (80 - 10 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)}
+        for nfe in (3, 5, 9, 17)
+    }
+    found = [m if m.metric in EXACT else replace(m, n=m.n and 2000) for m in measured_over_rho(values)]
+    for tolerance, nfe in (("0.01", 40), ("0.0001", 90)):
+        adaptive = {**COMMON, "rho": None, "sampler": f"dopri5:tolerance={tolerance}"}
+        nfe += draw.randrange(9)
+        found.append(Measurement("fd_classifier", 70 / nfe, nfe=nfe, split="test", n=2000, **adaptive))
+        found.append(Measurement("truncation_error", 7 / nfe, nfe=nfe, n=512, **adaptive))
+    found += [m for m in measurements(arm, seed) if m.metric not in ("fd_classifier", "fd_pixels", "truncation_error")]
+    if pool == 1024:
+        found += [*steered(arm, seed), *(jumped(arm, seed) if arm == "lapjv" else [])]
+    found += [Measurement("coupling_fit_seconds", 5.0 * good)] if arm == "knn" else []
+    found = [replace(m, value=1.4 * m.value) if m.start == "ot-prior:sigma=10" and m.nfe else m for m in found]
+    unique = {m.key: m for m in reversed(found)}.values()
+    return [m if m.metric in EXACT else replace(m, value=m.value * draw.uniform(0.95, 1.05)) for m in unique]
+
+
+@pytest.fixture(scope="session")
+def jittered(tmp_path_factory) -> Path:
+    """Every section that the page has, at two pools, arms with unequal seeds: read only."""
+    runs = tmp_path_factory.mktemp("jittered")
+    for pool in (256, 1024):
+        for arm, seeds in JITTERED.items():
+            for seed in range(seeds):
+                make_run(runs, arm, seed, pool=pool, found=jittered_run(arm, seed, pool))
+    return runs
+
+
+class Page(HTMLParser):
+    """A page's tables and list items as text, each with where it stands: section, headings, class.
+
+    A table is its place with ``caption`` and ``rows``, lists of cells, of which the first is the head; a ``<small>``
+    within a cell is set off by ``|``.
+    """
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.place: dict[str, str] = {"section": "", "h3": "", "h4": "", "view": ""}
+        self.tables: list[dict] = []
+        self.items: list[dict[str, str]] = []
+        self.into: tuple[str, list[str]] | None = None  # the tag whose text is gathered, and the text
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        attributes = dict(attributes)
+        if tag == "section":
+            self.place = {"section": attributes["aria-labelledby"], "h3": "", "h4": "", "view": ""}
+        elif tag == "table":
+            self.tables.append({**self.place, "class": attributes.get("class", ""), "caption": "", "rows": []})
+        elif tag == "tr":
+            self.tables[-1]["rows"].append([])
+        elif tag == "small" and self.into:
+            self.into[1].append(" | ")
+        elif tag in ("td", "th", "li", "h3", "h4", "caption") or (tag, attributes.get("class")) == ("p", "view"):
+            self.into = (tag, [])
+
+    def handle_data(self, data: str) -> None:
+        if self.into:
+            self.into[1].append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.into or self.into[0] != tag:
+            return
+        text, self.into = "".join(self.into[1]).strip(), None
+        if tag in ("td", "th"):
+            self.tables[-1]["rows"][-1].append(text)
+        elif tag == "li":
+            self.items.append({**self.place, "text": text})
+        elif tag == "caption":
+            self.tables[-1]["caption"] = text
+        else:
+            self.place |= {"h3": {"h4": "", "view": ""}, "h4": {"view": ""}}.get(tag, {})
+            self.place |= {{"p": "view"}.get(tag, tag): text}
+
+
+@pytest.fixture(scope="session")
+def parsed() -> type[Page]:
+    """HTML to tables and list items."""
+    return Page

@@ -1,0 +1,400 @@
+"""Every number in the page's sections and sentences against results.csv, both parsed here, each found anew."""
+
+import itertools
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reports.build import build
+
+POOLS = {"g1": 256, "g2": 1024}
+PLAIN = {"start": "gaussian", "guidance": "none"}
+
+
+@pytest.fixture(scope="module")
+def built(jittered, tmp_path_factory, parsed):
+    out = build(jittered, tmp_path_factory.mktemp("sections"))
+    return parsed(out.html.read_text()), pd.read_csv(out.csv)
+
+
+@pytest.fixture(scope="module")
+def page(built):
+    return built[0]
+
+
+@pytest.fixture(scope="module")
+def tidy(built):
+    return built[1]
+
+
+def pick(rows, **place):
+    """The rows with these values; None picks empty ones."""
+    for name, value in place.items():
+        rows = rows[rows[name].isna() if value is None else rows[name].eq(value)]
+    return rows
+
+
+def seeds_of(rows):
+    """Seed to value; each seed has one row."""
+    values = rows.set_index("seed")["value"].sort_index()
+    assert values.index.is_unique
+    assert len(values)
+    return values
+
+
+def shown(text):
+    """A number as written, and how far rounding to the digits shown may move it."""
+    text = text.strip("±× ").replace(",", "").replace("−", "-")
+    scale = 0.01 if text.endswith("%") else 1.0
+    digits = text.strip(" %")
+    return float(digits) * scale, 0.5001 * scale * 10.0 ** -len(digits.partition(".")[2])
+
+
+def near(text, value):
+    written, rounding = shown(text)
+    assert written == pytest.approx(value, abs=rounding, rel=1e-9), text
+    return True
+
+
+def resampled(own, reference=None):
+    """Ends of the 95 % interval over all n^n resamples; ``reference``: of the ratio of means."""
+    picks = np.array(list(itertools.product(range(len(own)), repeat=len(own))))
+    means = own.to_numpy()[picks].mean(1) / (1 if reference is None else reference.to_numpy()[picks].mean(1))
+    return np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+
+
+def verdict(own, random):
+    low, high = resampled((own - random).dropna())
+    return "lower" if high < 0 else "higher" if low > 0 else "unclear"
+
+
+def agrees(text, values, random=None):
+    """Mean, spread and ratio of a cell as the page has them; ``random``: None where no ratio may stand there."""
+    mean, *small = [part.strip() for part in text.replace("●", "").replace("≤", "").split("|")]
+    assert near(mean, values.mean())
+    spread = [part for part in small if part.startswith("±")]
+    assert len(spread) == (len(values) > 1), text
+    assert not spread or near(spread[0], values.std())
+    ratio = [part for part in small if part.startswith("×")]
+    assert len(ratio) == (random is not None), text
+    if ratio:
+        own, random = values.align(random, join="inner")
+        texts = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", ratio[0]).groups()
+        assert all(map(near, texts, (own.mean() / random.mean(), *resampled(own, random))))
+    return True
+
+
+def best_rho(tidy):
+    grid = pick(tidy, metric="grid_fd_classifier")
+    return grid.loc[grid.groupby(["run_id", "nfe"])["value"].idxmin()].set_index(["run_id", "nfe"])["rho"]
+
+
+def of_schedule(tidy, schedule, **place):
+    """Rows of plain sampling at ``7`` or at each run's ``best`` rho."""
+    rows = pick(tidy, sampler="heun", sigma=None, **PLAIN, **place)
+    if schedule == "7":
+        return rows[rows["rho"].eq(7)]
+    best = best_rho(tidy)
+    return rows[[best[r.run_id, r.nfe] == r.rho for r in rows.itertuples()]]
+
+
+def tables(page, name):
+    """Section, table and its rows without the header, for the tables of this class."""
+    found = [t for t in page.tables if name in t["class"].split()]
+    assert found
+    return [(POOLS.get(t["section"]), t, t["rows"][1:]) for t in found]
+
+
+def crossing(curve, target):
+    """NFE at which the curve first is at the target, found by interpolating logarithms."""
+    curve = curve.sort_index()
+    below = np.flatnonzero(curve.to_numpy() <= target)
+    if not len(below) or below[0] == 0:
+        return float(curve.index[0]) if len(below) else None
+    pair = curve.iloc[below[0] - 1 : below[0] + 1]
+    heights, places = np.log(pair.to_numpy()), np.log(pair.index.to_numpy(float))
+    return float(np.exp(np.interp(math.log(target), heights[::-1], places[::-1])))
+
+
+def test_nfe_to_reach_a_target(page, tidy):
+    kinds = set()
+    for pool, table, rows in tables(page, "reach"):
+        rows_of = {s: of_schedule(tidy, s, pool=pool, metric="fd_classifier", split="test") for s in ("7", "best")}
+        random = [pick(part, coupling="random").groupby("nfe")["value"].mean() for part in rows_of.values()]
+        best, needed = min(map(min, random)), {}
+        factors = [re.fullmatch(r"(\S+) × best: (\S+)", head).groups() for head in table["rows"][0][2:]]
+        for schedule, part in rows_of.items():
+            for arm, own in part.groupby("coupling"):
+                curves = {seed: one.set_index("nfe")["value"] for seed, one in own.groupby("seed")}
+                for factor, target in factors:
+                    assert near(target, float(factor) * best)
+                    found = {s: crossing(curve, float(factor) * best) for s, curve in curves.items()}
+                    needed[schedule, arm, factor] = pd.Series(found, dtype=float)
+        for arm, schedule, *cells in rows:
+            for (factor, _), cell in zip(factors, cells, strict=True):
+                own, random = needed[schedule, arm, factor], needed[schedule, "random", factor]
+                kinds.add(kind := kind_of(own))
+                if kind == "some":
+                    assert cell.strip("| ") == f"in {own.count()} of {len(own)} seeds"
+                elif kind == "none":
+                    assert cell.strip("| ") == "not reached"
+                else:
+                    assert cell.startswith("≤") == (kind == "bound")
+                    whole = arm != "random" and kind == kind_of(random) == "all"
+                    assert agrees(cell, own, random if whole else None)
+        assert len(rows) == 6
+    assert {"all", "some"} <= kinds
+
+
+def kind_of(needed):
+    if needed.isna().any():
+        return "none" if needed.isna().all() else "some"
+    return "bound" if (needed == 3).any() else "all"
+
+
+def test_adaptive_sampler(page, tidy):
+    for pool, table, rows in tables(page, "adaptive"):
+        assert table["rows"][0] == ["coupling", "tolerance", "NFE", "fd_classifier, test", "truncation_error"]
+        for arm, tolerance, nfe, *cells in rows:
+            of = pick(tidy, pool=pool, sampler=f"dopri5:tolerance={tolerance}")
+            counts = {name: one.groupby("seed")["nfe"].first() for name, one in of.groupby("coupling")}
+            assert agrees(nfe, counts[arm], None if arm == "random" else counts["random"])
+            for cell, metric in zip(cells, ("fd_classifier", "truncation_error"), strict=True):
+                assert agrees(cell, seeds_of(pick(of, coupling=arm, metric=metric)))
+        assert len(rows) == 2 * 3
+
+
+def test_quality_against_training_time(page, tidy):
+    for pool, table, rows in tables(page, "pareto"):
+        assert table["caption"] == "fd_classifier, test, rho 7, NFE 17"
+        times = tidy[tidy["pool"].eq(pool) & tidy["metric"].isin(["train_seconds", "coupling_fit_seconds"])]
+        seconds = times.groupby(["coupling", "seed"])["value"].sum()
+        distance = of_schedule(tidy, "7", pool=pool, metric="fd_classifier", split="test", nfe=17)
+        places = {}
+        for arm, own, relative, quality, _ in rows:
+            assert agrees(own, seconds[arm])
+            assert agrees(quality, seeds_of(pick(distance, coupling=arm)))
+            places[arm] = (seconds[arm] / seconds["random"]).mean(), seeds_of(pick(distance, coupling=arm)).mean()
+            assert near(relative, places[arm][0])
+        for arm, *_, front in rows:
+            better = [p for p in places.values() if p != places[arm] and p[0] <= places[arm][0]]
+            assert front == ("no" if any(p[1] <= places[arm][1] for p in better) else "yes")
+        assert len(rows) == 3
+
+
+def test_size_of_the_pool(page, tidy):
+    for _, table, rows in tables(page, "pools"):
+        wide = tidy[tidy["metric"].isin(["transport_cost", "transport_cost_independent", "curvature_fm"])]
+        wide = wide.pivot_table("value", ["pool", "coupling", "seed"], "metric")
+        wide["transport cost saved"] = 1 - wide["transport_cost"] / wide["transport_cost_independent"]
+        arms = table["rows"][0][1:]
+        assert [int(row[0]) for row in rows] == [256, 1024]
+        for pool, *cells in rows:
+            for arm, cell in zip(arms, cells, strict=True):
+                assert agrees(cell, wide.loc[(int(pool), arm), table["caption"]])
+
+
+def test_first_pass_over_rho(page, tidy):
+    for pool, table, rows in tables(page, "heat"):
+        own = pick(tidy, pool=pool, coupling=table["caption"], metric="grid_fd_classifier")
+        means, nfes = own.groupby(["rho", "nfe"])["value"].mean(), [int(nfe) for nfe in table["rows"][0][1:]]
+        for rho, *cells in rows[:-1]:
+            for nfe, cell in zip(nfes, cells, strict=True):
+                assert near(cell.strip("● "), means[float(rho), nfe])
+                assert cell.startswith("●") == (means[:, nfe].idxmin() == float(rho))
+        head, *chosen = rows[-1]
+        assert (head, len(rows)) == ("best rho", 1 + own["rho"].nunique())
+        best = best_rho(own)
+        for nfe, cell in zip(nfes, chosen, strict=True):
+            assert [float(rho) for rho in cell.split(",")] == sorted(set(best[:, nfe]))
+
+
+def choices(tidy, pool, metric, nfe, arm, noising):
+    """Split to weight to the values of the seeds; 0 is unguided."""
+    found = {}
+    for split in ("train", "test"):
+        place = {"pool": pool, "metric": metric, "nfe": nfe, "coupling": arm, "split": split, "sampler": "heun"}
+        rows = pick(tidy, start="gaussian", rho=7, **place)
+        guidance = {0.0: "none"} | {w: f"dg-{noising}:weight={w:g}" for w in (0.5, 1.0, 2.0)}
+        guidance = {
+            w: name for w, name in guidance.items() if w or metric == "fd_classifier"
+        }  # of pixels none is plain
+        found[split] = {w: seeds_of(pick(rows, guidance=name)) for w, name in guidance.items()}
+    return found
+
+
+def test_guidance(page, tidy):
+    lines = 0
+    for pool, table, rows in tables(page, "guidance"):
+        metric, nfe = re.fullmatch(r"(\S+), NFE (\d+)", table["caption"]).groups()
+        unguided = ["unguided"] if metric == "fd_classifier" else []
+        assert table["rows"][0][3:-2] == [*unguided, "weight 0.5", "weight 1", "weight 2"]
+        for arm, noising, split, *cells, at, passes in rows:
+            by_split = choices(tidy, pool, metric, int(nfe), arm, noising)
+            means = {weight: values.mean() for weight, values in by_split["train"].items()}
+            chosen = min(means, key=means.get)
+            for (weight, values), cell in zip(by_split[split].items(), cells, strict=True):
+                judged = unguided and split == "test" and weight == chosen != 0
+                beside = by_split["test"][0.0] if judged else None
+                assert agrees(cell, values, beside)
+                assert cell.startswith("●") == (weight == chosen)
+            assert (int(at), float(passes)) == (int(nfe), (int(nfe) + 1) / 2)
+            if metric == "fd_classifier" and split == "test":
+                lines += said_of_guidance(page, table["section"], arm, noising, int(nfe), chosen, by_split["test"])
+    assert lines > 4  # sentences with a gain
+
+
+def said_of_guidance(page, section, arm, noising, nfe, chosen, test):
+    head = f"noising {noising}, NFE {nfe}: "
+    (line,) = [i["text"] for i in page.items if (i["section"], i["h4"]) == (section, arm) and head in i["text"]]
+    if not chosen:
+        assert line.endswith("of the weights 0, 0.5, 1 and 2 the train split chooses 0, so guidance is not used.")
+        return 0
+    pattern = (
+        r".*: weight (\S+) of 0, 0.5, 1 and 2 is chosen; on the test split (.+): (\S+) against (\S+), (\S+ %) "
+        r"\[(\S+), (\S+)\]; (\S+) discriminator passes an image\."
+    )
+    weight, word, guided, plain, size, low, high, passes = re.fullmatch(pattern, line).groups()
+    assert (float(weight), float(passes)) == (chosen, (nfe + 1) / 2)
+    assert near(guided, test[chosen].mean())
+    assert near(plain, test[0.0].mean())
+    claims = {"lower": "lower (better) than unguided", "higher": "higher (worse) than unguided"}
+    assert word == claims.get(verdict(test[chosen], test[0.0]), "no clear difference from unguided")
+    assert changed((size, low, high), test[chosen], test[0.0])
+    return 1
+
+
+def changed(texts, own, random):
+    """``−38 %``, ``−45`` and ``−30``: a change of the mean and its interval."""
+    own, random = own.align(random, join="inner")
+    ratios = own.mean() / random.mean(), *resampled(own, random)
+    return all(near(text.strip(" %") + " %", ratio - 1) for text, ratio in zip(texts, ratios, strict=True))
+
+
+def test_discriminators(page, tidy):
+    for pool, table, rows in tables(page, "discriminators"):
+        metrics = table["rows"][0][3:]
+        for arm, noising, split, *cells in rows:
+            of = pick(tidy, pool=pool, coupling=arm, guidance=f"dg-{noising}", split=split, sigma=None)
+            assert all(agrees(c, seeds_of(pick(of, metric=m))) for m, c in zip(metrics, cells, strict=True))
+        assert len(rows) == 3 * 2 * 2
+
+
+def test_listings_and_facts_of_starts(page, tidy):
+    numbers = 0
+    for name in ("listing", "starts"):
+        for pool, table, rows in tables(page, name):
+            keys = ["nfe" if head == "NFE" else head for head in table["rows"][0]]
+            count = sum(key in tidy.columns for key in keys)
+            for row in rows:
+                place = {k: float(v) if k in ("nfe", "rho") else v for k, v in zip(keys[:count], row, strict=False)}
+                for column, cell in zip(keys[count:], row[count:], strict=True):
+                    metric, _, split = column.partition(", ")
+                    of = pick(tidy, pool=pool, metric=metric, split=split or None, sigma=None, **place)
+                    assert cell != "–" or of.empty
+                    assert cell == "–" or agrees(cell, seeds_of(of))
+                    numbers += cell != "–"
+    special = tidy[tidy["start"].fillna("gaussian").ne("gaussian") | tidy["guidance"].fillna("").str.contains("weight")]
+    assert numbers == len(special.drop(columns=["run_id", "seed", "value"]).drop_duplicates())
+
+
+def test_hard_maps_beside_random_jumps(page, tidy):
+    levels, found = {"0.5": 0.5, "2": 2.0, "10": 10.0}, []
+    for line in [item["text"] for item in page.items if item["h3"] == "Starts" and "random-index" in item["text"]]:
+        arm, kind = re.match(r"(\S+): (\S+) and random-index", line).groups()
+        of = pick(tidy, pool=1024, coupling=arm, metric="fd_classifier", sampler="heun", rho=7)
+        errors = {}
+        for level, nfe, split in itertools.product(levels, (5, 9), ("train", "test")):
+            here = pick(of, nfe=nfe, split=split)
+            own, control = (seeds_of(pick(here, start=f"{k}:sigma={level}")) for k in (kind, "random-index"))
+            error = (own - control).sem()
+            errors[f"sigma {level}, NFE {nfe}, {split}"] = (own - control).mean() / error, own.mean(), control.mean()
+        apart = {place: found for place, found in errors.items() if abs(found[0]) > 3}
+        most = re.search(r"within three standard errors at all 12 settings .*; 4 seeds\), at most (\S+) apart\.", line)
+        assert bool(most) == (not apart)
+        if most:
+            assert near(most[1], max(abs(error) for error, *_ in errors.values()))
+            continue
+        assert f"at {len(apart)} of all 12 settings (level, NFE, split; 4 seeds): " in line
+        said = re.findall(r"(sigma [^:;]+): (\S+) against (\S+), (\S+) standard errors", line)
+        assert {place for place, *_ in said} == set(apart)
+        for place, own, control, error in said:
+            assert near(own, apart[place][1])
+            assert near(control, apart[place][2])
+            assert near(error, abs(apart[place][0]))
+            found.append(place)
+    assert found
+
+
+def curves_of(tidy, item):
+    """Arm to NFE to the values of the seeds, for the finding and view that a line of the summary stands in."""
+    metric, _, split = item["h4"].partition(", ")
+    schedule = {"At rho 7": "7", "Each arm at its own best rho": "best"}[item["view"]]
+    rows = of_schedule(tidy, schedule, pool=int(item["h3"].split()[-1]), metric=metric, split=split or None)
+    return {arm: {n: seeds_of(p) for n, p in own.groupby("nfe")} for arm, own in rows.groupby("coupling")}
+
+
+def nfes(text, grid):
+    """``3 to 9 and 17`` as numbers."""
+    found = []
+    for part in re.split(r", | and ", text):
+        first, _, last = part.partition(" to ")
+        found += [nfe for nfe in grid if int(first) <= nfe <= int(last or first)]
+    return found
+
+
+CLAIM = r"(lower|higher) \(\w+\) than random at NFE ([\d, toand]+?)(?:, most at NFE (\d+))?: (\S+ %) \[(\S+), (\S+)\]"
+
+
+def test_claims_of_the_summary(page, tidy):
+    items = [item for item in page.items if item["section"] == "summary"]
+    claims = [i for i in items if i["view"] != "The verdict depends on rho" and "Lowest" not in i["text"]]
+    sized = 0
+    for item in claims:
+        arm, _, text = item["text"].partition(": ")
+        curves = curves_of(tidy, item)
+        judged = {nfe: verdict(values, curves["random"][nfe]) for nfe, values in curves[arm].items()}
+        unclear = re.findall(r"no clear difference at NFE ([^.;]+)", text)
+        said = {nfe: "unclear" for where in unclear for nfe in nfes(where, judged)}
+        for word, where, most, *texts in re.findall(CLAIM, text):
+            at = nfes(where, judged)
+            ratio = {nfe: curves[arm][nfe].mean() / curves["random"][nfe][curves[arm][nfe].index].mean() for nfe in at}
+            extreme = (min if word == "lower" else max)(ratio, key=ratio.get)
+            assert not most or int(most) == extreme
+            assert changed(texts, curves[arm][extreme], curves["random"][extreme])
+            said |= dict.fromkeys(at, word)
+            sized += 1
+        assert said == judged, item
+    assert len(claims) == 2 * 3 * 2
+    assert sized > 3
+
+
+def test_lowest_means_of_the_summary(page, tidy):
+    lines = [item for item in page.items if item["text"].startswith("Lowest mean")]
+    for item in lines:
+        curves = curves_of(tidy, item)
+        parts = item["text"].removesuffix(".").partition("claim: ")[2].split("; ")
+        said = {nfe: part.split()[0] for part in parts for nfe in nfes(part.partition("NFE ")[2], curves["random"])}
+        means = {nfe: {arm: curve[nfe].mean() for arm, curve in curves.items()} for nfe in curves["random"]}
+        assert said == {nfe: min(row, key=row.get) for nfe, row in means.items()}
+    assert len(lines) == 2 * 3
+
+
+def test_where_the_verdict_depends_on_rho(page, tidy):
+    words = {"no clear difference": "unclear", "lower (better)": "lower", "higher (worse)": "higher"}
+    lines = [item for item in page.items if item["view"] == "The verdict depends on rho"]
+    for pool in (256, 1024):
+        said = {}
+        for item in (item for item in lines if item["h3"].endswith(f" {pool}")):
+            pattern = r"(\S+) at NFE ([\d, toand]+): (.+) at rho 7, (.+) at best rho\."
+            arm, where, *verdicts = re.fullmatch(pattern, item["text"]).groups()
+            said |= {(arm, nfe): tuple(words[word] for word in verdicts) for nfe in nfes(where, (3, 5, 9, 17))}
+        at = {"h3": f"pool {pool}", "h4": "fd_classifier, test"}
+        views = [curves_of(tidy, {**at, "view": v}) for v in ("At rho 7", "Each arm at its own best rho")]
+        places = itertools.product(("lapjv", "knn"), (3, 5, 9, 17))
+        judged = {(a, n): tuple(verdict(view[a][n], view["random"][n]) for view in views) for a, n in places}
+        assert said == {place: both for place, both in judged.items() if both[0] != both[1]}
+    assert lines
