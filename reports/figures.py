@@ -31,6 +31,7 @@ DECADES = 1e6  # a logarithmic axis reaches no further down from its largest val
 FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
+_FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "reports", "text.parse_math": False, "font.size": 9,
     "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
@@ -257,10 +258,22 @@ def _svg(figure: Figure, title: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    opening, body = text.split(">", 1)
+    opening, body = _lean(text).split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening).group()
-    text = f'<svg {box} style="--inches: {figure.get_figwidth():g}" role="img" aria-label="{escape(title)}">{body}'
+    style = f'style="--inches: {figure.get_figwidth():g}"'
+    text = f'<svg {box} {style} role="img" aria-label="{escape(title)}" font-family="{_FONT}">{body}'
     text = (
         text.replace("xlink:href", "href").replace(_INK, "currentColor").replace(_BASELINE_INK, "var(--baseline, #444)")
     )
     return Markup(re.sub(r"\n\s*", "\n", text))
+
+
+def _lean(svg: str) -> str:
+    """The same picture in half the bytes: places to a hundredth of a point, and nothing said twice."""
+    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the same on every text; now on the whole
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = svg.replace("; stroke: #000000; stroke-opacity: 0; stroke-linejoin: miter", "")
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda place: _LONG.sub(r"\1", place.group()), svg)
+
+
+_LONG = re.compile(r"(\.\d\d)\d+")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from markupsafe import Markup
 
@@ -17,6 +19,7 @@ from reports.guidance import Guided, guided, sentences
 from reports.headline import Headline, headlines
 from reports.reach import Reach, reach
 from reports.rho import Heat, heats
+from reports.room import CELLS, CHARTS, FIGURES, Room, pictures
 from reports.runs import Excluded, Run
 from reports.scaling import NFE, Pareto, pareto, pools
 from reports.special import floors, ordinary
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 BAR_CHARTS = ("curvature_fm", "coupling_ms")
 """Metrics with one value an arm that are drawn as well as tabled."""
 
+T = TypeVar("T", Guided, Started)
+Pictures = dict[str, list[tuple[Run, Path]]]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
 _COSTS = (
@@ -74,6 +79,11 @@ class Curve:
     cells: dict[int | None, dict[str, Cell]]
     about: str
 
+    @property
+    def size(self) -> int:
+        """In cells."""
+        return len(self.arms) * len(self.cells)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -86,7 +96,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Section:
-    """All that is shown of one group."""
+    """All that is shown of one group.
+
+    Attributes:
+        charts: the room for charts of guidance, starts and training time, which are drawn with the page.
+        left_out: how many figures, tables and pictures found no room.
+
+    """
 
     id: str
     title: str
@@ -107,6 +123,8 @@ class Section:
     guided: Guided | None
     started: Started | None
     samples: dict[str, list[Grid]]
+    charts: Room
+    left_out: dict[str, int]
 
 
 def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], excluded: Sequence[Excluded]) -> str:
@@ -128,6 +146,7 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
     environment.globals |= {"charted": _charted, "sentences": sentences}
     configs, origins = [run.config for run in runs], [run.provenance for run in runs]
     varying, differing = varying_fields(configs), _differing(origins)
+    pooled = pools(ordinary(table))
     return environment.get_template("report.html").render(
         runs=runs,
         excluded=excluded,
@@ -135,8 +154,9 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         data=sorted(set(table.data)),
         look=look,
         warnings=warnings(found, runs),
-        sections=[_section(f"g{i}", group, runs, look) for i, group in enumerate(found, 1)],
-        pools=pools(ordinary(table)),
+        sections=_sections(found, runs, look),
+        pools=pooled,
+        room=Room(CHARTS),
         metrics=words.METRICS,
         missing=words.MISSING,
         no_ratio=_NO_RATIO,
@@ -150,37 +170,83 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
     )
 
 
-def _section(id_: str, group: Group, runs: Sequence[Run], look: dict[str, figures.Look]) -> Section:
+def _sections(found: Sequence[Group], runs: Sequence[Run], look: dict[str, figures.Look]) -> list[Section]:
+    """All groups, each with an equal share of the room."""
+    there = [_pictures([run for run in runs if run.run_id in set(group.rows.run_id)]) for group in found]
+    shares = [share // max(1, len(found)) for share in (FIGURES, CELLS, CHARTS)]
+    numbered = enumerate(zip(found, there, pictures(there), strict=True), 1)
+    return [_section(f"g{i}", group, look, map(Room, shares), there, shown) for i, (group, there, shown) in numbered]
+
+
+def _section(
+    id_: str,
+    group: Group,
+    look: dict[str, figures.Look],
+    shares: Iterable[Room],
+    there: Pictures,
+    shown: Pictures,
+) -> Section:
     every, group = group, _plain_group(group)
+    drawings, cells, rest = shares
     found, real = group.panels, floors(every.rows)
-    curves = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
-    more = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
+    over_nfe = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
+    of_samples = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
-    drawn = [(shared[0].plain, _figure(shared, look)) for shared in side_by_side(curves)]
-    bars = [_figure([panel], look) for panel in costs if panel.metric in BAR_CHARTS]
-    distances = [panel for panel in curves if panel.judged and panel.split == "test"]
-    ids = set(group.rows.run_id)
-    return Section(
+    drawn = side_by_side(over_nfe)
+    bars = [[panel] for panel in costs if panel.metric in BAR_CHARTS]
+    distances = [panel for panel in over_nfe if panel.judged and panel.split == "test"]
+
+    def draw(several: Sequence[Sequence[Panel]]) -> list[Figure]:
+        return drawings.keep([partial(_figure, shared, look) for shared in several], lambda figure: len(figure.svg))
+
+    def curves(panels: Sequence[Panel], real: dict[str, float] | None) -> list[Curve]:
+        return cells.keep([partial(_curve, panel, real) for panel in panels], lambda curve: curve.size)
+
+    section = Section(
         id=id_,
         title=group.title,
         arms=group.arms,
         headlines=headlines(group.panels),
         summary=summarise(group),
-        figures=[figure for plain, figure in drawn if plain] + bars,
-        other_figures=[figure for plain, figure in drawn if not plain],
-        profiles=[_figure(shared, look) for shared in side_by_side(profiles(group))],
+        figures=draw([shared for shared in drawn if shared[0].plain] + bars),
+        profiles=draw(side_by_side(profiles(group))),
+        other_figures=draw([shared for shared in drawn if not shared[0].plain]),
         reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
-        curves=[Curve(p, ordered(p.rows.coupling), p.cells, "") for p in curves],
-        more=[Curve(p, ordered(p.rows.coupling), p.cells, _about(p, real)) for p in more],
-        heats=[list(of_title) for _, of_title in groupby(heats(group.rows), key=lambda heat: heat.title)],
+        curves=curves(over_nfe, None),
+        heats=cells.keep(
+            [partial(list, one) for one in _by_title(heats(group.rows))], lambda arms: sum(map(len, arms))
+        ),
         adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),
         pareto=pareto(group.rows, group.panels),
-        guided=guided(every.rows, look),
-        started=started(every.rows),
-        samples=_samples([run for run in runs if run.run_id in ids]),
+        guided=_listed(guided(every.rows, look), cells),
+        started=_listed(started(every.rows), cells),
+        more=curves(of_samples, real),
+        samples=_grids(shown),
+        charts=rest,
+        left_out={},
     )
+    pictures_left = sum(map(len, there.values())) - sum(map(len, shown.values()))
+    left_out = {"figures": drawings.refused, "tables": cells.refused, "pictures": pictures_left}
+    return replace(section, left_out=left_out)
+
+
+def _curve(panel: Panel, real: dict[str, float] | None) -> Curve:
+    """``real``: what real images have; None where a figure says already what the metric is."""
+    return Curve(panel, ordered(panel.rows.coupling), panel.cells, "" if real is None else _about(panel, real))
+
+
+def _by_title(found: Sequence[Heat]) -> list[list[Heat]]:
+    return [list(of_title) for _, of_title in groupby(found, key=lambda heat: heat.title)]
+
+
+def _listed(found: T | None, cells: Room) -> T | None:
+    """Guidance or starts, without the table of everything where that finds no room."""
+    if found is None or not found.listing.rows:
+        return found
+    kept = cells.take(lambda: found.listing, lambda listing: len(listing.rows) * len(listing.columns))
+    return replace(found, listing=kept or replace(found.listing, rows=[]))
 
 
 def _plain_group(group: Group) -> Group:
@@ -189,9 +255,14 @@ def _plain_group(group: Group) -> Group:
     return replace(group, rows=rows) if len(rows) else group
 
 
-def _charted(title: str, found: Sequence[charts.Chart], look: dict[str, figures.Look], about: str = "") -> Figure:
-    """Charts side by side as one figure."""
-    return Figure(title, charts.draw(found, look), f"{about} {charts.caption(found)}".strip(), len(found) > 1)
+def _charted(
+    room: Room, title: str, found: Sequence[charts.Chart], look: dict[str, figures.Look], about: str = ""
+) -> Figure | None:
+    """Charts side by side as one figure; None where there is no room for it."""
+    caption = f"{about} {charts.caption(found)}".strip()
+    return room.take(
+        lambda: Figure(title, charts.draw(found, look), caption, len(found) > 1), lambda figure: len(figure.svg)
+    )
 
 
 def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
@@ -211,19 +282,28 @@ def _about(panel: Panel, real: dict[str, float] | None = None) -> str:
     return words.about(panel.metric) + n + floor
 
 
-def _samples(members: Sequence[Run]) -> dict[str, list[Grid]]:
-    """Label (``NFE 5``) to the grids of the arms, each from the arm's first seed."""
+def _pictures(members: Sequence[Run]) -> Pictures:
+    """Label (``NFE 5``) to the pictures of the arms, each from the arm's first seed."""
     first: dict[str, Run] = {}
     for run in sorted(members, key=lambda run: int(run.config["seed"])):
         first.setdefault(str(run.config["coupling"]), run)
-    found: dict[str, list[Grid]] = {}
+    found: dict[str, list[tuple[Run, Path]]] = {}
     for arm in ordered(first):
         for path in first[arm].path.glob("samples/*.png"):
-            content = path.read_bytes()
-            if content.startswith(_PNG):
-                grid = Grid(arm, int(first[arm].config["seed"]), base64.b64encode(content).decode())
-                found.setdefault(path.stem, []).append(grid)
+            with path.open("rb") as file:
+                if file.read(len(_PNG)) == _PNG:
+                    found.setdefault(path.stem, []).append((first[arm], path))
     return {_label(stem): found[stem] for stem in sorted(found, key=_natural)}
+
+
+def _grids(shown: Pictures) -> dict[str, list[Grid]]:
+    return {
+        label: [
+            Grid(str(run.config["coupling"]), int(run.config["seed"]), base64.b64encode(path.read_bytes()).decode())
+            for run, path in found
+        ]
+        for label, found in shown.items()
+    }
 
 
 def _label(stem: str) -> str:

@@ -117,6 +117,9 @@ class Heat:
     best: dict[int, float]
     chosen: dict[int, tuple[float, ...]]
 
+    def __len__(self) -> int:
+        return len(self.means) * len(self.best)
+
     def shade(self, rho: float, nfe: int) -> float:
         """How near a value is to the best of its NFE: 1 for that, 0 from half as much again on."""
         value, least = self.means[rho][nfe], self.means[self.best[nfe]][nfe] if nfe in self.best else math.nan
