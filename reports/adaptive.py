@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports import words
+from reports.special import is_adaptive
 from reports.statistics import Cell, by_arm, ordered
-from reports.tables import Group, is_adaptive
+from reports.tables import Group
 from reports.words import metric_rank
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ def adaptive(group: Group) -> list[Adaptive]:
     found = []
     for setting, part in rows.groupby(["start", "guidance"], sort=False, dropna=False):
         varying = rows[["start", "guidance"]].nunique(dropna=False) > 1
-        named = [f"{name} {value}" for name, value in zip(varying.index, setting, strict=True) if varying[name]]
+        named = [
+            words.setting(name, value) for name, value in zip(varying.index, setting, strict=True) if varying[name]
+        ]
         found.append(_table(", ".join(named), part))
     return found
 

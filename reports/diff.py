@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from bench.record import write_bytes
 from reports.runs import Excluded, ReportError, Run, is_run, read
-from reports.tables import counts_images, is_adaptive, results, varying_fields
+from reports.special import is_adaptive
+from reports.tables import counts_images, results, varying_fields
 from reports.words import MISSING, aligned, metric_rank, number
 
 if TYPE_CHECKING:

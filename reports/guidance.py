@@ -13,6 +13,7 @@ from reports.figures import Look, looks
 from reports.special import PREFIX, Listing, at_fixed_rho, cells_by, distances, is_guided, listing, parts, values_by
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
 from reports.words import change, join, number
+from reports.words import setting as setting_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -209,7 +210,7 @@ def _weights(steered: pd.DataFrame, rows: pd.DataFrame) -> list[Weights]:
                 for noising, own in part[part["coupling"].eq(arm)].groupby("noising")
             ]
             varying = [name for name in ("sampler", "n") if of_metric[name].nunique(dropna=False) > 1]
-            shown = ", ".join(f"{name} {place[name]}" for name in varying)
+            shown = ", ".join(setting_of(name, place[name]) for name in varying)
             found.append(Weights(metric, int(place["nfe"]), shown, choices))
     return found
 

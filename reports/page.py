@@ -186,7 +186,7 @@ def _section(
     there: Pictures,
     shown: Pictures,
 ) -> Section:
-    every, group = group, _plain_group(group)
+    every, group = group, group.plain if len(group.plain.rows) else group
     drawings, cells, rest = shares
     found, real = group.panels, floors(every.rows)
     over_nfe = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
@@ -247,12 +247,6 @@ def _listed(found: T | None, cells: Room) -> T | None:
         return found
     kept = cells.take(lambda: found.listing, lambda listing: len(listing.rows) * len(listing.columns))
     return replace(found, listing=kept or replace(found.listing, rows=[]))
-
-
-def _plain_group(group: Group) -> Group:
-    """The group without guidance and other starts, which have sections of their own."""
-    rows = ordinary(group.rows)
-    return replace(group, rows=rows) if len(rows) else group
 
 
 def _charted(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports import words
 from reports.statistics import cells, ordered
 from reports.words import join, metric_rank
 
@@ -133,7 +134,7 @@ def heats(rows: pd.DataFrame) -> list[Heat]:
     chosen, found = best_rho(rows), []
     for (metric, *setting), part in grid.groupby(["metric", *_SETTING], dropna=False, sort=False):
         varying = [name for name in _SETTING if grid[name].nunique(dropna=False) > 1]
-        named = [f"{name} {value}" for name, value in zip(_SETTING, setting, strict=True) if name in varying]
+        named = [words.setting(name, value) for name, value in zip(_SETTING, setting, strict=True) if name in varying]
         for arm in ordered(part["coupling"]):
             own = part[part["coupling"].eq(arm)]
             mine = chosen[chosen["metric"].eq(metric)].merge(own[_PLACE].drop_duplicates(), on=_PLACE)

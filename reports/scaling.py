@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports import words
 from reports.charts import Chart, Line
 from reports.statistics import BASELINE, Cell, by_arm, ordered
 from reports.tables import COLUMNS, Panel
@@ -114,7 +115,7 @@ def pools(rows: pd.DataFrame) -> list[Pools]:
     for setting, part in wanted.groupby(keys, dropna=False, sort=False):
         same = wanted[wanted["data"].eq(setting[0])]
         shown = [
-            f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+            words.setting(k, v)
             for k, v in zip(keys[1:], setting[1:], strict=True) if same[k].nunique(dropna=False) > 1
         ]  # fmt: skip
         measured = {CUT: _over_pool(_cut(part)), CURVATURE: _over_pool(part[part["metric"].eq(CURVATURE)])}

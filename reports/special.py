@@ -35,6 +35,11 @@ def is_floor(rows: pd.DataFrame) -> pd.Series:
     return rows["metric"].str.match(FLOOR).astype(bool)
 
 
+def is_adaptive(rows: pd.DataFrame) -> pd.Series:
+    """Which rows are of the sampler that chooses its own number of evaluations, such as dopri5:tolerance=0.001."""
+    return rows["sampler"].str.startswith("dopri5").fillna(False).astype(bool)
+
+
 def ordinary(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows without guidance and from plain noise."""
     return rows[~is_guided(rows) & ~is_started(rows) & ~is_floor(rows)]

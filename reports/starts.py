@@ -22,7 +22,7 @@ from reports.special import (
     values_by,
 )
 from reports.statistics import BASELINE, Cell, ordered
-from reports.words import join, number
+from reports.words import join, number, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +146,9 @@ def _sweeps(curves: pd.DataFrame, full: pd.DataFrame, real: dict[str, float]) ->
             same = at_nfe[at_nfe["sampler"].eq(sampler)]
             at_nfe = same if len(same) else at_nfe[at_nfe["sampler"].eq("heun")]
             charts = [_chart(part, at_nfe, real, *panel) for panel in _four(part)]
-            more = [f"{name} {value}" for name, value in (("sampler", sampler), ("nfe", nfe)) if name in several]
+            more = [
+                setting(name, value) for name, value in (("sampler", sampler), ("nfe", int(nfe))) if name in several
+            ]
             title = ", ".join([arm, *more]).replace("nfe ", "NFE ")
             found.append(Sweep(title, charts))
     return found

@@ -15,8 +15,9 @@ import numpy as np
 from bench.record import Measurement, write_bytes
 from reports.rho import BEST, best_rho, by_schedule, fixed_rho, is_grid, rho_label
 from reports.runs import Run, read
+from reports.special import is_adaptive, ordinary
 from reports.statistics import BASELINE, Cell, cells, cost_cuts, ordered
-from reports.words import JUDGED, aligned, metric_rank, number, percent, pieces
+from reports.words import JUDGED, aligned, metric_rank, number, percent, pieces, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +69,11 @@ class Group:
     def seeds(self) -> dict[str, list[int]]:
         """Seeds of each arm."""
         return {arm: sorted({int(s) for s in self.rows.seed[self.rows.coupling == arm]}) for arm in self.arms}
+
+    @cached_property
+    def plain(self) -> Group:
+        """Without guidance and other starts."""
+        return replace(self, rows=ordinary(self.rows))
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -195,7 +201,7 @@ def groups(table: pd.DataFrame) -> list[Group]:
     by = [_unless_mixed(table) if name == BUDGET else table[name] for name in keys]
     for _, part in table.groupby(by, sort=False, dropna=False) if len(table) else ():
         data = part["data"].iloc[0]
-        more = [f"{name} {' and '.join(map(_show, part[name].unique()))}" for name in shown_of[data]]
+        more = [_values(name, part[name].unique()) for name in shown_of[data]]
         found.append(Group(", ".join([data, f"pool {part.pool.iloc[0]}", *more]), part))
     return found
 
@@ -244,11 +250,6 @@ def panels(group: Group) -> list[Panel]:
     )
 
 
-def is_adaptive(rows: pd.DataFrame) -> pd.Series:
-    """Which rows are of the sampler that chooses its own number of evaluations, such as dopri5:tolerance=0.001."""
-    return rows["sampler"].str.startswith("dopri5").fillna(False).astype(bool)
-
-
 def profiles(group: Group) -> list[Panel]:
     """The group's metrics over sigma, each under each setting, in the order of the report."""
     rows, found = group.rows[group.rows["sigma"].notna()], []
@@ -271,7 +272,7 @@ def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | 
         same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
         shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
         # What all are compared with goes without saying; what departs from it is named.
-        settings = [f"{key} {_show(first[key])}" for key in shown if str(first[key]) != _PLAIN.get(key)]
+        settings = [setting(key, first[key]) for key in shown if str(first[key]) != _PLAIN.get(key)]
         settings = ", ".join([*settings, *_marks(part)])
         found.append(Panel(metric, split, str(first.get("schedule", "")), settings, part, over))
     return found
@@ -280,6 +281,10 @@ def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | 
 def _marks(rows: pd.DataFrame) -> list[str]:
     marks = rows[MIXED].dropna().unique() if MIXED in rows else ()
     return [f"NOT COMPARABLE: {' and '.join(marks)} differ"] if len(marks) else []
+
+
+def _values(name: str, values: Sequence[object]) -> str:
+    return " and ".join(setting(name, value) for value in values).replace(f" and {name} ", " and ")
 
 
 def _missing(value: object) -> bool:
@@ -322,7 +327,7 @@ def terminal_table(table: pd.DataFrame) -> str:
         heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE}, "
         heading += "with * where its 95 % interval over three seeds or more excludes 1)"
         blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
-        found = group.panels
+        found = (group := group.plain).panels
         blocks += [_terminal_curve(panel) for panel in found if panel.judged and panel.plain]
         blocks.append(_terminal_arms(group, found))
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -393,7 +398,3 @@ def _sort_key(name: str, value: object) -> tuple:
     if name == "coupling":
         return (value != BASELINE, str(value))
     return (value is not None, isinstance(value, str), str(value) if isinstance(value, str) else value or 0)
-
-
-def _show(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -52,6 +52,7 @@ class Wide:
 
 def wide_files(groups: Sequence[Group]) -> dict[str, str]:
     """File name to content: three tables of all groups, each in three formats."""
+    groups = [group.plain for group in groups]  # guided sampling and other starts are in the tidy table
     tables = {
         "fd_vs_nfe": [table for group in groups for table in fd_vs_nfe(group)],
         "curvature": [table for group in groups for table in by_coupling(group, CURVATURE)],

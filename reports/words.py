@@ -200,6 +200,15 @@ def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
     return join([part for span in parts for part in span])
 
 
+def setting(name: str, value: object) -> str:
+    """``rho 7``; ``without rho`` where there is none."""
+    import pandas as pd
+
+    if value is None or pd.isna(value):
+        return f"without {name}"
+    return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
 def pieces(name: str, width: int = 22) -> list[str]:
     """A coupling's spec in lines of at most ``width`` characters, cut behind ``:`` and ``,`` where that does."""
     parts = [part[i : i + width] for part in re.findall(r"[^:,]*[:,]?", name) for i in range(0, len(part), width)]

@@ -1,5 +1,6 @@
 import csv
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from bench.record import Measurement
 from reports import tables
+from reports.build import build
 from reports.runs import read
 
 NFES = (3, 5, 13, 35)
@@ -161,3 +163,33 @@ def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
     assert max(map(len, text.splitlines())) < 110
     assert text.count("k=8") == 3  # two curves and the table of arms
     assert text.count("NFE ") > 2
+
+
+def test_a_setting_that_is_missing_is_said_in_words(tmp_path, make):
+    """Rows without rho or sampler beside rows with them, as of a metric from another hand."""
+    place = {"nfe": 5, "split": "test", "start": "gaussian", "guidance": "none"}
+    for seed in range(2):
+        found = [Measurement("fd_classifier", 2.0, rho=7.0, sampler="heun", n=9, **place)]
+        found += [Measurement("fd_classifier", 3.0, rho=7.0, sampler="heun", **place)]
+        found += [Measurement("fd_classifier", 4.0, **place), Measurement("probe", 1.0, rho=7.0)]
+        found += [Measurement("probe", 2.0), Measurement("fd_classifier", 4.0, nfe=5, split="test")]
+        found += [Measurement("profile", 2.0, sigma=1.0), Measurement("profile", 2.0, sigma=1.0, rho=3.0, n=4)]
+        found += [Measurement("grid_fd_classifier", 3.0, rho=7.0, split="train", nfe=5)]
+        found += [Measurement("grid_fd_classifier", 3.0, rho=7.0, split="train", nfe=5, sampler="euler")]
+        make(tmp_path, "random", seed, found=found)
+    (group,) = tables.groups(tables.read_runs(tmp_path))
+    titles = [panel.title for panel in group.panels]
+    assert {"without sampler", "without n"} <= {part for title in titles for part in title.split(", ")}
+    written = build(tmp_path)
+    for text in (written.html.read_text(), tables.terminal_table(group.rows), *titles):
+        text = text.replace("&lt;", "<").replace("&gt;", ">")
+        assert not re.search(r"\b(rho|sampler|start|guidance|n|nfe) (nan|<NA>|None)", text)
+
+
+def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, started_rows):
+    for arm in ("random", "lapjv"):
+        found = [*guided_rows(arm, 0, (5,)), *started_rows(arm, 0, (5,))]
+        make(tmp_path, arm, found=[*{m.key: m for m in found}.values()])
+    text = tables.terminal_table(tables.read_runs(tmp_path))
+    assert "fd_classifier, test" in text
+    assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))

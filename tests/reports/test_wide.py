@@ -110,3 +110,20 @@ def test_no_runs_give_tables_without_rows(tmp_path):
         f"{n}.{e}" for n in ("curvature", "fd_vs_nfe", "solver_cost") for e in ("csv", "md", "tex")
     ]
     assert all(len(pd.read_csv(io.StringIO(text))) == 0 for name, text in files.items() if name.endswith("csv"))
+
+
+def test_guided_sampling_and_other_starts_are_not_in_the_wide_tables(jittered, tmp_path):
+    tidy = read_csv(build(jittered, tmp_path).csv)
+    special = tidy["guidance"].fillna("none").ne("none") | tidy["start"].fillna("gaussian").ne("gaussian")
+    assert special.sum() > 500
+    plain = tidy[~special & tidy["sampler"].eq("heun") & tidy["rho"].eq(7)]
+    wide = pd.read_csv(tmp_path / "fd_vs_nfe.csv", keep_default_na=False).set_index(["comparison", "split", "nfe"])
+    wide = wide[wide["metric"].eq("fd_classifier")]
+    assert wide.index.is_unique  # one row a place: nothing else stands beside plain sampling
+    of = plain[plain["metric"].eq("fd_classifier")].groupby(["pool", "split", "nfe", "coupling"])["value"]
+    for (pool, split, nfe, arm), mean in of.mean().items():
+        found = wide.loc[(f"digits, pool {pool}", split, nfe), [f"{arm}, rho 7 mean", f"{arm}, rho 7 seeds"]]
+        assert list(map(float, found)) == pytest.approx([mean, of.count()[pool, split, nfe, arm]], rel=1e-12)
+    for name in ("fd_vs_nfe", "curvature", "solver_cost"):
+        text = (tmp_path / f"{name}.csv").read_text()
+        assert not any(word in text for word in ("dg-", "ot-prior", "expressway", "truncated"))
