@@ -172,7 +172,8 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
 
 def _sections(found: Sequence[Group], runs: Sequence[Run], look: dict[str, figures.Look]) -> list[Section]:
     """All groups, each with an equal share of the room."""
-    there = [_pictures([run for run in runs if run.run_id in set(group.rows.run_id)]) for group in found]
+    members = [set(group.rows.run_id.unique()) for group in found]
+    there = [_pictures([run for run in runs if run.run_id in ids]) for ids in members]
     shares = [share // max(1, len(found)) for share in (FIGURES, CELLS, CHARTS)]
     numbered = enumerate(zip(found, there, pictures(there), strict=True), 1)
     return [_section(f"g{i}", group, look, map(Room, shares), there, shown) for i, (group, there, shown) in numbered]
@@ -212,10 +213,10 @@ def _section(
         profiles=draw(side_by_side(profiles(group))),
         other_figures=draw([shared for shared in drawn if not shared[0].plain]),
         reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
-        curves=curves(over_nfe, None),
         heats=cells.keep(
             [partial(list, one) for one in _by_title(heats(group.rows))], lambda arms: sum(map(len, arms))
         ),
+        curves=curves(over_nfe, None),
         adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),
