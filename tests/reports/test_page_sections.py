@@ -352,6 +352,7 @@ CLAIM = r"(lower|higher) \(\w+\) than random at NFE ([\d, toand]+?)(?:, most at 
 def test_claims_of_the_summary(page, tidy):
     items = [item for item in page.items if item["section"] == "summary"]
     claims = [i for i in items if i["view"] != "The verdict depends on rho" and "Lowest" not in i["text"]]
+    claims = [item for item in claims if "Cost: " not in item["text"]]  # a headline, below
     sized = 0
     for item in claims:
         arm, _, text = item["text"].partition(": ")
@@ -370,6 +371,27 @@ def test_claims_of_the_summary(page, tidy):
         assert said == judged, item
     assert len(claims) == 2 * 3 * 2
     assert sized > 3
+
+
+def test_headlines_of_the_summary(page, tidy):
+    lines = [i for i in page.items if i["section"] == "summary" and "Cost: " in i["text"]]
+    assert len(lines) == 2 * 2
+    pattern = r"(\S+): fd_classifier, test, .*at NFE (\d+): (\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]"
+    for item in lines:
+        arm, nfe, own, base, *texts = re.match(pattern, item["text"]).groups()
+        item |= {"h4": "fd_classifier, test", "view": "At rho 7"}
+        curves = curves_of(tidy, item)
+        both = [curves[name][int(nfe)] for name in (arm, "random")]
+        shared = both[0].index.intersection(both[1].index)
+        values, random = (found[shared] for found in both)
+        assert near(own, values.mean())
+        assert near(base, random.mean())
+        assert changed(texts, values, random)
+        pool = int(item["h3"].split()[-1])
+        milliseconds = re.search(r"(\S+) ms to couple a pool", item["text"])
+        rows = pick(tidy, coupling=arm, pool=pool, metric="coupling_ms")
+        assert bool(milliseconds) == bool(len(rows))
+        assert not milliseconds or near(milliseconds[1], rows["value"].mean())
 
 
 def test_lowest_means_of_the_summary(page, tidy):
