@@ -7,7 +7,9 @@ from reports.build import build
 from reports.summary import summarise
 from reports.tables import groups, read_csv
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PUBLISHED = [ROOT / "reports/published" / name for name in ("digits", "fashion-mnist-16")]
 
 
 def snippet():
@@ -26,21 +28,58 @@ def group(tmp_path_factory, make, over_rho):
     return groups(read_csv(build(folder / "runs").csv))[0], folder
 
 
-def test_the_summary_can_be_recomputed_from_the_csv(group, monkeypatch, capsys):
+def recomputed(results, capsys):
+    """What the snippet prints of a CSV: (arm, pool, NFE) to verdict and the three percentages."""
+    exec(compile(snippet().replace("runs/results.csv", str(results)), "README.md", "exec"), {})
+    lines = re.findall(r"(.*), pool (\d+), NFE (\d+): (.*), (\S+%) \[(\S+%), (\S+%)\]", capsys.readouterr().out)
+    return {(arm, int(pool), int(nfe)): (verdict, *map(whole, numbers)) for arm, pool, nfe, verdict, *numbers in lines}
+
+
+def whole(text):
+    return round(float(text.replace("−", "-").rstrip(" %")))
+
+
+def check_claims(group, again):
+    """Every sentence of the summary on fd_classifier against the numbers recomputed from the CSV; how many were."""
+    (pool,) = group.rows.pool.unique()
+    (finding,) = [f for f in summarise(group).findings if f.title.startswith("fd_classifier, test")]
+    checked = 0
+    for arm, claim in finding.views[0].claims:
+        own = {nfe: found for (a, p, nfe), found in again.items() if (a, p) == (arm, pool)}
+        assert own, arm
+        for nfe, (verdict, *_) in own.items():
+            if "no claim" not in claim:
+                stretch = re.search(rf"{re.escape(verdict)}( than random)? at NFE ([\d, toand]+)", claim)[2]
+                assert nfe in spelled_out(stretch, sorted(own)), (arm, nfe, verdict, claim)
+        for nfe, *percents in re.findall(r"(?<=NFE )(\d+): ([−+][\d.]+) % \[([−+][\d.]+), ([−+][\d.]+)\]", claim):
+            assert own[int(nfe)][1:] == tuple(map(whole, percents)), (arm, claim)
+            checked += 1
+        for percent, nfe in re.findall(r"\(up to ([−+][\d.]+) % at NFE (\d+)\)", claim):
+            assert own[int(nfe)][1] == whole(percent), (arm, claim)
+            checked += 1
+    return checked
+
+
+def spelled_out(words, grid):
+    """``3 to 9 and 27`` as the NFEs of the grid that it names."""
+    chosen = set()
+    for part in re.split(r", | and ", words.strip(" ,")):
+        first, _, last = part.partition(" to ")
+        chosen |= {nfe for nfe in grid if int(first) <= nfe <= int(last or first)}
+    return chosen
+
+
+def test_the_summary_can_be_recomputed_from_the_csv(group, capsys):
     group, folder = group
-    monkeypatch.chdir(folder)
-    exec(compile(snippet(), "README.md", "exec"), {})
-    said = dict(re.findall(r"lapjv, NFE (\d+): (.*)", capsys.readouterr().out))
-    ((_, claim),) = summarise(group).findings[0].views[0].claims
-    sentence = claim.replace("−", "-")
-    assert set(said) == {"3", "5", "9"}
-    for nfe, line in said.items():
-        verdict, change = line.split(", ", 1)
-        assert re.search(rf"{re.escape(verdict)}( than random)? at NFE {nfe}\b", sentence), (line, sentence)
-        if verdict != "no clear difference":
-            numbers = re.findall(r"[+-]\d+", change)
-            stated = f"NFE {nfe}: {numbers[0]} % [{numbers[1]}, {numbers[2]}]"
-            assert stated in sentence, (line, sentence)
+    again = recomputed(folder / "runs/results.csv", capsys)
+    assert [verdict for verdict, *_ in again.values()] == ["lower (better)", "no clear difference", "higher (worse)"]
+    assert check_claims(group, again) == 2
+
+
+@pytest.mark.parametrize("study", PUBLISHED, ids=lambda path: path.name)
+def test_so_can_that_of_every_published_study(study, capsys):
+    again = recomputed(study / "results.csv", capsys)
+    assert sum(check_claims(group, again) for group in groups(read_csv(study / "results.csv"))) > 0
 
 
 def test_it_is_short():
