@@ -168,7 +168,11 @@ def caption(panels: Sequence[Panel]) -> str:
         seeds = f"; bands reach from the lowest to the highest of up to {most} seeds"
     else:
         seeds = "" if panel.over == "sigma" else f"; dots are the single seeds ({most})"
-    return f"{mean}{seeds}. " + ("The axis begins at 0." if panel.over is None else "Both axes are logarithmic.")
+    if panel.over is None:
+        return f"{mean}{seeds}. The axis begins at 0."
+    values = [value for panel in panels for value in _drawn_values(panel)]
+    cut = " What is below a millionth of the highest value is cut off." if _span(values) > DECADES else ""
+    return f"{mean}{seeds}. Both axes are logarithmic.{cut}"
 
 
 def _log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
@@ -190,7 +194,7 @@ def _log_heights(axes: Axes, values: Sequence[float]) -> None:
     from matplotlib import ticker
 
     axes.set_yscale("log")
-    span = max(values) / min(values) if values else 1.0
+    span = _span(values)
     if span > DECADES:  # a variance of 1e-280 would press all that matters into a line
         span = DECADES
         axes.set_ylim(max(values) / span, 3 * max(values))
@@ -200,6 +204,10 @@ def _log_heights(axes: Axes, values: Sequence[float]) -> None:
     )
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _span(values: Sequence[float]) -> float:
+    return max(values) / min(values) if values else 1.0
 
 
 def _margins(figure: Figure, left: float, bottom: float, top: float) -> None:
@@ -230,7 +238,7 @@ def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float
     longest = max(len(line) for label in labels for line in label.split("\n"))
     letters = int(13.7 * figure.get_figwidth())
     columns = max(1, min(len(arms), letters // (longest + 6)))
-    columns = math.ceil(len(arms) / math.ceil(len(arms) / columns)) if arms else 1  # rows of one length
+    columns = math.ceil(len(arms) / math.ceil(len(arms) / columns))  # rows of one length
     figure.legend(lines, labels, loc="upper left", ncols=columns, frameon=False, handlelength=1.8, columnspacing=1.4)
     rows, tallest = math.ceil(len(arms) / columns), max(label.count("\n") + 1 for label in labels)
     return 0.12 + rows * (0.14 * tallest + 0.06)

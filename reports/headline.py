@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.scaling import NFE
-from reports.statistics import BASELINE, LEAST_SEEDS, Cell
+from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
 from reports.tables import Panel
 from reports.words import change, number, percent
 
@@ -27,7 +27,7 @@ def headlines(panels: Sequence[Panel]) -> list[Headline]:
     """A sentence for each arm but random: the first judged distance to the test split at ``NFE``, and the cost."""
     panel = next((p for p in panels if p.judged and p.split == "test" and p.plain), None)
     per_arm = {p.metric: p.cells[None] for p in panels if p.over is None}
-    arms = dict.fromkeys(arm for p in panels for row in p.cells.values() for arm in row if arm != BASELINE)
+    arms = ordered(arm for p in panels for row in p.cells.values() for arm in row if arm != BASELINE)
     found = [Headline(arm, _quality(panel, arm) if panel else "", _cost(per_arm, arm)) for arm in arms]
     return [headline for headline in found if headline.quality or headline.cost]
 
@@ -35,12 +35,15 @@ def headlines(panels: Sequence[Panel]) -> list[Headline]:
 def _quality(panel: Panel, arm: str) -> str:
     nfe = min(panel.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
     cell = panel.cells[nfe].get(arm)
-    if cell is None or cell.ratio is None:
+    if cell is None or not cell.baseline:
         return ""
+    both = f"{_shared_mean(cell.values, cell)} against {_shared_mean(cell.baseline, cell)} of {BASELINE}"
+    said = f"{panel.title}, at NFE {nfe}: {both}"
+    if cell.ratio is None:
+        return f"{said} (no comparison)"
     shared = len(cell.baseline)
     claim = _VERDICTS[cell.verdict] if cell.difference else f"no claim: {shared} of the {LEAST_SEEDS} seeds it takes"
-    both = f"{_shared_mean(cell.values, cell)} against {_shared_mean(cell.baseline, cell)} of {BASELINE}"
-    return f"{panel.title}, at NFE {nfe}: {both}, {change(cell.ratio, cell.ratio_interval)} ({claim})"
+    return f"{said}, {change(cell.ratio, cell.ratio_interval)} ({claim})"
 
 
 def _shared_mean(values: dict[int, float], cell: Cell) -> str:

@@ -27,6 +27,7 @@ from reports.starts import Started, started
 from reports.statistics import Cell, ordered
 from reports.summary import Summary, summarise, warnings
 from reports.tables import Group, Panel, cost_cut, profiles, side_by_side, varying_fields
+from reports.wide import COST, CURVATURE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,15 +39,6 @@ T = TypeVar("T", Guided, Started)
 Pictures = dict[str, list[tuple[Run, Path]]]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
-_COSTS = (
-    "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
-    "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds",
-)  # fmt: skip
-"""Metrics with one value an arm that say what the coupling costs."""
-
-_PATHS = ("curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma")
-"""Metrics with one value an arm that say how straight its paths are."""
-
 _NO_RATIO = (
     "classifier_accuracy",
     "coupling_fit_seconds",
@@ -160,8 +152,8 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         metrics=words.METRICS,
         missing=words.MISSING,
         no_ratio=_NO_RATIO,
-        costs_time=_COSTS,
-        of_paths=_PATHS,
+        costs_time=(*COST, "evaluate_seconds"),
+        of_paths=CURVATURE,
         pareto_nfe=NFE,
         config_common=_common(configs, varying),
         config_varying=varying,
@@ -203,6 +195,11 @@ def _section(
     def curves(panels: Sequence[Panel], real: dict[str, float] | None) -> list[Curve]:
         return cells.keep([partial(_curve, panel, real) for panel in panels], lambda curve: curve.size)
 
+    # What finds room first: the values that all compare, then how their rho was chosen, then other samplers.
+    plain = curves([panel for panel in over_nfe if panel.plain], None)
+    first_pass = cells.keep(
+        [partial(list, one) for one in _by_title(heats(group.rows))], lambda arms: sum(map(len, arms))
+    )
     section = Section(
         id=id_,
         title=group.title,
@@ -213,10 +210,8 @@ def _section(
         profiles=draw(side_by_side(profiles(group))),
         other_figures=draw([shared for shared in drawn if not shared[0].plain]),
         reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
-        heats=cells.keep(
-            [partial(list, one) for one in _by_title(heats(group.rows))], lambda arms: sum(map(len, arms))
-        ),
-        curves=curves(over_nfe, None),
+        heats=first_pass,
+        curves=plain + curves([panel for panel in over_nfe if not panel.plain], None),
         adaptive=adaptive(group),
         costs=costs,
         cut=cost_cut(group),

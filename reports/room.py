@@ -10,7 +10,7 @@ from typing import TypeVar
 FIGURES = 2_000_000
 """Bytes of figures of the values over NFE and sigma, shared equally by the comparisons."""
 CHARTS = 800_000
-"""Bytes of charts of guidance, starts, training time and pools, shared likewise."""
+"""Bytes of charts of guidance, starts and training time, shared likewise; as many again are for those of pools."""
 CELLS = 14_000
 """Cells of tables, of some 150 bytes each, shared likewise."""
 PICTURES = 1_000_000
@@ -27,6 +27,7 @@ class Room:
     Attributes:
         left: of the share.
         refused: how many things found no room.
+        empty: whether nothing was taken yet.
 
     """
 
@@ -35,7 +36,7 @@ class Room:
     empty: bool = True
 
     def take(self, make: Callable[[], T], size: Callable[[T], int]) -> T | None:
-        """What ``make`` gives if there is room for it; the first always has room. None otherwise, without making it."""
+        """What ``make`` gives if there is room for it; the first always has room. None otherwise."""
         if not self.refused:
             made = make()
             if self.empty or size(made) <= self.left:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reports import words
 from reports.charts import Chart, Line
 from reports.statistics import BASELINE, Cell, by_arm, ordered
-from reports.tables import COLUMNS, Panel
+from reports.tables import COLUMNS, MIXED, Panel, marks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ CUT, CURVATURE = "transport cost saved", "curvature_fm"
 
 def pools(rows: pd.DataFrame) -> list[Pools]:
     """Cut of the transport cost and curvature against the pool, wherever several pools are among the runs."""
-    keys = ["data", *(name for name in rows.columns if name not in COLUMNS)]
+    keys = ["data", *(name for name in rows.columns if name not in COLUMNS and name != MIXED)]
     wanted = rows[rows["metric"].isin(["transport_cost", "transport_cost_independent", CURVATURE])]
     found = []
     for setting, part in wanted.groupby(keys, dropna=False, sort=False):
@@ -126,7 +126,7 @@ def pools(rows: pd.DataFrame) -> list[Pools]:
                 Chart(name, "pool", [Line(arm, points) for arm, points in lines.items()])
                 for name, lines in measured.items()
             ]
-            found.append(Pools(", ".join([str(setting[0]), *shown]), sizes, measured, charts))
+            found.append(Pools(", ".join([str(setting[0]), *shown, *marks(part)]), sizes, measured, charts))
     return found
 
 

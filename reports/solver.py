@@ -287,13 +287,13 @@ def _axes(axes: Axes, plot: Plot, sizes: Iterable[int]) -> None:
         axes.yaxis.set_minor_locator(ticker.NullLocator())
     else:
         low, high = axes.get_ylim()
-        axes.set_ylim(min(0.0, low), 1.04 * high)
+        axes.set_ylim(min(0.0, low), max(0.0, 1.04 * high))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
     axes.set(xlabel="n, images in a pool", ylabel=plot.label)
 
 
 def _caption(plot: Plot) -> str:
-    scale = "Both axes are logarithmic" if plot.log else "The axis of n is logarithmic, the other begins at 0"
+    scale = "Both axes are logarithmic" if plot.log else "The axis of n is logarithmic, the other includes 0"
     return f"{scale}; dashed lines are other libraries, the dotted one is the floor; a ring: not converged."
 
 

@@ -273,14 +273,15 @@ def _panels(metric: str, rows: pd.DataFrame, keys: tuple[str, ...], over: str | 
         shown = [key for key in keys if same[key].nunique(dropna=False) > 1]
         # What all are compared with goes without saying; what departs from it is named.
         settings = [setting(key, first[key]) for key in shown if str(first[key]) != _PLAIN.get(key)]
-        settings = ", ".join([*settings, *_marks(part)])
+        settings = ", ".join([*settings, *marks(part)])
         found.append(Panel(metric, split, str(first.get("schedule", "")), settings, part, over))
     return found
 
 
-def _marks(rows: pd.DataFrame) -> list[str]:
-    marks = rows[MIXED].dropna().unique() if MIXED in rows else ()
-    return [f"NOT COMPARABLE: {' and '.join(marks)} differ"] if len(marks) else []
+def marks(rows: pd.DataFrame) -> list[str]:
+    """What is said of rows that are not comparable; empty for others."""
+    found = rows[MIXED].dropna().unique() if MIXED in rows else ()
+    return [f"NOT COMPARABLE: {' and '.join(found)} differ"] if len(found) else []
 
 
 def _values(name: str, values: Sequence[object]) -> str:

@@ -138,9 +138,10 @@ def test_the_command_on_two_processes_goes_on_after_one_of_them_failed(tmp_path,
     assert folder.provenance()["processes"] == 2
 
 
-def test_the_shares_of_a_global_pool_are_the_batches_of_one_process():
+@pytest.mark.parametrize("pool", [64, 40, 13])
+def test_the_shares_of_a_global_pool_are_the_batches_of_one_process(pool):
     split = data.load("digits").train
-    options = {"pool": 64, "batch": 32, "seed": 0, "stop_step": 4}
+    options = {"pool": pool, "batch": 32, "seed": 0, "stop_step": 4}
     with PairStream(split, get("random"), **options) as stream:
         whole = list(stream)
     fitted = get("cached:epochs=0").fit(split.images, split.labels, torch.Generator().manual_seed(0))

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from bench.record import Measurement
@@ -46,6 +48,27 @@ def test_what_was_not_measured_is_not_said(tmp_path, make):
     make(tmp_path, "semidiscrete", found=[Measurement("coupling_fit_seconds", 12.0)])
     (one,) = of(tmp_path).values()
     assert (one.arm, one.quality, one.cost) == ("semidiscrete", "", "12.0 s to fit once")
+
+
+def test_an_arm_that_diverged_is_said_to_have(tmp_path, make):
+    for seed in range(3):
+        for arm, value in (("random", 2.0), ("lapjv", math.nan if seed else 1.0)):
+            make(tmp_path, arm, seed, found=[Measurement("fd_classifier", value, nfe=13, split="test")])
+    assert of(tmp_path)["lapjv"].quality.endswith("at NFE 13: not finite against 2.00 of random (no comparison)")
+
+
+def test_arms_come_in_the_order_of_the_tables(tmp_path, make):
+    make(tmp_path, "random")
+    make(tmp_path, "knn", found=[Measurement("coupling_ms", 2.0)])
+    make(tmp_path, "lapjv")
+    assert list(of(tmp_path)) == ["knn", "lapjv"]
+
+
+def test_without_random_nothing_is_said_of_an_nfe(tmp_path, make):
+    make(tmp_path, "lapjv")
+    html = build(tmp_path).html.read_text()
+    assert "12.0 ms to couple a pool" in html
+    assert "The first lines are of NFE" not in html
 
 
 def test_it_is_the_first_thing_on_the_page(study, tmp_path):

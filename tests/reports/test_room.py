@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,14 +12,14 @@ from reports.room import CELLS, CHARTS, FIGURES, PICTURES, Room, pictures
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_what_found_no_room_is_counted_and_never_made():
+def test_after_what_found_no_room_nothing_is_made_and_all_is_counted():
     made, share = [], Room(10)
 
     def maker(size):
         return lambda: made.append(size) or "x" * size
 
     assert share.keep([maker(4), maker(5), maker(2), maker(1)], len) == ["xxxx", "xxxxx"]
-    assert (made, share.refused) == ([4, 5, 2], 2)  # after the first that does not fit nothing is made
+    assert (made, share.refused) == ([4, 5, 2], 2)
     assert Room(3).keep([maker(9), maker(1)], len) == ["x" * 9]  # a comparison shows at least one
 
 
@@ -34,7 +35,7 @@ def test_pictures_are_shown_for_all_arms_or_none(tmp_path, monkeypatch):
 
 
 def test_all_rooms_together_stay_below_the_size_of_a_page():
-    assert FIGURES + CHARTS + 150 * CELLS + PICTURES < 6.5e6
+    assert FIGURES + 2 * CHARTS + 150 * CELLS + PICTURES < 7e6
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,30 @@ def test_a_big_page_is_bounded_and_says_what_is_left_out(many, tmp_path, monkeyp
     for i in range(1, 9):  # and each comparison shows its first table
         assert any(t["section"] == f"g{i}" and t["h3"] == "Values at each NFE" for t in shown.tables)
     assert pd.read_csv(written.csv)["pool"].nunique() == 8
+
+
+def test_the_values_have_room_before_the_first_pass_and_other_samplers(tmp_path, make, over_rho, monkeypatch, parsed):
+    values = {nfe: {rho: (1 + rho) / nfe for rho in (3, 7, 16)} for nfe in (3, 5, 9)}
+    found = over_rho(values)
+    euler = [replace(m, sampler="euler") for m in found if not m.metric.startswith("grid_")]
+    for arm in ("random", "lapjv"):
+        make(tmp_path, arm, found=[*found, *euler])
+    monkeypatch.setattr(page, "CELLS", 13)  # two of 2 arms x 3 NFE
+    shown = parsed(build(tmp_path).html.read_text()).tables
+    assert any(t["h3"] == "Values at each NFE" for t in shown)
+    assert not any(t["class"] == "heat" or "euler" in t["caption"] for t in shown)
+    monkeypatch.setattr(page, "CELLS", 30 + 18 + 5)  # five such, and the pass of 2 arms x 3 rho x 3 NFE
+    shown = parsed(build(tmp_path).html.read_text()).tables
+    assert any(t["class"] == "heat" for t in shown)
+    assert not any("euler" in t["caption"] for t in shown)
+
+
+def test_charts_of_pools_that_find_no_room_are_counted(many, tmp_path, monkeypatch):
+    assert "figures of pools" not in build(many, tmp_path).html.read_text()
+    found = page.pools
+    monkeypatch.setattr(page, "pools", lambda rows: 3 * found(rows))
+    monkeypatch.setattr(page, "CHARTS", 8)
+    assert "Left out, so that this page stays small: 2 figures of pools." in build(many, tmp_path).html.read_text()
 
 
 def test_a_small_page_leaves_nothing_out(study, tmp_path):

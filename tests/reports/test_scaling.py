@@ -46,5 +46,13 @@ def test_pools_side_by_side(tmp_path, make):
     assert [chart.title for chart in found.charts] == [CUT, "curvature_fm"]
 
 
+def test_pools_that_are_not_comparable_are_marked_and_stay_together(tmp_path, make):
+    for pool in (64, 128):
+        make(tmp_path, "lapjv", pool=pool, found=[Measurement("curvature_fm", 1.0)])
+    table = read_runs(tmp_path)
+    (found,) = pools(table.assign(mixed=table["pool"].eq(64).map({True: "processes", False: None}).astype("string")))
+    assert (found.pools, found.title) == ([64, 128], "digits, NOT COMPARABLE: processes differ")
+
+
 def test_one_pool_is_no_scaling(study):
     assert pools(read_runs(study)) == []
