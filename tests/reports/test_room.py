@@ -4,7 +4,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from bench.record import write_bytes
+from bench.record import Measurement, write_bytes
 from reports import page, room
 from reports.build import build
 from reports.room import CELLS, CHARTS, FIGURES, PICTURES, Room, pictures
@@ -89,12 +89,14 @@ def test_the_values_have_room_before_the_first_pass_and_other_samplers(tmp_path,
     assert not any(map(euler_values, shown))
 
 
-def test_charts_of_pools_that_find_no_room_are_counted(many, tmp_path, monkeypatch):
-    assert "figures of pools" not in build(many, tmp_path).html.read_text()
+def test_charts_of_pools_that_find_no_room_are_counted(tmp_path, make, monkeypatch):
+    for pool in (64, 128):
+        make(tmp_path, pool=pool, found=[Measurement("curvature_fm", 1.0)])
     found = page.pools
     monkeypatch.setattr(page, "pools", lambda rows: 3 * found(rows))
+    assert "figures of pools" not in build(tmp_path).html.read_text()
     monkeypatch.setattr(page, "CHARTS", 8)
-    assert "Left out, so that this page stays small: 2 figures of pools." in build(many, tmp_path).html.read_text()
+    assert "Left out, so that this page stays small: 2 figures of pools." in build(tmp_path).html.read_text()
 
 
 def test_a_small_page_leaves_nothing_out(study, tmp_path):
