@@ -35,7 +35,7 @@ class GuidanceConfig:
     """Couplings of images and noises in the discriminator's training, a discriminator each; reals and fakes are in
     pools of their own."""
     pool: int = 512
-    """Images, and noises, of one kind that are coupled at once; a multiple of half the batch."""
+    """Images, and noises, of one kind that are coupled at once."""
     images: int = 80_000
     """Budget, in noisy images, half of them real; checkpoints are kept at 1/8, 1/4, 1/2 and all of it."""
     batch: int = 128
@@ -140,11 +140,8 @@ def _check_noising(spec: str, conditional: bool) -> str:
 def _check_ranges(config: GuidanceConfig) -> None:
     from bench.config import ConfigError
 
-    half = config.batch // 2
     if config.batch < 2 or config.batch % 2:
         raise ConfigError(f"--guidance.batch {config.batch}: half of it is real, so take an even number")
-    if config.pool < half or config.pool % half:
-        raise ConfigError(f"--guidance.pool {config.pool} must be a multiple of half the batch, {half}")
     if not 0 < config.held_out < 1:
         raise ConfigError(f"--guidance.held-out {config.held_out}: a share between 0 and 1")
     for nfe in config.nfe:
@@ -156,7 +153,7 @@ def _check_ranges(config: GuidanceConfig) -> None:
         raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
     if config.fakes_nfe < 3 or config.fakes_nfe % 2 == 0:
         raise ConfigError(f"--guidance.fakes-nfe {config.fakes_nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
-    for option in ("images", "lr", "fakes_rho", "width", "blocks"):
+    for option in ("images", "pool", "lr", "fakes_rho", "width", "blocks"):
         if not getattr(config, option) > 0:
             raise ConfigError(f"--guidance.{option.replace('_', '-')} must be above 0")
     if config.fakes is not None and config.fakes < 2:

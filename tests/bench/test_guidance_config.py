@@ -16,7 +16,7 @@ from bench.guidance_config import GuidanceConfig, check_guidance
         ({"noising": ("lapjv",)}, "random", True, "lapjv:within_class=true"),
         ({"boost": True}, "lapjv", False, "insist with --guidance.boost-coupled"),
         ({"batch": 7}, "random", False, "even"),
-        ({"pool": 100}, "random", False, "multiple of half the batch, 64"),
+        ({"pool": 0}, "random", False, "--guidance.pool"),
         ({"held_out": 1.0}, "random", False, "between 0 and 1"),
         ({"fakes_nfe": 4}, "random", False, "3, 5, 7"),
         ({"lr": 0.0}, "random", False, "--guidance.lr"),
