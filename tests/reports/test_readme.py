@@ -32,7 +32,7 @@ def recomputed(results, capsys):
     """What the snippet prints of a CSV: (arm, pool, NFE) to verdict and the three percentages."""
     exec(compile(snippet().replace("runs/results.csv", str(results)), "README.md", "exec"), {})
     lines = re.findall(r"(.*), pool (\d+), NFE (\d+): (.*), (\S+%) \[(\S+%), (\S+%)\]", capsys.readouterr().out)
-    return {(arm, int(pool), int(nfe)): (verdict, *map(percentage, numbers)) for arm, pool, nfe, verdict, *numbers in lines}
+    return {(arm, int(pool), int(nfe)): (said, *map(percentage, numbers)) for arm, pool, nfe, said, *numbers in lines}
 
 
 def percentage(text):
