@@ -27,11 +27,13 @@ class Unbalanced(Coupling):
     Options:
         epsilon: relative, as in `sinkhorn`.
         mass: rho, relative likewise; the larger, the closer to `sinkhorn:replace=true`. On image pools of 512 the
-            noises' marginal is off by about .4 in L1 at 3, .1 at 10 and .04 at 30, at twice the iterations each.
+            noises' marginal is off by about .4 in L1 at 3, .1 at 10 and .04 at 30, and each takes about one and a half
+            times the iterations of the one before.
         max_iterations: a plan that needs more is refused.
         tolerance: the largest change of a potential, in units of eps, to stop at.
 
-    Source: Chizat et al. 2018, "Scaling algorithms for unbalanced optimal transport problems", in the log domain.
+    Source: Chizat et al. 2018, "Scaling algorithms for unbalanced optimal transport problems", in the log domain; the
+    best shift between the potentials after every sweep is Sejourne et al. 2022, "Faster unbalanced optimal transport".
     """
 
     exact_noise_marginal: ClassVar[bool] = False
@@ -78,6 +80,9 @@ def log_unbalanced(cost: Tensor, rho: float, tolerance: float, max_iterations: i
         before = f
         g = -damping * (f[:, None] - cost + log_weight).logsumexp(0)
         f = -damping * (g - cost + log_weight).logsumexp(1)
+        # f + s and g - s leave the plan as it is. Sweeps alone find the best s by a share of 1 / rho at a time.
+        shift = rho / 2 * ((-f / rho).logsumexp(0) - (-g / rho).logsumexp(0))
+        f, g = f + shift, g - shift
         iterations += 1
         change = float((f - before).abs().max())
     return f[:, None] + g - cost + 2 * log_weight, iterations

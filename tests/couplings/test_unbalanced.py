@@ -20,6 +20,12 @@ def test_pots_unbalanced_plan(pool, rho):
     assert log_plan.exp().numpy() == pytest.approx(expected, rel=1e-5, abs=1e-12)
 
 
+def test_a_large_mass_costs_few_iterations_more(pool):
+    cost = relative_distances(*(x.flatten(1) for x in pool(64))) / 0.3
+    few, many = (log_unbalanced(cost, rho, 1e-8, 100_000)[1] for rho in (10, 10_000))
+    assert many < 3 * few
+
+
 def test_a_large_mass_penalty_is_sinkhorn(pool, seeded):
     images, noise = pool(48)
     balanced = get("sinkhorn:epsilon=0.3,replace=true").pair(images, noise, generator=seeded(0))
