@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
+PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+    "#8C2BEA", "#5BBF21", "#D9004F", "#E81BBA", "#7F8F18", "#3D63F5", "#906030",
+)  # fmt: skip
+"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows; then seven more
+that keep their distance from these on white and on black, so that every coupling of the registry has its own."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 
 PANEL = 3.9
@@ -52,7 +56,7 @@ class Look:
 
 
 def looks(couplings: Iterable[str]) -> dict[str, Look]:
-    """Colour and marker of each coupling; random is dark grey, and no pair comes twice before 42 couplings."""
+    """Colour and marker of each coupling; random is dark grey, and no two of the registry share a colour."""
     found = {}
     others = [coupling for coupling in ordered(couplings) if coupling != BASELINE]
     for i, coupling in enumerate(others):

@@ -4,6 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import couplings
 from bench.record import Measurement
 from reports import figures
 from reports.tables import groups, panels, profiles, read_runs
@@ -77,6 +78,7 @@ def test_looks_are_fixed_and_distinct():
     names = [f"c{i:02}" for i in range(40)]
     look = figures.looks(["random", *names])
     assert len({(one.colour, one.marker) for one in look.values()}) == 41
+    assert len({one.colour for one in figures.looks(couplings.names()).values()}) == len(couplings.names())
     assert figures.looks([*names[::-1], "random"]) == look
     assert "random" in figures.looks(["lapjv"])
 
