@@ -167,7 +167,8 @@ def run(command: Command) -> int:
 def _report(command: Command, finished: list[str]) -> None:
     """Print the table of the finished arms; write results and page over all that the folder holds."""
     from reports.build import build
-    from reports.tables import read_runs, terminal_table
+    from reports.tables import read_runs
+    from reports.terminal import terminal_table
 
     print(terminal_table(read_runs(command.runs, finished)))
     report = build(command.runs, mixed=True)  # what cannot be compared is marked, for it is too late to refuse

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from itertools import groupby, zip_longest
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from reports.rho import BEST, best_rho, by_schedule, fixed_rho, is_grid, rho_lab
 from reports.runs import Run, read
 from reports.special import is_adaptive, ordinary
 from reports.statistics import BASELINE, Cell, cells, cost_cuts, ordered
-from reports.words import JUDGED, aligned, metric_rank, number, percent, pieces, setting
+from reports.words import JUDGED, metric_rank, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,6 @@ MIXED = "mixed"
 _SETTINGS = ("rho", "sampler", "start", "guidance", "n")
 _PLAIN = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
-_WIDTH = 109
 
 
 @dataclass(frozen=True)
@@ -246,7 +245,13 @@ def panels(group: Group) -> list[Panel]:
     order = {"": 0, here: 1, BEST: 2}
     return sorted(
         found,
-        key=lambda p: (metric_rank(p.metric), p.split or "", not p.plain, p.settings, order.get(p.schedule, 3)),
+        key=lambda p: (
+            metric_rank(p.metric),
+            p.split or "",
+            not p.plain,
+            _by_value(p.settings),
+            order.get(p.schedule, 3),
+        ),
     )
 
 
@@ -288,6 +293,11 @@ def _values(name: str, values: Sequence[object]) -> str:
     return " and ".join(setting(name, value) for value in values).replace(f" and {name} ", " and ")
 
 
+def _by_value(settings: str) -> str:
+    """A key under which n 500 comes before n 2000."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), settings)
+
+
 def _missing(value: object) -> bool:
     import pandas as pd
 
@@ -316,71 +326,6 @@ def arms_by_nfe(table: pd.DataFrame, metric: str, split: str | None = None) -> p
 def cost_cut(group: Group) -> dict[str, float]:
     """Share of the independent transport cost that each arm saves, mean over seeds."""
     return {arm: cell.mean for arm, cell in cost_cuts(group.rows).items()}
-
-
-def terminal_table(table: pd.DataFrame) -> str:
-    """The comparison as plain text under 110 columns: for each group the arms side by side, ratios to random."""
-    blocks = []
-    for group in groups(table):
-        seeds = "; ".join(f"{arm}: {', '.join(map(str, s))}" for arm, s in group.seeds.items())
-        if len({tuple(s) for s in group.seeds.values()}) == 1:
-            seeds = ", ".join(map(str, group.seeds[group.arms[0]]))
-        heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE}, "
-        heading += "with * where its 95 % interval over three seeds or more excludes 1)"
-        blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
-        found = (group := group.plain).panels
-        blocks += [_terminal_curve(panel) for panel in found if panel.judged and panel.plain]
-        blocks.append(_terminal_arms(group, found))
-    return "\n\n".join(block for block in blocks if block) + "\n"
-
-
-def _terminal_curve(panel: Panel) -> str:
-    body = {nfe: {arm: _with_ratio(cell) for arm, cell in arms.items()} for nfe, arms in panel.cells.items()}
-    arms = ordered(panel.rows.coupling)
-    parts = []
-    while arms:  # as many arms side by side as the width allows; pieces are so narrow that one always fits
-        fit = max(k for k in range(1, len(arms) + 1) if sum(_width(arm) + 2 for arm in arms[:k]) <= _WIDTH - 5)
-        heads = zip_longest(*(pieces(arm)[::-1] for arm in arms[:fit]), fillvalue="")
-        lines = [["", *head] for head in heads][::-1]
-        lines[-1][0] = "NFE"
-        lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
-        parts.append(aligned(lines, [5, *map(_width, arms[:fit])]))
-        arms = arms[fit:]
-    return "\n".join([panel.title, *parts])
-
-
-def _terminal_arms(group: Group, found: list[Panel]) -> str:
-    names = ("curvature_fm", "transport_cost", "coupling_ms", "coupling_share", "coupling_fit_seconds", "images_per_s")
-    columns = {name: next((p.cells[None] for p in found if p.metric == name), {}) for name in names}
-    columns = {name: column for name, column in columns.items() if column}
-    if not columns:
-        return ""
-    cut = cost_cut(group)
-    lines = [["arm", *columns]]
-    for arm in group.arms:
-        head, *more = pieces(arm)
-        shown = [
-            _arm_text(name, cells_[arm], cut.get(arm)) if arm in cells_ else "-" for name, cells_ in columns.items()
-        ]
-        lines += [[head, *shown], *([f"  {piece}", *[""] * len(shown)] for piece in more)]
-    return aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left=1)
-
-
-def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
-    if name == "coupling_share":
-        return percent(cell.mean)
-    if name == "transport_cost" and cut is not None:
-        return f"{number(cell.mean)} (cut {percent(cut)})"
-    return number(cell.mean) if name == "coupling_ms" else _with_ratio(cell)
-
-
-def _with_ratio(cell: Cell) -> str:
-    claimed = "*" if cell.verdict != "unclear" else ""
-    return number(cell.mean) + (f" (x{cell.ratio:.2f}{claimed})" if cell.ratio is not None else "")
-
-
-def _width(arm: str) -> int:
-    return max([14, *map(len, pieces(arm))])
 
 
 def _split(table: pd.DataFrame, keys: list[str]) -> list[pd.DataFrame]:

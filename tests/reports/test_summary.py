@@ -7,7 +7,8 @@ from bench.record import Measurement
 from reports.build import build
 from reports.runs import read
 from reports.summary import summarise, warnings
-from reports.tables import groups, read_csv, read_runs, results, terminal_table, write_csv
+from reports.tables import groups, read_csv, read_runs, results, write_csv
+from reports.terminal import terminal_table
 
 
 def said(runs_dir):

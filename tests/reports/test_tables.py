@@ -10,6 +10,7 @@ from bench.record import Measurement
 from reports import tables
 from reports.build import build
 from reports.runs import read
+from reports.terminal import terminal_table
 
 NFES = (3, 5, 13, 35)
 FACTORS = {"random": [1, 1, 1, 1], "lapjv": [0.6, 0.6, 1.25, 1.25], "sinkhorn:epsilon=0.05": [0.9] * 4}
@@ -66,7 +67,7 @@ def test_no_runs_give_an_empty_table():
     empty = tables.results([])
     assert list(empty.columns) == list(tables.COLUMNS)
     assert tables.groups(empty) == []
-    assert tables.terminal_table(empty).strip() == ""
+    assert terminal_table(empty).strip() == ""
 
 
 def test_arms_by_nfe(table):
@@ -134,37 +135,6 @@ def test_cost_cut(table):
     assert tables.cost_cut(group) == pytest.approx({"random": 0.0, "lapjv": 0.3, "sinkhorn:epsilon=0.05": 0.3})
 
 
-def test_terminal_table(table):
-    text = tables.terminal_table(table)
-    lines = text.splitlines()
-    assert text.isascii()
-    assert max(map(len, lines)) < 110
-    assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
-    start = lines.index("fd_classifier, test")
-    assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
-    assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
-    assert lines[start + 5].split() == ["35", "2.35", "2.94", "(x1.25*)", "2.12", "(x0.90*)"]
-    assert len({len(line) for line in lines[start + 1 : start + 6]}) == 1
-    assert "truncation_error" in lines
-    (lapjv,) = [line for line in lines if line.startswith("lapjv")]
-    assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70*)"
-    assert "89.6 (cut 30 %)" in lapjv
-    assert "0.0865 (x0.70*)" in lapjv
-
-
-def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
-    names = ["random", *(f"minibatch-ot:cost=l2,replace=true,k={i}" for i in range(9)), "x" * 300]
-    for name in names[:-1]:
-        make(tmp_path, name)
-    make(tmp_path, "long").path.rename(tmp_path / "renamed")
-    config = tmp_path / "renamed" / "config.json"
-    config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
-    text = tables.terminal_table(tables.read_runs(tmp_path))
-    assert max(map(len, text.splitlines())) < 110
-    assert text.count("k=8") == 3  # two curves and the table of arms
-    assert text.count("NFE ") > 2
-
-
 def test_a_setting_that_is_missing_is_said_in_words(tmp_path, make):
     """Rows without rho or sampler beside rows with them, as of a metric from another hand."""
     place = {"nfe": 5, "split": "test", "start": "gaussian", "guidance": "none"}
@@ -181,15 +151,16 @@ def test_a_setting_that_is_missing_is_said_in_words(tmp_path, make):
     titles = [panel.title for panel in group.panels]
     assert {"without sampler", "without n"} <= {part for title in titles for part in title.split(", ")}
     written = build(tmp_path)
-    for text in (written.html.read_text(), tables.terminal_table(group.rows), *titles):
+    for text in (written.html.read_text(), terminal_table(group.rows), *titles):
         text = text.replace("&lt;", "<").replace("&gt;", ">")
         assert not re.search(r"\b(rho|sampler|start|guidance|n|nfe) (nan|<NA>|None)", text)
 
 
-def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, started_rows):
-    for arm in ("random", "lapjv"):
-        found = [*guided_rows(arm, 0, (5,)), *started_rows(arm, 0, (5,))]
-        make(tmp_path, arm, found=[*{m.key: m for m in found}.values()])
-    text = tables.terminal_table(tables.read_runs(tmp_path))
-    assert "fd_classifier, test" in text
-    assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))
+def test_fewer_images_come_first(tmp_path, make):
+    rows = [
+        Measurement("fd_classifier", 1.0, nfe=5, rho=7.0, split="test", sampler="heun", start="gaussian", n=n)
+        for n in (2000, 50_000, 500)
+    ]
+    make(tmp_path, found=rows)
+    (group,) = tables.groups(tables.read_runs(tmp_path))
+    assert [panel.settings for panel in group.panels] == ["n 500", "n 2000", "n 50000"]
