@@ -1,0 +1,169 @@
+"""The tables that READMEs show of the published studies, against the CSVs; recomputed without our own reports."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "reports/published"
+FIXED = 7
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Markdown table, its cells without stars and backticks, and the paragraph before it."""
+
+    caption: str
+    head: list[str]
+    body: list[list[str]]
+
+    def __str__(self):
+        return "|".join(self.head)
+
+
+def tables(file):
+    """All tables of a file, in order."""
+    found, caption = [], ""
+    for block in re.split(r"\n\s*\n", file.read_text()):
+        lines = block.strip().splitlines()
+        if lines and all(line.startswith("|") for line in lines):
+            cells = [[cell.strip(" *`") for cell in re.sub("[`*]", "", line).strip("|").split("|")] for line in lines]
+            found.append(Table(caption, cells[0], cells[2:]))
+        elif lines:
+            caption = " ".join(lines)
+    return found
+
+
+def assert_shows(text, value):
+    """The number that a cell begins with, to half of its last digit."""
+    assert (found := re.match(r"[−+-]?[\d,]+(\.\d+)?", text)), text
+    digits = found[0].replace(",", "").replace("−", "-")
+    last = 10.0 ** -len((found[1] or ".")[1:])
+    assert float(digits) == pytest.approx(value, abs=0.5 * last * (1 + 1e-6)), text
+
+
+def results(study):
+    return pd.read_csv(PUBLISHED / study / "results.csv", low_memory=False)
+
+
+def plain(rows):
+    """Heun's sampler from plain noise, without guidance."""
+    return rows[rows.sampler.eq("heun") & rows.start.eq("gaussian") & rows.guidance.isin(["none"])]
+
+
+def quality(rows, best):
+    """Rows of fd_classifier on the test split at the fixed rho, or at each run's and NFE's own best."""
+    rows = plain(rows)
+    of_metric = rows[rows.metric.eq("fd_classifier") & rows.split.eq("test")]
+    if not best:
+        return of_metric[of_metric.rho.eq(FIXED)]
+    grid = rows[rows.metric.eq("grid_fd_classifier") & rows.split.eq("train")]
+    chosen = grid.sort_values(["value", "rho"]).drop_duplicates(["run_id", "nfe"])[["run_id", "nfe", "rho"]]
+    return of_metric.merge(chosen, on=["run_id", "nfe", "rho"])
+
+
+def by_seed(rows, arm):
+    return rows[rows.coupling.str.split(":").str[0].eq(arm)].groupby("seed").value.mean()
+
+
+def check_arms(table, rows):
+    """``| coupling | NFE 5 | ... | NFE 9 against random | curvature | cost saved | ms a pool |``."""
+    named = re.search(r"[Pp]ools of ([\d,]+)", table.caption)
+    rows = rows[rows.pool.eq(int(named[1].replace(",", "")))] if named else rows
+    assert rows.pool.nunique() == 1, table.caption
+    found = quality(rows, best="own best rho" in table.caption)
+    per_run = rows[rows.sigma.isna()]  # curvature carries the NFE of its dense paths
+    of_metric = {name: per_run[per_run.metric.eq(name)] for name in per_run.metric.unique()}
+    for arm, *cells in table.body:
+        for name, cell in zip(table.head[1:], cells, strict=True):
+            if match := re.fullmatch(r"NFE (\d+)", name):
+                assert_shows(cell, by_seed(found[found.nfe.eq(int(match[1]))], arm).mean())
+            elif match := re.fullmatch(r"NFE (\d+) against random", name):
+                at = found[found.nfe.eq(int(match[1]))]
+                here, there = by_seed(at, arm), by_seed(at, "random")
+                shared = here.index.intersection(there.index)
+                if arm != "random":
+                    assert_shows(cell, 100 * (here[shared].mean() / there[shared].mean() - 1))
+            elif name == "cost saved":
+                paid, drawn = (by_seed(of_metric[f"transport_cost{which}"], arm) for which in ("", "_independent"))
+                assert_shows(cell, 100 * (1 - paid / drawn).mean())
+            else:
+                metric = {"curvature": "curvature_fm", "ms a pool": "coupling_ms"}[name]
+                assert_shows(cell, by_seed(of_metric[metric], arm).mean())
+
+
+def check_seeds(table, rows):
+    """``| NFE | seed 0: random | lapjv | ... | seed 1: random | ... |`` at the fixed rho."""
+    found, seed = quality(rows, best=False), None
+    columns = []
+    for name in table.head[1:]:
+        first, _, rest = name.rpartition(": ")
+        seed = int(first.removeprefix("seed ")) if first else seed
+        columns.append((seed, rest))
+    for nfe, *cells in table.body:
+        for (seed, arm), cell in zip(columns, cells, strict=True):
+            assert_shows(cell, by_seed(found[found.nfe.eq(int(nfe))], arm)[seed])
+
+
+@pytest.mark.parametrize("study", ["digits", "fashion-mnist-16"])
+def test_quality_and_cost(study):
+    rows, found = results(study), tables(PUBLISHED / study / "README.md")
+    arms = [table for table in found if table.head[0] == "coupling"]
+    assert arms
+    for table in arms:
+        check_arms(table, rows)
+        assert len(table.body) > 1
+    for table in found:
+        if table.head[0] == "NFE":
+            check_seeds(table, rows)
+
+
+def test_the_headline_table():
+    table = tables(ROOT / "README.md")[0]
+    check_seeds(table, results("fashion-mnist-16"))
+    assert len(table.body) > 5
+
+
+def test_pool_sizes():
+    (table,) = tables(PUBLISHED / "pool-size/README.md")
+    rows = results("pool-size")
+    means = rows[rows.sigma.isna()].groupby(["coupling", "pool", "metric"]).value.mean().unstack()
+    baseline = means.loc["random"].iloc[0]
+    for pool, *cells in table.body:
+        own = baseline if pool == "random" else means.loc["lapjv", int(pool.replace(",", ""))]
+        expected = [
+            100 * (1 - own.transport_cost / own.transport_cost_independent),
+            own.curvature_fm,
+            100 * (own.curvature_fm / baseline.curvature_fm - 1),
+            own.path_excess_fm,
+            own.coupling_ms,
+            100 * own.coupling_share,
+            100 * own.coupling_wait_share,
+        ]
+        for cell, value in zip(cells, expected, strict=True):
+            if cell != "-":
+                assert_shows(cell, value)
+
+
+def test_solvers():
+    rows = pd.read_csv(PUBLISHED / "solver-cost/solve.csv").set_index(["contender", "n"])
+    (study,) = tables(PUBLISHED / "solver-cost/README.md")
+    sizes = [int(name.removeprefix("n = ").replace(",", "")) for name in study.head if name.startswith("n = ")]
+    for contender, *cells in study.body:
+        for n, cell in zip(sizes, cells[: len(sizes)], strict=True):
+            assert_shows(cell, rows.median_ms[contender, n])
+        ratio, gain, memory = cells[len(sizes) :]
+        assert_shows(ratio, rows.median_ms[contender, sizes[-1]] / rows.median_ms["lapjv", sizes[-1]])
+        assert gain == "-" or assert_shows(gain, rows.gain[contender, sizes[-1]]) is None
+        assert_shows(memory, rows.peak_mb[contender, sizes[-1]])
+    (readme,) = [table for table in tables(ROOT / "README.md") if "torchcfm" in str(table)]
+    names = {"matrix product alone": "matrix product", "scipy on squared distances": "scipy assignment"}
+    for n, *cells in readme.body:
+        for name, cell in zip(readme.head[1:], cells, strict=True):
+            name = name.removesuffix(" (gain)")
+            assert_shows(cell, rows.median_ms[names.get(name, name), int(n)])
+            if gain := re.search(r"\(([\d.]+)", cell):
+                assert_shows(gain[1], rows.gain[names.get(name, name), int(n)])
