@@ -328,3 +328,10 @@ def test_the_first_pass_is_a_heat_table_with_the_best_of_each_column_marked(full
     assert [a["style"] for a in found if a.get("class") == "best"] == ["--near:1.00"] * 6
     assert "grid_fd_classifier, 200 images" in full.text
     assert "NFE to reach a target" in full.text
+
+
+def test_no_heading_stands_over_nothing(tmp_path, make):
+    make(tmp_path, found=[Measurement("curvature_fm", 0.1), Measurement("coupling_ms", 1.0)])
+    page = Page(build(tmp_path).html.read_text())
+    parts = [attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes]
+    assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
