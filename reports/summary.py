@@ -14,7 +14,6 @@ from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
 MOST_TURNS = 2  # an arm may lose at very few evaluations, win, and lose again at many; more turns look like noise
-FEW_SEEDS = 8  # from here on the percentile interval is no longer much too narrow
 _VERDICTS = {"unclear": "no clear difference", "lower": "lower (better)", "higher": "higher (worse)"}
 
 
@@ -61,16 +60,10 @@ def _seeds(group: Group) -> str:
             f"{many} {noun} an arm: nothing is claimed with fewer than three, for two agree by chance every other time "
             "and one always does. Repeat with at least three (--seeds 3)."
         )
-    text = (
-        f"{many} seeds an arm. Lower and higher mean: the 95 % bootstrap interval of the mean difference from "
-        f"{BASELINE}, seed by seed, excludes zero; brackets give it in percent."
-    )
-    if counts[0] >= FEW_SEEDS:
-        return text
     return (
-        f"{text} Such intervals are too narrow with few seeds: that of three is just the range of the three differences"
-        ", which excludes zero in one comparison of four where there is no difference at all. Trust what holds at "
-        "several NFEs, and repeat with more seeds."
+        f"{many} seeds an arm. Lower and higher: the 95 % interval of the mean difference from {BASELINE}, seed by seed "
+        "(Student's t), excludes zero; brackets give it in percent. Of twenty comparisons without any difference one "
+        "does so by chance: trust what holds at several NFEs, and repeat with more seeds."
     )
 
 
@@ -146,7 +139,7 @@ def _claim(curve: dict[int, Cell]) -> str:
     parts = [_stretch(curve, judged, verdict) for verdict in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].verdict == "unclear"]
     if unclear:
-        parts.append(f"no clear difference at NFE {nfe_range(unclear, judged)}")
+        parts.append(f"no clear difference at NFE {nfe_range(unclear, judged)}{_means(curve, unclear)}")
     parts.append(_crossover(curve, judged))
     few = [nfe for nfe in grid if nfe not in judged]
     if few:
@@ -172,7 +165,7 @@ def _stretch(curve: dict[int, Cell], grid: list[int], verdict: str) -> str:
 
 
 def _means(curve: dict[int, Cell], grid: list[int]) -> str:
-    """Where the mean alone lies below or above that of random, for seeds too few to claim it."""
+    """Where the mean alone lies below or above that of random, where that is no claim."""
     parts = []
     for word, extreme in (("below", min), ("above", max)):
         chosen = [nfe for nfe in grid if curve[nfe].ratio != 1 and (curve[nfe].ratio < 1) == (word == "below")]

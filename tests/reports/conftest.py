@@ -212,7 +212,7 @@ def jittered_run(arm: str, seed: int, pool: int) -> list[Measurement]:
     """All that a run can have, at values of which no two are alike, so that a wrong row gives a wrong number."""
     draw, good = random.Random(f"{arm} {seed} {pool}"), list(JITTERED).index(arm) + pool / 1024
     values = {
-        nfe: {rho: (80 - 10 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)}
+        nfe: {rho: (80 - 20 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)}
         for nfe in (3, 5, 9, 17)
     }
     found = [m if m.metric in EXACT else replace(m, n=m.n and 2000) for m in measured_over_rho(values)]

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from reports.build import build
 
@@ -59,16 +60,15 @@ def near(text, value):
     return True
 
 
-def resampled(own, reference=None):
-    """Ends of the 95 % interval over all n^n resamples; ``reference``: of the ratio of means."""
-    picks = np.array(list(itertools.product(range(len(own)), repeat=len(own))))
-    means = own.to_numpy()[picks].mean(1) / (1 if reference is None else reference.to_numpy()[picks].mean(1))
-    return np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+def interval(own, random):
+    """Ends of the 95 % interval of the paired t test, as ratios to the mean of random."""
+    found = stats.ttest_rel(own, random).confidence_interval(0.95)
+    return 1 + found.low / random.mean(), 1 + found.high / random.mean()
 
 
 def verdict(own, random):
-    low, high = resampled((own - random).dropna())
-    return "lower" if high < 0 else "higher" if low > 0 else "unclear"
+    low, high = interval(*own.align(random, join="inner"))
+    return "lower" if high < 1 else "higher" if low > 1 else "unclear"
 
 
 def agrees(text, values, random=None):
@@ -83,7 +83,7 @@ def agrees(text, values, random=None):
     if ratio:
         own, random = values.align(random, join="inner")
         texts = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", ratio[0]).groups()
-        assert all(map(near, texts, (own.mean() / random.mean(), *resampled(own, random))))
+        assert all(map(near, texts, (own.mean() / random.mean(), *interval(own, random))))
     return True
 
 
@@ -270,7 +270,7 @@ def said_of_guidance(page, section, arm, noising, nfe, chosen, test):
 def changed(texts, own, random):
     """``−38 %``, ``−45`` and ``−30``: a change of the mean and its interval."""
     own, random = own.align(random, join="inner")
-    ratios = own.mean() / random.mean(), *resampled(own, random)
+    ratios = own.mean() / random.mean(), *interval(own, random)
     return all(near(text.strip(" %") + " %", ratio - 1) for text, ratio in zip(texts, ratios, strict=True))
 
 
