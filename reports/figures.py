@@ -32,7 +32,7 @@ PANEL = 3.9
 
 _LETTER = 0.078  # inches, of the width of a letter
 DECADES = 1e6  # a logarithmic axis reaches no further down from its largest value
-FEW_SEEDS = 5  # below this the seeds are dots, from here on a band
+FEW_SEEDS = 5  # over NFE below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
 _FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
@@ -98,7 +98,7 @@ def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
         values = {place: [v for v in cell.values.values() if _drawable(v)] for place, cell in cells.items()}
         axes.plot(list(cells), [cell.mean for cell in cells.values()], color=colour, marker=marker, linewidth=1.6,
                   markersize=5.5 if panel.per_nfe else 3, markeredgecolor="none")  # fmt: skip
-        if _most_seeds(panel) >= FEW_SEEDS:
+        if _banded(panel):
             low, high = [min(v) for v in values.values()], [max(v) for v in values.values()]
             axes.fill_between(list(values), low, high, color=colour, alpha=0.18, linewidth=0)
         elif panel.per_nfe and _most_seeds(panel) > 1:
@@ -110,6 +110,11 @@ def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
 def _drawn_values(panel: Panel) -> list[float]:
     cells = (cell for row in panel.cells.values() for cell in row.values())
     return [value for cell in cells if _drawable(cell.mean) for value in cell.values.values() if _drawable(value)]
+
+
+def _banded(panel: Panel) -> bool:
+    """Over sigma there are too many places for dots."""
+    return panel.over is not None and _most_seeds(panel) >= (FEW_SEEDS if panel.per_nfe else 2)
 
 
 def _most_seeds(panel: Panel) -> int:
@@ -168,10 +173,10 @@ def caption(panels: Sequence[Panel]) -> str:
     mean = "Bars end at the means over seeds" if panel.over is None else "Lines join the means over seeds"
     if most == 1:
         seeds = "; with one seed an arm, so nothing shows how far chance moves them"
-    elif panel.over and most >= FEW_SEEDS:
+    elif any(map(_banded, panels)):
         seeds = f"; bands reach from the lowest to the highest of up to {most} seeds"
     else:
-        seeds = "" if panel.over == "sigma" else f"; dots are the single seeds ({most})"
+        seeds = f"; dots are the single seeds ({most})"
     if panel.over is None:
         return f"{mean}{seeds}. The axis begins at 0."
     values = [value for panel in panels for value in _drawn_values(panel)]

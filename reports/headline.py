@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.scaling import NFE
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
-from reports.tables import Panel
+from reports.tables import Panel, side_by_side
 from reports.words import change, number, percent
 
 _VERDICTS = {"lower": "lower, so better", "higher": "higher, so worse", "unclear": "no clear difference"}
@@ -25,25 +25,32 @@ class Headline:
 
 def headlines(panels: Sequence[Panel]) -> list[Headline]:
     """A sentence for each arm but random: the first judged distance to the test split at ``NFE``, and the cost."""
-    panel = next((p for p in panels if p.judged and p.split == "test" and p.plain), None)
+    judged = [p for p in panels if p.judged and p.split == "test" and p.plain]
+    shared = side_by_side(judged)[:1]  # one metric, at the fixed rho and at each arm's best
     per_arm = {p.metric: p.cells[None] for p in panels if p.over is None}
     arms = ordered(arm for p in panels for row in p.cells.values() for arm in row if arm != BASELINE)
-    found = [Headline(arm, _quality(panel, arm) if panel else "", _cost(per_arm, arm)) for arm in arms]
+    found = [Headline(arm, _quality(shared[0], arm) if shared else "", _cost(per_arm, arm)) for arm in arms]
     return [headline for headline in found if headline.quality or headline.cost]
 
 
-def _quality(panel: Panel, arm: str) -> str:
-    nfe = min(panel.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
-    cell = panel.cells[nfe].get(arm)
+def _quality(shared: Sequence[Panel], arm: str) -> str:
+    first, *others = shared
+    nfe = min(first.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
+    parts = [(f"{first.title}, at NFE {nfe}", _compared(first, nfe, arm))]
+    parts += [(panel.schedule, _compared(panel, nfe, arm)) for panel in others]
+    return "; ".join(f"{where}: {said}" for where, said in parts if said)
+
+
+def _compared(panel: Panel, nfe: int, arm: str) -> str:
+    cell = panel.cells.get(nfe, {}).get(arm)
     if cell is None or not cell.baseline:
         return ""
     both = f"{_shared_mean(cell.values, cell)} against {_shared_mean(cell.baseline, cell)} of {BASELINE}"
-    said = f"{panel.title}, at NFE {nfe}: {both}"
     if cell.ratio is None:
-        return f"{said} (no comparison)"
+        return f"{both} (no comparison)"
     shared = len(cell.baseline)
     claim = _VERDICTS[cell.verdict] if cell.difference else f"no claim: {shared} of the {LEAST_SEEDS} seeds it takes"
-    return f"{said}, {change(cell.ratio, cell.ratio_interval)} ({claim})"
+    return f"{both}, {change(cell.ratio, cell.ratio_interval)} ({claim})"
 
 
 def _shared_mean(values: dict[int, float], cell: Cell) -> str:
@@ -63,7 +70,5 @@ def _cost(per_arm: dict[str, dict[str, Cell]], arm: str) -> str:
     if (share := mean("coupling_share")) is not None:
         parts.append(f"the solver at work for {percent(share)} of the training time")
     if (speed := mean("images_per_s")) is not None:
-        cell = per_arm["images_per_s"][arm]
-        beside = f" ({change(cell.ratio, cell.ratio_interval)} against {BASELINE})" if cell.ratio is not None else ""
-        parts.append(f"{number(speed)} training images a second{beside}")
+        parts.append(f"{number(speed)} training images a second")
     return ", ".join(parts)

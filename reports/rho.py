@@ -156,6 +156,20 @@ def _heat(title: str, arm: str, rows: pd.DataFrame, chosen: pd.DataFrame) -> Hea
     return Heat(title, arm, tuple(sorted({int(n) for n in rows["n"].dropna()})), means, best, by_nfe)
 
 
+def at_the_end(rows: pd.DataFrame) -> str | None:
+    """A line where the best rho is the largest of those that were tried, so that a larger one may be better still."""
+    best, tried = best_rho(rows), rows[is_grid(rows)]["rho"].nunique()
+    last = best[best["rho"].eq(rows[is_grid(rows)]["rho"].max())]
+    if tried < 2 or last.empty:
+        return None
+    arms = ordered(rows[rows["run_id"].isin(last["run_id"])]["coupling"])
+    everyone = "all arms" if set(arms) == set(rows["coupling"]) else join(arms)
+    return (
+        f"The best rho is the largest that was tried, {last['rho'].iloc[0]:g}, for {everyone} at NFE "
+        f"{join([str(nfe) for nfe in sorted(last['nfe'].unique())])} (not all at each): a larger one may be better."
+    )
+
+
 def missing_best(rows: pd.DataFrame, metric: str) -> str | None:
     """A line where a metric was not measured at a best rho: the comparison there then lacks that run and NFE."""
     best = best_rho(rows)

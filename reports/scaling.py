@@ -1,4 +1,4 @@
-"""What a coupling costs and what it buys: quality against training time, and how both turn with the pool."""
+"""What a coupling costs and what it buys: quality against the cost, and how both turn with the pool."""
 
 from __future__ import annotations
 
@@ -21,20 +21,17 @@ NFE = 13
 
 @dataclass(frozen=True)
 class Point:
-    """One arm: its seconds of training and fit, the same over those of random, its distance, and whether no arm is both
-    as cheap and as good.
-    """
+    """One arm: its overhead, its distance, and whether no arm is both as cheap and as good."""
 
     arm: str
-    seconds: Cell
-    times: Cell
+    overhead: Cell
     distance: Cell
     front: bool
 
 
 @dataclass(frozen=True)
 class Pareto:
-    """One group: quality against training time."""
+    """One group: quality against what the coupling adds to the training."""
 
     title: str
     points: list[Point]
@@ -42,40 +39,38 @@ class Pareto:
 
 
 def pareto(rows: pd.DataFrame, panels: Sequence[Panel]) -> Pareto | None:
-    """The first judged distance to the test split against training time; None without two arms that have both."""
+    """The first judged distance to the test split against ``overhead``; None without two arms that have both."""
     panel = next((p for p in panels if p.judged and p.split == "test" and p.plain), None)
-    seconds = training_seconds(rows)
-    if panel is None or BASELINE not in seconds:
+    cost = overhead(rows)
+    if panel is None or BASELINE not in cost:
         return None
     nfe = min(panel.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
     distance = {arm: cell for arm, cell in panel.cells[nfe].items() if math.isfinite(cell.mean) and cell.mean > 0}
-    times = {
-        arm: Cell({s: v / seconds[BASELINE].values[s] for s, v in cell.values.items() if s in cell.baseline}, {})
-        for arm, cell in seconds.items()
-        if cell.baseline or arm == BASELINE
-    }
-    times[BASELINE] = Cell(dict.fromkeys(seconds[BASELINE].values, 1.0), {})
-    both = [arm for arm in ordered(distance) if arm in times]
+    both = [arm for arm in ordered(distance) if arm in cost]
     if len(both) < 2:
         return None
-    front = _front({arm: (times[arm].mean, distance[arm].mean) for arm in both})
-    points = [Point(arm, seconds[arm], times[arm], distance[arm], arm in front) for arm in both]
+    front = _front({arm: (cost[arm].mean, distance[arm].mean) for arm in both})
+    points = [Point(arm, cost[arm], distance[arm], arm in front) for arm in both]
     title = f"{panel.title}, NFE {nfe}"
-    lines = [Line(p.arm, {p.times.mean: p.distance}, (p.times.mean,) if p.front else ()) for p in points]
-    return Pareto(title, points, Chart(title, "seconds of training and fit, times random's", lines, log="y"))
+    lines = [Line(p.arm, {p.overhead.mean: p.distance}, (p.overhead.mean,) if p.front else ()) for p in points]
+    return Pareto(title, points, Chart(title, "work of the coupling, over the training's own", lines, log="y"))
 
 
-def training_seconds(rows: pd.DataFrame) -> dict[str, Cell]:
-    """Arm to the seconds of training and of fitting the coupling, for runs that say how long they trained."""
-    wanted = rows[rows["metric"].isin(["train_seconds", "coupling_fit_seconds"])]
-    trained = set(wanted[wanted["metric"].eq("train_seconds")]["run_id"])
-    total: dict[str, dict[int, float]] = {}
-    for run, arm, seed, value in zip(wanted.run_id, wanted.coupling, wanted.seed, wanted.value, strict=True):
-        if run in trained:
-            seeds = total.setdefault(str(arm), {})
-            seeds[int(seed)] = seeds.get(int(seed), 0.0) + float(value)
-    found = by_arm(total)
-    return {arm: cell for arm, cell in found.items() if math.isfinite(cell.mean) and cell.mean > 0}
+def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
+    """Arm to seconds that the solver worked, and fitted, over those that the same run trained without waiting for it.
+
+    Each run is measured against itself, so that what else a machine did meanwhile cancels out. Runs that do not say
+    how long they trained are left out.
+    """
+    wanted = ["train_seconds", "coupling_share", "coupling_wait_share", "coupling_fit_seconds"]
+    part = rows[rows["metric"].isin(wanted)]
+    wide = part.pivot_table(index=["coupling", "seed"], columns="metric", values="value").reindex(columns=wanted)
+    training = wide["train_seconds"] * (1 - wide["coupling_wait_share"].fillna(0.0))
+    work = wide["train_seconds"] * wide["coupling_share"].fillna(0.0) + wide["coupling_fit_seconds"].fillna(0.0)
+    values: dict[str, dict[int, float]] = {}
+    for (arm, seed), share in (work / training).dropna().items():
+        values.setdefault(str(arm), {})[int(seed)] = float(share)
+    return {arm: cell for arm, cell in by_arm(values).items() if math.isfinite(cell.mean)}
 
 
 def _front(places: dict[str, tuple[float, float]]) -> set[str]:
@@ -123,11 +118,16 @@ def pools(rows: pd.DataFrame) -> list[Pools]:
         if measured:
             sizes = sorted({pool for lines in measured.values() for line in lines.values() for pool in line})
             charts = [
-                Chart(name, "pool", [Line(arm, points) for arm, points in lines.items()])
+                Chart(name, "pool", [Line(arm, _everywhere(arm, points, sizes)) for arm, points in lines.items()])
                 for name, lines in measured.items()
             ]
             found.append(Pools(", ".join([str(setting[0]), *shown, *marks(part)]), sizes, measured, charts))
     return found
+
+
+def _everywhere(arm: str, points: dict[int, Cell], sizes: Sequence[int]) -> dict[int, Cell]:
+    """Random pairing knows no pool: measured at one size, it is a level line."""
+    return dict.fromkeys(sizes, *points.values()) if arm == BASELINE and len(points) == 1 else points
 
 
 def _cut(rows: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reports.rho import BEST, is_grid, missing_best
+from reports.rho import BEST, at_the_end, is_grid, missing_best
 from reports.runs import Run
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
 from reports.tables import Group, Panel, side_by_side, varying_fields
@@ -14,6 +14,7 @@ from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
 MOST_TURNS = 2  # an arm may lose at very few evaluations, win, and lose again at many; more turns look like noise
+UNEVEN = 1.5  # times that the speeds of one arm's seeds may differ before times mean nothing
 _VERDICTS = {"unclear": "no clear difference", "lower": "lower (better)", "higher": "higher (worse)"}
 
 
@@ -61,9 +62,9 @@ def _seeds(group: Group) -> str:
             "and one always does. Repeat with at least three (--seeds 3)."
         )
     return (
-        f"{many} seeds an arm. Lower and higher: the 95 % interval of the mean difference from {BASELINE}, seed by seed "
-        "(Student's t), excludes zero; brackets give it in percent. Of twenty comparisons without any difference one "
-        "does so by chance: trust what holds at several NFEs, and repeat with more seeds."
+        f"{many} seeds an arm. Lower and higher: the 95 % interval of the mean difference from {BASELINE}, seed by "
+        "seed (Student's t), excludes zero; brackets give it in percent. Of twenty comparisons without any difference "
+        "one does so by chance: trust what holds at several NFEs, and repeat with more seeds."
     )
 
 
@@ -200,7 +201,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     for group in groups:
         members = [by_id[name] for name in group.rows.run_id.unique()]
         for line in [
-            *_seed_warnings(group),
+            *_seed_warnings(group, groups),
             *_value_warnings(group),
             *_behind_warnings(members),
             *_small_n(group, members),
@@ -211,7 +212,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     return [*lines, *_marginal_warning(runs), *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
 
 
-def _seed_warnings(group: Group) -> list[str]:
+def _seed_warnings(group: Group, groups: Sequence[Group]) -> list[str]:
     found, seeds = [], group.seeds
     single = [arm for arm, own in seeds.items() if len(own) < 2]
     if single:
@@ -219,7 +220,13 @@ def _seed_warnings(group: Group) -> list[str]:
     two = [arm for arm, own in seeds.items() if 1 < len(own) < LEAST_SEEDS]
     if two:
         found.append(f"Fewer than three seeds for {join(two)}: nothing is claimed of these arms.")
-    if BASELINE not in seeds:
+    elsewhere = [other for other in groups if other.but_pool == group.but_pool and BASELINE in other.arms]
+    if BASELINE not in seeds and elsewhere:
+        at = join([f"{other.rows.pool.iloc[0]:,}" for other in elsewhere])
+        found.append(
+            f"{BASELINE} was trained at pool {at} only; compare with it in the section on the size of the pool."
+        )
+    elif BASELINE not in seeds:
         found.append(f"There is no {BASELINE} arm, so no coupling can be judged: run --coupling {BASELINE} as well.")
     if len({tuple(own) for own in seeds.values()}) > 1:
         listed = "; ".join(f"{arm} {', '.join(map(str, own))}" for arm, own in seeds.items())
@@ -238,6 +245,12 @@ def _value_warnings(group: Group) -> list[str]:
     trained = sorted(group.rows[group.rows.metric == "images_per_s"].n.dropna().unique())
     if len(trained) > 1:
         found.append(f"Unequal training: the arms saw {join([f'{n:,}' for n in trained])} images.")
+    speeds = group.rows[group.rows.metric == "images_per_s"].groupby("coupling").value
+    if len(speeds) and (uneven := (speeds.max() / speeds.min()).max()) > UNEVEN:
+        found.append(
+            f"Equal runs trained at speeds up to {uneven:.1f} times apart: the machine did other work meanwhile, and "
+            "no seconds, milliseconds or images a second can be compared between arms."
+        )
     return found
 
 
@@ -277,6 +290,7 @@ def _rho_warnings(group: Group) -> list[str]:
         return []
     measured = set(group.rows["metric"])
     lines = [missing_best(group.rows, metric) for metric, _ in JUDGED if metric in measured]
+    lines.append(at_the_end(group.rows))
     return [line for line in lines if line]
 
 

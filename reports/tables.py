@@ -60,6 +60,11 @@ class Group:
         return _group_keys(self.rows)
 
     @property
+    def but_pool(self) -> dict[str, object]:
+        """What the runs have in common beside the pool, by column."""
+        return {key: str(self.rows[key].iloc[0]) for key in self.keys if key != "pool"}
+
+    @property
     def arms(self) -> list[str]:
         """Couplings, random first."""
         return ordered(self.rows.coupling)

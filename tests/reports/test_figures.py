@@ -144,7 +144,7 @@ def test_fixed_and_best_rho_stand_side_by_side_on_one_scale(tmp_path, make, over
 
 
 @pytest.mark.parametrize("seeds", [2, 5])
-def test_a_profile_is_drawn_against_sigma_with_a_band_from_five_seeds_on(tmp_path, make, seeds):
+def test_a_profile_is_drawn_against_sigma_with_a_band(tmp_path, make, seeds):
     for seed in range(seeds):
         found = [Measurement("target_variance", (1 + seed) * s, sigma=s) for s in (0.01, 0.1, 10.0, 100.0)]
         make(tmp_path, seed=seed, found=found)
@@ -156,5 +156,5 @@ def test_a_profile_is_drawn_against_sigma_with_a_band_from_five_seeds_on(tmp_pat
     assert (x2 - x1) / (x1 - x0) == pytest.approx(2, rel=1e-3)  # two decades against one
     assert (y2 - y1) / (y1 - y0) == pytest.approx(2, rel=1e-3)
     assert {"sigma", "target_variance", "0.01", "10"} <= set(texts(svg))
-    assert ("fill-opacity: 0.18" in svg) == (seeds == 5)
+    assert ("fill-opacity: 0.18" in svg) == (seeds > 1)
     assert "against sigma from 0.01 to 100" in svg

@@ -167,18 +167,18 @@ def test_adaptive_sampler(page, tidy):
         assert len(rows) == 2 * 3
 
 
-def test_quality_against_training_time(page, tidy):
+def test_quality_against_training_overhead(page, tidy):
     for pool, table, rows in tables(page, "pareto"):
         assert table["caption"] == "fd_classifier, test, rho 7, NFE 17"
-        times = tidy[tidy["pool"].eq(pool) & tidy["metric"].isin(["train_seconds", "coupling_fit_seconds"])]
-        seconds = times.groupby(["coupling", "seed"])["value"].sum()
         distance = of_schedule(tidy, "7", pool=pool, metric="fd_classifier", split="test", nfe=17)
+        cost = pick(tidy, pool=pool).pivot_table("value", ["coupling", "seed"], "metric")
+        work = cost["train_seconds"] * cost["coupling_share"] + cost["coupling_fit_seconds"].fillna(0)
+        overhead = work / (cost["train_seconds"] * (1 - cost["coupling_wait_share"]))
         places = {}
-        for arm, own, relative, quality, _ in rows:
-            assert agrees(own, seconds[arm])
+        for arm, own, quality, _ in rows:
+            assert agrees(own, overhead[arm])
             assert agrees(quality, seeds_of(pick(distance, coupling=arm)))
-            places[arm] = (seconds[arm] / seconds["random"]).mean(), seeds_of(pick(distance, coupling=arm)).mean()
-            assert near(relative, places[arm][0])
+            places[arm] = overhead[arm].mean(), seeds_of(pick(distance, coupling=arm)).mean()
         for arm, *_, front in rows:
             better = [p for p in places.values() if p != places[arm] and p[0] <= places[arm][0]]
             assert front == ("no" if any(p[1] <= places[arm][1] for p in better) else "yes")
@@ -378,15 +378,16 @@ def test_headlines_of_the_summary(page, tidy):
     assert len(lines) == 2 * 2
     pattern = r"(\S+): fd_classifier, test, .*at NFE (\d+): (\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]"
     for item in lines:
-        arm, nfe, own, base, *texts = re.match(pattern, item["text"]).groups()
-        item |= {"h4": "fd_classifier, test", "view": "At rho 7"}
-        curves = curves_of(tidy, item)
-        both = [curves[name][int(nfe)] for name in (arm, "random")]
-        shared = both[0].index.intersection(both[1].index)
-        values, random = (found[shared] for found in both)
-        assert near(own, values.mean())
-        assert near(base, random.mean())
-        assert changed(texts, values, random)
+        arm, nfe, *fixed = re.match(pattern, item["text"]).groups()
+        best = re.search(r"; best rho: (\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]", item["text"]).groups()
+        for view, (own, base, *texts) in (("At rho 7", fixed), ("Each arm at its own best rho", best)):
+            curves = curves_of(tidy, item | {"h4": "fd_classifier, test", "view": view})
+            both = [curves[name][int(nfe)] for name in (arm, "random")]
+            shared = both[0].index.intersection(both[1].index)
+            values, random = (found[shared] for found in both)
+            assert near(own, values.mean())
+            assert near(base, random.mean())
+            assert changed(texts, values, random)
         pool = int(item["h3"].split()[-1])
         milliseconds = re.search(r"(\S+) ms to couple a pool", item["text"])
         rows = pick(tidy, coupling=arm, pool=pool, metric="coupling_ms")

@@ -134,3 +134,11 @@ def test_a_best_rho_without_measurement_is_named(tmp_path, make, over_rho):
     make(tmp_path, "lapjv", found=lost)
     line = rho.missing_best(group_of(tmp_path).rows, "fd_classifier")
     assert line.startswith("fd_classifier was not measured at the best rho of lapjv at NFE 5:")
+
+
+def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rho):
+    make(tmp_path, "random", found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 2.0, 16: 3.0}}))
+    make(tmp_path, "lapjv", found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 3.0, 16: 2.0}}))
+    table = read_runs(tmp_path)
+    assert rho.at_the_end(table).startswith("The best rho is the largest that was tried, 16, for lapjv at NFE 9 (")
+    assert rho.at_the_end(table[table.coupling.eq("random")]) is None

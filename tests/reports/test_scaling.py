@@ -1,35 +1,37 @@
 import pytest
 
 from bench.record import Measurement
-from reports.scaling import CUT, pareto, pools, training_seconds
+from reports.runs import read
+from reports.scaling import CUT, pareto, pools
+from reports.summary import warnings
 from reports.tables import groups, read_runs
 
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none", "split": "test", "n": 2000}
 
 
-def run_of(seconds, fit, values):
-    found = [Measurement("train_seconds", seconds), *([Measurement("coupling_fit_seconds", fit)] if fit else [])]
+def run_of(values, seconds=100.0, **cost):
+    found = [Measurement("train_seconds", seconds), *(Measurement(f"coupling_{name}", v) for name, v in cost.items())]
     return found + [Measurement("fd_classifier", value, nfe=nfe, **PLACE) for nfe, value in values.items()]
 
 
-def test_quality_against_the_seconds_of_training_and_fit(tmp_path, make):
-    for seed in range(2):
-        make(tmp_path, "random", seed, found=run_of(100 + 100 * seed, 0, {5: 9.0, 12: 4.0, 35: 1.0}))
-        make(tmp_path, "lapjv", seed, found=run_of(150 + 150 * seed, 0, {5: 9.0, 12: 5.0, 35: 1.0}))
-        make(tmp_path, "semidiscrete", seed, found=run_of(100, 20 + 180 * seed, {5: 9.0, 12: 3.0, 35: 1.0}))
+def test_quality_against_what_the_coupling_adds(tmp_path, make):
+    for seed, seconds in enumerate((100.0, 300.0)):  # a machine that was busy with the second seed
+        curves = [{5: 9.0, 12: level, 35: 1.0} for level in (4.0, 5.0, 3.0)]
+        make(tmp_path, "random", seed, found=run_of(curves[0], seconds, share=0.0, wait_share=0.0))
+        make(tmp_path, "lapjv", seed, found=run_of(curves[1], seconds, share=0.2, wait_share=0.2))
+        make(tmp_path, "semidiscrete", seed, found=run_of(curves[2], seconds, share=0.1, fit_seconds=0.2 * seconds))
     (group,) = groups(read_runs(tmp_path))
     found = pareto(group.rows, group.panels)
     assert found.title == "fd_classifier, test, NFE 12"
-    assert {p.arm: (p.times.mean, p.distance.mean, p.front) for p in found.points} == {
-        "random": (1.0, 4.0, True),
-        "lapjv": (1.5, 5.0, False),
-        "semidiscrete": (pytest.approx(1.35), 3.0, True),
+    assert {p.arm: (p.overhead.mean, p.distance.mean, p.front) for p in found.points} == {
+        "random": (0.0, 4.0, True),
+        "lapjv": (pytest.approx(0.25), 5.0, False),
+        "semidiscrete": (pytest.approx(0.3), 3.0, True),
     }
-    assert training_seconds(group.rows)["semidiscrete"].values == {0: 120.0, 1: 300.0}
 
 
 def test_one_arm_or_no_random_arm_is_no_comparison(tmp_path, make):
-    make(tmp_path, "lapjv", found=run_of(1, 0, {5: 9.0}))
+    make(tmp_path, "lapjv", found=run_of({5: 9.0}))
     (group,) = groups(read_runs(tmp_path))
     assert pareto(group.rows, group.panels) is None
 
@@ -56,3 +58,19 @@ def test_pools_that_are_not_comparable_are_marked_and_stay_together(tmp_path, ma
 
 def test_one_pool_is_no_scaling(study):
     assert pools(read_runs(study)) == []
+
+
+def test_random_pairing_of_one_pool_is_a_level_line(tmp_path, make):
+    found = [Measurement("curvature_fm", 0.1)]
+    make(tmp_path, "random", pool=256, images=1024 * 64, found=found)
+    for pool in (64, 256, 1024):
+        make(tmp_path, "lapjv", pool=pool, images=1024 * 64, found=found)
+    table = read_runs(tmp_path)
+    ((chart,),) = [one.charts for one in pools(table)]
+    assert {line.name: list(line.points) for line in chart.lines} == dict.fromkeys(("random", "lapjv"), [64, 256, 1024])
+    said = [
+        line for line in warnings(groups(table), read(tmp_path)[0]) if "random was trained at pool 256 only" in line
+    ]
+    assert len(said) == 1
+    assert "pool 64" in said[0]
+    assert "pool 1024" in said[0]
