@@ -137,3 +137,11 @@ def test_two_numbers_of_images_of_a_path_metric_stand_apart(tmp_path, make):
     (group,) = groups(read_csv(tmp_path / "results.csv"))
     means = {panel.title: panel.cells[None]["random"].mean for panel in group.panels}
     assert means == {"curvature_fm, n 512": 0.0512, "curvature_fm, n 1024": 0.1024}
+
+
+def test_images_held_out_from_a_discriminator_may_differ_between_seeds(tmp_path, make):
+    for seed, n in enumerate((282, 277)):
+        found = [Measurement("dg_accuracy", 0.7, guidance="dg-independent", n=n)]
+        make(tmp_path, "random", seed, found=found)
+        make(tmp_path, "lapjv", seed, found=found)
+    assert mismatches(results(runs := read(tmp_path)[0]), runs) == []
