@@ -8,15 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.record import write_bytes
-from reports.runs import ReportError, read
+from reports.runs import Excluded, ReportError, read
+
+
+DESCRIPTION = """Compare the finished runs of a folder: one page, one CSV, and wide tables.
+
+Written are report.html (self-contained), results.csv (a row for every measurement), and fd_vs_nfe, curvature and
+solver_cost as .csv, .md and .tex. Runs are compared with the random arm of the same configuration, seed by seed; runs
+that differ in a field of their configuration stand in comparisons of their own. Refused, with the runs named: other
+data or features under one name, measurements of other numbers of images, and arms of other training budgets of which
+only one has a random arm.
+
+Examples:
+  python -m reports.build runs
+  python -m reports.build runs --out paper/figures
+"""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report was written."""
+    """Where the report was written, and the folders that it leaves out."""
 
     csv: Path
     html: Path
+    excluded: tuple[Excluded, ...] = ()
 
 
 def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None = None, mixed: bool = False) -> Report:
@@ -37,7 +52,7 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
 
     runs, excluded = read(Path(runs_dir), run_ids)
     out = Path(out_dir or runs_dir)
-    report = Report(out / "results.csv", out / "report.html")
+    report = Report(out / "results.csv", out / "report.html", tuple(excluded))
     table = results(runs)
     differing = mismatches(table, runs)
     if not mixed:
@@ -57,7 +72,9 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m reports.build", description="Tables and figures from run folders.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.build", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder that holds the run folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS)")
     parser.add_argument("--mixed", action="store_true", help="mark what is not comparable instead of refusing it")
@@ -67,6 +84,8 @@ def main(args: list[str] | None = None) -> int:
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    for left_out in report.excluded:
+        print(f"left out: {left_out.folder}: {left_out.reason}", file=sys.stderr)
     print(f"results: {report.csv}\nreport:  {report.html}")
     return 0
 

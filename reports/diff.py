@@ -23,6 +23,15 @@ from reports.words import MISSING, aligned, metric_rank, number
 if TYPE_CHECKING:
     import pandas as pd
 
+DESCRIPTION = """What changed from A to B: fields of the configuration and the provenance, then numbers.
+
+Numbers are matched by what they measure and by the run that they are of; "relative" is the change over A's value. The
+biggest relative changes come first, whatever they measure: a change of one seed may be chance.
+
+Examples:
+  python -m reports.diff runs/RUN_1 runs/RUN_2
+  python -m reports.diff runs-before runs-after --csv changes.csv
+"""
 SHOWN = 20  # changes, and values of a field
 
 _WHAT = ["metric", "split", "nfe", "rho", "sampler", "start", "guidance", "n", "sigma"]
@@ -212,7 +221,9 @@ def _table(lines: list[list[str]], left: int) -> str:
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
-    parser = argparse.ArgumentParser(prog="python -m reports.diff", description="What changed from A to B.")
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.diff", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for side in "AB":
         parser.add_argument(side.lower(), type=Path, metavar=side, help="run folder, or folder that holds run folders")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write all changes of numbers to this file")

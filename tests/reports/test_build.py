@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -335,3 +336,12 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     page = Page(build(tmp_path).html.read_text())
     parts = [attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes]
     assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
+
+
+def test_what_is_left_out_is_said_on_the_terminal(tmp_path, make, capsys):
+    make(tmp_path)
+    (make(tmp_path, "lapjv").path / "config.json").write_text("{")
+    assert main([str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^left out: \S*lapjv\S*: .", said.err)
+    assert "report.html" in said.out
