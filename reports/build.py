@@ -10,7 +10,6 @@ from pathlib import Path
 from bench.record import write_bytes
 from reports.runs import Excluded, ReportError, read
 
-
 DESCRIPTION = """Compare the finished runs of a folder: one page, one CSV, and wide tables.
 
 Written are report.html (self-contained), results.csv (a row for every measurement), and fd_vs_nfe, curvature and
