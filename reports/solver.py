@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from bench.record import write_bytes
 from reports import figures, words
+from reports.figures import Look
 from reports.page import Figure, _breakable, _plain
 from reports.runs import ReportError, flatten
 from reports.statistics import ordered
@@ -160,20 +161,13 @@ def by_size(rows: Sequence[Row]) -> list[Size]:
     return [Size(n, [row for row in rows if row.n == n]) for n in sorted({row.n for row in rows})]
 
 
-@dataclass(frozen=True)
-class Look(figures.Look):
-    """A coupling's look with the line it is drawn with."""
-
-    line: object = "-"
-
-
 def looks(rows: Sequence[Row]) -> dict[str, Look]:
     """Couplings look as in any report that compares them; peers and the floor have the colour of the text."""
     found = figures.looks(row.contender for row in rows if row.kind == "coupling")
     peers = ordered(row.contender for row in rows if row.kind == "peer")
     text = (figures._INK, "currentColor")
     return (
-        {name: Look(look.colour, look.css, look.marker) for name, look in found.items()}
+        found
         | {name: Look(*text, _PEER_MARKERS[i % 3], _PEER_DASHES[i % 3]) for i, name in enumerate(peers)}
         | {row.contender: Look(*text, "", _DOTS) for row in rows if row.kind == "floor"}
     )

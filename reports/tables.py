@@ -309,25 +309,6 @@ def _missing(value: object) -> bool:
     return value is None or bool(pd.isna(value))
 
 
-def arms_by_nfe(table: pd.DataFrame, metric: str, split: str | None = None) -> pd.DataFrame:
-    """Means over seeds ``[NFEs, couplings]`` of one metric; random is the first column.
-
-    Raises:
-        ValueError: the rows belong to several groups or settings; select one first (``groups``, ``panels``).
-
-    """
-    import pandas as pd
-
-    of_split = table["split"].eq(split) if split else table["split"].isna()
-    rows = table[table.metric.eq(metric) & of_split & table.nfe.notna() & table.sigma.isna()]
-    for name in rows.columns.difference(["run_id", "coupling", "seed", "value", "nfe"]):
-        if rows[name].nunique(dropna=False) > 1:
-            raise ValueError(f"{metric}: the rows differ in {name!r}; select one value of it first")
-    by_nfe = {nfe: {arm: cell.mean for arm, cell in arms.items()} for nfe, arms in cells(rows).items()}
-    wide = pd.DataFrame.from_dict(by_nfe, orient="index", columns=ordered(rows.coupling)).astype("float64")
-    return wide.rename_axis(index="nfe", columns="coupling")
-
-
 def cost_cut(group: Group) -> dict[str, float]:
     """Share of the independent transport cost that each arm saves, mean over seeds."""
     return {arm: cell.mean for arm, cell in cost_cuts(group.rows).items()}

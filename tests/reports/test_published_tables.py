@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "reports/published"
@@ -14,7 +15,7 @@ FIXED = 7
 
 @dataclass(frozen=True)
 class Table:
-    """A Markdown table, its cells without stars and backticks, and the paragraph before it."""
+    """A Markdown table, its cells without backticks, and the paragraph before it."""
 
     caption: str
     head: list[str]
@@ -30,7 +31,7 @@ def tables(file):
     for block in re.split(r"\n\s*\n", file.read_text()):
         lines = block.strip().splitlines()
         if lines and all(line.startswith("|") for line in lines):
-            cells = [[cell.strip(" *`") for cell in re.sub("[`*]", "", line).strip("|").split("|")] for line in lines]
+            cells = [[cell.strip() for cell in line.replace("`", "").strip("|").split("|")] for line in lines]
             found.append(Table(caption, cells[0], cells[2:]))
         elif lines:
             caption = " ".join(lines)
@@ -39,7 +40,7 @@ def tables(file):
 
 def assert_shows(text, value):
     """The number that a cell begins with, to half of its last digit."""
-    assert (found := re.match(r"[−+-]?[\d,]+(\.\d+)?", text)), text
+    assert (found := re.match(r"[−+-]?[\d,]+(\.\d+)?", text.lstrip("*"))), text
     digits = found[0].replace(",", "").replace("−", "-")
     last = 10.0 ** -len((found[1] or ".")[1:])
     assert float(digits) == pytest.approx(value, abs=0.5 * last * (1 + 1e-6)), text
@@ -69,6 +70,17 @@ def by_seed(rows, arm):
     return rows[rows.coupling.str.split(":").str[0].eq(arm)].groupby("seed").value.mean()
 
 
+def check_change(cell, own, random):
+    """``**−27 % [−40, −18]**``: bold where that of the paired t test leaves out zero; none below three seeds."""
+    assert_shows(cell, 100 * (own.mean() / random.mean() - 1))
+    assert ("[" in cell) == (len(own) >= 3), cell
+    if "[" in cell:
+        found = stats.ttest_rel(own, random).confidence_interval(0.95)
+        for text, end in zip(re.search(r"\[(.*), (.*)\]", cell).groups(), (found.low, found.high), strict=True):
+            assert_shows(text, 100 * end / random.mean())
+        assert cell.startswith("**") == (found.low * found.high > 0), cell
+
+
 def check_arms(table, rows):
     """``| coupling | NFE 5 | ... | NFE 9 against random | curvature | cost saved | ms a pool |``."""
     named = re.search(r"[Pp]ools of ([\d,]+)", table.caption)
@@ -86,7 +98,7 @@ def check_arms(table, rows):
                 here, there = by_seed(at, arm), by_seed(at, "random")
                 shared = here.index.intersection(there.index)
                 if arm != "random":
-                    assert_shows(cell, 100 * (here[shared].mean() / there[shared].mean() - 1))
+                    check_change(cell, here[shared], there[shared])
             elif name == "cost saved":
                 paid, drawn = (by_seed(of_metric[f"transport_cost{which}"], arm) for which in ("", "_independent"))
                 assert_shows(cell, 100 * (1 - paid / drawn).mean())

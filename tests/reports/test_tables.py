@@ -2,7 +2,6 @@ import csv
 import math
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -68,24 +67,6 @@ def test_no_runs_give_an_empty_table():
     assert list(empty.columns) == list(tables.COLUMNS)
     assert tables.groups(empty) == []
     assert terminal_table(empty).strip() == ""
-
-
-def test_arms_by_nfe(table):
-    wide = tables.arms_by_nfe(table, "fd_classifier", "test")
-    assert list(wide.columns) == ["random", "lapjv", "sinkhorn:epsilon=0.05"]
-    assert tuple(wide.index) == NFES
-    expected = [[80 / n * FACTORS[arm][i] * 1.03 for arm in wide] for i, n in enumerate(NFES)]
-    np.testing.assert_allclose(wide.to_numpy(), expected, rtol=1e-12)
-    oracle = table[table.metric.eq("truncation_error")].pivot_table("value", "nfe", "coupling")
-    errors = tables.arms_by_nfe(table, "truncation_error")
-    np.testing.assert_allclose(errors[list(oracle.columns)].to_numpy(), oracle.to_numpy(), rtol=1e-12)
-
-
-def test_arms_by_nfe_never_averages_over_settings(tmp_path, make):
-    make(tmp_path)
-    make(tmp_path, pool=256)
-    with pytest.raises(ValueError, match="'pool'"):
-        tables.arms_by_nfe(tables.read_runs(tmp_path), "truncation_error")
 
 
 def test_groups_hold_what_may_be_compared(tmp_path, make):
