@@ -75,6 +75,7 @@ def draw(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Ma
             ax.set_visible(False)
         names = {name for chart in charts for name in (*(line.name for line in chart.lines), *chart.levels)}
         legend = figures._legend(figure, [name for name in look if name in names], look)
+        figure.set_figheight(figure.get_figheight() + max(0.0, legend - figures.LEGEND))
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend / figure.get_figheight()))
         return figures._svg(figure, " ".join(map(describe, charts)))
 

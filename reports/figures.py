@@ -27,9 +27,10 @@ PALETTE = (
 that keep their distance from these on white and on black, so that every coupling of the registry has its own."""
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 
-PANEL = 3.9
-"""Inches that one pair of axes is wide, in every figure, so that letters are of one size."""
+PANEL, HEIGHT = 3.9, 3.0
+"""Inches that one pair of axes is wide, in every figure, so that letters are of one size, and high with its legend."""
 
+LEGEND = 0.32  # inches high, of one row
 _LETTER = 0.078  # inches, of the width of a letter
 DECADES = 1e6  # a logarithmic axis reaches no further down from its largest value
 FEW_SEEDS = 5  # over NFE below this the seeds are dots, from here on a band
@@ -75,7 +76,7 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
 
     arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(PANEL * len(panels), 3.0))
+        figure = Figure(figsize=(PANEL * len(panels), HEIGHT))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         values = [value for panel in panels for value in _drawn_values(panel)]
         for panel, ax in zip(panels, axes, strict=True):
@@ -86,6 +87,7 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
                 ax.set_title(panel.schedule, fontsize=9)
         axes[0].set(ylabel=panels[0].metric)
         legend = _legend(figure, arms, look)
+        figure.set_figheight(HEIGHT + max(0.0, legend - LEGEND))  # more rows than one must not press the axes together
         _margins(figure, left=0.88, bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
         return _svg(figure, describe(panels))
 
