@@ -56,7 +56,7 @@ def alike(printed, said):
 def check_claims(group, again, best):
     """Every sentence of the summary on fd_classifier against the numbers recomputed from the CSV; how many were."""
     (pool,) = group.rows.pool.unique()
-    (finding,) = [f for f in summarise(group).findings if f.title.startswith("fd_classifier, test")]
+    (finding,) = [f for f in summarise(group.plain).findings if f.title.startswith("fd_classifier, test")]
     checked = 0
     for arm, claim in finding.views[best].claims:
         own = {nfe: found for (a, p, nfe), found in again.items() if (a, p) == (arm, pool)}
