@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reports.rho import BEST, at_the_end, is_grid, missing_best
 from reports.runs import Run
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
-from reports.tables import Group, Panel, side_by_side, varying_fields
+from reports.tables import BUDGET, Group, Panel, marks, side_by_side, varying_fields
 from reports.words import JUDGED, change, join, nfe_range
 
 SAFE_N = 10_000
@@ -209,7 +209,13 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
         ]:
             said.setdefault(line, []).append(group.title)
     lines = [line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}" for line, titles in said.items()]
-    return [*lines, *_marginal_warning(runs), *_feature_warning(groups), *_budget_warning(runs), *_code_warnings(runs)]
+    return [
+        *lines,
+        *_marginal_warning(runs),
+        *_feature_warning(groups),
+        *_budget_warning(groups, runs),
+        *_code_warnings(runs),
+    ]
 
 
 def _seed_warnings(group: Group, groups: Sequence[Group]) -> list[str]:
@@ -315,13 +321,15 @@ def _feature_warning(groups: Sequence[Group]) -> list[str]:
     return [f"{join(names)} {verb} other features than Inception-v3: no FID, and not comparable with published FIDs."]
 
 
-def _budget_warning(runs: Sequence[Run]) -> list[str]:
+def _budget_warning(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
+    mixed = any(BUDGET in line for group in groups for line in marks(group.rows))
+    what = "they are compared nevertheless, as was asked for" if mixed else "only equal ones are compared"
     found = []
     for data in sorted({str(run.config["data"]) for run in runs}):
         budgets = sorted({run.config.get("training.images") for run in runs if run.config["data"] == data} - {None})
         if len(budgets) > 1:
             listed = join([f"{budget:,}" for budget in budgets])
-            found.append(f"{data}: training budgets differ ({listed} images); only equal ones are compared.")
+            found.append(f"{data}: training budgets differ ({listed} images); {what}.")
     return found
 
 

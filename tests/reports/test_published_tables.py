@@ -108,7 +108,7 @@ def check_arms(table, rows):
 
 
 def check_nfes(table, rows):
-    """``| NFE | random | lapjv | ... |``, means over the seeds that the caption or the head (``seed 0: random``) names."""
+    """``| NFE | random | lapjv | ... |``, means over the seeds that the caption or head (``seed 0: random``) names."""
     found = quality(rows, best="own best rho" in table.caption)
     named = re.search(r"seeds (\d) and (\d)", table.caption)
     seeds, columns = [int(seed) for seed in named.groups()] if named else [], []
