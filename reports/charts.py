@@ -144,5 +144,6 @@ def _axes(ax: Axes, chart: Chart, heights: Sequence[float]) -> None:
     if "y" in chart.log:
         figures._log_heights(ax, heights)
     else:
-        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(0.0, low), high + 0.05 * (high - min(0.0, low)))  # room for the markers at the top
         ax.yaxis.set_major_formatter(figures._plain)
