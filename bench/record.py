@@ -232,7 +232,10 @@ def _git_state() -> dict:
         except (OSError, subprocess.CalledProcessError):
             return None
 
-    changes = git("status", "--porcelain")
+    # A new file counts where it is code; runs and data beside it are no change of the code.
+    new = git("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/*.py")
+    changes = git("status", "--porcelain", "--untracked-files=no")
+    changes = None if changes is None or new is None else changes + new
     return {"git_sha": git("rev-parse", "HEAD"), "git_dirty": None if changes is None else bool(changes)}
 
 

@@ -206,6 +206,8 @@ def test_provenance_notices_changes_to_the_code(monkeypatch, tmp_path):
     monkeypatch.setattr(record, "__file__", str(tmp_path / "record.py"))
     clean = provenance("cpu")
     assert (clean["git_sha"], clean["git_dirty"]) == (git("rev-parse", "HEAD"), False)
+    (tmp_path / "results.csv").write_text("a run's")
+    assert provenance("cpu")["git_dirty"] is False
     (tmp_path / "record.py").write_text("changed")
     assert provenance("cpu")["git_dirty"] is True
 
