@@ -34,11 +34,12 @@ def headlines(panels: Sequence[Panel]) -> list[Headline]:
 
 
 def _quality(shared: Sequence[Panel], arm: str) -> str:
-    first, *others = shared
+    first = shared[0]
     nfe = min(first.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
-    parts = [(f"{first.title}, at NFE {nfe}", _compared(first, nfe, arm))]
-    parts += [(panel.schedule, _compared(panel, nfe, arm)) for panel in others]
-    return "; ".join(f"{where}: {said}" for where, said in parts if said)
+    parts = [(panel.schedule, _compared(panel, nfe, arm)) for panel in shared]
+    said = "; ".join(f"{schedule}: {text}" if schedule else text for schedule, text in parts if text)
+    what = ", ".join(part for part in (first.metric, first.split, first.settings) if part)
+    return f"{what}, at NFE {nfe}, {said}" if said and parts[0][0] else f"{what}, at NFE {nfe}: {said}" if said else ""
 
 
 def _compared(panel: Panel, nfe: int, arm: str) -> str:

@@ -91,7 +91,7 @@ class Section:
     """All that is shown of one group.
 
     Attributes:
-        charts: the room for charts of guidance, starts and training time, which are drawn with the page.
+        charts: the room for charts of guidance, starts and overhead, which are drawn with the page.
         left_out: how many figures, tables and pictures found no room.
 
     """

@@ -156,18 +156,20 @@ def _heat(title: str, arm: str, rows: pd.DataFrame, chosen: pd.DataFrame) -> Hea
     return Heat(title, arm, tuple(sorted({int(n) for n in rows["n"].dropna()})), means, best, by_nfe)
 
 
-def at_the_end(rows: pd.DataFrame) -> str | None:
-    """A line where the best rho is the largest of those that were tried, so that a larger one may be better still."""
-    best, tried = best_rho(rows), rows[is_grid(rows)]["rho"].nunique()
-    last = best[best["rho"].eq(rows[is_grid(rows)]["rho"].max())]
-    if tried < 2 or last.empty:
-        return None
-    arms = ordered(rows[rows["run_id"].isin(last["run_id"])]["coupling"])
-    everyone = "all arms" if set(arms) == set(rows["coupling"]) else join(arms)
-    return (
-        f"The best rho is the largest that was tried, {last['rho'].iloc[0]:g}, for {everyone} at NFE "
-        f"{join([str(nfe) for nfe in sorted(last['nfe'].unique())])} (not all at each): a larger one may be better."
-    )
+def at_the_end(rows: pd.DataFrame, metric: str) -> list[str]:
+    """Lines where the best rho for a metric is the first or last of those tried, so that one beyond may be better."""
+    best = best_rho(rows)
+    best = best[best["metric"].eq(chooser(metric, sorted(best["metric"].unique())) or "")]
+    grid = rows[is_grid(rows)].groupby("run_id")["rho"].agg(["min", "max"])
+    ends = best.join(grid, on="run_id").merge(rows[["run_id", "coupling"]].drop_duplicates(), on="run_id")
+    ends, found = ends[ends["min"] < ends["max"]], []
+    for word, end in (("largest", "max"), ("smallest", "min")):
+        there = ends[ends["rho"].eq(ends[end])]
+        by_arm = there.groupby("coupling")["nfe"].agg(lambda nfes: join([str(nfe) for nfe in sorted(set(nfes))]))
+        if len(by_arm):
+            said = "; ".join(f"{arm} at NFE {by_arm[arm]}" for arm in ordered(by_arm.index))
+            found.append(f"The best rho for {metric} is the {word} tried, so that one beyond may be better: {said}.")
+    return found
 
 
 def missing_best(rows: pd.DataFrame, metric: str) -> str | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 FIGURES = 2_000_000
 """Bytes of figures of the values over NFE and sigma, shared equally by the comparisons."""
 CHARTS = 800_000
-"""Bytes of charts of guidance, starts and training time, shared likewise; as many again are for those of pools."""
+"""Bytes of charts of guidance, starts and overhead, shared likewise; as many again are for those of pools."""
 CELLS = 14_000
 """Cells of tables, of some 150 bytes each, shared likewise."""
 PICTURES = 1_000_000

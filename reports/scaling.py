@@ -60,13 +60,13 @@ def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
     """Arm to seconds that the solver worked, and fitted, over those that the same run trained without waiting for it.
 
     Each run is measured against itself, so that what else a machine did meanwhile cancels out. Runs that do not say
-    how long they trained are left out.
+    how long they trained, waited or solved are left out; without a fit there were no seconds of it.
     """
     wanted = ["train_seconds", "coupling_share", "coupling_wait_share", "coupling_fit_seconds"]
     part = rows[rows["metric"].isin(wanted)]
     wide = part.pivot_table(index=["coupling", "seed"], columns="metric", values="value").reindex(columns=wanted)
-    training = wide["train_seconds"] * (1 - wide["coupling_wait_share"].fillna(0.0))
-    work = wide["train_seconds"] * wide["coupling_share"].fillna(0.0) + wide["coupling_fit_seconds"].fillna(0.0)
+    training = wide["train_seconds"] * (1 - wide["coupling_wait_share"])
+    work = wide["train_seconds"] * wide["coupling_share"] + wide["coupling_fit_seconds"].fillna(0.0)
     values: dict[str, dict[int, float]] = {}
     for (arm, seed), share in (work / training).dropna().items():
         values.setdefault(str(arm), {})[int(seed)] = float(share)

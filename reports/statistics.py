@@ -72,7 +72,8 @@ class Cell:
         pairs = np.array([(self.values[seed], value) for seed, value in self.baseline.items()])
         if len(pairs) < LEAST_SEEDS or not np.isfinite(pairs).all():
             return None
-        return student(pairs[:, 0] - pairs[:, 1])
+        same = np.isclose(pairs[:, 0], pairs[:, 1], rtol=1e-12, atol=0.0)  # what is apart by rounding alone is no claim
+        return student(np.where(same, 0.0, pairs[:, 0] - pairs[:, 1]))
 
     @cached_property
     def ratio_interval(self) -> Interval | None:
@@ -88,9 +89,9 @@ class Cell:
     @property
     def verdict(self) -> str:
         """``lower`` or ``higher`` than random where the interval of the difference excludes zero, else ``unclear``."""
-        if self.difference is None or self.difference.low <= 0 <= self.difference.high:
-            return "unclear"
-        return "lower" if self.difference.high < 0 else "higher"
+        if self.difference is not None and self.difference.high < 0:
+            return "lower"
+        return "higher" if self.difference is not None and self.difference.low > 0 else "unclear"
 
 
 def student(differences: np.ndarray) -> Interval:

@@ -229,9 +229,7 @@ def _seed_warnings(group: Group, groups: Sequence[Group]) -> list[str]:
     elsewhere = [other for other in groups if other.but_pool == group.but_pool and BASELINE in other.arms]
     if BASELINE not in seeds and elsewhere:
         at = join([f"{other.rows.pool.iloc[0]:,}" for other in elsewhere])
-        found.append(
-            f"{BASELINE} was trained at pool {at} only; compare with it in the section on the size of the pool."
-        )
+        found.append(f"{BASELINE} was trained at pool {at} only, so no coupling is judged at another.")
     elif BASELINE not in seeds:
         found.append(f"There is no {BASELINE} arm, so no coupling can be judged: run --coupling {BASELINE} as well.")
     if len({tuple(own) for own in seeds.values()}) > 1:
@@ -254,7 +252,7 @@ def _value_warnings(group: Group) -> list[str]:
     speeds = group.rows[group.rows.metric == "images_per_s"].groupby("coupling").value
     if len(speeds) and (uneven := (speeds.max() / speeds.min()).max()) > UNEVEN:
         found.append(
-            f"Equal runs trained at speeds up to {uneven:.1f} times apart: the machine did other work meanwhile, and "
+            f"Equal runs trained at speeds up to {uneven:.1f} times apart: the machine may have done other work, and "
             "no seconds, milliseconds or images a second can be compared between arms."
         )
     return found
@@ -296,8 +294,8 @@ def _rho_warnings(group: Group) -> list[str]:
         return []
     measured = set(group.rows["metric"])
     lines = [missing_best(group.rows, metric) for metric, _ in JUDGED if metric in measured]
-    lines.append(at_the_end(group.rows))
-    return [line for line in lines if line]
+    first = next((metric for metric, _ in JUDGED if metric in measured), None)
+    return [line for line in lines if line] + (at_the_end(group.rows, first) if first else [])
 
 
 def _marginal_warning(runs: Sequence[Run]) -> list[str]:

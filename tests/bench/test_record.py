@@ -208,6 +208,9 @@ def test_provenance_notices_changes_to_the_code(monkeypatch, tmp_path):
     assert (clean["git_sha"], clean["git_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "results.csv").write_text("a run's")
     assert provenance("cpu")["git_dirty"] is False
+    (tmp_path / "new.py").write_text("a coupling of one's own")
+    assert provenance("cpu")["git_dirty"] is True
+    (tmp_path / "new.py").unlink()
     (tmp_path / "record.py").write_text("changed")
     assert provenance("cpu")["git_dirty"] is True
 

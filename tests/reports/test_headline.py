@@ -41,6 +41,13 @@ def test_seeds_that_random_lacks_do_not_count(tmp_path, make):
     assert "5.00 against 10.0 of random, −50 %" in of(tmp_path)["lapjv"].quality
 
 
+def test_an_arm_without_the_fixed_rho_is_told_at_its_best(tmp_path, make, over_rho):
+    make(tmp_path, "random", found=over_rho({13: {7: 4.0, 16: 5.0}}))
+    only = [m for m in over_rho({13: {7: 4.0, 16: 2.0}}) if m.rho != 7 or m.metric.startswith("grid")]
+    make(tmp_path, "lapjv", found=only)
+    assert of(tmp_path)["lapjv"].quality.startswith("fd_classifier, test, at NFE 13, best rho: ")
+
+
 def test_what_was_not_measured_is_not_said(tmp_path, make):
     make(tmp_path, "lapjv", found=[Measurement("fd_classifier", 1.0, nfe=5, split="test")])
     assert of(tmp_path) == {}

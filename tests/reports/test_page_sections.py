@@ -376,10 +376,11 @@ def test_claims_of_the_summary(page, tidy):
 def test_headlines_of_the_summary(page, tidy):
     lines = [i for i in page.items if i["section"] == "summary" and "Cost: " in i["text"]]
     assert len(lines) == 2 * 2
-    pattern = r"(\S+): fd_classifier, test, .*at NFE (\d+): (\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]"
+    numbers = r"(\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]"
+    pattern = rf"(\S+): fd_classifier, test, .*at NFE (\d+), rho 7: {numbers}"
     for item in lines:
         arm, nfe, *fixed = re.match(pattern, item["text"]).groups()
-        best = re.search(r"; best rho: (\S+) against (\S+) of random, (\S+ %) \[(\S+), (\S+)\]", item["text"]).groups()
+        best = re.search(f"; best rho: {numbers}", item["text"]).groups()
         for view, (own, base, *texts) in (("At rho 7", fixed), ("Each arm at its own best rho", best)):
             curves = curves_of(tidy, item | {"h4": "fd_classifier, test", "view": view})
             both = [curves[name][int(nfe)] for name in (arm, "random")]

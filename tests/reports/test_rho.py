@@ -140,5 +140,7 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
     make(tmp_path, "random", found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 2.0, 16: 3.0}}))
     make(tmp_path, "lapjv", found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 3.0, 16: 2.0}}))
     table = read_runs(tmp_path)
-    assert rho.at_the_end(table).startswith("The best rho is the largest that was tried, 16, for lapjv at NFE 9 (")
-    assert rho.at_the_end(table[table.coupling.eq("random")]) is None
+    assert rho.at_the_end(table, "fd_classifier") == [
+        "The best rho for fd_classifier is the largest tried, so that one beyond may be better: lapjv at NFE 9."
+    ]
+    assert rho.at_the_end(table[table.coupling.eq("random")], "fd_classifier") == []

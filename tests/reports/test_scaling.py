@@ -19,7 +19,13 @@ def test_quality_against_what_the_coupling_adds(tmp_path, make):
         curves = [{5: 9.0, 12: level, 35: 1.0} for level in (4.0, 5.0, 3.0)]
         make(tmp_path, "random", seed, found=run_of(curves[0], seconds, share=0.0, wait_share=0.0))
         make(tmp_path, "lapjv", seed, found=run_of(curves[1], seconds, share=0.2, wait_share=0.2))
-        make(tmp_path, "semidiscrete", seed, found=run_of(curves[2], seconds, share=0.1, fit_seconds=0.2 * seconds))
+        make(
+            tmp_path,
+            "semidiscrete",
+            seed,
+            found=run_of(curves[2], seconds, share=0.1, wait_share=0.0, fit_seconds=0.2 * seconds),
+        )
+    make(tmp_path, "knn", found=run_of({12: 1.0}))  # that does not say what it cost
     (group,) = groups(read_runs(tmp_path))
     found = pareto(group.rows, group.panels)
     assert found.title == "fd_classifier, test, NFE 12"
