@@ -38,8 +38,8 @@ def _quality(shared: Sequence[Panel], arm: str) -> str:
     nfe = min(first.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
     parts = [(panel.schedule, _compared(panel, nfe, arm)) for panel in shared]
     said = "; ".join(f"{schedule}: {text}" if schedule else text for schedule, text in parts if text)
-    what = ", ".join(part for part in (first.metric, first.split, first.settings) if part)
-    return f"{what}, at NFE {nfe}, {said}" if said and parts[0][0] else f"{what}, at NFE {nfe}: {said}" if said else ""
+    where = ", ".join(part for part in (first.metric, first.split, first.settings, f"at NFE {nfe}") if part)
+    return said and f"{where}{',' if first.schedule else ':'} {said}"
 
 
 def _compared(panel: Panel, nfe: int, arm: str) -> str:

@@ -339,6 +339,12 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
 
 
+def test_that_there_is_no_verdict_is_said_once(tmp_path, make):
+    for pool in (64, 256):
+        make(tmp_path, "lapjv", pool=pool, images=1024 * 64, found=[Measurement("coupling_ms", 1.0)])
+    assert build(tmp_path).html.read_text().count("there is no verdict on quality") == 1
+
+
 def test_what_is_left_out_is_said_on_the_terminal(tmp_path, make, capsys):
     make(tmp_path)
     (make(tmp_path, "lapjv").path / "config.json").write_text("{")

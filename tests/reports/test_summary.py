@@ -226,3 +226,13 @@ def test_an_extrapolated_distance_is_not_called_too_high(tmp_path, make):
 
 def test_a_clean_study_has_only_the_standing_warnings(study):
     assert said(study)[2].count(" | ") == 1
+
+
+@pytest.mark.parametrize(("speeds", "uneven"), [((100.0, 140.0, 120.0), False), ((100.0, 210.0, 120.0), True)])
+def test_equal_runs_at_unequal_speeds_are_a_warning(tmp_path, make, speeds, uneven):
+    for seed, speed in enumerate(speeds):
+        make(tmp_path, "random", seed, found=[*curve(1.0), Measurement("images_per_s", 900.0)])
+        make(tmp_path, "lapjv", seed, found=[*curve(1.0), Measurement("images_per_s", speed)])
+    _, _, text = said(tmp_path)
+    assert ("Equal runs trained at speeds up to 2.1 times apart" in text) == uneven
+    assert ("Equal runs" in text) == uneven
