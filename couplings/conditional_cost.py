@@ -1,5 +1,6 @@
 """The exact assignment of squared L2 plus a price on pairing across conditions."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +12,12 @@ from couplings.cost import reduced, squared_distances
 from couplings.hungarian import Hungarian
 from couplings.registry import register
 
+# Cosines of equal directions miss 1 by about 1e-16, and by about 1e-14 if the conditions are float32
+# and were computed in different batches. A distance below this is rounding, and counts as 0.
+SAME = 1e-12
+# The rounding of the largest price may shift a squared distance by this share of their deviation.
+ROUNDING = 1e-4
+
 
 @register("conditional-cost")
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +28,11 @@ class ConditionalCost(Coupling):
 
     Options:
         weight: the price, in units of squared L2. `none` sets it by the pool: whole-number labels never cross,
-            as under an infinite price; otherwise as `ratio` says.
-        ratio: the share of all cells (i, j) that cost no more than the pair (i, i) as given. Small is strict; 1/n
-            is the least there is.
+            as under an infinite price; otherwise as `ratio` says. A price that would take the digits of the
+            squared distances in float64 is refused (see `heaviest_weight`).
+        ratio: the share of all cells (i, j) that cost no more than the pair (i, i) as given. Small is strict. The
+            least there is comes from equal conditions, whose pairs no price makes dearer: 1/n if all differ,
+            about half the share of cells of equal conditions otherwise.
 
     Source: Cheng and Schwing 2025, "The Curse of Conditions" (C2OT), whose bisection for the weight has a closed
     form.
@@ -49,6 +58,12 @@ class ConditionalCost(Coupling):
         squares = squared_distances(pool.images, pool.noise)
         mismatch = condition_distance(pool.labels).to(squares)
         weight = weight_for_ratio(squares, mismatch, self.ratio) if self.weight is None else self.weight
+        heaviest = heaviest_weight(squares)
+        require(
+            weight <= heaviest,
+            f"{self}: float64 cannot add this weight to squared distances and keep them: set at most "
+            f"weight={heaviest / 2:.0e}, or within_class=true for conditions that must never cross",
+        )
         matrix = squares + weight * mismatch
         reached = float((matrix <= squares.diagonal()[:, None]).double().mean())
         _, columns = linear_sum_assignment(reduced(-matrix)[0].cpu().numpy())
@@ -66,7 +81,21 @@ def condition_distance(labels: Tensor) -> Tensor:
     norms = torch.linalg.vector_norm(labels.double(), dim=1, keepdim=True)
     require(bool((norms > 0).all() & norms.isfinite().all()), "a condition of zeros, NaN or infinity has no cosine")
     unit = labels.double() / norms
-    return (1 - unit @ unit.T).clamp_min(0).fill_diagonal_(0)
+    distance = 1 - unit @ unit.T
+    return torch.where(distance > SAME, distance, 0.0).fill_diagonal_(0)
+
+
+def heaviest_weight(squares: Tensor) -> float:
+    """The largest weight whose prices, 2 weight at most, leave squared distances `[n, n]` their digits in float64.
+
+    An assignment sees squared distances only up to row and column shifts, so the deviation is that of their doubly
+    centred part. Infinity if they are all equal up to such shifts: then nothing can be lost.
+    """
+    centred = squares - squares.mean(0)
+    deviation = float((centred - centred.mean(1, keepdim=True)).std(correction=0))
+    if deviation <= 1e-12 * float(squares.max()):
+        return math.inf
+    return ROUNDING * deviation / torch.finfo(torch.float64).eps
 
 
 def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
@@ -75,14 +104,28 @@ def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
     The cell (i, j) is counted while w <= (squares_ii - squares_ij) / mismatch_ij, so w is an order statistic.
 
     Raises:
-        CouplingError: more cells than that have no mismatch, so no weight is enough.
+        CouplingError: more cells than that have no mismatch, or one so small that float64 cannot hold the weight
+            next to the squares. The message gives the least ratio there is.
 
     """
     margin = squares.diagonal()[:, None] - squares
     limit = torch.where(mismatch > 0, margin / mismatch, torch.where(margin >= 0, torch.inf, -torch.inf)).flatten()
-    allowed = int(ratio * len(limit))
+    allowed = math.floor(ratio * len(limit) + 1e-6)  # 0.29 * 100 is 28.999...
     last = float(limit.kthvalue(len(limit) - allowed).values)  # the largest that must not be counted
-    if last == torch.inf:
-        least = float(limit.isposinf().double().mean())
-        require(False, f"conditional-cost: equal conditions alone give ratio {least:.3g}: set ratio above, or weight")
-    return max(0.0, last * (1 + 1e-9))
+    weight = max(0.0, last * (1 + 1e-9))
+    heaviest = min(heaviest_weight(squares), torch.finfo(limit.dtype).max)
+    least = float((limit * (1 + 1e-9) > heaviest).double().mean())
+    require(
+        weight <= heaviest,
+        f"conditional-cost: pairs of equal conditions reach a ratio of {least:.4g} whatever the weight: "
+        f"set ratio={rounded_up(least):g} or more, or weight",
+    )
+    return weight
+
+
+def rounded_up(share: float) -> float:
+    """The least number of three significant digits at or above a share in (0, 1], or 0 for 0."""
+    if not share:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(share)) - 2)
+    return math.ceil(share / unit * (1 - 1e-12)) * unit

@@ -1,10 +1,13 @@
+import re
+
+import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from couplings import CouplingError, get
-from couplings.conditional_cost import condition_distance, weight_for_ratio
+from couplings.conditional_cost import condition_distance, heaviest_weight, weight_for_ratio
 
 
 def squares_of(images, noise) -> torch.Tensor:
@@ -46,8 +49,94 @@ def test_a_loose_ratio_needs_no_weight_and_a_strict_one_is_refused(pool, seeded)
     images, noise = pool(40)
     squares, conditions = squares_of(images, noise), torch.randn(40, 3, generator=seeded(0))
     assert weight_for_ratio(squares, condition_distance(conditions), 0.99) == 0
-    with pytest.raises(CouplingError, match="equal conditions alone give ratio 0.025"):
+    with pytest.raises(CouplingError, match="equal conditions reach a ratio of 0.025 .*: set ratio=0.025 or more"):
         get("conditional-cost:ratio=0.01").pair(images, noise, conditions)
+
+
+def repeated_conditions(seed: int, n: int = 200, kinds: int = 10):
+    """A pool whose n float conditions are copies of a few embeddings: images, noise, which copy, conditions."""
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(kinds, 32, generator=generator)
+    images, noise = 0.5 * torch.randn(n, 32, generator=generator), torch.randn(n, 32, generator=generator)
+    kind = torch.randint(kinds, (n,), generator=generator)
+    return images, noise, kind, embeddings[kind]
+
+
+def best_gain_within(squares: np.ndarray, kind: np.ndarray) -> float:
+    """How much less the mean squared distance can be by permutations that never cross."""
+    best = 0.0
+    for which in np.unique(kind):
+        rows = np.nonzero(kind == which)[0]
+        block = squares[np.ix_(rows, rows)]
+        best += block[linear_sum_assignment(block)].sum()
+    return (np.trace(squares) - best) / len(squares)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.7])
+def test_equal_conditions_are_at_distance_zero(scale):
+    """Their cosine is 1 up to rounding, whether they are equal to the last digit or up to a factor."""
+    *_, kind, conditions = repeated_conditions(0)
+    conditions[::2] *= scale
+    distance = condition_distance(conditions)
+    assert torch.equal(distance == 0, kind[:, None] == kind)
+    assert distance.numpy() == pytest.approx(cdist(conditions, conditions, "cosine"), abs=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [0.04, 0.045])
+@pytest.mark.parametrize("seed", range(7))
+def test_a_ratio_below_the_share_of_equal_conditions_names_the_least_there_is(seed, ratio):
+    images, noise, kind, conditions = repeated_conditions(seed)
+    squares = squares_of(images, noise)
+    equal = (kind[:, None] == kind) & (squares <= squares.diagonal()[:, None])
+    floor = float(equal.double().mean())
+    with pytest.raises(CouplingError, match="equal conditions reach a ratio") as refused:
+        get(f"conditional-cost:ratio={ratio}").pair(images, noise, conditions)
+    reached, way_out = (float(number) for number in re.findall(r"ratio(?: of |=)([\d.]+)", str(refused.value)))
+    assert reached == pytest.approx(floor, rel=1e-3)
+    report = get(f"conditional-cost:ratio={way_out}").pair(images, noise, conditions).report
+    assert floor <= report["ratio"] <= way_out
+
+
+@pytest.mark.parametrize("option", ["ratio=0.06", "weight=1000", "weight=1e12"])
+@pytest.mark.parametrize("seed", range(3))
+def test_repeated_float_conditions_lose_nothing_within_themselves(seed, option):
+    images, noise, kind, conditions = repeated_conditions(seed)
+    report = get(f"conditional-cost:{option}").pair(images, noise, conditions).report
+    expected = best_gain_within(squares_of(images, noise).numpy(), kind.numpy())
+    assert report["cost_before"] - report["cost_after"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_weight_that_float64_cannot_hold_is_refused(whole):
+    images, noise, kind, conditions = repeated_conditions(0)
+    labels = kind if whole else conditions
+    with pytest.raises(CouplingError, match="float64 cannot .* within_class=true") as refused:
+        get("conditional-cost:weight=1e17").pair(images, noise, labels)
+    most = re.search(r"at most (weight=\S+),", str(refused.value))[1]
+    report = get(f"conditional-cost:{most}").pair(images, noise, labels).report
+    expected = best_gain_within(squares_of(images, noise).numpy(), kind.numpy())
+    assert report["cost_before"] - report["cost_after"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_conditions_too_near_for_their_weight_are_refused_with_the_ratio_that_is_reached(pool, seeded):
+    """Conditions 1e-11 from each other need weights of 1e13 and more, which no squared distance survives."""
+    images, noise = pool(60)
+    conditions = torch.randn(60, 4, dtype=torch.float64, generator=seeded(0))
+    conditions[1::2] = conditions[::2]
+    conditions[1::2, 0] += 5e-6 * conditions[1::2].norm(dim=1)
+    with pytest.raises(CouplingError, match="set ratio") as refused:
+        get("conditional-cost:ratio=0.0168").pair(images, noise, conditions)
+    way_out = re.search(r"set (ratio=\S+) ", str(refused.value))[1]
+    report = get(f"conditional-cost:{way_out}").pair(images, noise, conditions).report
+    assert report["weight"] <= heaviest_weight(squares_of(images, noise))
+    assert report["ratio"] <= float(way_out.removeprefix("ratio="))
+
+
+def test_where_all_pairs_cost_the_same_any_weight_will_do(seeded):
+    images, noise = torch.ones(12, 5), torch.randn(12, 5, generator=seeded(0))
+    conditions = torch.randn(12, 4, generator=seeded(1))
+    index = get("conditional-cost:weight=1e17").pair(images, noise, conditions).index
+    assert index.tolist() == list(range(12))
 
 
 def test_conditions_without_a_direction_are_refused(pool):
