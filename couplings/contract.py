@@ -169,7 +169,12 @@ class Coupling(ABC):
 def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing:
     """Solve among the images and noises of each label by itself.
 
-    The report holds the means of the classes' reports, weighted by their sizes, and the number of `classes`.
+    A class of one has nothing to choose: its image keeps its own noise, and no solver sees it.
+
+    The report holds, of every key of the classes' reports, the mean over the classes that were solved (of two
+    images or more), weighted by their sizes; with no such class, no such key. `classes` is the number of all
+    classes and `singletons` the number of those of one image. What `Coupling.pair` adds, such as `cost_after` and
+    `duplicates`, is of the whole pool.
 
     Raises:
         CouplingError: the pool has no labels.
@@ -178,7 +183,8 @@ def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing
     require(pool.labels is not None, "pairing within classes needs labels: pass labels=[n] or drop within_class")
     kinds, kind = torch.unique(pool.labels, dim=0, return_inverse=True)
     n, device = len(pool.images), pool.images.device
-    index, report = torch.arange(n, device=device), {}
+    index = torch.arange(n, device=device)
+    sizes, reports = [], []
     for which in range(len(kinds)):
         rows = (kind == which).nonzero()[:, 0].to(device)
         if len(rows) < 2:
@@ -186,9 +192,20 @@ def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing
         part = Pool(pool.images[rows], pool.noise[rows], pool.labels[rows.to(pool.labels.device)], pool.generator)
         solved = solve(part)
         index[rows] = rows[torch.as_tensor(solved.index).to(device, torch.int64)]
-        for key, value in solved.report.items():
-            report[key] = report.get(key, 0.0) + value * len(rows) / n
-    return Pairing(index, report | {"classes": len(kinds)})
+        sizes.append(len(rows))
+        reports.append(solved.report)
+    counts = {"classes": len(kinds), "singletons": len(kinds) - len(sizes)}
+    return Pairing(index, weighted_means(reports, sizes) | counts)
+
+
+def weighted_means(reports: list[dict[str, float]], sizes: list[int]) -> dict[str, float]:
+    """Of every key, the mean over the reports that have it, weighted by size."""
+    totals, weights = {}, {}
+    for report, size in zip(reports, sizes, strict=True):
+        for key, value in report.items():
+            totals[key] = totals.get(key, 0.0) + value * size
+            weights[key] = weights.get(key, 0) + size
+    return {key: total / weights[key] for key, total in totals.items()}
 
 
 def _cost_after(pool: Pool, index: Tensor, cost_before: float, saving: Saving | None) -> float:
