@@ -3,6 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 
 def make_pool(n: int, shape: tuple[int, ...] = (3, 4, 4), seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -17,6 +19,18 @@ def make_pool(n: int, shape: tuple[int, ...] = (3, 4, 4), seed: int = 0) -> tupl
     return images.reshape(n, *shape), noise.reshape(n, *shape)
 
 
+class LargestTensor(TorchDispatchMode):
+    """The largest number of elements that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.elements = max([self.elements, *(tensor.numel() for tensor in tensors)])
+        return result
+
+
 @pytest.fixture
 def pool() -> Callable[..., tuple[Tensor, Tensor]]:
     return make_pool
@@ -25,3 +39,8 @@ def pool() -> Callable[..., tuple[Tensor, Tensor]]:
 @pytest.fixture
 def seeded() -> Callable[[int], torch.Generator]:
     return lambda seed: torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def largest_tensor() -> LargestTensor:
+    return LargestTensor()

@@ -1,10 +1,13 @@
+import itertools
 import math
 
 import pytest
 import torch
 from scipy.spatial.distance import cdist
+from scipy.stats import chisquare
 
 from couplings import CouplingError, get
+from couplings.knn import candidates
 
 
 @pytest.mark.parametrize("k", [60, 1000])
@@ -42,3 +45,45 @@ def test_short_noises_are_preferred_as_documented(seeded):
     square = noise.square().mean(1)
     assert float(square.mean()) == pytest.approx(1, abs=0.005)
     assert float(square[index].mean()) == pytest.approx(0.979, abs=0.006)
+
+
+@pytest.mark.parametrize(("n", "k"), [(2, 2), (7, 1), (7, 3), (50, 49), (50, 50), (9000, 4)])
+def test_candidates_are_distinct_and_the_own_noise_comes_first(seeded, n, k):
+    drawn = torch.cat(list(candidates(n, k, seeded(0))))
+    assert drawn.shape == (n, k)
+    assert drawn[:, 0].tolist() == list(range(n))
+    assert drawn.min() >= 0
+    assert drawn.max() < n
+    assert (drawn.sort(1).values.diff(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+def test_every_set_of_others_is_as_likely(seeded, k):
+    n, times, generator = 6, 4000, seeded(0)
+    counts = dict.fromkeys(itertools.combinations(range(1, n), k - 1), 0)
+    for _ in range(times):
+        drawn = next(candidates(n, k, generator))
+        offsets = ((drawn - drawn[:, :1]) % n)[:, 1:].sort(1).values
+        for others in offsets.tolist():
+            counts[tuple(others)] += 1
+    assert sum(counts.values()) == n * times
+    assert len(counts) == 1 or chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_rows_are_drawn_independently(seeded):
+    """Of two rows' single other candidates, every pair of offsets comes equally often."""
+    generator, n = seeded(0), 5
+    counts = torch.zeros(n, n)
+    for _ in range(4000):
+        drawn = next(candidates(n, 2, generator))
+        first, second = ((drawn[:2, 1] - drawn[:2, 0]) % n).tolist()
+        counts[first, second] += 1
+    assert chisquare(counts[1:, 1:].flatten().numpy()).pvalue > 1e-3
+
+
+def test_no_matrix_of_all_pairs_is_held(seeded, largest_tensor):
+    n = 12_000
+    images, noise = torch.randn(2, n, 8, generator=seeded(0))
+    with largest_tensor as largest:
+        get("knn:k=2").pair(images, noise, generator=seeded(0))
+    assert largest.elements < n * n / 4

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from couplings import CouplingError, entropic, get, plan
 from couplings.entropic import RelativeCost, relative_cost
@@ -127,26 +125,14 @@ def test_neither_blocks_of_rows_nor_recomputed_costs_change_anything(pool, seede
         assert parts.report[key] == pytest.approx(expected.report[key], rel=1e-6)
 
 
-class LargestTensor(TorchDispatchMode):
-    """The largest number of elements that any operation returned."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        self.elements = max([self.elements, *(tensor.numel() for tensor in tensors)])
-        return result
-
-
 @pytest.mark.parametrize("whole", [0, 8192])
-def test_no_matrix_is_held_where_the_cost_is_recomputed(pool, seeded, monkeypatch, whole):
+def test_no_matrix_is_held_where_the_cost_is_recomputed(pool, seeded, monkeypatch, largest_tensor, whole):
     n, rows = 300, 20
     images, noise = pool(n)
     monkeypatch.setattr(plan, "BLOCK", n * rows)
     monkeypatch.setattr(plan, "FEWEST_ROWS", 1)
     monkeypatch.setattr(entropic, "WHOLE", whole)
-    with LargestTensor() as largest:
+    with largest_tensor as largest:
         get("sinkhorn:epsilon=0.3,replace=true").pair(images, noise, generator=seeded(0))
     assert largest.elements == (n * n if whole else max(n * rows, images.numel()))
 
