@@ -70,8 +70,10 @@ def neighbours(
     chosen = flatten(fitted.take(images, index.flatten())).double().reshape(len(noise), k, -1)
     normal = torch.cat([chosen, -torch.ones_like(chosen[..., :1])], 2)  # [n, k, d + 1]
     normal = normal / normal.norm(dim=2, keepdim=True)
-    cosine = (normal[:, :1] * normal[:, 1:]).sum(2)
-    return Neighbours(index, cosine.clamp(-1, 1).acos())
+    # tan(angle / 2) = |u - v| / |u + v|; an arc cosine has no digits below 1e-8 (Kahan 2006).
+    first, others = normal[:, :1], normal[:, 1:]
+    angle = 2 * torch.atan2((first - others).norm(dim=2), (first + others).norm(dim=2))
+    return Neighbours(index, angle)
 
 
 def angle_at(near: Neighbours, percent: float) -> float:

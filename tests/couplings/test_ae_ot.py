@@ -35,6 +35,19 @@ def test_neighbours_are_the_best_cells_and_their_angles(fitted, noise):
         torch.testing.assert_close(angles, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
+def test_angles_of_images_that_nearly_coincide_keep_their_digits(seeded):
+    """Two images at a distance s: their normals (y, -1) enclose about s / (1 + y^2) in one dimension."""
+    gap = 1e-9
+    images = torch.tensor([[0.5], [0.5 + gap], [3.0], [-2.0]], dtype=torch.float64)
+    sd = get("semidiscrete:max_chi2=10,steps=50,batch=64").fit(images, generator=seeded(0))
+    near = neighbours(sd, images, torch.randn(200, 1, generator=seeded(1)), 4)
+    first, other = near.index[:, :1].expand(-1, 3), near.index[:, 1:]
+    twins = (first < 2) & (other < 2)
+    assert twins.any()
+    expected = float(images[1].atan() - images[0].atan())
+    assert near.angle[twins].tolist() == pytest.approx([expected] * int(twins.sum()), rel=1e-6)
+
+
 def test_the_filter_keeps_modes_apart(fitted, noise, seeded):
     """In the plane the angle tells: without it a good part of the mixes lies between two clusters."""
     sd, images = fitted

@@ -138,6 +138,18 @@ def test_posterior_variance_of_two_points():
     assert d.posterior_variance(signs, noise, 0.7) == pytest.approx(float(expected))
 
 
+@pytest.mark.parametrize("offset", [1e5, 1e6])
+def test_an_offset_of_all_data_takes_no_digits(offset):
+    images, noise = normal(300, 4), normal(300, 4, seed=1)
+    moved = images + offset
+    assert d.independent_cost(moved, noise + offset) == pytest.approx(d.independent_cost(images, noise), rel=1e-9)
+    assert d.posterior_variance(moved, noise, 0.5) == pytest.approx(d.posterior_variance(images, noise, 0.5), rel=1e-7)
+    paired = noise[get("hungarian").pair(images, noise).index]
+    power = float((moved + 0.5 * paired).square().sum(1).mean())
+    gain = float(((images - images.mean(0)) * paired).sum(1).mean())
+    assert d.power_drift(moved, paired, [0.5])[0.5] == pytest.approx(gain / (power - gain), rel=1e-7)
+
+
 def test_misfits_are_refused():
     with pytest.raises(CouplingError, match="one shape"):
         d.transport_cost(torch.zeros(3, 2), torch.zeros(2, 2))
