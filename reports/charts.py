@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports import figures
+from reports.drawing import drawing, load_matplotlib
 from reports.figures import Look
 from reports.statistics import Cell
 from reports.words import number
@@ -61,12 +62,12 @@ class Chart:
 
 def draw(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Markup:
     """The charts in rows of ``columns``, under one legend; ``look`` is by the names of lines and levels."""
-    import matplotlib
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    with matplotlib.rc_context(figures._STYLE):
+    with drawing(figures._STYLE):
         figure = Figure(figsize=(figures.PANEL * columns, 0.5 + 2.7 * rows), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, chart in zip(grid, charts, strict=False):

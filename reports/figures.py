@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from reports.drawing import drawing, load_matplotlib
 from reports.statistics import BASELINE, ordered
 from reports.tables import Panel
 from reports.words import number, pieces
@@ -71,11 +72,11 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
 
     Panels that differ in rho stand side by side on one scale.
     """
-    import matplotlib
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
-    with matplotlib.rc_context(_STYLE):
+    with drawing(_STYLE):
         figure = Figure(figsize=(PANEL * len(panels), HEIGHT))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         values = [value for panel in panels for value in _drawn_values(panel)]
@@ -125,7 +126,7 @@ def _most_seeds(panel: Panel) -> int:
 
 def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     """One value an arm: a bar at the mean, from zero, and the seeds as dots."""
-    import matplotlib
+    load_matplotlib()
     import pandas as pd
     import seaborn as sns
     from matplotlib.figure import Figure
@@ -135,7 +136,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     frame = pd.DataFrame(points, columns=["coupling", "value"])
     labels = ["\n".join(pieces(arm)) for arm in arms]
     height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)
-    with matplotlib.rc_context(_STYLE):
+    with drawing(_STYLE):
         figure = Figure(figsize=(PANEL, height))
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from bench.record import write_bytes
 from reports import figures, words
+from reports.drawing import drawing, load_matplotlib
 from reports.figures import Look
 from reports.page import Figure, _breakable, _plain
 from reports.runs import ReportError, flatten
@@ -220,11 +221,11 @@ def warnings(sizes: Sequence[Size]) -> list[str]:
 
 def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
     """A value against the pool size, n logarithmic: one line a contender, a ring where it did not converge."""
-    import matplotlib
+    load_matplotlib()
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
 
-    with matplotlib.rc_context(figures._STYLE):
+    with drawing(figures._STYLE):
         figure = Canvas(figsize=(6.2, 4.6), layout="constrained")
         axes = figure.subplots()
         handles = []
