@@ -26,6 +26,8 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench.git import git
+
 COMMAND = "OT_BENCH_COMMAND"  # set for jobs: the command of the sweep, for theirs says nothing to a reader
 STATES = ("pending", "running", "done", "failed")
 _PACKAGES = ("torch", "numpy", "scipy", "lapjv", "pot", "ott-jax", "scikit-learn", "ot-couplings-bench")
@@ -223,20 +225,22 @@ def provenance(device: str, **more: object) -> dict:
 
 
 def _git_state() -> dict:
-    """Commit and dirty flag of the code that is running; None where it is no checkout."""
+    """Commit and dirty flag of the code that is running; None where it is not kept in a repository."""
+    here = Path(__file__).resolve()
 
-    def git(*args: str) -> str | None:
-        command = ["git", "-C", str(Path(__file__).parent), *args]
-        try:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            return None
+    def ask(*args: str) -> str:
+        return os.fsdecode(git(here.parent, *args, trusted=here.parents[1])).strip()
 
-    # A new file counts where it is code; runs and data beside it are no change of the code.
-    new = git("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/*.py")
-    changes = git("status", "--porcelain", "--untracked-files=no")
-    changes = None if changes is None or new is None else changes + new
-    return {"git_sha": git("rev-parse", "HEAD"), "git_dirty": None if changes is None else bool(changes)}
+    try:
+        # An environment inside somebody's repository (.venv/) is not part of it: its commit is not ours.
+        ask("ls-files", "--error-unmatch", "--", here.name)
+        sha = ask("rev-parse", "HEAD")
+        # A new file counts where it is code; runs and data in the same folder are no change of the code.
+        new = ask("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/*.py")
+        changes = ask("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_sha": None, "git_dirty": None}
+    return {"git_sha": sha, "git_dirty": bool(new or changes)}
 
 
 def _cpu_name() -> str:

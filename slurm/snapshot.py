@@ -8,12 +8,20 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.git import git
 from slurm.resources import SweepError
 
 ROOT = Path(__file__).parents[1]
+# A patch that ``git apply`` takes: settings of the repository would print another one, or another program's.
+_DIFF = (
+    "diff", "--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--unified=3",
+    "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", f"-O{os.devnull}", "HEAD", "--",
+)  # fmt: skip
 _ROOMS = ("bench", "couplings", "models", "reports", "slurm")
 
 
@@ -38,13 +46,13 @@ class Snapshot:
         return {"git_sha": self.git_sha, "git_dirty": bool(self.changes), "copy": copy, "changes": self.changes}
 
     def setup(self) -> list[str]:
-        """Shell lines that make a job import the copy, wherever it starts."""
-        if self.path is None:
-            return []
-        return [
-            "export PYTHONSAFEPATH=1",  # or the folder of the submission would come first
-            f"export PYTHONPATH={shlex.quote(str(self.path))}${{PYTHONPATH:+:$PYTHONPATH}}",
-        ]
+        """Shell lines that make a job import the copy, or what is installed, wherever it starts."""
+        lines = ["export PYTHONSAFEPATH=1"]  # or the folder of the submission would come first
+        code = self.path or ROOT
+        # What pip installed is found without help, and before the standard library it would hide parts of that.
+        if not code.name.endswith("-packages"):
+            lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -58,19 +66,24 @@ class _State:
     @classmethod
     def of(cls, root: Path) -> _State:
         try:
-            top = _git(root, "rev-parse", "--show-toplevel").decode().strip()
+            top = os.fsdecode(git(root, "rev-parse", "--show-toplevel", trusted=root)).removesuffix("\n")
             if Path(top).resolve() != root.resolve():
                 return cls(None)
-            sha = _git(root, "rev-parse", "HEAD").decode().strip()
+            sha = git(root, "rev-parse", "HEAD", trusted=root).decode().strip()
         except (OSError, subprocess.CalledProcessError):
             return cls(None)
-        listed = _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *_ROOMS).decode().split("\0")
-        new = tuple((name, (root / name).read_bytes()) for name in listed if name)
-        return cls(sha, _git(root, "diff", "--binary", "HEAD"), new)
+        command = ("ls-files", "-z", "--others", "--exclude-standard", "--", *_ROOMS)
+        listed = os.fsdecode(git(root, *command, trusted=root)).split("\0")
+        # A repository inside ours is listed as a folder; it is not our code.
+        new = tuple((name, (root / name).read_bytes()) for name in listed if name and not name.endswith("/"))
+        return cls(sha, git(root, *_DIFF, trusted=root), new)
 
     def snapshot(self, folder: Path) -> Snapshot:
         if self.sha is None:
             return Snapshot(None, None, None)
+        if os.pathsep in str(folder):
+            raise SweepError(f"{folder}: PYTHONPATH, by which jobs find the code, splits at {os.pathsep!r}: "
+                             f"choose --runs without it")  # fmt: skip
         name, dirty = self.sha[:12], bool(self.patch or self.new)
         if dirty:
             name += f"-{hashlib.sha256(self.patch + repr(self.new).encode()).hexdigest()[:8]}"
@@ -84,43 +97,56 @@ def take(folder: Path, root: Path = ROOT) -> Snapshot:
         SweepError: it cannot be copied.
 
     """
-    code = _State.of(root)
-    planned = code.snapshot(folder)
-    if planned.path is not None and not planned.path.exists():
-        try:
+    with _told(folder):
+        code = _State.of(root)
+        planned = code.snapshot(folder)
+        if planned.path is not None and not planned.path.exists():
             _copy(root, code, planned.path)
-        except (OSError, subprocess.CalledProcessError) as error:
-            said = getattr(error, "stderr", b"") or str(error).encode()
-            raise SweepError(f"cannot copy the code to {planned.path}: {' '.join(said.decode().split())}") from None
     return planned
 
 
 def plan(folder: Path, root: Path = ROOT) -> Snapshot:
-    """Where ``take`` would put its copy."""
-    return _State.of(root).snapshot(folder)
+    """Where ``take`` would put its copy.
+
+    Raises:
+        SweepError: the code cannot be read.
+
+    """
+    with _told(folder):
+        return _State.of(root).snapshot(folder)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Failures of git and of the disk as one line."""
+    try:
+        yield
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"") or str(error).encode()
+        raise SweepError(f"cannot copy the code to {folder}: {' '.join(os.fsdecode(said).split())}") from None
 
 
 def _copy(root: Path, code: _State, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    # The process that serves a clone asks again who owns the checkout, and never sees the options of this one.
+    trusted = [f"-c safe.directory={shlex.quote(str(path))}" for path in (root.resolve(), root.resolve() / ".git")]
+    serve = " ".join(["git", *trusted, "upload-pack"])
     try:
         # A checkout of its own, so that a run's provenance names the commit and whether it was changed.
-        _git(root, "clone", "--quiet", "--depth=1", f"file://{root.resolve()}", str(making))
-        _git(making, "checkout", "--quiet", "--detach", code.sha)
+        # By its path: in a URL, % would begin a code.
+        options = ("--quiet", "--depth=1", "--no-local", "--template=", f"--upload-pack={serve}")
+        git(making, "clone", *options, "--", str(root.resolve()), str(making))
+        git(making, "checkout", "--quiet", "--detach", code.sha)
         if code.patch:
-            _git(making, "apply", "--whitespace=nowarn", "-", content=code.patch)
+            git(making, "apply", "--whitespace=nowarn", "-", content=code.patch)
         for name, content in code.new:
             (making / name).parent.mkdir(parents=True, exist_ok=True)
             (making / name).write_bytes(content)
         if code.patch or code.new:
-            listing = "".join(f"new file: {name}\n" for name, _ in code.new).encode()
-            target.with_name(f"{target.name}.diff").write_bytes(listing + code.patch)
+            listing = "".join(f"new file: {name}\n" for name, _ in code.new)
+            target.with_name(f"{target.name}.diff").write_bytes(os.fsencode(listing) + code.patch)
         making.chmod(0o755)
         os.replace(making, target)
     finally:
         shutil.rmtree(making, ignore_errors=True)
-
-
-def _git(root: Path, *args: str, content: bytes | None = None) -> bytes:
-    command = ["git", "-C", str(root), *args]
-    return subprocess.run(command, input=content, capture_output=True, check=True).stdout

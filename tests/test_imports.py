@@ -20,7 +20,7 @@ ALLOWED = {
 DOORS = {"bench/run.py": {"reports"}, "bench/solve.py": {"reports"}}
 # Of bench, the outer rooms see the configuration and the records; a job has a run to call.
 BENCH_FACE = {
-    "slurm": {"bench.config", "bench.record", "bench.arm"},
+    "slurm": {"bench.config", "bench.record", "bench.arm", "bench.git"},
     "reports": {"bench.record"},
 }
 
