@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Timer
 from typing import Any
 
 from bench.config import ConfigError
 
 # Ranks wait while one fits a coupling, solves a pool or measures: torch's 10 minutes would end the run.
 PATIENCE = timedelta(hours=2)
+_MOMENT_S = 2.0
+_WAY_OUT = "start with torchrun or unset WORLD_SIZE"
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ def join(device: str) -> Ranks:
     ``auto`` takes a GPU where there is one.
 
     Raises:
-        ConfigError: CUDA is asked for and not there.
+        ConfigError: CUDA is asked for and not there, or the variables are not those of torchrun.
 
     """
     import torch
@@ -90,22 +96,67 @@ def join(device: str) -> Ranks:
         raise ConfigError("--device cuda: no CUDA device here; leave --device out or say cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    count = int(os.environ.get("WORLD_SIZE", 1))
+    count, rank, local = _place()
     if count == 1:
         return Ranks(0, 1, device)
     if device == "cuda":
-        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}"
+        device = f"cuda:{local}"
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         backend, bound = ("nccl", torch.device(device)) if device.startswith("cuda") else ("gloo", None)
-        torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
+        with _said_if_long(
+            f"process {rank} of {count}: waiting for {count - 1} more process{'es' if count > 2 else ''}"
+        ):
+            torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
     return Ranks(torch.distributed.get_rank(), count, device)
 
 
 def leave() -> None:
     """Part from the other processes."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        import torch
+    torch = sys.modules.get("torch")
+    if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+
+def _place() -> tuple[int, int, int]:
+    """How many processes there are, the number of this one, and its number on this machine.
+
+    Raises:
+        ConfigError: the variables of torchrun are there in part, or are no such numbers.
+
+    """
+    if "WORLD_SIZE" not in os.environ:
+        return 1, 0, 0
+    count = _number("WORLD_SIZE", least=1)
+    if count == 1:
+        return 1, 0, 0
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise ConfigError(f"WORLD_SIZE={count}, but {name} is not set: {_WAY_OUT}")
+    _number("MASTER_PORT", least=0, most=65535)
+    rank = _number("RANK", least=0, most=count - 1)
+    return count, rank, _number("LOCAL_RANK", least=0, most=count - 1, default="0")
+
+
+def _number(name: str, least: int, most: int | None = None, default: str | None = None) -> int:
+    """The number in a variable of torchrun, from ``least`` to ``most``."""
+    text = os.environ.get(name, default)
+    size = f" (WORLD_SIZE={os.environ['WORLD_SIZE']})" if name != "WORLD_SIZE" else ""
+    if text is None:
+        raise ConfigError(f"{name} is not set{size}: {_WAY_OUT}")
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least or (most is not None and int(text) > most):
+        span = f"{least} to {most}" if most is not None else f"{least} or more"
+        raise ConfigError(f"{name}={text!r}{size} must be a whole number, {span}: {_WAY_OUT}")
+    return int(text)
+
+
+@contextmanager
+def _said_if_long(what: str) -> Iterator[None]:
+    """Print a line if the block takes more than a moment."""
+    timer = Timer(_MOMENT_S, print, [f"{what} ({_WAY_OUT})"], {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench import data, sampling
-from bench.config import make
+from bench.config import ConfigError, make
 from bench.pairs import PairStream
 from bench.ranks import Ranks, join
 from bench.record import RunFolder
@@ -179,3 +179,47 @@ def test_alone_there_is_nothing_to_wait_for():
     assert ranks.first_begins(lambda: calls.append(1) or 4) == 4
     assert calls == [1]  # no image is decoded twice
     ranks.wait()
+
+
+LAUNCHED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("WORLD_SIZE", "RANK", "MASTER_PORT") for value in ("", "two", "-1", "1.5", "²")),
+        *((name, None) for name in ("RANK", "MASTER_ADDR", "MASTER_PORT")),
+        ("WORLD_SIZE", "0"),
+        ("RANK", "2"),
+        ("LOCAL_RANK", ""),
+        ("MASTER_ADDR", ""),
+    ],
+)
+def test_variables_that_torchrun_did_not_set_are_refused(monkeypatch, name, value):
+    for key, text in (LAUNCHED | {name: value}).items():
+        monkeypatch.setenv(key, text) if text is not None else monkeypatch.delenv(key, raising=False)
+    with pytest.raises(ConfigError, match=rf"{name}.*start with torchrun or unset WORLD_SIZE"):
+        join("cpu")
+
+
+@pytest.mark.parametrize("left", [{"WORLD_SIZE": "1"}, {"RANK": "3"}, {"SLURM_NTASKS": "4", "PMI_SIZE": "4"}])
+def test_a_process_alone_joins_nobody(monkeypatch, left):
+    for key in LAUNCHED:
+        monkeypatch.delenv(key, raising=False)
+    for key, text in left.items():
+        monkeypatch.setenv(key, text)
+    assert join("cpu") == Ranks(0, 1, "cpu")
+
+
+@pytest.mark.parametrize(("rank", "count", "said"), [(0, 2, "1 more process ("), (1, 3, "2 more processes (")])
+def test_a_process_says_that_it_waits_for_others(rank, count, said):
+    place = LAUNCHED | {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_PORT": "29765"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | place
+    code = "from bench.ranks import join; join('cpu')"
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            lines = iter(waiting.stderr.readline, "")
+            line = next(line for line in lines if line.startswith("process "))  # torch has its own words on the way
+        finally:
+            waiting.kill()
+    assert line.startswith(f"process {rank} of {count}: waiting for {said}start with torchrun or unset WORLD_SIZE")
