@@ -16,6 +16,7 @@ import tyro
 from bench.arm import run_arm
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
+from bench.console import worker
 from bench.guidance_config import GuidanceConfig
 from bench.ledger import last_asked
 from bench.record import RunFolder, RunFolderError
@@ -152,4 +153,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

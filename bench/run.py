@@ -16,6 +16,7 @@ import tyro
 from bench.arm import check_folder, file_arm, is_done, run_arm
 from bench.check import check, check_execution
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
+from bench.console import worker
 from bench.guidance_config import GuidanceConfig
 from bench.record import RunFolderError
 
@@ -192,4 +193,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

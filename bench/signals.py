@@ -6,7 +6,7 @@ import signal
 import threading
 from types import FrameType
 
-ENDS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class EndSignals:

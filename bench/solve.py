@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from bench.config import ConfigError
+from bench.console import worker
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -367,4 +368,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

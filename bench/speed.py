@@ -20,6 +20,7 @@ import tyro
 
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
+from bench.console import worker
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -310,4 +311,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.console import worker
 from bench.record import write_bytes
 from reports.runs import Excluded, ReportError, read
 
@@ -90,4 +91,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

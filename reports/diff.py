@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.console import reader
 from bench.record import write_bytes
 from reports.runs import Excluded, ReportError, Run, is_run, read
 from reports.special import is_adaptive
@@ -253,4 +254,4 @@ def write_changes(found: Diff, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reader(main))

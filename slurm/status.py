@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench.console import reader
 from slurm import cluster
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -106,4 +107,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reader(main))
