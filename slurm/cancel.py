@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from bench.console import worker
 from slurm import cluster
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -28,7 +29,13 @@ def cancel(sweep: str, runs: Path = Path("runs")) -> int:
     folder = SweepFolder(runs, name_of(sweep))
     folder.manifest()
     with folder.lock():
-        jobs = cluster.queued(folder.comment)
+        try:
+            jobs = cluster.queued(folder.comment)
+        except cluster.NoAnswer as error:
+            if folder.may_be_queued():
+                raise
+            print(f"no SLURM job of {folder.path.name} is known; a sweep of this machine ends with Ctrl-C ({error})")
+            return 0
         # The report would start as soon as what it waits for is gone.
         report = [job for job in jobs if job.job_id == folder.jobs().report]
         cluster.cancel(report)
@@ -49,4 +56,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,11 @@ from slurm.resources import SweepError
 USUAL_MAX_ARRAY = 1001  # SLURM's MaxArraySize, unless the cluster says otherwise
 _PATIENCE_S = 60
 _MANY = 500  # jobs a scancel
+_JOB = re.compile(r"\s*(\d+(?:_\d+)?)\|([A-Z_]+)\|(.*)")  # id, state, comment
+
+
+class NoAnswer(SweepError):
+    """SLURM cannot be asked: it is not installed, not configured, or silent."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,10 @@ def queued(comment: str) -> list[Queued]:
         SweepError: SLURM does not answer; a guess might submit a run twice.
 
     """
-    lines = _ask("squeue", "--me", "--array", "--noheader", "--format=%i|%T|%k").splitlines()
-    parts = [line.strip().split("|", 2) for line in lines]
-    return [Queued(job_id, state) for job_id, state, note in parts if note == comment]
+    output = _ask("squeue", "--me", "--array", "--noheader", "--format=%i|%T|%k")
+    # A comment of another job may have several lines, which then look like no job; ours is one line.
+    found = [match.groups() for line in output.split("\n") if (match := _JOB.fullmatch(line))]
+    return [Queued(job_id, state) for job_id, state, note in found if note.rstrip() == comment.rstrip()]
 
 
 def cancel(jobs: list[Queued]) -> None:
@@ -79,12 +86,25 @@ def cancel(jobs: list[Queued]) -> None:
 
 
 def _ask(*command: str) -> str:
+    """What a command of SLURM prints; text that is not UTF-8 is kept as Python keeps it in paths."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=_PATIENCE_S).stdout
-    except FileNotFoundError:
-        raise SweepError(f"no SLURM here ({command[0]} not found): use a login node, or --cluster local") from None
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_PATIENCE_S, env=_environment()
+        )
+    except OSError as error:
+        reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
+        raise NoAnswer(f"no SLURM here ({command[0]} {reason}): use a login node, or --cluster local") from None
     except subprocess.TimeoutExpired:
-        raise SweepError(f"SLURM does not answer ({command[0]}): try again when it does") from None
+        raise NoAnswer(f"SLURM does not answer ({command[0]}): try again when it does") from None
     except subprocess.CalledProcessError as error:
-        reason = " ".join(error.stderr.split()) or f"exit code {error.returncode}"
-        raise SweepError(f"SLURM refuses {command[0]}: {reason}") from None
+        reason = " ".join(os.fsdecode(error.stderr).split()) or f"exit code {error.returncode}"
+        raise NoAnswer(f"SLURM refuses {command[0]}: {reason}") from None
+    return os.fsdecode(done.stdout)
+
+
+def _environment() -> dict[str, str]:
+    """The environment without the variables that filter or format the answers, or let scancel ask back."""
+    ours = ("SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    kept.pop("SLURM_TIME_FORMAT", None)
+    return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _MAX_TIMEOUTS = 20
 _POLL_S = 0.2
 _REPORT_MINUTES = 30
+# What the user's environment may say of a submission, in sbatch's words; and where SLURM itself is.
+_PLACE = ("account", "partition", "qos", "reservation", "constraint", "export")
+_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 def tasks_of(entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | None) -> list[RunTask]:
@@ -109,7 +113,7 @@ def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str
     executor = submitit.AutoExecutor(folder.path / "logs" / "%A", "slurm", slurm_max_num_timeout=_MAX_TIMEOUTS)
     executor.update_parameters(**{f"slurm_{key}": value for key, value in asked.items()})
     try:
-        with _outside_any_job():
+        with _submission(asked):
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
         reason = " ".join(str(error).split())
@@ -121,14 +125,40 @@ def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str
 
 
 @contextmanager
-def _outside_any_job() -> Iterator[None]:
-    """A submission from inside a job would inherit its size; but where SLURM is stays known."""
+def _submission(asked: dict[str, Any]) -> Iterator[None]:
+    """The environment of sbatch, whose variables win over the script.
+
+    Of the user's SBATCH_ variables those stay that say where and on whose account to run, unless the sweep says it
+    itself; others would change what the jobs rely on, such as their time limit and their comment. A submission from
+    inside a job would inherit its size from SLURM_ variables; but where SLURM is stays known.
+    """
     from submitit.helpers import clean_env
 
-    conf = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
+    before = dict(os.environ)
+    inside = "SLURM_JOB_ID" in before
+    given = {key.replace("-", "_") for key in (*asked, *asked["additional_parameters"])}
+    wanted = [f"SBATCH_{key.upper()}" for key in _PLACE if key not in given]
+    kept = [*wanted, *(_CLUSTER if inside else [key for key in before if key.startswith("SLURM_")])]
     with clean_env():
-        os.environ.update(conf)
-        yield
+        os.environ.update({key: before[key] for key in kept if key in before})
+        try:
+            yield
+        finally:
+            for key in kept:
+                os.environ.pop(key, None)
+
+
+@contextmanager
+def _without_percent(folder: Path) -> Iterator[Path]:
+    """The folder under a path in which submitit finds no % to replace by a job's number."""
+    if "%" not in str(folder):
+        yield folder
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ot-bench-") as place:
+        link = Path(place) / "logs"
+        link.symlink_to(folder)
+        yield link
 
 
 def run_here(
@@ -136,23 +166,23 @@ def run_here(
 ) -> int:
     """Run on this machine, ``limit`` at a time, wait, and build the report; 1 if a run failed."""
     tasks = tasks_of(tuple(entries), folder, data_dir)
-    failed = 0
-    if where == "debug":
-        executor = local_executor("debug", entries[0].resources, logs, [])
-        for task in tasks:
-            if error := executor.submit(task).exception():
-                raise error
-    else:
-        executors = {repr(e.resources): local_executor("local", e.resources, logs, _setup(code)) for e in entries}
-        jobs = run_locally(
-            [(executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)], limit
-        )
-        written = folder.jobs()
-        written.runs.update(
-            {entry.run_id: f"{logs.name}/{job.job_id}" for entry, job in zip(entries, jobs, strict=True)}
-        )
-        folder.write_jobs(written)
-        failed = _report(jobs, entries)
+    with _without_percent(logs) as place:
+        if where == "debug":
+            executor = local_executor("debug", entries[0].resources, place, [])
+            for task in tasks:
+                if error := executor.submit(task).exception():
+                    raise error
+            failed = 0
+        else:
+            executors = {repr(e.resources): local_executor("local", e.resources, place, _setup(code)) for e in entries}
+            work = [(executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)]
+            jobs = run_locally(work, limit)
+            names = [f"{logs.name}/{job.job_id}" for job in jobs]
+            written = folder.jobs()
+            written.runs.update({entry.run_id: name for entry, name in zip(entries, names, strict=True)})
+            folder.write_jobs(written)
+            errors = [job.exception() for job in jobs]
+            failed = _report(errors, entries, [folder.log(name) for name in names])
     ReportTask(folder.runs_dir, tuple(folder.run_ids()), folder.path)()
     return int(failed > 0)
 
@@ -188,10 +218,8 @@ def _wait_until_running(jobs: list[submitit.Job], at_most: int) -> None:
         time.sleep(_POLL_S)
 
 
-def _report(jobs: list[submitit.Job], entries: list[Entry]) -> int:
-    failed = 0
-    for job, entry in zip(jobs, entries, strict=True):
-        error = job.exception()
-        failed += error is not None
-        print(f"failed  {entry.label}  see {job.paths.stderr}" if error else f"done    {entry.label}")
-    return failed
+def _report(errors: list[BaseException | None], entries: list[Entry], logs: list[Path]) -> int:
+    """Print how each run ended; how many failed."""
+    for error, entry, log in zip(errors, entries, logs, strict=True):
+        print(f"failed  {entry.label}  see {log}" if error else f"done    {entry.label}")
+    return sum(error is not None for error in errors)

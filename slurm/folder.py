@@ -48,6 +48,17 @@ class SweepFolder:
         """What marks the sweep's jobs in the queue."""
         return str(self.path)
 
+    def check_for_sbatch(self) -> None:
+        """Refuse a path that a job script cannot hold.
+
+        Raises:
+            SweepError: sbatch would put a job's number for a part of it, or end its line there.
+
+        """
+        for sign, reason in (("%", "sbatch puts job numbers in place of %"), ("\n", "a job script ends lines there")):
+            if sign in str(self.path):
+                raise SweepError(f"{self.runs_dir}: {reason}: choose --runs without {sign!r}, or --cluster local")
+
     def manifest(self) -> dict:
         """What was last submitted.
 
@@ -99,6 +110,11 @@ class SweepFolder:
         """Whether SLURM had it last; a sweep of this machine has jobs named by their folder."""
         jobs = self.jobs()
         return jobs.report is not None and not any("/" in job for job in jobs.runs.values())
+
+    def may_be_queued(self) -> bool:
+        """Whether SLURM may hold jobs of the sweep: it was given some that did not end here."""
+        jobs = self.jobs()
+        return jobs.report is not None or any("/" not in job for job in jobs.runs.values())
 
     def forget_attempts(self, run_ids: list[str]) -> None:
         """Forget what former jobs of these runs said, which now will be tried again."""

@@ -51,7 +51,7 @@ class RunTask:
         from bench.config import Execution
 
         _listen()
-        first = _meet() if self.processes > 1 else True
+        first = _meet() if self.processes > 1 else _part()
         torch.set_num_threads(self.threads)
         if first:
             self._say("running")
@@ -140,3 +140,10 @@ def _meet() -> bool:
 
     place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     return place.rank == 0
+
+
+def _part() -> bool:
+    """Forget the processes of torchrun that a shell may still name; this process is the first of one."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        os.environ.pop(name, None)
+    return True

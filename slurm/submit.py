@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bench.console import worker
 from slurm import cluster, plan, snapshot
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -58,6 +59,8 @@ def submit(
     sweep = read(sweep_file)
     if max_parallel is not None and max_parallel < 1:
         raise SweepError(f"--max-parallel must be 1 or more, not {max_parallel}")
+    if cluster == "slurm":
+        SweepFolder(runs, sweep.name).check_for_sbatch()
     order = _Order(sweep, sweep.entries(), SweepFolder(runs, sweep.name), cluster, max_parallel, data_dir)
     if dry_run:
         return order.show(retry_failed)
@@ -108,14 +111,12 @@ class _Order:
         """Print what would happen."""
         from slurm.executor import script
 
-        asked = self.where == "slurm" and cluster.here()
-        standings = self.survey(self.queue() if asked else None)
-        todo = self.announce(standings, retry_failed)
+        queue, most, reason = self.ask() if self.where == "slurm" else (None, 0, "")
+        todo = self.announce(self.survey(queue), retry_failed)
         if self.where != "slurm":
             return 0
-        most = cluster.max_array_size() if asked else cluster.USUAL_MAX_ARRAY
-        if not asked:
-            print(f"no SLURM here: arrays as for one that takes {most} runs in each, which is usual")
+        if reason:
+            print(f"{reason}: arrays as for one that takes {most} runs in each, which is usual")
         chunks = plan.arrays(todo, most)
         for number, array in enumerate(chunks, 1):
             print(f"array {number} of {len(chunks)}: {len(array.entries)} runs")
@@ -123,6 +124,15 @@ class _Order:
                 code = snapshot.plan(self.folder.path / "code")
                 print(script(array, self.sweep.name, self.folder, code, self.max_parallel))
         return 0
+
+    def ask(self) -> tuple[list[cluster.Queued] | None, int, str]:
+        """Our jobs in the queue, how many runs an array takes, and why SLURM could not be asked for them, if so."""
+        if not cluster.here():
+            return None, cluster.USUAL_MAX_ARRAY, "no SLURM here"
+        try:
+            return self.queue(), cluster.max_array_size(), ""
+        except cluster.NoAnswer as error:
+            return None, cluster.USUAL_MAX_ARRAY, f"no answer from SLURM ({error})"
 
     def survey(self, queue: list[cluster.Queued] | None) -> list[Standing]:
         """How the runs stand; on this machine none is at work while the folder is ours."""
@@ -210,4 +220,4 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(worker(main))

@@ -58,6 +58,19 @@ def test_task_does_its_run_with_its_threads_and_says_so(monkeypatch, task, folde
     assert folder.attempt(task.config.run_id)["state"] == "done"
 
 
+def test_a_run_of_one_process_waits_for_no_other(monkeypatch, task):
+    """Whatever the shell of the submission was left with, or the interactive job that it runs in."""
+    from bench.ranks import join
+
+    left = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "0"}
+    for name, value in {**left, "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "PMI_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+    monkeypatch.setattr(arm, "run_arm", lambda *args: seen.append(join("cpu").count))
+    task()
+    assert seen == [1]
+
+
 def test_a_failure_is_recorded_and_raised(monkeypatch, task, folder):
     def run_arm(*args):
         raise ValueError("out of luck")

@@ -112,3 +112,40 @@ def test_a_damaged_file_of_the_sweep_is_named(folder, fake_slurm, capsys):
     (folder.path / "manifest.json").write_text("{")
     show(folder, code=2)
     assert "manifest.json is damaged" in capsys.readouterr().err
+
+
+OTHERS = [
+    "77|RUNNING|first line\nsecond line",
+    "77|RUNNING|one\n\n\nfour | with | pipes",
+    "77|RUNNING|",
+    "77|RUNNING|(null)",
+    "\n",
+    "CLUSTER: one",
+    "78+0|PENDING|of two parts",
+    "77|RUNNING|in\x0bpieces\x85\u2028and a|PENDING|b",
+]
+
+
+@pytest.mark.parametrize("theirs", [text.encode() for text in OTHERS] + [b"77|RUNNING|caf\xe9"])
+def test_comments_of_other_jobs_hide_none_of_ours(folder, fake_slurm, capsys, theirs):
+    fake_slurm.hold(folder, j7_0="RUNNING", j7_3="PENDING")
+    queue = fake_slurm.folder / "queue"
+    queue.write_bytes(theirs + b"\n" + queue.read_bytes() + theirs + b"\n")
+    show(folder)
+    assert "study: 6 runs: 1 running, 1 queued, 4 stopped" in capsys.readouterr().out
+    show(folder, module=cancel)
+    assert fake_slurm.cancelled() == ["7_0", "7_3"]
+
+
+def test_variables_do_not_change_what_slurm_is_asked(folder, fake_slurm, monkeypatch, tmp_path):
+    names = ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_USERS", "SCANCEL_INTERACTIVE", "SACCT_FORMAT")
+    for name in (*names, "SLURM_TIME_FORMAT"):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("SLURM_CONF", "here.conf")
+    fake_slurm.answer("squeue", f"env > {tmp_path}/env; cat {fake_slurm.folder}/queue")
+    fake_slurm.answer("scancel", f"env >> {tmp_path}/env; cat")  # would wait for an answer
+    fake_slurm.hold(folder, j7_0="RUNNING")
+    show(folder, module=cancel)
+    seen = (tmp_path / "env").read_text()
+    assert "=mine" not in seen
+    assert seen.count("SLURM_CONF=here.conf") == 2
