@@ -69,3 +69,15 @@ def test_by_default_a_delivered_signal_ends_the_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGTERM
     assert done.stdout == "saved\n"
+
+
+def test_a_terminal_that_closes_is_noted_and_under_nohup_it_is_not():
+    assert signal.SIGHUP in ENDS
+    for ignored in (False, True):
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else lambda *_: None)
+        try:
+            with EndSignals() as end:
+                signal.raise_signal(signal.SIGHUP)
+                assert end.noted == (None if ignored else signal.SIGHUP)
+        finally:
+            signal.signal(signal.SIGHUP, before)
