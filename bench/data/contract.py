@@ -13,7 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-_NOT_DATA_SETS = {"contract", "image_files", "source"}
+_NOT_DATA_SETS = {
+    "contract",
+    "description",
+    "image_files",
+    "image_tree",
+    "label_file",
+    "layout",
+    "remarks",
+    "source",
+}
 OWN_IMAGES = ("image-folder", "image-zip")  # the user's own: ``data_dir`` names the images, and they can be resized
 
 
@@ -37,6 +46,22 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a data set was read, for the user to check; no result depends on it.
+
+    Attributes:
+        labels: what the labels were read from, or "" for the data set's own.
+        classes: the names of the classes 0, 1, ..., where they have any.
+        notes: choices made and files skipped, in phrases.
+
+    """
+
+    labels: str = ""
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A training and a held-out split with labels in ``0 .. num_classes - 1``.
 
@@ -48,6 +73,7 @@ class Dataset:
     test: Split
     num_classes: int
     bounded: bool = True
+    origin: Origin = Origin()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
