@@ -77,6 +77,8 @@ def run_arm(
         return folder
     # One process downloads.
     dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
+    if ranks.first:
+        data.announce(data.describe(dataset))
     _refuse_other_data(folder, dataset)
     refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():

@@ -10,11 +10,25 @@ from bench.data.contract import (
     OWN_IMAGES,
     DataError,
     Dataset,
+    Origin,
     Split,
     as_images,
     check_resolution,
     load,
     names,
 )
+from bench.data.description import announce, describe
 
-__all__ = ["OWN_IMAGES", "DataError", "Dataset", "Split", "as_images", "check_resolution", "load", "names"]
+__all__ = [
+    "OWN_IMAGES",
+    "DataError",
+    "Dataset",
+    "Origin",
+    "Split",
+    "announce",
+    "as_images",
+    "check_resolution",
+    "describe",
+    "load",
+    "names",
+]
