@@ -1,22 +1,21 @@
-"""A zip of the user's own images with labels in ``dataset.json``, as the data set tool of EDM writes it.
+"""A zip of the user's own images with labels in ``dataset.json``, as the data set tool of EDM writes it, or in folders.
 
 Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022. The zip holds images such as
 ``00000/img00000000.png`` and at its top ``dataset.json`` with ``{"labels": [["00000/img00000000.png", 6], ...]}``, or
 with ``null`` for no labels (one class). It may be compressed. ``--data-dir`` names the zip itself. The classes, sorted,
-become 0, 1, ...; every 10th image of a class, sorted by name, is held out. Images are decoded as by ``image-folder``.
+become 0, 1, ...; every 10th image of a class, sorted by name, is held out. In all else, and without a ``dataset.json``,
+a zip is read as ``image-folder`` reads the folder it was made of.
 """
 
 from __future__ import annotations
 
-import json
 import zipfile
-from functools import partial
 from pathlib import Path
 
 from bench.data.contract import DataError, Dataset
-from bench.data.image_files import SUFFIXES, ImageFile, decode, hold_out, is_image
-
-_LABELS = "dataset.json"
+from bench.data.image_tree import Tree, load_tree
+from bench.data.label_file import normal_name
+from bench.data.remarks import REPEATED, Remarks, printable
 
 
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
@@ -27,18 +26,12 @@ def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset
         resolution: side to bring every image to, in pixels; None leaves them as stored, and demands equal squares.
 
     Raises:
-        DataError: the zip is missing, is none, or holds no images; labels are damaged or missing for some images; or an
-            image cannot be read, or is not of the size of the others.
+        DataError: the zip is missing, is none, or cannot be read; or is refused by ``load_tree``.
 
     """
     path = _check_path(data_dir)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            parts = hold_out(_files(path, archive))
-            train, test, num_classes = decode(*parts, resolution, title=f"decode {path.name}")
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path} is not a zip, or a damaged one ({error}): make or fetch it again") from error
-    return Dataset("image-zip", train, test, num_classes)
+    with _open(path) as archive:
+        return load_tree(_tree(path, archive), "image-zip", resolution)
 
 
 def _check_path(data_dir: Path | None) -> Path:
@@ -52,43 +45,52 @@ def _check_path(data_dir: Path | None) -> Path:
     return path
 
 
-def _files(path: Path, archive: zipfile.ZipFile) -> list[ImageFile]:
-    """The images of the zip, sorted by name, without hidden ones."""
-    names = sorted({name for name in archive.namelist() if is_image(name) and not _hidden(name)})
-    if not names:
-        raise DataError(f"no images in {path}: it must hold files ending in {' '.join(SUFFIXES)}")
-    labels = _labels(path, archive)
-    if labels is None:
-        labels = dict.fromkeys(names, 0)
-    if unlabelled := [name for name in names if name not in labels]:
-        raise DataError(
-            f"{path}: {_LABELS} has no label for {len(unlabelled)} of {len(names)} images, such as {unlabelled[0]}: "
-            "label all of them, or none with null"
-        )
-    return [ImageFile(f"{path}/{name}", labels[name], partial(archive.read, name)) for name in names]
-
-
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/"))
-
-
-def _labels(path: Path, archive: zipfile.ZipFile) -> dict[str, int] | None:
-    """Class of each name, or None where the zip has no labels.
+def _open(path: Path) -> zipfile.ZipFile:
+    """The zip, opened.
 
     Raises:
-        DataError: ``dataset.json`` has another layout.
+        DataError: it cannot be read, is damaged, or is no zip.
 
     """
-    if _LABELS not in archive.namelist():
-        return None
-    way_out = f'{path}: {_LABELS} must read {{"labels": [["00000/img00000000.png", 6], ...]}} or {{"labels": null}}'
     try:
-        pairs = json.loads(archive.read(_LABELS))["labels"]
-        labels = None if pairs is None else dict(pairs)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(way_out) from error
-    if not labels:
-        return None
-    if odd := next((name for name, label in labels.items() if type(label) is not int), None):
-        raise DataError(f"{way_out}, with whole numbers: the label of {odd} is {str(labels[odd])[:40]}")
-    return labels
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    except Exception as error:  # noqa: BLE001 - a damaged zip fails in many ways
+        raise DataError(
+            f"{path} is not a zip, or a damaged one ({error}): make or fetch it again; any other archive unpack, "
+            "and pass the folder with --data image-folder"
+        ) from error
+
+
+def _tree(path: Path, archive: zipfile.ZipFile) -> Tree:
+    """The tree in the zip; of entries of one name the last counts, as in unpacking."""
+    remarks, entries = Remarks(), {}
+    for entry in archive.infolist():
+        name = normal_name(entry.filename)
+        if name in entries and not entry.is_dir():
+            remarks.add(REPEATED, name)
+        entries[name] = entry
+    files = [name for name, entry in entries.items() if not _is_folder(entry)]
+    folders = [name for name, entry in entries.items() if _is_folder(entry)]
+    return Tree(path, files, folders, lambda name: _read(path, archive, entries[name]), remarks)
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    return entry.filename.endswith(("/", "\\"))
+
+
+def _read(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The bytes of an entry.
+
+    Raises:
+        DataError: it is packed in a way that is not read here.
+
+    """
+    try:
+        return archive.read(entry)
+    except RuntimeError as error:  # NotImplementedError is one
+        raise DataError(
+            f"{path}: {printable(entry.filename)} was made with Deflate64, a password or another way that is not read "
+            "here: zip the images again without it"
+        ) from error

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from bench.data import DataError
-from bench.data.image_files import ImageFile, decode, decode_images, hold_out, is_image, resize, to_rgb
+from bench.data.image_files import ImageFile, decode, decode_images, hold_out, is_image, resize, room, to_rgb
 
 
 def encoded(picture, kind="PNG", **options):
@@ -124,8 +124,15 @@ def test_a_damaged_image_is_named_in_one_line(kind):
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
 def test_grey_of_more_than_8_bits_is_refused(kind):
     content = encoded(Image.fromarray(np.zeros((4, 4), kind)), "TIFF")
-    with pytest.raises(DataError, match="a.tif holds more than 8 bits a pixel of grey .* convert it to 8 bits"):
+    with pytest.raises(DataError, match="a.tif is a grey image of more than 8 bits per pixel .* convert it to 8 bits"):
         decode_images([file_of(content, "a.tif")], None, "")
+
+
+def test_images_that_memory_cannot_hold_are_refused_with_the_option():
+    with pytest.raises(
+        DataError, match=r"1,000,000 images of 1000000x1000 pixels take 3,000,000 GB: pass a smaller --res"
+    ):
+        room(10**6, 10**3, 10**6)
 
 
 def test_every_tenth_of_a_class_is_held_out_in_the_order_given():
@@ -140,7 +147,7 @@ def test_a_class_below_ten_is_trained_on_whole_and_all_below_ten_are_refused():
     train, test = hold_out([*few, *(ImageFile(f"m{n}", "many", bytes) for n in range(10))])
     assert [file.name for file in test] == ["m9"]
     assert len(train) == 18
-    with pytest.raises(DataError, match=r"the largest has 9\): add images"):
+    with pytest.raises(DataError, match=r"the largest has 9\): add images, or put some into test/"):
         hold_out(few)
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 
 import numpy as np
@@ -6,7 +7,7 @@ import torch
 from PIL import Image
 
 from bench.config import ConfigError, make
-from bench.data import DataError, load
+from bench.data import DataError, describe, load
 from bench.record import RunFolder
 from bench.run import main
 
@@ -54,11 +55,11 @@ def test_without_sub_folders_there_is_one_class_and_the_tenth_by_name_is_held_ou
 
 def test_deeper_folders_belong_to_the_first_level_one(tmp_path):
     draw_many(tmp_path / "a" / "x", 6)
-    draw_many(tmp_path / "a" / "y" / "z", 6)
+    draw_many(tmp_path / "a" / "y" / "z", 14)
     draw_many(tmp_path / "b", 3)
     dataset = load("image-folder", tmp_path)
     assert dataset.num_classes == 2
-    assert dataset.train.labels.tolist() == [0] * 11 + [1] * 3
+    assert dataset.train.labels.tolist() == [0] * 18 + [1] * 3
 
 
 def test_train_and_test_folders_are_the_splits_and_nothing_beside_them_is_read(tmp_path):
@@ -75,22 +76,25 @@ def test_train_and_test_folders_are_the_splits_and_nothing_beside_them_is_read(t
         load("image-folder", tmp_path)
 
 
-@pytest.mark.parametrize("names", [("train",), ("train", "val"), ("test",)])
+@pytest.mark.parametrize("names", [("train",), ("test", "val"), ("Test",), ("train", "Training")])
 def test_one_split_of_two_is_no_class(tmp_path, names):
     for name in names:
         draw_many(tmp_path / name / "cat", 10)
-    with pytest.raises(DataError, match=r"name them train/ and test/, or pass one as --data-dir"):
+    with pytest.raises(DataError, match="name them train/ and test/, or pass only what is in one of them"):
         load("image-folder", tmp_path)
 
 
-def test_hidden_files_and_files_of_other_kinds_are_passed_over(tmp_path):
-    draw_many(tmp_path / "a", 10)
+def test_hidden_files_and_files_of_other_kinds_are_skipped_and_counted(tmp_path):
+    draw_many(tmp_path / "a", 20)
     checksum = load("image-folder", tmp_path).checksum
     for name in ("a/.hidden.png", "a/._000.png", ".git/x.png", "a/notes.txt", "readme.md", "a/000.png.part"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
-    assert load("image-folder", tmp_path).checksum == checksum
+    dataset = load("image-folder", tmp_path)
+    assert dataset.checksum == checksum
+    others = "3 files that are not images (a/000.png.part)"
+    assert dataset.origin.notes[-1] == f"skipped: 3 hidden files or folders (.git), 1 empty folder (empty), {others}"
 
 
 def test_the_order_is_that_of_the_paths_not_of_the_disk(tmp_path):
@@ -115,16 +119,42 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
 
 
 def test_a_damaged_image_is_named(tmp_path):
-    draw_many(tmp_path / "a", 10)
+    draw_many(tmp_path / "a", 20)
     (tmp_path / "a" / "004.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(DataError, match=r"a/004\.png cannot be read .*: repair or remove it"):
         load("image-folder", tmp_path)
 
 
 def test_a_link_to_nowhere_is_named(tmp_path):
-    draw_many(tmp_path / "a", 10)
+    draw_many(tmp_path / "a", 20)
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match=r"a/gone\.png cannot be read"):
+    with pytest.raises(DataError, match=r"a/gone\.png cannot be read \(No such file or directory\): remove the link"):
+        load("image-folder", tmp_path)
+
+
+def test_what_is_no_file_is_not_read_and_a_link_in_a_circle_is_refused(tmp_path):
+    draw_many(tmp_path / "a", 20)
+    os.mkfifo(tmp_path / "a" / "pipe.png")  # to read it would take forever
+    (tmp_path / "a" / "link.png").symlink_to(tmp_path / "a" / "pipe.png")
+    (tmp_path / "a" / "back").symlink_to(tmp_path)
+    notes = load("image-folder", tmp_path).origin.notes
+    assert notes[-1].startswith("skipped: ")
+    assert "2 files that are not images" in notes[-1]
+    assert "1 link back to a folder above it (back)" in notes[-1]
+    (tmp_path / "a" / "x.png").symlink_to(tmp_path / "a" / "y.png")
+    (tmp_path / "a" / "y.png").symlink_to(tmp_path / "a" / "x.png")
+    with pytest.raises(DataError, match=r"a/x\.png cannot be read .*: remove the link"):
+        load("image-folder", tmp_path)
+
+
+def test_a_name_that_is_no_text_is_read_and_printed(tmp_path):
+    folder = tmp_path / "caf\udce9"  # as ext4 keeps the Latin-1 bytes of an old disk
+    draw_many(folder, 20)
+    draw_many(tmp_path / "tea", 20)
+    dataset = load("image-folder", tmp_path)
+    assert r"caf\udce9, tea" in describe(dataset)
+    (folder / "000.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"caf\\udce9/000\.png cannot be read"):
         load("image-folder", tmp_path)
 
 
@@ -144,22 +174,27 @@ def test_what_is_no_folder_of_images_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(DataError, match=r"no images in .*: it must hold files ending in .*\.png"):
         load("image-folder", tmp_path)
     (tmp_path / "x.zip").touch()
-    with pytest.raises(DataError, match="for a zip pass --data image-zip"):
+    with pytest.raises(DataError, match="for a zip pass --data image-zip, unpack any other archive"):
         load("image-folder", tmp_path / "x.zip")
 
 
 def test_an_image_beside_the_classes_has_no_label_and_is_refused(tmp_path):
     draw_many(tmp_path / "a", 10)
     draw(tmp_path / "loose.png")
-    with pytest.raises(DataError, match=r"loose\.png lies beside the sub-folders .*: move it into one"):
+    with pytest.raises(DataError, match=r"loose\.png is outside the sub-folders .*: move it into one"):
         load("image-folder", tmp_path)
 
 
-def test_the_unzipped_folder_of_edm_is_refused_since_its_sub_folders_are_no_classes(tmp_path):
-    draw_many(tmp_path / "00000", 10)
+def test_the_unzipped_folder_of_edm_has_the_labels_of_its_index(tmp_path):
+    for n in range(40):
+        draw(tmp_path / f"{n // 20:05}" / f"{n:03}.png", 100 * (n % 2) + 50)
+    labels = [[f"{n // 20:05}/{n:03}.png", n % 2] for n in range(40)]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    dataset = load("image-folder", tmp_path)
+    assert (dataset.num_classes, dataset.origin.labels) == (2, "dataset.json")
+    assert levels(dataset.train) == [100.0 * label + 50 for label in dataset.train.labels.tolist()]
     (tmp_path / "dataset.json").write_text('{"labels": null}')
-    with pytest.raises(DataError, match="labels in dataset.json.* --data image-zip"):
-        load("image-folder", tmp_path)
+    assert load("image-folder", tmp_path).num_classes == 1
 
 
 def test_the_resolution_is_part_of_the_configuration_and_of_no_other_data_set():
@@ -207,7 +242,7 @@ def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(tmp_p
     ],
 )
 def test_what_only_the_images_show_is_refused_before_anything_is_written(tmp_path, tiny_flags, capsys, flags, words):
-    draw_many(tmp_path / "images", 10, size=6)
+    draw_many(tmp_path / "images", 20, size=6)
     given = flags_for(tmp_path / "images", tmp_path, tiny_flags)
     assert main([*given, "--resolution", "6", "--channel-mult", "1", "1", "1", *flags]) == 2
     message = capsys.readouterr().err

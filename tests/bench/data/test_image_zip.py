@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import tarfile
 import zipfile
 
 import pytest
@@ -67,11 +69,14 @@ def test_without_labels_there_is_one_class(tmp_path, labels, index):
     assert dataset.test.images[:, 0, 0, 0].tolist() == [9, 19]
 
 
-def test_hidden_and_other_files_are_passed_over(tmp_path):
-    plain = write(tmp_path / "plain.zip", numbered(10))
+def test_hidden_and_other_files_are_skipped_and_counted(tmp_path):
+    plain = write(tmp_path / "plain.zip", numbered(20))
     clutter = {"__MACOSX/00000/._img00000000.png": b"no image", ".x.png": b"", "readme.txt": b"", "00000/": b""}
-    mixed = write(tmp_path / "mixed.zip", {**clutter, **numbered(10)})
-    assert load("image-zip", mixed).checksum == load("image-zip", plain).checksum
+    mixed = write(tmp_path / "mixed.zip", {**clutter, **numbered(20)})
+    dataset = load("image-zip", mixed)
+    assert dataset.checksum == load("image-zip", plain).checksum
+    skipped = "skipped: 2 hidden files or folders (.x.png), 1 file that is not an image (readme.txt)"
+    assert dataset.origin.notes[-1] == skipped
 
 
 def test_a_resolution_resizes(labelled):
@@ -133,3 +138,88 @@ def test_a_zip_cut_short_is_refused(labelled):
     labelled.write_bytes(labelled.read_bytes()[:-100])
     with pytest.raises(DataError, match="not a zip, or a damaged one"):
         load("image-zip", labelled)
+
+
+def marked(path, local, central, value, chosen=b""):
+    """The zip with two bytes of the headers of its entries changed (APPNOTE 4.3.7 and 4.3.12)."""
+    content = bytearray(path.read_bytes())
+    for signature, offset, length in ((b"PK\3\4", local, 30), (b"PK\1\2", central, 46)):
+        start = content.find(signature)
+        while start >= 0:
+            if content[start + length :].startswith(chosen):
+                content[start + offset : start + offset + 2] = value.to_bytes(2, "little")
+            start = content.find(signature, start + 1)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("chosen", [b"", b"dataset.json", b"00000/img00000012"])
+@pytest.mark.parametrize(
+    ("local", "central", "value"),
+    [(8, 10, 9), (8, 10, 99), (6, 8, 1), (6, 8, 0x41), (6, 8, 0x20)],
+    ids=["Deflate64", "AES", "password", "strong encryption", "patch"],
+)
+def test_what_zipfile_cannot_unpack_is_refused_with_the_way_out(labelled, chosen, local, central, value):
+    marked(labelled, local, central, value, chosen)
+    with pytest.raises(
+        DataError, match=r"set\.zip: .* was made with Deflate64, a password or .*: zip the images again"
+    ):
+        load("image-zip", labelled)
+
+
+def test_a_damaged_index_in_the_zip_is_named(labelled):
+    content = bytearray(labelled.read_bytes())
+    content[content.index(b'{"labels"') + 3] ^= 255
+    labelled.write_bytes(content)
+    with pytest.raises(DataError, match=r"set\.zip/dataset\.json cannot be read \(BadZipFile\): repair or remove it"):
+        load("image-zip", labelled)
+
+
+def test_another_archive_is_refused_with_the_way_out(tmp_path):
+    path = tmp_path / "images.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(write(tmp_path / "set.zip", numbered(1)))
+    with pytest.raises(
+        DataError, match="not a zip, .* any other archive unpack, and pass the folder with --data image-fol"
+    ):
+        load("image-zip", path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_zip_that_may_not_be_read_is_named(labelled):
+    labelled.chmod(0)
+    with pytest.raises(DataError, match=r"set\.zip cannot be read \(Permission denied\): check its permissions"):
+        load("image-zip", labelled)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "./{}", "/{}"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+@pytest.mark.parametrize("index", [True, False])
+def test_names_as_other_programs_write_them_are_the_same_tree(tmp_path, spelling, slash, index):
+    files = {f"c{n // 20}/{n:03}.png": png((n, 0, 255)) for n in range(40)}
+    labels = [[name, n // 20] for n, name in enumerate(files)]
+    plain = load("image-zip", write(tmp_path / "plain.zip", files, labels))
+    odd = {spelling.format(name.replace("/", slash)): content for name, content in files.items()}
+    odd_labels = [[spelling.format(name.replace("/", slash)), label] for name, label in labels]
+    dataset = load("image-zip", write(tmp_path / "odd.zip", odd, odd_labels, index=index))
+    assert dataset.checksum == plain.checksum
+    assert dataset.num_classes == 2
+
+
+def test_of_two_entries_of_one_name_the_last_is_read_as_in_unpacking_and_it_is_said(tmp_path):
+    path = write(tmp_path / "set.zip", numbered(20), index=False)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("00000/img00000000.png", png((99, 0, 255)))
+    dataset = load("image-zip", path)
+    assert dataset.train.images[0, 0, 0, 0] == 99
+    assert dataset.origin.notes[-1] == "skipped: 1 earlier zip entry of the same name (00000/img00000000.png)"
+
+
+def test_the_folders_of_a_zip_without_index_are_classes_and_splits(tmp_path):
+    folders = {f"{'Test' if n % 4 == 3 else 'train'}/c{n % 2}/{n:03}.png": png((n, 0, 255)) for n in range(40)}
+    del folders["Test/c1/003.png"]
+    folders["Test/c0/003.png"] = png((3, 0, 255))
+    dataset = load("image-zip", write(tmp_path / "set.zip", folders, index=False))
+    assert (dataset.num_classes, dataset.origin.labels) == (2, "folders")
+    assert dataset.test.images[:, 0, 0, 0].tolist() == [3, *range(7, 40, 4)]
+    assert dataset.test.labels.tolist() == [0] + [1] * 9
