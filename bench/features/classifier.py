@@ -70,8 +70,8 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     floor = _floor(dataset)
     if accuracy < floor:
         raise FeatureError(
-            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}: "
-            "its features would mislead; are the labels right?"
+            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}, so its "
+            "features would mislead: check the labels, add images, or measure without it (--features pixels)"
         )
     net = net.to(device).eval().requires_grad_(False)
 

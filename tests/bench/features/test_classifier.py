@@ -79,8 +79,10 @@ def test_shuffled_labels_are_refused_now_and_from_the_cache(digits, tmp_path, mo
     labels = digits.train.labels[torch.randperm(len(digits.train), generator=g)]
     shuffled = dataclasses.replace(digits, train=Split(digits.train.images, labels))
     monkeypatch.setattr(classifier, "TRAINING_IMAGES", 20 * classifier.BATCH)
-    with pytest.raises(FeatureError, match=r"classifier of digits reaches .*%.* under 80%.*labels"):
+    with pytest.raises(FeatureError, match=r"classifier of digits reaches .*%.* under 80%") as raised:
         classifier.load(shuffled, tmp_path, "cpu")
+    for way_out in ("check the labels", "add images", "--features pixels"):
+        assert way_out in str(raised.value)
     monkeypatch.setattr(classifier, "_train", no_training)
     with pytest.raises(FeatureError, match="under 80%"):
         classifier.load(shuffled, tmp_path, "cpu")
