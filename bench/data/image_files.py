@@ -146,20 +146,23 @@ def decode_images(
             memory cannot hold them.
 
     """
+    from PIL import Image
     from tqdm import tqdm
 
     remarks = remarks or Remarks()
     pixels = np.empty((0,))
-    for row, file in enumerate(tqdm(files, desc=title, unit="image", disable=None)):
-        picture = _decode_one(file, resolution, remarks)  # [side, side, 3]
-        if row == 0:
-            pixels = room(len(files), *picture.shape[:2])
-        if picture.shape[:2] != pixels.shape[2:]:
-            raise DataError(
-                f"images are of unequal size ({files[0].name} is {_size(pixels[0, 0])}, {file.name} is "
-                f"{_size(picture)}): pass --resolution N to bring them to N x N pixels"
-            )
-        pixels[row] = picture.transpose(2, 0, 1)
+    # Photographs of many pixels are no attack, so no warning; Pillow still refuses more than twice its limit.
+    with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        for row, file in enumerate(tqdm(files, desc=title, unit="image", disable=None)):
+            picture = _decode_one(file, resolution, remarks)  # [side, side, 3]
+            if row == 0:
+                pixels = room(len(files), *picture.shape[:2])
+            if picture.shape[:2] != pixels.shape[2:]:
+                raise DataError(
+                    f"images are of unequal size ({files[0].name} is {_size(pixels[0, 0])}, {file.name} is "
+                    f"{_size(picture)}): pass --resolution N to bring them to N x N pixels"
+                )
+            pixels[row] = picture.transpose(2, 0, 1)
     grey = all(np.array_equal(pixels[:, 0], pixels[:, channel]) for channel in (1, 2))
     return torch.from_numpy(pixels[:, :1].copy() if grey else pixels)
 
@@ -186,10 +189,7 @@ def _decode_one(file: ImageFile, resolution: int | None, remarks: Remarks) -> np
 
     try:
         content = file.read()
-        # Photographs of many pixels are no attack; Pillow still refuses those of more than twice its limit.
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            opened = Image.open(io.BytesIO(content))
-        with opened:
+        with Image.open(io.BytesIO(content)) as opened:
             deep = opened.mode in ("I", "F") or opened.mode.startswith("I;")
             picture = opened if deep else to_rgb(ImageOps.exif_transpose(opened))
             several = _has_frames(opened)

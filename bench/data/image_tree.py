@@ -77,7 +77,7 @@ def _visible(tree: Tree) -> list[str]:
     for part in sorted({*hidden.values(), *map(_hidden_part, tree.folders)} - {""}):
         tree.remarks.add(HIDDEN, part)
     files = sorted(file for file, part in hidden.items() if not part)
-    for folder in _empty(tree.folders, files):
+    for folder in _empty(tree.folders, tree.files):
         tree.remarks.add(EMPTY, folder)
     return files
 
@@ -90,7 +90,7 @@ def _hidden_part(name: str) -> str:
 
 
 def _empty(folders: Iterable[str], files: Iterable[str]) -> list[str]:
-    """Folders without any file below them, sorted; without those inside an empty folder."""
+    """Folders without any file below them, hidden or not, sorted; without those inside an empty folder."""
     full = {parent for file in files for parent in _parents(file)}
     empty: set[str] = set()
     for folder in sorted(folders):

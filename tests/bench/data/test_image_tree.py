@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -225,6 +225,7 @@ FOLDERS = st.lists(st.lists(st.sampled_from(STEPS), max_size=3).map("/".join), m
 CLUTTER = st.lists(st.sampled_from(["x.txt", "a/y.csv", ".z", "train/n.json"]), max_size=2, unique=True)
 
 
+@example(folders=["", "a/.hidden"], wrapper="", each=21, clutter=[])
 @settings(max_examples=60, deadline=None)
 @given(folders=FOLDERS, wrapper=st.sampled_from(["", "w/"]), each=st.sampled_from([2, 12, 21]), clutter=CLUTTER)
 def test_the_zip_of_a_tree_is_the_data_set_of_the_folder(folders, wrapper, each, clutter):
