@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.data import Dataset
 from bench.features import Features
-from bench.metrics.classes import class_agreement, class_distance
+from bench.metrics.classes import UNKNOWN, class_agreement, class_distance
 from bench.metrics.copies import copy_distance, copy_rate, nearest
 from bench.metrics.fd_infinity import fd_infinity, sizes
 from bench.metrics.frechet import Moments, frechet_distance
@@ -75,7 +75,8 @@ class Ruler:
             if total.count - len(part) < SOME:
                 some.append(part)
             if self.features.classify:
-                classes.append(self.features.classify(part))
+                finite = part.isfinite().all(1)
+                classes.append(torch.where(finite, self.features.classify(part), UNKNOWN))
             if total.count in stops:
                 for split in SPLITS:
                     distances[split][total.count] = _quiet_frechet(total, self._real[split].moments)

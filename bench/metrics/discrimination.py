@@ -1,9 +1,16 @@
-"""How well a discriminator tells real from generated, on pairs it was not trained on."""
+"""How well a discriminator tells real from generated, on pairs it was not trained on.
+
+Each value is NaN where a logit is not finite.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from bench.metrics._finite import all_finite
 
 
 def auc(real: Tensor, fake: Tensor) -> float:
@@ -11,6 +18,8 @@ def auc(real: Tensor, fake: Tensor) -> float:
 
     Logits ``[n]`` and ``[m]``.
     """
+    if not all_finite(real, fake):
+        return math.nan
     fakes = fake.double().sort().values
     below, not_above = (torch.searchsorted(fakes, real.double(), right=right) for right in (False, True))
     return float((below + not_above).double().mean() / (2 * len(fake)))
@@ -18,6 +27,8 @@ def auc(real: Tensor, fake: Tensor) -> float:
 
 def accuracy(real: Tensor, fake: Tensor) -> float:
     """Share taken for what it is, of logits ``[n]`` and ``[m]``; half of those at exactly 0."""
+    if not all_finite(real, fake):
+        return math.nan
     hits = torch.cat([torch.sign(real), -torch.sign(fake)]).double()
     return float((hits + 1).mean() / 2)
 
@@ -27,6 +38,8 @@ def calibration_error(real: Tensor, fake: Tensor, bins: int = 10) -> float:
 
     Of as many reals as fakes, logits ``[n]`` and ``[m]``; 0 where d is the probability of being real.
     """
+    if not all_finite(real, fake):
+        return math.nan
     d = torch.cat([real, fake]).double().sigmoid()
     is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))]).double()
     bin_of = (d * bins).long().clamp_max(bins - 1).cpu()

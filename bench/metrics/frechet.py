@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from bench.metrics._finite import all_finite
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,13 @@ class Moments:
 
     @property
     def covariance(self) -> Tensor:
-        """Unbiased, ``[d, d]``."""
+        """Unbiased, ``[d, d]``; of fewer than two samples there is none."""
         return (self.outer - self.count * self.mean.outer(self.mean)) / (self.count - 1)
+
+    @cached_property
+    def has_covariance(self) -> bool:
+        """Whether there are samples enough for a covariance, and all of them are finite."""
+        return self.count > 1 and all_finite(self.total, self.outer)
 
     @cached_property
     def root(self) -> Tensor:
@@ -55,6 +63,8 @@ def frechet_distance(samples: Moments, reference: Moments) -> float:
         UserWarning: fewer samples than features, where the covariance has no full rank.
 
     """
+    if not (samples.has_covariance and reference.has_covariance):
+        return math.nan
     count, d = min(samples.count, reference.count), len(samples.total)
     if count <= d:
         warnings.warn(
@@ -64,6 +74,8 @@ def frechet_distance(samples: Moments, reference: Moments) -> float:
         )
     own = samples.covariance
     product = reference.root @ own @ reference.root
+    if not all_finite(product):  # finite moments so large that their product is not
+        return math.nan
     # Beyond the rank are zeros; of rounding errors in their place the roots would add up.
     trace_root = torch.linalg.eigvalsh((product + product.T) / 2)[-min(d, count - 1) :].clamp_min(0).sqrt().sum()
     gap = (samples.mean - reference.mean).square().sum() + own.trace() + reference.covariance.trace() - 2 * trace_root

@@ -52,7 +52,8 @@ def gradient_noise(gradients: Iterable[Tensor], batch: int) -> GradientNoise:
     if count < 2:
         raise ValueError(f"gradient noise of {count} batches: take at least two")
     mean = _square(total) / count**2
-    covariance = max(0.0, squares - count * mean) / (count - 1)
+    spread = squares - count * mean
+    covariance = (0.0 if spread < 0 else spread) / (count - 1)  # NaN stays NaN
     return GradientNoise(batch * covariance, mean - covariance / count)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from bench.metrics._finite import all_finite
 
 SUBSETS = 20
 SUBSET_SIZE = 500
@@ -15,7 +19,8 @@ def kid(
     """Mean over random subsets of the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3 (Binkowski et al. 2018).
 
     Subsets of x ``[n, d]`` and y ``[m, d]`` are drawn without replacement; where a set is smaller than a subset, the
-    subsets are as large as the set. Unbiased, so that the value of two equal distributions may be below zero.
+    subsets are as large as the set. Unbiased, so that the value of two equal distributions may be below zero. NaN where
+    a feature is not finite, in a subset or not.
 
     Raises:
         ValueError: fewer than two samples on a side, where nothing is unbiased.
@@ -24,6 +29,8 @@ def kid(
     size = min(subset_size, len(x), len(y))
     if size < 2:
         raise ValueError(f"KID of {len(x)} and {len(y)} samples: take at least two of each")
+    if not all_finite(x, y):
+        return math.nan
     total = 0.0
     for _ in range(subsets):
         rows, others = (torch.randperm(len(z), generator=generator)[:size] for z in (x, y))

@@ -6,8 +6,12 @@ mixture at all. So the figure to compare with is that of held-out real images.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from bench.metrics._finite import all_finite
 
 THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)  # as counted for DPM-OT; 0.2 in arXiv 2410.13431
 RADIUS = 4.0  # standard deviations: a Gaussian in the plane puts 3e-4 of its mass outside
@@ -20,12 +24,16 @@ def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
         probabilities: of a fixed classifier, ``[n, classes]``, rows of sum 1.
         threshold: above 0, and at most 1/2, beyond which no two classes can reach it.
 
+    NaN where a probability is not finite.
+
     Raises:
         ValueError: another threshold, no samples, or rows that are no probabilities.
 
     """
     if not 0 < threshold <= 0.5:
         raise ValueError(f"threshold {threshold}: it must be above 0 and at most 0.5")
+    if not all_finite(probabilities):
+        return math.nan
     if not len(probabilities) or (probabilities.double().sum(1) - 1).abs().max() > 1e-3:
         raise ValueError("mode mixture needs class probabilities [n, classes] that sum to 1: take the softmax")
     return ((probabilities >= threshold).sum(1) >= 2).double().mean().item()
@@ -43,6 +51,8 @@ def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RAD
     and towards the mean b that is next nearest: its projection on the line through a and b falls strictly between
     them. Points that lie beyond the modes are off as well, but no mixture.
 
+    NaN where a point is not finite.
+
     Args:
         points: ``[n, d]``, or images of d values.
         means: ``[k, d]``, k >= 2.
@@ -59,7 +69,9 @@ def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RAD
         raise ValueError(
             f"{len(flat)} points, means {nearest_pair:.3g} apart: radius * std must be at most half of that"
         )
-    near = torch.cdist(flat, means).topk(2, dim=1, largest=False)
+    if not all_finite(flat):
+        return math.nan
+    near = torch.cdist(flat, means, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False)
     a, b = means[near.indices].unbind(1)
     along = ((flat - a) * (b - a)).sum(1) / (b - a).square().sum(1)  # never above 1/2: a is nearer
     return ((near.values[:, 0] > radius * std) & (along > 0)).double().mean().item()

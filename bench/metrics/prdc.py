@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from bench.metrics._finite import all_finite
 
 K = 5
 _ROWS = 1000  # distances [rows, n] are taken for so many rows at a time
@@ -29,18 +32,23 @@ def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
     (Kynkaanniemi et al. 2019, Eq. 1-2). Density: real balls around a generated sample, over k, on average; coverage:
     share of real balls with a generated sample in them (Naeem et al. 2020, Sec. 3). All depend on n and m.
 
+    Distances are float64 and taken from differences, so that equal ones count as equal. NaN where a feature is not
+    finite.
+
     Raises:
         ValueError: k or fewer samples on a side, which have no k-th neighbour.
 
     """
     if min(len(real), len(generated)) <= k:
         raise ValueError(f"{len(real)} real and {len(generated)} generated samples: take more than k = {k} of each")
+    if not all_finite(real, generated):
+        return PRDC(math.nan, math.nan, math.nan, math.nan)
     real, generated = real.double(), generated.double()
     real_radius, generated_radius = radii(real, k), radii(generated, k)
     balls = torch.zeros(len(generated), dtype=torch.int64, device=real.device)  # real balls around each generated one
     recalled, covered = [], []
     for rows in range(0, len(real), _ROWS):
-        distance = torch.cdist(real[rows : rows + _ROWS], generated)  # [rows, m]
+        distance = _distances(real[rows : rows + _ROWS], generated)  # [rows, m]
         inside = distance <= real_radius[rows : rows + _ROWS, None]
         balls += inside.sum(0)
         covered.append(inside.any(1))
@@ -55,7 +63,12 @@ def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
 
 def radii(x: Tensor, k: int) -> Tensor:
     """Distance ``[n]`` from each row of ``[n, d]`` to its k-th nearest other row; at its own place lies the 0-th."""
-    return torch.cat([torch.cdist(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(_ROWS)])
+    return torch.cat([_distances(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(_ROWS)])
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """``[n, m]``, without the matrix product: by its rounding a sample may lie just outside the ball of its copy."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _share(found: Tensor) -> float:

@@ -6,9 +6,12 @@ from one law, and far in d: a distance is read beside its floor, that of two sam
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from bench.metrics._finite import all_finite
 from couplings.plan import import_pot
 
 LARGEST = 5000  # points on a side: seconds to a minute
@@ -17,7 +20,7 @@ LARGEST = 5000  # points on a side: seconds to a minute
 def transport(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None) -> float:
     """The squared W2 between weighted points x ``[n, d]`` and y ``[m, d]``, by exact optimal transport.
 
-    Weights ``[n]`` and ``[m]`` are of sum 1; without them points weigh alike.
+    Weights ``[n]`` and ``[m]`` are of sum 1; without them points weigh alike. NaN where a point is not finite.
 
     Raises:
         ValueError: more than ``LARGEST`` points on a side, none, weights that do not sum to 1, or no convergence.
@@ -31,6 +34,8 @@ def transport(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: 
     )
     if max(abs(a.sum().item() - 1), abs(b.sum().item() - 1)) > 1e-6:
         raise ValueError(f"weights of sum {a.sum():.6g} and {b.sum():.6g}: both must sum to 1")
+    if not all_finite(x, y):
+        return math.nan
     cost = torch.cdist(x.flatten(1).double(), y.flatten(1).double()).square()
     # POT wants sums that are equal to the last digit.
     weights = a.numpy(), (b * (a.sum() / b.sum())).numpy()

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from bench.metrics.classes import class_agreement, class_distance
+from bench.metrics.classes import UNKNOWN, class_agreement, class_distance
 
 
 def test_distance_by_hand():
@@ -22,3 +24,10 @@ def test_distance_of_two_classes_is_the_transport_distance():
 
 def test_agreement_by_hand():
     assert class_agreement(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2])) == 0.75
+
+
+def test_one_sample_of_no_class_makes_nan():
+    known, one = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, UNKNOWN, 2])
+    assert math.isnan(class_distance(one, known, 3))
+    assert math.isnan(class_distance(known, one, 3))
+    assert math.isnan(class_agreement(one, known))

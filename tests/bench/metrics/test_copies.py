@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -43,3 +45,44 @@ def test_half_the_distance_halves_the_ratio():
     assert copy_distance(held_out / 2, held_out) == pytest.approx(0.5)
     assert copy_rate(torch.full((9,), 1.09), held_out) == 1  # the 5 % quantile is 1.1
     assert copy_rate(torch.full((9,), 1.11), held_out) == 0
+
+
+def exact_distances(x, reference) -> np.ndarray:
+    """From every x to its nearest reference, in float64, difference by difference."""
+    x, reference = x.double().numpy(), reference.double().numpy()
+    return np.array([np.sqrt(np.square(row - reference).sum(1).min()) for row in x])
+
+
+@pytest.mark.parametrize("chunk", [64, 300])
+def test_distances_are_exact_where_images_differ_by_little_beside_their_norm(narrow, chunk):
+    x, reference = narrow(60, 0), narrow(300, 1)
+    found = nearest(x, reference.split(chunk))
+    assert found.dtype == torch.float64
+    np.testing.assert_allclose(found, exact_distances(x, reference), rtol=1e-9, atol=0)
+
+
+def test_a_copy_is_at_no_distance_and_is_counted(narrow):
+    train, held_out = narrow(300, 1), nearest(narrow(100, 2), [narrow(300, 1)])
+    copies = nearest(train[:50], train.split(64))
+    assert not copies.any()
+    assert copy_rate(copies, held_out) == 1
+    assert copy_distance(copies, held_out) == 0
+
+
+def test_new_images_of_the_same_law_are_as_near_as_held_out_ones_there_too(narrow):
+    train = narrow(300, 1)
+    exact = [exact_distances(narrow(200, seed), train) for seed in (0, 2)]
+    found = [nearest(narrow(200, seed), [train]) for seed in (0, 2)]
+    assert copy_distance(*found) == pytest.approx(np.sort(exact[0])[99] / np.sort(exact[1])[99], rel=1e-9)
+    assert copy_rate(*found) == pytest.approx(np.mean(exact[0] < np.quantile(exact[1], 0.05)), abs=0.01)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_sample_that_is_not_finite_makes_nan(bad):
+    x, train = normal(20, 3, 0), normal(50, 3, 1)
+    held_out = nearest(normal(20, 3, 2), [train])
+    x[7, 1] = bad
+    found = nearest(x, [train])
+    assert found.isfinite().sum() == 19  # the others are measured as ever
+    assert math.isnan(copy_rate(found, held_out))
+    assert math.isnan(copy_distance(found, held_out))

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -42,3 +44,12 @@ def test_calibration_error_of_a_true_logit_vanishes():
     x, y = torch.randn(100_000, generator=g) + m, torch.randn(100_000, generator=g) - m
     assert calibration_error(2 * m * x, 2 * m * y) < 0.005
     assert calibration_error(6 * m * x, 6 * m * y) > 0.05
+
+
+@pytest.mark.parametrize("metric", [auc, accuracy, calibration_error])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_logit_that_is_not_finite_makes_nan(metric, bad, logits):
+    real, fake = logits
+    fake[3] = bad
+    assert math.isnan(metric(real, fake))
+    assert math.isnan(metric(fake, real))

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -34,3 +36,8 @@ def test_takes_the_bias_of_small_samples_away():
 def test_one_point_makes_no_line():
     with pytest.raises(ValueError, match="more samples"):
         fd_infinity({100: 1.0})
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_distance_that_is_not_finite_makes_nan(bad):
+    assert math.isnan(fd_infinity({100: 1.0, 200: 0.5, 300: bad}))

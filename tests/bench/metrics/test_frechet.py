@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +103,43 @@ def test_fewer_samples_than_features_leave_no_rounding_behind():
     with pytest.warns(UserWarning, match="full rank"):
         found = frechet_distance(Moments.of(few), Moments.of(many))
     assert found == pytest.approx(expected.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_sample_that_is_not_finite_makes_nan(bad):
+    """On either side; scipy and LAPACK would raise."""
+    x, y = features(300, 5, 0), features(200, 5, 1)
+    x[17, 3] = bad
+    assert math.isnan(frechet_distance(Moments.of(x), Moments.of(y)))
+    assert math.isnan(frechet_distance(Moments.of(y), Moments.of(x)))
+
+
+def test_finite_samples_too_large_for_their_covariance_make_nan():
+    assert math.isnan(frechet_distance(Moments.of(1e200 * features(50, 3, 0)), Moments.of(features(50, 3, 1))))
+    assert math.isnan(frechet_distance(Moments.of(1e120 * features(50, 3, 0)), Moments.of(1e120 * features(50, 3, 1))))
+
+
+def test_one_sample_has_no_covariance_and_no_distance():
+    one, many = Moments.of(features(1, 4, 0)), Moments.of(features(50, 4, 1))
+    assert math.isnan(frechet_distance(one, many))
+    assert math.isnan(frechet_distance(many, one))
+
+
+@pytest.mark.filterwarnings("ignore:Frechet distance of")
+@pytest.mark.parametrize("n", [2, 3, 40])
+def test_constant_samples_are_a_point_mass(n):
+    """|m - m_r|^2 + Tr S_r: also against each other, where both covariances are 0."""
+    constant, y = torch.full((n, 6), 0.7), features(80, 6, 1)
+    expected = np.square(0.7 - y.numpy().mean(0)).sum() + np.cov(y.numpy(), rowvar=False).trace()
+    assert frechet_distance(Moments.of(constant), Moments.of(y)) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance(Moments.of(constant), Moments.of(constant + 1)) == pytest.approx(6, rel=1e-6)
+
+
+def test_a_singular_covariance_is_that_of_its_subspace():
+    """Coordinates that are constant, or copies of others, add nothing but their means."""
+    x, y = features(90, 3, 0), features(70, 3, 1)
+    constant = [torch.cat([z, torch.full((len(z), 4), 2.0).double()], 1) for z in (x, y)]
+    alone = frechet_distance(Moments.of(x), Moments.of(y))
+    assert frechet_distance(*map(Moments.of, constant)) == pytest.approx(alone, rel=1e-5)
+    twice = [torch.cat([z, z], 1) for z in (x, y)]
+    assert frechet_distance(*map(Moments.of, twice)) == pytest.approx(2 * alone, rel=1e-5)

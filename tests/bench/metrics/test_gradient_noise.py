@@ -54,3 +54,10 @@ def test_gradients_are_left_alone_and_one_is_too_few():
     assert all(map(torch.equal, gradients, before))
     with pytest.raises(ValueError, match="at least two"):
         gradient_noise(gradients[:1], 1)
+
+
+def test_one_gradient_that_is_not_finite_makes_nan():
+    gradients = normal(9, 5)
+    gradients[3, 2] = math.nan
+    found = gradient_noise(iter(gradients), batch=4)
+    assert all(map(math.isnan, (found.variance, found.signal, found.scale)))

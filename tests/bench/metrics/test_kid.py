@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -61,3 +63,16 @@ def test_grows_with_the_distance_and_is_found_by_the_generator_alone():
 def test_one_sample_is_refused():
     with pytest.raises(ValueError, match="at least two"):
         kid(normal(1, 3, 0), normal(9, 3, 1), stream())
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_sample_that_is_not_finite_makes_nan_in_a_subset_or_not(bad):
+    x, y = normal(400, 3, 0), normal(400, 3, 1)
+    x[7, 1] = bad
+    assert math.isnan(kid(x, y, stream(), subsets=1, subset_size=2))
+    assert math.isnan(kid(y, x, stream(), subsets=1, subset_size=2))
+
+
+def test_constant_samples_are_at_no_distance():
+    constant = torch.full((30, 3), 0.7)
+    assert kid(constant, constant, stream()) == pytest.approx(0, abs=1e-12)

@@ -54,3 +54,13 @@ def test_between_is_between():
 def test_balls_may_not_meet():
     with pytest.raises(ValueError, match="at most half"):
         between_modes(MEANS, MEANS, RADIUS)
+
+
+def test_one_sample_that_is_not_finite_makes_nan():
+    rows = ROWS.clone()
+    rows[1] = math.nan
+    assert math.isnan(mode_mixture(rows))
+    assert all(map(math.isnan, mixture_scan(rows).values()))
+    points = MEANS.clone()
+    points[2, 0] = math.inf
+    assert math.isnan(between_modes(points, MEANS, STD))

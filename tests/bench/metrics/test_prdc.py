@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,36 @@ def test_radii_leave_out_the_point_itself():
 def test_too_few_are_refused():
     with pytest.raises(ValueError, match="more than k = 5"):
         prdc(normal(5, 2, 0), normal(50, 2, 1))
+
+
+def by_differences(real, generated, k=5):
+    """As ``by_loops``, every distance in float64 from the difference of the two."""
+    real, generated = real.double().numpy(), generated.double().numpy()
+
+    def between(x, y):
+        return np.array([np.sqrt(np.square(row - y).sum(1)) for row in x])
+
+    real_ball, generated_ball = (np.sort(between(x, x))[:, k] for x in (real, generated))
+    gap, slack = between(real, generated), 1e-12  # equal distances may differ in the order of their sums
+    inside = gap <= real_ball[:, None] + slack
+    recall = (gap <= generated_ball + slack).any(1).mean()
+    return pytest.approx((inside.any(0).mean(), recall, inside.sum(0).mean() / k, inside.any(1).mean()), abs=1e-12)
+
+
+def test_is_exact_where_images_differ_by_little_beside_their_norm(narrow):
+    """Images of few levels have many equal distances, which must not be decided by rounding."""
+    real, generated = narrow(120, 0), narrow(90, 1)
+    assert four(real, generated) == by_differences(real, generated)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_sample_that_is_not_finite_makes_nan(bad):
+    real, generated = normal(60, 3, 0), normal(50, 3, 1)
+    generated[7, 1] = bad
+    assert all(map(math.isnan, four(real, generated)))
+
+
+def test_a_constant_set_has_balls_of_no_size():
+    constant = torch.full((20, 3), 0.7)
+    assert four(constant, constant) == (1, 1, 4, 1)
+    assert four(constant, constant + 1e-3) == (0, 0, 0, 0)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -46,3 +48,10 @@ def test_refusals():
     with pytest.raises(ValueError, match="sum to 1"):
         transport(points(2, 1), points(2, 1), torch.ones(2))
     assert np.isfinite(transport(points(1, 1), points(2, 1)))
+
+
+def test_one_point_that_is_not_finite_makes_nan():
+    x = points(40, 4)
+    x[3, 1] = math.nan
+    assert math.isnan(transport(x, points(40, 4, 1)))
+    assert math.isnan(transport(points(40, 4, 1), x))
