@@ -193,6 +193,8 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
         processes=ranks.count,
         exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
         earlier_sessions=_earlier_sessions(before),
+        # Only a network file that is read later tells whether it is conditional.
+        **({"class_law": config.evaluation.class_law} if config.training.conditional or config.checkpoint else {}),
     )
     write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.identity)

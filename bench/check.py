@@ -36,6 +36,8 @@ def check(config: RunConfig) -> RunConfig:
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     evaluation = _canonical_evaluation(config.evaluation)
+    if not (config.training.conditional or config.checkpoint):  # nothing is asked for, so no law makes another run
+        evaluation = dataclasses.replace(evaluation, class_law=EvaluationConfig.class_law)
     guidance = check_guidance(config.guidance, "random" if config.checkpoint else coupling, config.training.conditional)
     return dataclasses.replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
 

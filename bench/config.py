@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from bench.guidance_config import GuidanceConfig
 
 PRESETS = Path(__file__).parent / "presets"
+ClassLaw = Literal["data", "uniform"]
 Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")  # settings of an evaluation that are no columns
 
@@ -110,6 +111,10 @@ class EvaluationConfig:
     """Lowest noise level."""
     sigma_max: float = 80.0
     """Highest noise level."""
+    class_law: ClassLaw = "data"
+    """Of the classes that a conditional denoiser is asked for: data draws each as often as the training split has it,
+    uniform draws all equally often, which is another mixture than the data's where their classes are not equally
+    large."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,10 @@ class RunConfig:
         """What the run is, as nested dictionaries: stored in config.json."""
         content = json.loads(json.dumps(asdict(self)))
         del content["guidance"]
-        content["evaluation"] = {key: content["evaluation"][key] for key in SAME_FOR_ALL_ROWS}
+        evaluation = content["evaluation"]
+        content["evaluation"] = {key: evaluation[key] for key in SAME_FOR_ALL_ROWS}
+        if self.evaluation.class_law != EvaluationConfig.class_law:  # named where it was asked for
+            content["evaluation"]["class_law"] = self.evaluation.class_law
         return content
 
     @property

@@ -72,7 +72,8 @@ def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceC
         raise ConfigError(
             f"{folder} is {own.run_id}: give it back its name"
             if own.run_id != folder.run_id
-            else f"{folder} has its own --sigma-min, --sigma-max and --reference-steps; with others it is another run"
+            else f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; "
+            "with others it is another run"
         )
     return config
 

@@ -22,11 +22,13 @@ class GuidanceConfig:
     kind: tyro.conf.Suppress[Literal["none", "discriminator"]] = "none"
     """Whether there is any: --guidance discriminator."""
     weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
-    """Weights of the guidance at the first evaluation of a step; 0 is unguided."""
+    """Weights of the guidance at the first evaluation of a step; 0 is unguided. Heun averages two evaluations: with
+    --guidance.second 0 weight 1 applies half of the correction that the discriminator's ratio asks for, weight 2 the
+    whole."""
     nfe: tuple[int, ...] = (9, 17, 35)
     """Denoiser evaluations per image to sample with; passes of the discriminator are counted apart."""
     second: float = 0.0
-    """Weight at Heun's second evaluation."""
+    """Weight at Heun's second evaluation; 1 here and in --guidance.weights is the whole correction."""
     boost: bool = False
     """More noise and guidance for samples that the discriminator takes for generated."""
     boost_coupled: bool = False

@@ -19,7 +19,8 @@ The test split has no part in that. The folder of an arm's discriminators holds:
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from bench import noisy_encoder
+from bench.config import EvaluationConfig
 from bench.couplers import Pairs
 from bench.data import Dataset, Split
 from bench.guidance_config import GuidanceConfig
@@ -36,7 +38,7 @@ from bench.pairs import PairStream
 from bench.randomness import derive, generator
 from bench.record import Measurement, write_bytes
 from bench.samples import SampleStore, weights_digest
-from bench.sampling import as_stored, draw_latents
+from bench.sampling import as_stored, draw_latents, finite_rows
 from couplings import get
 from models.discriminator import Discriminator, Head, HeadOptions, draw_log_uniform_sigma, feature_channels
 from models.guidance import WINDOW
@@ -44,14 +46,13 @@ from models.precondition import EDMDenoiser
 from models.samplers import heun
 from models.schedule import karras_sigmas
 
-VERSION = 1  # raise it when the discriminator or its training change, so that no old one is used
+VERSION = 2  # raise it when the discriminator or its training change, so that no old one is used
 KEPT = (1 / 8, 1 / 4, 1 / 2, 1)  # of the budget, where checkpoints are kept
 WEIGHT_DECAY = 1e-7
 CHUNK = 500  # images sampled or judged at a time
 CHECK_EVERY = 200  # steps between checkpoints of the training state
 PROBE_POOLS = 4  # held-out pools of each kind that are judged
 BINS = 8  # of ln sigma
-HIGHEST = 80.0  # sigma up to which the discriminator is judged: sampling goes no higher
 
 
 class GuideError(RuntimeError):
@@ -68,12 +69,28 @@ class Sides:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a discriminator belongs to: a trained denoiser, its data set, the seed of its run; and where to compute."""
+    """What a discriminator belongs to: a trained denoiser, its data set, the seed of its run; and where to compute.
+
+    Of ``evaluation`` it takes how samples are made there: the range of sigma and the law of the classes.
+    """
 
     net: EDMDenoiser
     dataset: Dataset
     seed: int
     device: str = "cpu"
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    @property
+    def guided(self) -> tuple[float, float]:
+        """The lowest and highest sigma at which samples are guided: there the discriminator is judged."""
+        return WINDOW[0], self.evaluation.sigma_max
+
+    @property
+    def sampling(self) -> dict[str, object]:
+        """All that its images depend on beside weights, data, seed and schedule."""
+        evaluation = self.evaluation
+        levels = {"sigma_min": evaluation.sigma_min, "sigma_max": evaluation.sigma_max}
+        return levels | ({"class_law": evaluation.class_law} if self.net.label_dim else {})
 
 
 @dataclass(frozen=True)
@@ -121,23 +138,34 @@ def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = 
     """Images of the arm's denoiser, as the data set stores its own, and the classes asked for; resumable.
 
     The latents are found by seed and sample index, as in the evaluation, but are others: a discriminator must not have
-    seen the very samples that it guides.
+    seen the very samples that it guides. They are sampled over the range of sigma of the evaluation. Those that are not
+    finite teach nothing and are left out, with a note.
+
+    Raises:
+        GuideError: fewer than two are finite.
+
     """
     dataset, n = arm.dataset, config.fakes or len(arm.dataset.train)
     seed, steps = derive(arm.seed, "fakes"), (config.fakes_nfe + 1) // 2
     settings = {
         "weights": weights_digest(arm.net), "data": dataset.checksum, "seed": arm.seed,
-        "nfe": config.fakes_nfe, "rho": config.fakes_rho,
+        "nfe": config.fakes_nfe, "rho": config.fakes_rho, **arm.sampling,
     }  # fmt: skip
     store = SampleStore.of(folder, "fakes", settings)
-    sigmas = karras_sigmas(steps, config.fakes_rho)
+    evaluation = arm.evaluation
+    sigmas = karras_sigmas(steps, config.fakes_rho, evaluation.sigma_min, evaluation.sigma_max)
     for rows in tqdm(store.missing(n, CHUNK), desc="sample fakes", disable=None if progress else True):
-        latents = draw_latents(len(rows), dataset, seed, rows.start)
+        latents = draw_latents(len(rows), dataset, seed, rows.start, evaluation.class_law)
         labels = _one_hot(latents.labels, arm.net.label_dim, arm.device)
         with torch.no_grad():
             images = heun(arm.net.eval(), latents.noise.to(arm.device), sigmas, labels).float().cpu()
-        store.add(rows.start, images=as_stored(images, dataset), labels=latents.labels)
-    return Split(torch.cat(list(store.images(n))), torch.cat(list(store.tensors("labels", n))))
+        store.add(rows.start, images=as_stored(images, dataset), labels=latents.labels, finite=finite_rows(images))
+    images, labels, finite = (torch.cat(list(store.tensors(name, n))) for name in ("images", "labels", "finite"))
+    if finite.sum() < 2:
+        raise GuideError(f"{n - int(finite.sum()):,} of {n:,} samples are not finite: a lower --lr may help")
+    if not finite.all():
+        tqdm.write(f"note: {n - int(finite.sum()):,} of {n:,} fakes are not finite and left out")
+    return Split(images[finite], labels[finite])
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
@@ -203,7 +231,9 @@ def _choose(
         net.head.load_state_dict(head)
         logits = _judge(config, arm, net, held, "choose")
         losses[step] = F.softplus(torch.cat([-logits.real, logits.fake])).mean().item()
-    return min(losses, key=losses.get), {step * config.batch: loss for step, loss in losses.items()}
+    # NaN is below nothing and above nothing, so it is ranked last.
+    best = min(losses, key=lambda step: (math.isnan(losses[step]), losses[step]))
+    return best, {step * config.batch: loss for step, loss in losses.items()}
 
 
 def _build(config: GuidanceConfig, arm: Arm, encoder: noisy_encoder.Encoder) -> Discriminator:
@@ -260,8 +290,8 @@ class Logits:
 def _judge(config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, purpose: str) -> Logits:
     """Judge held-out images, noised as in training, at ln sigma ~ U over the guided window."""
     found: dict[str, list[Tensor]] = {"real": [], "fake": []}
-    net, low, n = net.eval(), WINDOW[0], PROBE_POOLS * config.pool
-    sigma = draw_log_uniform_sigma(n, generator(arm.seed, f"guide {purpose}"), low, HIGHEST)
+    net, n = net.eval(), PROBE_POOLS * config.pool
+    sigma = draw_log_uniform_sigma(n, generator(arm.seed, f"guide {purpose}"), *arm.guided)
     for kind, logits in found.items():
         split = getattr(held, kind)
         with _stream(config, arm, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS) as stream:
@@ -279,7 +309,7 @@ def measure(config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, s
     that chose the checkpoint, with ``test`` ones that had no part in anything.
     """
     logits = _judge(config, arm, net, held, f"measure {split}")
-    edges = torch.logspace(*torch.tensor([WINDOW[0], HIGHEST]).log10().tolist(), BINS + 1)
+    edges = torch.logspace(*torch.tensor(arm.guided).log10().tolist(), BINS + 1)
     bins = torch.bucketize(logits.sigma, edges[1:-1])
     parts = [(None, torch.ones_like(bins, dtype=torch.bool))]
     parts += [(float((edges[k] * edges[k + 1]).sqrt()), bins == k) for k in range(BINS)]
@@ -304,6 +334,7 @@ def _made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
         "denoiser": weights_digest(arm.net),
         "encoder": encoder.fingerprint,
         "seed": arm.seed,
+        "sampling": arm.sampling,
     }
 
 

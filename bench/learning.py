@@ -145,7 +145,7 @@ def _losses(config: RunConfig, net: EDMDenoiser, test: Split, coupling: Coupling
     found = {(f"validation_loss_{pairing}", sigma): errors(_level(sigma, pairs)).mean().item() for sigma in SIGMAS}
     g = generator(config.seed, "learning/test/sigma")
     sigma = draw_sigma(PAIRS, g, training.P_mean, training.P_std, str(pairs.images.device))
-    found[f"validation_loss_edm_{pairing}", None] = (loss_weight(sigma) * errors(sigma)).mean().item()
+    found[f"validation_loss_edm_{pairing}", None] = (loss_weight(sigma, net.sigma_data) * errors(sigma)).mean().item()
     return found
 
 
@@ -160,7 +160,7 @@ def _training(config: RunConfig, net: EDMDenoiser, train: Split, coupling: Coupl
         losses: list[float] = []
         steps = [(part[:level_batch], _level(sigma, part)[:level_batch]) for part in batches]
         found["gradient_variance", sigma] = gradient_noise(_gradients(net, steps, losses), level_batch).variance
-        weight = loss_weight(torch.tensor(sigma, dtype=torch.float64)).item()
+        weight = loss_weight(torch.tensor(sigma, dtype=torch.float64), net.sigma_data).item()
         found["target_variance_bound", sigma] = sum(losses) / POOLS / weight / train.images[0].numel()
     g = generator(config.seed, "learning/train/sigma")
     sigmas = draw_sigma(POOLS * batch, g, training.P_mean, training.P_std, str(train.images.device)).split(batch)
@@ -176,7 +176,8 @@ def _gradients(net: EDMDenoiser, steps: list[tuple[Pairs, Tensor]], losses: list
         gradient, loss, n = torch.zeros(sum(w.numel() for w in weights), device=sigma.device), 0.0, len(sigma)
         for first in range(0, n, PART):
             part, levels = pairs[first : first + PART], sigma[first : first + PART]
-            mean = edm_loss(net, part.images, part.noise, levels, _one_hot(net, part), part.augment_labels)
+            labels = _one_hot(net, part)
+            mean = edm_loss(net, part.images, part.noise, levels, labels, part.augment_labels, net.sigma_data)
             share = mean * (len(levels) / n)
             grads = torch.autograd.grad(share, weights, allow_unused=True, materialize_grads=True)
             gradient += torch.cat([grad.flatten() for grad in grads])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from bench.pictures import save_grid
 from bench.quality import Ruler, Values
 from bench.record import Measurement
 from bench.samples import SampleStore, weights_digest
-from bench.sampling import Setting, as_stored, draw_latents, one_hot, sample
+from bench.sampling import Latents, Setting, as_stored, draw_latents, finite_rows, one_hot, sample
 from bench.steering import Prepared, guidances, start_rows
 from models.precondition import EDMDenoiser
 from models.schedule import karras_sigmas
@@ -76,6 +76,8 @@ class Arm:
     folder: Path
     prepared: Prepared = Prepared()
     learned: dict[str, Tensor] | None = None  # the state of a coupling that learned in training
+    not_finite: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By the name of a setting: how many samples were not finite, and of how many; filled while measuring."""
 
     @property
     def samples_dir(self) -> Path:
@@ -93,7 +95,8 @@ class Arm:
         evaluation = self.config.evaluation
         known = {"data": self.dataset.checksum, "seed": self.config.seed}
         levels = {"sigma_min": evaluation.sigma_min, "sigma_max": evaluation.sigma_max}
-        return {"weights": weights_digest(self.net), **known, **levels}
+        law = {"class_law": evaluation.class_law} if self.net.label_dim else {}
+        return {"weights": weights_digest(self.net), **known, **levels, **law}
 
     @property
     def dense(self) -> Setting:
@@ -120,7 +123,7 @@ class Arm:
             return None
         n, size = self.config.evaluation.samples, sampling.CHUNK
         starts = range(0, n, size)
-        return torch.cat([draw_latents(min(size, n - s), self.dataset, self.config.seed, s).labels for s in starts])
+        return torch.cat([self._latents(range(s, min(n, s + size))).labels for s in starts])
 
     def store(self, setting: Setting) -> SampleStore:
         """Where images are kept: ``images`` as stored and, of the trajectories alone, ``exact`` float32 ones.
@@ -283,7 +286,7 @@ class Arm:
         evaluation, found = self.config.evaluation, []
         levels = karras_sigmas(LOCAL_STEPS, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
         for start in range(0, n, sampling.CHUNK):
-            latents = draw_latents(min(sampling.CHUNK, n - start), self.dataset, self.config.seed, start)
+            latents = self._latents(range(start, min(n, start + sampling.CHUNK)))
             labels = one_hot(self.net, latents, self.device)
             found.append(local_errors(self.net, latents.noise.to(self.device), levels, labels))
         errors = {name: torch.cat([part[name] for part in found]) for name in found[0]}
@@ -304,7 +307,7 @@ class Arm:
         if task.part == "passes":
             passes = next(self.store(job.setting).tensors("passes", 1)).item()
             return [setting.row("discriminator_passes", passes, n=task.n)]
-        images = self.store(job.setting).images(task.n)
+        images = self._images(job.setting, task.n)
         if task.part.startswith(MIXTURE):
             scan, name = self.rulers[self.judge.name].mixture(images), self.judge.name
             return [setting.row(f"mode_mixture_{t:g}_{name}", value, n=task.n) for t, value in scan.items()]
@@ -313,6 +316,20 @@ class Arm:
             return [setting.row(task.part, value, split="train", n=task.n)]
         self._show(job)
         return _rows(setting, self.rulers[task.part], task.n, images, self.asked)
+
+    def _latents(self, rows: range) -> Latents:
+        """The latents of these samples, by the seed and the class law of the run."""
+        law = self.config.evaluation.class_law
+        return draw_latents(len(rows), self.dataset, self.config.seed, rows.start, law)
+
+    def _images(self, setting: Setting, n: int) -> Iterator[Tensor]:
+        """Images 0 .. n - 1 of a setting as they are measured, chunk by chunk; notes what is not finite."""
+        bad = 0
+        for images in self.store(setting).as_measured(n):
+            bad += int((~finite_rows(images)).sum())
+            yield images
+        if bad:
+            self.not_finite[setting.name] = (bad, n)
 
     def _measured(self, job: Job) -> Setting:
         """The setting, with the evaluations that an adaptive sampler took."""
@@ -349,7 +366,7 @@ class Arm:
         config, path = self.config, None
         if setting == self.dense:
             path = OdePath(Tangents.evenly(max(0, TANGENTS[0] - rows.start), TANGENTS[1], len(self.dense_levels)))
-        latents = draw_latents(len(rows), self.dataset, config.seed, rows.start)
+        latents = self._latents(rows)
         steering = self.prepared.steering
         got = sample(self.net, latents, setting, config.evaluation, self.device, path, advance, steering)
         images, counted = got.images, got.nfe
@@ -360,6 +377,9 @@ class Arm:
             more["evaluations"] = torch.full((len(rows),), counted)
         if setting.guidance != "none":
             more["passes"] = torch.full((len(rows),), got.passes)
+        finite = finite_rows(images)
+        if not finite.all():
+            more["finite"] = finite
         self.store(setting).add(rows.start, images=as_stored(images, self.dataset), exact=exact, **more)
 
 

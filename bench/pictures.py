@@ -15,7 +15,7 @@ from bench.record import write_bytes
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     """Write images ``[n, c, h, w]`` in [-1, 1] as tiles, one PNG; 2-D points have none.
 
-    As full rows of so many columns, or else as the largest full square.
+    As full rows of so many columns, or else as the largest full square. What is not a number is grey.
     """
     from PIL import Image
 
@@ -25,7 +25,7 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     rows, columns = (n // columns, columns) if columns else (math.isqrt(n), math.isqrt(n))
     tiles = images[: rows * columns].reshape(rows, columns, c, h, w)
     tiles = tiles.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-    pixels = ((tiles + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    pixels = ((tiles.nan_to_num(nan=0.0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)
     scale = max(1, 256 // picture.width)
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -29,9 +30,16 @@ Tensors = dict[str, Tensor]
 
 @torch.no_grad()
 def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) -> Iterator[Tensor]:
-    """Features ``[., d]`` on the CPU of stored images ``[n, c, h, w]``, given whole or in chunks of them."""
+    """Features ``[., d]`` on the CPU of stored images ``[n, c, h, w]``, given whole or in chunks of them.
+
+    Those of an image that is not finite are NaN, whatever the network would make of it: some raise, others round it to
+    8 bits.
+    """
     for chunk in images.split(CHUNK) if isinstance(images, Tensor) else images:
-        yield features.extract(as_images(chunk).to(device)).cpu()
+        whole = as_images(chunk)
+        finite = whole.flatten(1).isfinite().all(1)
+        shown = torch.where(finite[:, None, None, None], whole, 0.0)
+        yield features.extract(shown.to(device)).cpu().masked_fill(~finite[:, None], math.nan)
 
 
 def moments(parts: Iterable[Tensor]) -> Moments:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bench.data import as_images
 from bench.record import write_bytes, write_json
 
 
@@ -34,7 +36,8 @@ class SampleStore:
     """Samples 0, 1, 2, ... of one denoiser and one sampler setting.
 
     Each chunk is one ``.safetensors`` file, named by the index of its first sample, written whole or not at all. It
-    holds tensors whose rows are samples: ``images`` ``[n, c, h, w]`` in the data set's dtype, and others by name.
+    holds tensors whose rows are samples: ``images`` ``[n, c, h, w]`` in the data set's dtype, and others by name;
+    ``finite`` ``[n]`` bool only where some samples were not finite.
     ``settings.json`` says what the samples are of.
     """
 
@@ -79,13 +82,19 @@ class SampleStore:
             SampleError: a chunk is missing, damaged, or has no such rows.
 
         """
-        start = 0
-        while start < n:
-            chunk = self._read(start)
-            if chunk is None or len(chunk.get(name, ())) < min(n - start, len(chunk["images"])):
-                raise SampleError(f"{self._path(start)} is missing, damaged or without {name!r}: evaluate again")
-            yield chunk[name][: n - start]
-            start += len(chunk["images"])
+        return (chunk[name][:rows] for chunk, rows in self._chunks(name, n))
+
+    def as_measured(self, n: int) -> Iterator[Tensor]:
+        """Images 0 .. n - 1 as they are measured; errors as for ``tensors``.
+
+        A chunk with samples that were not finite comes as floats in [-1, 1] in which those are NaN: the integers or the
+        clipped floats that are stored cannot tell.
+        """
+        for chunk, rows in self._chunks("images", n):
+            images, finite = chunk["images"][:rows], chunk.get("finite")
+            if finite is not None:
+                images = as_images(images).masked_fill(~finite[:rows, None, None, None], math.nan)
+            yield images
 
     def keep(self) -> None:
         """From now on ``remove`` leaves the store alone."""
@@ -98,6 +107,16 @@ class SampleStore:
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
             self.folder.parent.rmdir()
+
+    def _chunks(self, name: str, n: int) -> Iterator[tuple[dict[str, Tensor], int]]:
+        """The chunks behind samples 0 .. n - 1, which all hold that tensor, and how many rows of each are meant."""
+        start = 0
+        while start < n:
+            chunk = self._read(start)
+            if chunk is None or len(chunk.get(name, ())) < min(n - start, len(chunk["images"])):
+                raise SampleError(f"{self._path(start)} is missing, damaged or without {name!r}: evaluate again")
+            yield chunk, n - start
+            start += len(chunk["images"])
 
     def _path(self, start: int) -> Path:
         return self.folder / f"{start:08d}.safetensors"

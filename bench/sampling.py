@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.config import EvaluationConfig
+from bench.config import ClassLaw, EvaluationConfig
 from bench.data import Dataset
 from bench.randomness import generator
 from bench.record import Measurement
-from models.adaptive import dopri5
+from models.adaptive import NotFinite, dopri5
 from models.guidance import Boost, Guide, boosted_heun
 from models.precondition import EDMDenoiser
 from models.samplers import CountNFE, Observe, euler, heun
@@ -79,13 +79,18 @@ class Latents:
         return len(self.noise)
 
 
-def draw_latents(n: int, dataset: Dataset, seed: int, start: int = 0) -> Latents:
-    """Latents start .. start + n - 1 of a seed, one generator a sample: none depends on the others drawn with it."""
+def draw_latents(n: int, dataset: Dataset, seed: int, start: int = 0, law: ClassLaw = "data") -> Latents:
+    """Latents start .. start + n - 1 of a seed, one generator a sample: none depends on the others drawn with it.
+
+    By the law ``data`` a class comes as often as the training split has it, so that a perfect denoiser gives the
+    mixture of classes that samples are compared with; by ``uniform`` all come equally often.
+    """
+    known = dataset.train.labels if law == "data" else torch.arange(dataset.num_classes)
     noise, labels = [], []
     for index in range(start, start + n):
         g = generator(seed, "latents", step=index)
         noise.append(torch.randn(dataset.image_shape, generator=g))
-        labels.append(torch.randint(dataset.num_classes, (), generator=g))
+        labels.append(known[torch.randint(len(known), (), generator=g)])
     return Latents(torch.stack(noise), torch.stack(labels), start)
 
 
@@ -168,7 +173,10 @@ def _integrate(
         start = steering.starts[setting.start]
         noise, sigma_max = start.latents(noise, streams, latents.labels.to(device)), start.sigma
     if setting.sampler.startswith("dopri5"):
-        return dopri5(denoise, noise, config.sigma_min, sigma_max, tolerance(setting.sampler), labels)
+        try:
+            return dopri5(denoise, noise, config.sigma_min, sigma_max, tolerance(setting.sampler), labels)
+        except NotFinite:  # the other samplers carry on with it to the end
+            return torch.full_like(noise, math.nan, dtype=torch.float64)
     steps = heun_steps(setting.nfe) if setting.sampler == "heun" else setting.nfe
     sigmas = karras_sigmas(steps, setting.rho, config.sigma_min, sigma_max)
     if setting.sampler == "euler-maruyama":
@@ -190,8 +198,17 @@ def tolerance(sampler: str) -> float:
     return float(sampler.partition("tolerance=")[2])
 
 
+def finite_rows(images: Tensor) -> Tensor:
+    """Which images ``[n, c, h, w]`` have finite values only: ``[n]`` bool."""
+    return images.flatten(1).isfinite().all(1)
+
+
 def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
-    """Bring generated images to what the data set holds: uint8 levels, or floats, clipped where they are pictures."""
+    """Bring generated images to what the data set holds: uint8 levels, or floats, clipped where they are pictures.
+
+    Neither can tell what was not finite, so note that first (``finite_rows``).
+    """
     if dataset.train.images.dtype == torch.uint8:
-        return (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)  # + 128: half a level of rounding up
+        levels = images.nan_to_num(nan=0.0) * 127.5 + 128  # + 128: half a level of rounding up
+        return levels.clamp(0, 255).to(torch.uint8)
     return images.clamp(-1, 1) if dataset.bounded else images

@@ -65,6 +65,8 @@ def evaluate(
     session.work_beside()
     if not ranks.first:
         return []
+    for line in finite_warnings(arm):
+        tqdm.write(f"note: {line}")
     (keep if keep_samples else clear)(arm.samples_dir)
     ledger.finish(config)
     return ledger.rows([task for job in [*jobs, *best] for task in job.tasks] + arm.beside())
@@ -167,3 +169,13 @@ def rank_warnings(arm: Arm) -> list[str]:
         for metric, n, size in counts
         if n <= size
     ]
+
+
+def finite_warnings(arm: Arm) -> list[str]:
+    """One line for the terminal where samples were not finite, about the setting with the largest share; else none."""
+    if not arm.not_finite:
+        return []
+    name, (bad, n) = max(arm.not_finite.items(), key=lambda item: item[1][0] / item[1][1])
+    others = len(arm.not_finite) - 1
+    more = f", and some of {others} other setting{'s' * (others > 1)}" if others else ""
+    return [f"{bad:,} of {n:,} samples are not finite: {name}{more}. Their metrics are NaN; a lower --lr may help"]

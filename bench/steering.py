@@ -51,7 +51,7 @@ def make_ready(
         ValueError: a map cannot be fitted.
 
     """
-    cache, arm = folder.parent / ".cache", guide.Arm(net, dataset, config.seed, device)
+    cache, arm = folder.parent / ".cache", guide.Arm(net, dataset, config.seed, device, config.evaluation)
     coupled = not config.checkpoint and config.coupling != "random"
     discriminators, guides, prints = {}, {}, {}
     for one in guidances(config):

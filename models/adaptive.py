@@ -24,6 +24,10 @@ class SolverError(RuntimeError):
     """The solver cannot go on; the message names the way out."""
 
 
+class NotFinite(SolverError):
+    """The denoiser's answer is not finite, so there is no image."""
+
+
 def dopri5(
     denoise: Denoise,
     latents: Tensor,
@@ -55,7 +59,8 @@ def dopri5(
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max, or the tolerance is not in [1e-12, 1).
-        SolverError: the denoiser's answer is not finite, or the tolerance cannot be met.
+        NotFinite: the denoiser's answer is not finite.
+        SolverError: the tolerance cannot be met.
 
     """
     if not 0 < sigma_min < sigma_max:
@@ -66,7 +71,7 @@ def dopri5(
     def denoised(x: Tensor, sigma: float) -> Tensor:
         found = denoise(x, torch.tensor(sigma, dtype=x.dtype, device=x.device), labels).double()
         if not found.isfinite().all():  # scipy would halve its step for ever
-            raise SolverError(f"the denoiser's answer at sigma {sigma:g} is not finite: check its weights")
+            raise NotFinite(f"the denoiser's answer at sigma {sigma:g} is not finite: check its weights")
         return found
 
     def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:

@@ -1,7 +1,12 @@
 """Discriminator guidance in the sampler (Kim et al. 2023, arXiv 2211.17091, Eq. 7): the score plus w grad log r.
 
 With the density ratio r = d / (1 - d) of a discriminator, the ODE's slope dx/dsigma = -sigma score gets the term
--sigma grad_x log r. A first-order correction alone is the default: Heun's second evaluation stays unguided.
+-sigma grad_x log r. A first-order correction only is the default: Heun's second evaluation stays unguided.
+
+How weights compare: Heun averages the slopes of its two evaluations, so a term at the first one only counts half. With
+an exact ratio, weight 1 at both evaluations (``second`` 1) is the full correction, from the generated law to the real
+one; weight 1 at the first one only is half of it. Weight 2 there is the full one again, but as an Euler step, of first
+order in the step: with few steps it falls short. Euler has one evaluation a step, where weight 1 is the full one.
 """
 
 from __future__ import annotations
@@ -71,8 +76,9 @@ class Guide:
 
     Attributes:
         guidance: see ``Guidance``.
-        weight: factor of the term at the first evaluation of a step; 0 asks for none.
-        second: the same at Heun's second evaluation.
+        weight: factor of the term at the first evaluation of a step; 0 asks for none. With ``second`` 0, Heun's method
+            applies half of it.
+        second: the same at Heun's second evaluation; weight 1 at both is the full correction.
 
     """
 

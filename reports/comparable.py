@@ -3,7 +3,8 @@
 Runs that differ in a field of their configuration make groups of their own (``reports.tables.groups``), which are never
 compared. Refused is what such groups do not show:
 
-- in one group the data, the features under one name, or, with pools coupled by each process, the number of processes;
+- in one group the data, the law of the classes that were asked for, the features under one name, or, with pools coupled
+  by each process, the number of processes;
 - a measurement of which the arms of one group have no number of images in common;
 - budgets: groups that are equal in all but ``training.images`` of which not all have a random arm, though no coupling
   and seed was trained twice. Where each budget has its own random arm they are comparisons of their own.
@@ -79,6 +80,7 @@ def mismatches(table: pd.DataFrame, runs: Sequence[Run]) -> list[Mismatch]:
     for group in cut:
         members = [by_id[name] for name in group.rows["run_id"].unique()]
         found += [*_data(group, members), *_features(group, members), *_processes(group, members), *_images(group)]
+        found += _differing(group, "class_law", _by_value(members, "class_law"), group.rows.index)
     return found + _budgets(table, cut)
 
 

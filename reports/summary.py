@@ -212,6 +212,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     return [
         *lines,
         *_marginal_warning(runs),
+        *_class_warnings(runs),
         *_feature_warning(groups),
         *_budget_warning(groups, runs),
         *_code_warnings(runs),
@@ -308,6 +309,18 @@ def _marginal_warning(runs: Sequence[Run]) -> list[str]:
         f"{join(biased)} {verb} not keep the noise marginal: "
         "the denoiser is trained on other noise than it is sampled with."
     ]
+
+
+def _class_warnings(runs: Sequence[Run]) -> list[str]:
+    """How often conditional denoisers were asked for each class; runs of before there was a choice drew uniformly."""
+    told = [run for run in runs if run.config.get("training.conditional") or "class_law" in run.provenance]
+    laws = {str(run.provenance.get("class_law", "uniform")) for run in told}
+    said = {
+        "data": "Conditional denoisers are asked for each class as often as the training split has it.",
+        "uniform": "Conditional denoisers were asked for all classes equally often: where the data's classes are not "
+        "equally large, the distances contain that difference (--class-law data measures without it).",
+    }
+    return [said[law] for law in sorted(laws)]
 
 
 def _feature_warning(groups: Sequence[Group]) -> list[str]:

@@ -63,7 +63,7 @@ def test_trains_chooses_and_reports(arm, tmp_path):
     assert all(0 <= r.value <= 1 for r in rows)
     assert len({r.key for r in rows}) == len(rows)
     bins = {r.sigma for r in rows} - {None}
-    assert all(guide.WINDOW[0] < sigma < guide.HIGHEST for sigma in bins)
+    assert all(arm.guided[0] < sigma < arm.guided[1] for sigma in bins)
     assert not list((tmp_path / "guidance").glob("*/checkpoint.pt"))
 
 
@@ -219,3 +219,41 @@ def test_images_without_labels_are_told_apart_by_cluster(digits, tmp_path):
     assert classes == noisy_encoder.CLUSTERS == len(targets.unique())
     encoder = noisy_encoder.load(one, tmp_path, "cpu")
     assert encoder.fingerprint == noisy_encoder.load(one, tmp_path, "cpu").fingerprint
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.002, 80.0), (0.05, 10.0)])
+def test_fakes_are_sampled_over_the_range_of_the_evaluation(low, high, arm, tmp_path, monkeypatch):
+    """And found by it, so that those of another range are others."""
+    evaluation = dataclasses.replace(arm.evaluation, sigma_min=low, sigma_max=high)
+    seen = []
+    monkeypatch.setattr(guide, "heun", lambda net, noise, sigmas, labels: seen.append(sigmas) or noise)
+    guide.make_fakes(CONFIG, arm, tmp_path, progress=False)
+    guide.make_fakes(CONFIG, dataclasses.replace(arm, evaluation=evaluation), tmp_path, progress=False)
+    assert [seen[-1][0].item(), seen[-1][-2].item()] == pytest.approx([high, low])
+    assert len(list(tmp_path.iterdir())) == 1 + (high != 80)
+
+
+def test_fakes_of_a_conditional_denoiser_come_as_often_as_the_training_split_has_them(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(guide, "heun", lambda net, noise, sigmas, labels: noise)
+    train = dataclasses.replace(digits.train, labels=torch.where(torch.arange(80) < 72, 3, 7))
+    lopsided = dataclasses.replace(digits, train=train)
+    arm = Arm(denoiser(0, label_dim=10), lopsided, seed=0)
+    found = guide.make_fakes(dataclasses.replace(CONFIG, fakes=200), arm, tmp_path, progress=False)
+    assert set(found.labels.tolist()) == {3, 7}
+    assert (found.labels == 3).double().mean().item() == pytest.approx(0.9, abs=4 * (0.09 / 200) ** 0.5)
+
+
+def test_fakes_that_are_not_finite_are_left_out_with_a_note(arm, tmp_path, monkeypatch, capsys):
+    bad = torch.nan
+
+    def some(net, noise, sigmas, labels):
+        return torch.where(noise[:, :1, :1, :1] > 0, bad, noise)
+
+    monkeypatch.setattr(guide, "heun", some)
+    found = guide.make_fakes(CONFIG, arm, tmp_path / "some", progress=False)
+    assert 2 <= len(found) < CONFIG.fakes
+    assert found.images.isfinite().all()
+    assert f"{CONFIG.fakes - len(found)} of {CONFIG.fakes} fakes are not finite" in "".join(capsys.readouterr())
+    monkeypatch.setattr(guide, "heun", lambda net, noise, sigmas, labels: noise * bad)
+    with pytest.raises(GuideError, match="60 of 60 samples are not finite"):
+        guide.make_fakes(CONFIG, arm, tmp_path / "all", progress=False)

@@ -18,7 +18,7 @@ POOLS = 500
 class Linear(nn.Module):
     """D(x) = theta x: losses and gradients of Gaussian data are closed forms."""
 
-    label_dim = 0
+    label_dim, sigma_data = 0, 0.5
 
     def __init__(self, theta=0.3):
         super().__init__()
@@ -200,3 +200,13 @@ def test_optimal_pairs_on_the_line_leave_nothing_to_guess(tiny, few, monkeypatch
     )
     assert random == pytest.approx(S**2, rel=0.2)
     assert lapjv < 0.05 * S**2
+
+
+def test_losses_are_weighed_with_the_networks_own_sigma_data(tiny, digits, few):
+    """At (s^2 + d^2) / (s d)^2 = 1/s^2 + 1/d^2 a larger d weighs less, by the mean error at all sigmas."""
+    config, net = dataclasses.replace(tiny, coupling="edm-cifar10", checkpoint="0" * 64), Linear()
+    losses = {}
+    for net.sigma_data in (0.25, 0.5, 1.0):
+        losses[net.sigma_data] = measure(config, net, digits)["validation_loss_edm_independent", None]
+    assert losses[0.25] > losses[0.5] > losses[1.0]
+    assert losses[0.25] - losses[0.5] == pytest.approx((16 - 4) / (4 - 1) * (losses[0.5] - losses[1.0]), rel=1e-3)

@@ -216,3 +216,29 @@ def test_conditional_discriminator_passes_the_labels_on(seeded):
     labels = torch.eye(3)
     Guidance(discriminator)(1.0, torch.zeros(3, 2, 1, 1), labels)
     assert seen[0] is labels
+
+
+MEANS, STD = torch.tensor([[-1.0, 0.0], [1.0, 0.0]], dtype=torch.float64), torch.tensor([0.2, 0.2]).double()
+BALANCED, LOPSIDED = (GaussianMixture(MEANS, STD, torch.tensor([1 - s, s]).double()) for s in (0.5, 0.7))
+
+
+def ratio_of_mixtures(x, sigma, labels=None):
+    """log r of two mixtures that differ in their weights, by hand."""
+    square = (x.double().flatten(1)[:, None] - MEANS).square().sum(2)  # [n, 2]
+    log_density = -square / (2 * (STD**2 + sigma.double()[:, None] ** 2))
+    real, fake = (torch.logsumexp(log_density + mixture.weights.log(), 1) for mixture in (LOPSIDED, BALANCED))
+    return (real - fake).float()
+
+
+@pytest.mark.parametrize(
+    ("weight", "second", "share"), [(0.0, 0.0, 0.5), (1.0, 1.0, 0.7), (1.0, 0.0, 0.6), (2.0, 0.0, 0.7), (0.5, 0.5, 0.6)]
+)
+def test_a_weight_at_the_first_evaluation_only_counts_half(weight, second, share, seeded):
+    """Halves of log r lie between the laws: weights w^1/2 give 1 / (1 + (3/7)^1/2) = 0.604 of the larger mode.
+
+    Four standard errors of 4,000 samples are 0.03; 72 steps, for weight 2 at the first only is an Euler step.
+    """
+    latents = torch.randn(4000, 2, 1, 1, generator=seeded())
+    guide = Guide(Guidance(ratio_of_mixtures, window=(0.0, math.inf)), weight, second)
+    images = heun(BALANCED.denoise, latents, karras_sigmas(72), guide=guide)
+    assert (images[:, 0] > 0).double().mean().item() == pytest.approx(share, abs=0.03)

@@ -1,11 +1,13 @@
 import math
 import re
+from pathlib import Path
 
 import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from reports.runs import read
+from reports.runs import Run, read
+from reports.summary import _class_warnings as class_warnings
 from reports.summary import summarise, warnings
 from reports.tables import groups, read_csv, read_runs, results, write_csv
 from reports.terminal import terminal_table
@@ -236,3 +238,20 @@ def test_equal_runs_at_unequal_speeds_are_a_warning(tmp_path, make, speeds, unev
     _, _, text = said(tmp_path)
     assert ("Equal runs trained at speeds up to 2.1 times apart" in text) == uneven
     assert ("Equal runs" in text) == uneven
+
+
+@pytest.mark.parametrize(
+    ("config", "provenance", "said"),
+    [
+        ({}, {}, []),
+        ({"training.conditional": False}, {}, []),
+        ({"training.conditional": True}, {"class_law": "data"}, ["as often as the training split"]),
+        ({"training.conditional": True}, {"class_law": "uniform"}, ["all classes equally often"]),
+        ({"training.conditional": True}, {}, ["all classes equally often"]),  # of before there was a choice
+        ({"training.conditional": False}, {"class_law": "data"}, ["as often as the training split"]),  # a file's
+    ],
+)
+def test_the_law_of_the_classes_is_said_of_conditional_runs(config, provenance, said):
+    found = class_warnings([Run(Path("some"), config, provenance, {}, ())])
+    assert len(found) == len(said)
+    assert all(words in line for words, line in zip(said, found, strict=True))
