@@ -168,10 +168,12 @@ def run(command: Command) -> int:
 def _report(command: Command, finished: list[str]) -> None:
     """Print the table of the finished arms; write results and page over all that the folder holds."""
     from reports.build import build
-    from reports.tables import read_runs
+    from reports.runs import feature_sizes, read
+    from reports.tables import results
     from reports.terminal import terminal_table
 
-    print(terminal_table(read_runs(command.runs, finished)))
+    runs, _ = read(command.runs, finished)
+    print(terminal_table(results(runs), feature_sizes(runs)))
     report = build(command.runs, mixed=True)  # what cannot be compared is marked, for it is too late to refuse
     print(f"\nresults: {report.csv}\nreport:  {report.html}")
 

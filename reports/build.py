@@ -47,6 +47,7 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
     """
     from reports.comparable import mark, mismatches, refuse
     from reports.page import render
+    from reports.runs import feature_sizes
     from reports.tables import groups, results, write_csv
     from reports.wide import wide_files
 
@@ -58,7 +59,7 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
-    found = groups(table)
+    found = groups(table, feature_sizes(runs))
     page = render(table, found, runs, excluded)
     try:
         write_csv(table, report.csv)

@@ -38,7 +38,8 @@ def _quality(shared: Sequence[Panel], arm: str) -> str:
     nfe = min(first.cells, key=lambda nfe: abs(math.log(nfe / NFE)))
     parts = [(panel.schedule, _compared(panel, nfe, arm)) for panel in shared]
     said = "; ".join(f"{schedule}: {text}" if schedule else text for schedule, text in parts if text)
-    where = ", ".join(part for part in (first.metric, first.split, first.settings, f"at NFE {nfe}") if part)
+    named = ", ".join(part for part in (first.metric, first.split, first.settings) if part)
+    where = f"{named} ({first.note}), at NFE {nfe}" if first.note else f"{named}, at NFE {nfe}"
     return said and f"{where}{',' if first.schedule else ':'} {said}"
 
 

@@ -91,6 +91,7 @@ class Section:
     """All that is shown of one group.
 
     Attributes:
+        trained: whether the arms were trained here; networks from files have no random arm to be compared with.
         charts: the room for charts of guidance, starts and overhead, which are drawn with the page.
         left_out: how many figures, tables and pictures found no room.
 
@@ -98,6 +99,7 @@ class Section:
 
     id: str
     title: str
+    trained: bool
     arms: list[str]
     headlines: list[Headline]
     summary: Summary
@@ -203,6 +205,7 @@ def _section(
     section = Section(
         id=id_,
         title=group.title,
+        trained=group.trained,
         arms=group.arms,
         headlines=headlines(group.panels),
         summary=summarise(group),
@@ -312,9 +315,10 @@ def _differing(origins: Sequence[dict[str, object]]) -> list[str]:
 
 
 def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> dict[str, object]:
-    """Fields that all records share with one value."""
+    """Fields that all records which have them share with one value."""
     left_out = {*differing, "data", "coupling", "seed", "training.pool"}
-    return {name: value for name, value in sorted(records[0].items()) if name not in left_out} if records else {}
+    everything = {name: value for record in reversed(records) for name, value in record.items()}
+    return {name: value for name, value in sorted(everything.items()) if name not in left_out}
 
 
 def _cost(cell: Cell, metric: str) -> str:

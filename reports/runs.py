@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.record import Measurement, RunFolder
+from reports.statistics import BASELINE
 
+OF_TRAINING = ("training.", "network.")
+"""How the fields of a configuration begin that mean nothing for a network that was not trained here."""
+
+_DIGITS = 8  # of a file's hash that tell it from others
 _MARKS = ("config.json", "status.json", "provenance.json", "metrics.jsonl")
 _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
 _TYPES = {
@@ -39,6 +45,11 @@ class Run:
         """The folder's name."""
         return self.path.name
 
+    @property
+    def network(self) -> str | None:
+        """SHA-256 of the file of the network that was measured; None where the run trained its own."""
+        return self.config.get("checkpoint")
+
 
 @dataclass(frozen=True)
 class Excluded:
@@ -66,7 +77,21 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
     if not folders:
         raise ReportError(f"no run folder in {runs_dir}: make one with python -m bench.run, or give another folder")
     chosen = [path for name, path in folders.items() if run_ids is None or name in run_ids]
-    return _without_doubles([_read_one(path) for path in chosen])
+    runs, excluded = _without_doubles([_read_one(path) for path in chosen])
+    return _named_apart(runs), excluded
+
+
+def feature_sizes(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
+    """Run to Frechet distance to the number of features that it is taken in, of the runs that say so."""
+    prefix = "feature_sizes."
+    return {
+        run.run_id: {
+            f"fd_{key.removeprefix(prefix)}": size
+            for key, size in run.provenance.items()
+            if key.startswith(prefix) and isinstance(size, int)
+        }
+        for run in runs
+    }
 
 
 def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
@@ -103,7 +128,32 @@ def _read_one(path: Path) -> Run | Excluded:
         # A report is handed on; where the runs lay on this machine is nobody's business.
         return Excluded(path.name, f"broken file: {error}".replace(f"{path}/", ""))
     problem = _measurement_problem(run.measurements)
-    return Excluded(path.name, problem) if problem else run
+    return Excluded(path.name, problem) if problem else _without_training(run)
+
+
+def _without_training(run: Run) -> Run:
+    """The run without the settings of a training and a network that it did not make, where it measured a file."""
+    if run.network is None:
+        return run
+    return replace(run, config={key: v for key, v in run.config.items() if not key.startswith(OF_TRAINING)})
+
+
+def _named_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with the start of the file's hash in the name of every network that shares its name with another.
+
+    And of one that is called like the baseline, which it is not.
+    """
+    files: dict[str, set[str]] = {}
+    for run in runs:
+        if run.network:
+            files.setdefault(str(run.config["coupling"]), set()).add(run.network)
+    shared = {BASELINE, *(name for name, own in files.items() if len(own) > 1)}
+    return [_with_hash(run) if run.network and run.config["coupling"] in shared else run for run in runs]
+
+
+def _with_hash(run: Run) -> Run:
+    name = f"{run.config['coupling']} ({run.network[:_DIGITS]})"
+    return replace(run, config={**run.config, "coupling": name})
 
 
 def _config_problem(config: dict[str, object]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reports.rho import fixed_rho, is_grid
 from reports.statistics import BASELINE, Cell
-from reports.words import metric_rank
+from reports.words import is_distance, metric_rank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,11 +52,8 @@ def floors(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def distances(rows: pd.DataFrame) -> list[str]:
-    """The Frechet distances among the metrics, that of the summary first."""
-    names = [str(name) for name in rows["metric"].unique()]
-    return sorted(
-        (n for n in names if n == "fid" or (n.startswith("fd_") and not n.startswith("fd_infinity_"))), key=metric_rank
-    )
+    """The distances between samples and data among the metrics, that of the summary first."""
+    return sorted(filter(is_distance, map(str, rows["metric"].unique())), key=metric_rank)
 
 
 def at_fixed_rho(rows: pd.DataFrame) -> pd.DataFrame:

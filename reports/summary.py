@@ -10,7 +10,7 @@ from reports.rho import BEST, at_the_end, is_grid, missing_best
 from reports.runs import Run
 from reports.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
 from reports.tables import BUDGET, Group, Panel, marks, side_by_side, varying_fields
-from reports.words import JUDGED, change, join, nfe_range
+from reports.words import change, join, nfe_range, to_judge
 
 SAFE_N = 10_000
 MOST_TURNS = 2  # an arm may lose at very few evaluations, win, and lose again at many; more turns look like noise
@@ -49,12 +49,16 @@ class Summary:
 def summarise(group: Group) -> Summary:
     """The group in words."""
     judged = [panel for panel in group.panels if panel.judged]
-    return Summary(group.title, _seeds(group), _rho(group, judged), tuple(map(_finding, side_by_side(judged))))
+    found = [_finding(shared, group.trained) for shared in side_by_side(judged)]
+    return Summary(group.title, _seeds(group), _rho(group, judged), tuple(found))
 
 
 def _seeds(group: Group) -> str:
     counts = sorted({len(seeds) for seeds in group.seeds.values()})
     many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if not group.trained:
+        noun = "seed" if counts == [1] else "seeds"
+        return f"Networks from files, {many} {noun} each: there is no {BASELINE} arm, so only means are compared."
     if counts[-1] < LEAST_SEEDS:
         noun = "seed" if counts[-1] == 1 else "seeds"
         return (
@@ -85,21 +89,22 @@ def _rho(group: Group, judged: Sequence[Panel]) -> str:
     )
 
 
-def _finding(shared: Sequence[Panel]) -> Finding:
-    """Panels that differ in rho only, in words."""
+def _finding(shared: Sequence[Panel], trained: bool) -> Finding:
+    """Panels that differ in rho only, in words; networks that were not trained here are only ranked."""
     fixed, best = shared[0], next((panel for panel in shared if panel.schedule == BEST), None)
     title = ", ".join(part for part in (fixed.metric, fixed.split, fixed.settings) if part)
+    title += f" ({fixed.note})" if fixed.note else ""
     turns = _turns(fixed, best) if best and best is not fixed else ()
-    return Finding(title, tuple(map(_view, shared)), turns)
+    return Finding(title, tuple(_view(panel, trained) for panel in shared), turns)
 
 
-def _view(panel: Panel) -> View:
+def _view(panel: Panel, trained: bool) -> View:
     arms = ordered(panel.rows["coupling"])
     table = panel.cells
     claims = [(arm, _claim({nfe: row[arm] for nfe, row in table.items() if arm in row})) for arm in arms[1:]]
     if arms[0] != BASELINE:
         missing = f"no {BASELINE} arm with these settings, so there is nothing to compare with"
-        claims = [(arm, missing) for arm in arms]
+        claims = [(arm, missing) for arm in arms] if trained else []
     label = "each arm at its own best rho" if panel.schedule == BEST else panel.schedule and f"at {panel.schedule}"
     return View(label, _lowest(table), tuple(claims))
 
@@ -228,14 +233,17 @@ def _seed_warnings(group: Group, groups: Sequence[Group]) -> list[str]:
     if two:
         found.append(f"Fewer than three seeds for {join(two)}: nothing is claimed of these arms.")
     elsewhere = [other for other in groups if other.but_pool == group.but_pool and BASELINE in other.arms]
-    if BASELINE not in seeds and elsewhere:
+    if not group.trained:
+        pass  # there is no pairing to compare with
+    elif BASELINE not in seeds and elsewhere:
         at = join([f"{other.rows.pool.iloc[0]:,}" for other in elsewhere])
         found.append(f"{BASELINE} was trained at pool {at} only, so no coupling is judged at another.")
     elif BASELINE not in seeds:
         found.append(f"There is no {BASELINE} arm, so no coupling can be judged: run --coupling {BASELINE} as well.")
     if len({tuple(own) for own in seeds.values()}) > 1:
         listed = "; ".join(f"{arm} {', '.join(map(str, own))}" for arm, own in seeds.items())
-        found.append(f"The arms have different seeds ({listed}); ratios use those that an arm shares with {BASELINE}.")
+        ratios = f"; ratios use those that an arm shares with {BASELINE}" if BASELINE in seeds else ""
+        found.append(f"The arms have different seeds ({listed}){ratios}.")
     return found
 
 
@@ -293,10 +301,11 @@ def _small_n(group: Group, members: Sequence[Run]) -> list[str]:
 def _rho_warnings(group: Group) -> list[str]:
     if not is_grid(group.rows).any():
         return []
-    measured = set(group.rows["metric"])
-    lines = [missing_best(group.rows, metric) for metric, _ in JUDGED if metric in measured]
-    first = next((metric for metric, _ in JUDGED if metric in measured), None)
-    return [line for line in lines if line] + (at_the_end(group.rows, first) if first else [])
+    splits = group.rows["split"].astype(object).where(group.rows["split"].notna(), None)
+    judged = [metric for metric, _ in to_judge(set(zip(group.rows["metric"], splits, strict=True)))]
+    lines = [line for metric in judged if (line := missing_best(group.rows, metric))]
+    # Of the first metric that has a search of its own: the exact distance of points in the plane has none.
+    return lines + next((found for metric in judged if (found := at_the_end(group.rows, metric))), [])
 
 
 def _marginal_warning(runs: Sequence[Run]) -> list[str]:
@@ -337,7 +346,8 @@ def _budget_warning(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     what = "they are compared nevertheless, as was asked for" if mixed else "only equal ones are compared"
     found = []
     for data in sorted({str(run.config["data"]) for run in runs}):
-        budgets = sorted({run.config.get("training.images") for run in runs if run.config["data"] == data} - {None})
+        of_data = [run for run in runs if run.config["data"] == data]
+        budgets = sorted({run.config.get("training.images") for run in of_data} - {None})
         if len(budgets) > 1:
             listed = join([f"{budget:,}" for budget in budgets])
             found.append(f"{data}: training budgets differ ({listed} images); {what}.")

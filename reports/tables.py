@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +14,10 @@ import numpy as np
 
 from bench.record import Measurement, write_bytes
 from reports.rho import BEST, best_rho, by_schedule, fixed_rho, is_grid, rho_label
-from reports.runs import Run, read
+from reports.runs import OF_TRAINING, Run, read
 from reports.special import is_adaptive, ordinary
 from reports.statistics import BASELINE, Cell, cells, cost_cuts, ordered
-from reports.words import JUDGED, metric_rank, setting
+from reports.words import metric_rank, setting, to_judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,14 @@ _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in coupling and seed only, so that they may be compared."""
+    """Runs that differ in coupling and seed only, so that they may be compared.
+
+    ``sizes``: Frechet distance to the number of features behind it, where that is known.
+    """
 
     title: str
     rows: pd.DataFrame
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def keys(self) -> list[str]:
@@ -63,6 +67,11 @@ class Group:
     def but_pool(self) -> dict[str, object]:
         """What the runs have in common beside the pool, by column."""
         return {key: str(self.rows[key].iloc[0]) for key in self.keys if key != "pool"}
+
+    @property
+    def trained(self) -> bool:
+        """Whether its arms were trained here, with couplings; else they are networks that were read from files."""
+        return not _missing(self.rows["pool"].iloc[0])
 
     @property
     def arms(self) -> list[str]:
@@ -96,6 +105,8 @@ class Panel:
         settings: what else tells it from its neighbours, in words.
         rows: its part of the tidy table.
         over: the column that it is a curve over, ``nfe`` or ``sigma``; None for one value an arm.
+        judged: whether the summary speaks of it.
+        note: what makes its values doubtful, in a few words; empty where nothing does.
 
     """
 
@@ -105,6 +116,8 @@ class Panel:
     settings: str
     rows: pd.DataFrame
     over: str | None
+    judged: bool = False
+    note: str = ""
 
     @property
     def per_nfe(self) -> bool:
@@ -115,11 +128,6 @@ class Panel:
     def title(self) -> str:
         """Metric, split, and the settings that tell it from its neighbours."""
         return ", ".join(part for part in (self.metric, self.split, self.settings, self.schedule) if part)
-
-    @property
-    def judged(self) -> bool:
-        """Whether the summary speaks of it."""
-        return self.per_nfe and (self.metric, self.split) in JUDGED
 
     @property
     def plain(self) -> bool:
@@ -150,8 +158,8 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    varying = varying_fields([run.config for run in runs])
-    own = {"run_id": lambda run: run.run_id, "pool": lambda run: run.config["training.pool"]}
+    varying = varying_fields([run.config for run in runs], own=(*_OWN_CONFIG, "checkpoint"))
+    own = {"run_id": lambda run: run.run_id, "pool": partial(_config_value, "training.pool")}
     own |= {key: partial(_config_value, key) for key in ("data", "coupling", "seed", *varying)}
     columns = {
         name: [value for run in runs for value in [of_run(run)] * len(run.measurements)] for name, of_run in own.items()
@@ -177,9 +185,16 @@ def _ranks(name: str, values: list) -> np.ndarray:
 
 
 def varying_fields(configs: Sequence[dict[str, object]], own: Collection[str] = _OWN_CONFIG) -> list[str]:
-    """Dotted names of the config fields, other than the fixed columns, that are not the same in all runs."""
+    """Dotted names of the config fields, other than the fixed columns, that are not the same in all runs.
+
+    A network that was read from a file has no training, so what it lacks of one is no difference.
+    """
     names = {name for config in configs for name in config} - set(own)
-    return sorted(name for name in names if len({repr(config.get(name)) for config in configs}) > 1)
+    return sorted(name for name in names if len({repr(c.get(name)) for c in configs if _has(c, name)}) > 1)
+
+
+def _has(config: dict[str, object], name: str) -> bool:
+    return name in config or not (config.get("checkpoint") and name.startswith(OF_TRAINING))
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -196,17 +211,27 @@ def read_csv(path: Path) -> pd.DataFrame:
     return _typed(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]))
 
 
-def groups(table: pd.DataFrame) -> list[Group]:
-    """The table cut into sets of runs that are equal in all but coupling and seed, and where mixed in budget."""
+def groups(table: pd.DataFrame, sizes: Mapping[str, Mapping[str, int]] | None = None) -> list[Group]:
+    """The table cut into sets of runs that are equal in all but coupling and seed, and where mixed in budget.
+
+    ``sizes``: run to Frechet distance to the number of features behind it, as ``reports.runs.feature_sizes`` finds.
+    """
     keys, found = _group_keys(table), []
     shown_of = {}  # of each data set, the fields that its groups differ in
     for data, rows in table.groupby("data", sort=False):
-        shown_of[data] = [name for name in keys[2:] if rows[name].nunique(dropna=False) > 1]
+        trained = rows[rows["pool"].notna()]
+        shown_of[data] = [
+            name for name in keys[2:]
+            if (trained if name.startswith(OF_TRAINING) else rows)[name].nunique(dropna=False) > 1
+        ]  # fmt: skip
     by = [_unless_mixed(table) if name == BUDGET else table[name] for name in keys]
     for _, part in table.groupby(by, sort=False, dropna=False) if len(table) else ():
         data = part["data"].iloc[0]
-        more = [_values(name, part[name].unique()) for name in shown_of[data]]
-        found.append(Group(", ".join([data, f"pool {part.pool.iloc[0]}", *more]), part))
+        shown = [name for name in shown_of[data] if part[name].notna().any() or not name.startswith(OF_TRAINING)]
+        pool = [] if _missing(part["pool"].iloc[0]) else [f"pool {part['pool'].iloc[0]}"]
+        more = [*pool, *(_values(name, part[name].unique()) for name in shown)]
+        known = {k: size for run_id in part["run_id"].unique() for k, size in (sizes or {}).get(run_id, {}).items()}
+        found.append(Group(", ".join([data, *more]), part, known))
     return found
 
 
@@ -246,6 +271,11 @@ def panels(group: Group) -> list[Panel]:
     several = {panel.schedule for panel in found if panel.per_nfe} - {""}
     if len(several) < 2:
         found = [replace(panel, schedule="") for panel in found]
+    judged = to_judge({(panel.metric, panel.split) for panel in found if panel.per_nfe})
+    found = [
+        replace(panel, judged=panel.per_nfe and (panel.metric, panel.split) in judged, note=_singular(panel, group))
+        for panel in found
+    ]
     here = rho_label(fixed) if fixed is not None else ""
     order = {"": 0, here: 1, BEST: 2}
     return sorted(
@@ -258,6 +288,14 @@ def panels(group: Group) -> list[Panel]:
             order.get(p.schedule, 3),
         ),
     )
+
+
+def _singular(panel: Panel, group: Group) -> str:
+    """A note where a Frechet distance rests on no more images than features: the covariance has no full rank."""
+    size, n = group.sizes.get(panel.metric), panel.rows["n"].min()
+    if size is None or _missing(n) or n > size:
+        return ""
+    return f"singular covariance: {n:,} images in {size:,} features"
 
 
 def profiles(group: Group) -> list[Panel]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
 _WIDTH = 109
 
 
-def terminal_table(table: pd.DataFrame) -> str:
-    """The comparison as plain text under 110 columns: for each group the arms side by side, ratios to random."""
+def terminal_table(table: pd.DataFrame, sizes: Mapping[str, Mapping[str, int]] | None = None) -> str:
+    """The comparison as plain text under 110 columns: for each group the arms side by side, ratios to random.
+
+    ``sizes``: as for ``reports.tables.groups``.
+    """
     blocks = []
-    for group in groups(table):
+    for group in groups(table, sizes):
         seeds = "; ".join(f"{arm}: {', '.join(map(str, s))}" for arm, s in group.seeds.items())
         if len({tuple(s) for s in group.seeds.values()}) == 1:
             seeds = ", ".join(map(str, group.seeds[group.arms[0]]))
-        heading = f"{group.title}; seeds {seeds} (mean over seeds, in brackets the ratio to {BASELINE}, "
-        heading += "with * where its 95 % interval over three seeds or more excludes 1)"
+        heading = f"{group.title}; seeds {seeds} (mean over seeds"
+        if BASELINE in group.arms:
+            heading += f", in brackets the ratio to {BASELINE}, "
+            heading += "with * where its 95 % interval over three seeds or more excludes 1"
+        heading += ")"
         blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
         found = (group := group.plain).panels
         blocks += [_terminal_curve(panel) for panel in found if panel.judged and panel.plain]
@@ -44,7 +51,8 @@ def _terminal_curve(panel: Panel) -> str:
         lines += [[str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()]
         parts.append(aligned(lines, [5, *map(_width, arms[:fit])]))
         arms = arms[fit:]
-    return "\n".join([panel.title, *parts])
+    title = f"{panel.title} ({panel.note})" if panel.note else panel.title
+    return "\n".join([title, *parts])
 
 
 def _terminal_arms(group: Group, found: list[Panel]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from reports.statistics import Interval
 
 METRICS = {
+    "w2": "Exact 2-Wasserstein distance to points of the data; it falls with n, so compare at one n only. Lower is "
+    "better.",
+    "w2_floor": "The same distance between real points: what no arm can fall below but by chance.",
     "fid": "Fréchet inception distance: in the features of Inception-v3, 50,000 images. Lower is better.",
     "fd_inception": "Fréchet distance in the features of Inception-v3; an FID only at 50,000 images. Lower is better.",
     "fd_dinov2": "Fréchet distance in the features of DINOv2; not an FID. Lower is better.",
@@ -19,9 +22,6 @@ METRICS = {
     "Lower is better.",
     "truncation_error": "Root mean square difference per pixel from where a dense solver ends, from the same noise. "
     "Lower is better.",
-    "w2": "Exact 2-Wasserstein distance to points of the data; it falls with n, so compare at one n only. Lower is "
-    "better.",
-    "w2_floor": "The same distance between real points: what no arm can fall below but by chance.",
     "fd_pixels": "Fréchet distance on raw pixels; not an FID. Lower is better.",
     "curvature_fm": "Mean squared departure of the velocity from the straight line, in flow-matching time; "
     "0 is straight. Lower is better.",
@@ -113,11 +113,11 @@ FAMILIES = {
 }
 """What metrics named ``<family>_<features>`` say, in the order of the report: they come in tables, without figures."""
 
-JUDGED = (
-    ("fid", "test"), ("fd_inception", "test"), ("fd_dinov2", "test"), ("w2", "test"), ("fd_classifier", "test"),
-    ("truncation_error", None),
-)  # fmt: skip
-"""Metric and split of the panels that the summary speaks of; lower is better in all of them."""
+TRUNCATION = ("truncation_error", None)
+PIXELS = "fd_pixels"
+
+_STANDARD = ("fid", "fd_inception", "fd_dinov2", "fd_classifier", PIXELS)
+_OWN = "Fréchet distance in features of your own; not an FID. Lower is better."
 
 MISSING = "–"
 
@@ -130,7 +130,31 @@ def family(metric: str) -> str | None:
 
 def about(metric: str) -> str:
     """What a metric says; empty for one that is not known."""
-    return METRICS.get(metric) or FAMILIES.get(family(metric) or "", "")
+    return METRICS.get(metric) or (_OWN if _is_own(metric) else FAMILIES.get(family(metric) or "", ""))
+
+
+def is_distance(metric: str) -> bool:
+    """Whether a metric is a Frechet distance, or the Wasserstein distance of points in the plane."""
+    return metric in ("w2", "fid") or (metric.startswith("fd_") and not metric.startswith("fd_infinity_"))
+
+
+def _is_own(metric: str) -> bool:
+    """Whether a metric is a Frechet distance in features that the user brought."""
+    return is_distance(metric) and metric not in ("w2", *_STANDARD)
+
+
+def to_judge(measured: Collection[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+    """The metrics, with their splits, that the summary speaks of, of those measured; lower is better in all of them.
+
+    First the distances to the test split: of points in the plane, in the user's own features, in known networks. A
+    distance in pixels says little of how images look, so it counts only where there is no other. Then the truncation
+    error.
+    """
+    distances = sorted(
+        {metric for metric, split in measured if split == "test" and is_distance(metric)}, key=metric_rank
+    )
+    better = [metric for metric in distances if metric != PIXELS]
+    return [(metric, "test") for metric in better or distances] + [TRUNCATION] * (TRUNCATION in measured)
 
 
 @cache  # asked of every cell of a page
@@ -145,9 +169,11 @@ def judged(metric: str, verdict: str) -> str:
     return "better" if verdict == good else "worse"
 
 
-def metric_rank(metric: str) -> tuple[int, str]:
-    """Sort key of a metric."""
+def metric_rank(metric: str) -> tuple[float, str]:
+    """Sort key of a metric; distances in the user's own features come just before those in known networks."""
     known = [*METRICS, *FAMILIES]
+    if _is_own(metric):
+        return (known.index(_STANDARD[0]) - 0.5, metric)
     name = metric if metric in METRICS else family(metric)
     return (known.index(name) if name else len(known), metric)
 

@@ -55,10 +55,11 @@ def make_run(
     pool: int = 1024,
     images: int = 200_000,
     found: list[Measurement] | None = None,
+    checkpoint: str | None = None,
     **origin: object,
 ) -> RunFolder:
-    """Write one finished run."""
-    config = RunConfig(data, coupling, seed, training=TrainingConfig(images=images, pool=pool))
+    """Write one finished run; ``checkpoint`` is the hash of the file that it measured instead of training."""
+    config = RunConfig(data, coupling, seed, training=TrainingConfig(images=images, pool=pool), checkpoint=checkpoint)
     folder = RunFolder(runs / config.run_id)
     write_json(folder.path / "config.json", config.identity)
     provenance = {
