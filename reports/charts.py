@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports import figures
-from reports.drawing import drawing, load_matplotlib
+from reports.drawing import drawing_style, load_matplotlib
 from reports.figures import Look
 from reports.statistics import Cell
 from reports.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Chart:
         lines: what is drawn.
         levels: name to height of horizontal lines.
         log: ``x``, ``y``, ``xy`` or empty; an axis of heights that is not logarithmic begins at zero.
+        y: what the vertical axis shows, where the title does not say it.
 
     """
 
@@ -58,16 +60,23 @@ class Chart:
     lines: Sequence[Line]
     levels: dict[str, float] = field(default_factory=dict)
     log: str = "x"
+    y: str = ""
 
 
 def draw(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Markup:
     """The charts in rows of ``columns``, under one legend; ``look`` is by the names of lines and levels."""
+    with drawing_style(figures._STYLE):
+        return figures._svg(drawing(charts, look, columns), " ".join(map(describe, charts)))
+
+
+def drawing(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Figure:
+    """The charts as a figure of matplotlib; see ``draw``."""
     load_matplotlib()
     from matplotlib.figure import Figure
 
     columns = min(columns, len(charts))
     rows = -(-len(charts) // columns)
-    with drawing(figures._STYLE):
+    with drawing_style(figures._STYLE):
         figure = Figure(figsize=(figures.PANEL * columns, 0.5 + 2.7 * rows), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
         for ax, chart in zip(grid, charts, strict=False):
@@ -78,7 +87,7 @@ def draw(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) -> Ma
         legend = figures._legend(figure, [name for name in look if name in names], look)
         figure.set_figheight(figure.get_figheight() + max(0.0, legend - figures.LEGEND))
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend / figure.get_figheight()))
-        return figures._svg(figure, " ".join(map(describe, charts)))
+    return figure
 
 
 def describe(chart: Chart) -> str:
@@ -122,7 +131,7 @@ def _draw(ax: Axes, chart: Chart, look: dict[str, Look]) -> None:
         ax.axhline(height, color=look[name].colour, linestyle=look[name].line, linewidth=1.4)
         drawn.append(height)
     ax.set_title(chart.title, fontsize=9)
-    ax.set(xlabel=chart.x)
+    ax.set(xlabel=chart.x, ylabel=chart.y)
     _axes(ax, chart, [value for value in drawn if value > 0])
 
 

@@ -32,7 +32,7 @@ def load_matplotlib() -> None:
 
 
 @contextmanager
-def drawing(style: Mapping[str, object]) -> Iterator[None]:
+def drawing_style(style: Mapping[str, object]) -> Iterator[None]:
     """Draw with matplotlib's own defaults and ``style``, whatever else is set, and put the settings back."""
     load_matplotlib()
     import matplotlib

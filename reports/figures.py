@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from reports.drawing import drawing, load_matplotlib
+from reports.drawing import drawing_style, load_matplotlib
 from reports.statistics import BASELINE, ordered
 from reports.tables import Panel
 from reports.words import number, pieces
@@ -33,7 +33,10 @@ PANEL, HEIGHT = 3.9, 3.0
 
 LEGEND = 0.32  # inches high, of one row
 _LETTER = 0.078  # inches, of the width of a letter
+_LINE = 26  # letters of a label along the height of a figure
 DECADES = 1e6  # a logarithmic axis reaches no further down from its largest value
+_LADDERS = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7))  # ticks of a logarithmic axis, the sparsest first
+_LEAST_TICKS = 4
 FEW_SEEDS = 5  # over NFE below this the seeds are dots, from here on a band
 
 _INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
@@ -72,11 +75,17 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
 
     Panels that differ in rho stand side by side on one scale.
     """
+    with drawing_style(_STYLE):
+        return _svg(curve_drawing(panels, look), describe(panels))
+
+
+def curve_drawing(panels: Sequence[Panel], look: dict[str, Look]) -> Figure:
+    """The curves as a figure of matplotlib; see ``curve``."""
     load_matplotlib()
     from matplotlib.figure import Figure
 
     arms = ordered(arm for panel in panels for row in panel.cells.values() for arm in row)
-    with drawing(_STYLE):
+    with drawing_style(_STYLE):
         figure = Figure(figsize=(PANEL * len(panels), HEIGHT))
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         values = [value for panel in panels for value in _drawn_values(panel)]
@@ -86,11 +95,31 @@ def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
             ax.set(xlabel="NFE" if panel.per_nfe else panel.over)
             if len(panels) > 1:
                 ax.set_title(panel.schedule, fontsize=9)
-        axes[0].set(ylabel=panels[0].metric)
+        axes[0].set(ylabel=_label(panels[0].metric))
         legend = _legend(figure, arms, look)
         figure.set_figheight(HEIGHT + max(0.0, legend - LEGEND))  # more rows than one must not press the axes together
-        _margins(figure, left=0.88, bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
-        return _svg(figure, describe(panels))
+        _margins(figure, left=_left(axes[0]), bottom=0.5, top=legend + (0.3 if len(panels) > 1 else 0.12))
+    return figure
+
+
+def _label(metric: str) -> str:
+    """A name that fits along the height of a figure, in lines that break behind ``_`` where it can."""
+    parts = re.findall(rf"[^_]{{1,{_LINE}}}_*|_+", metric)
+    lines = parts[:1]
+    for part in parts[1:]:
+        if len(lines[-1] + part) <= _LINE:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def _left(axes: Axes) -> float:
+    """Inches that the ticks and the label of the vertical axis need."""
+    low, high = axes.get_ylim()
+    ticks = [_plain(tick) for tick in axes.yaxis.get_majorticklocs() if low <= tick <= high]
+    letters = max(map(len, ticks), default=0)
+    return max(0.88, 0.15 + _LETTER * letters + 0.2 * (1 + axes.get_ylabel().count("\n")) + 0.1)
 
 
 def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
@@ -136,7 +165,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     frame = pd.DataFrame(points, columns=["coupling", "value"])
     labels = ["\n".join(pieces(arm)) for arm in arms]
     height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)
-    with drawing(_STYLE):
+    with drawing_style(_STYLE):
         figure = Figure(figsize=(PANEL, height))
         axes = figure.subplots()
         palette = {arm: look[arm].colour for arm in arms}
@@ -210,12 +239,21 @@ def _log_heights(axes: Axes, values: Sequence[float]) -> None:
     if span > DECADES:  # a variance of 1e-280 would press all that matters into a line
         span = DECADES
         axes.set_ylim(max(values) / span, 3 * max(values))
-    subs = (1,) if span > 1000 else (1, 2, 5)
+    low, high = axes.get_ylim()
+    ladder = next((subs for subs in _LADDERS if _ticks_between(subs, low, high) >= _LEAST_TICKS), None)
     axes.yaxis.set_major_locator(
-        ticker.LogLocator(subs=subs) if span > 5 else ticker.MaxNLocator(5, steps=[1, 2, 5, 10])
+        ticker.MaxNLocator(7, steps=[1, 2, 5, 10]) if ladder is None else ticker.LogLocator(subs=ladder, numticks=20)
     )
     axes.yaxis.set_major_formatter(_plain)
     axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _ticks_between(subs: Sequence[float], low: float, high: float) -> int:
+    """How many ticks at these multiples of powers of ten lie on an axis; none on one without heights."""
+    if not 0 < low < high < math.inf:
+        return 0
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    return sum(low <= sub * 10.0**decade <= high for decade in decades for sub in subs)
 
 
 def _span(values: Sequence[float]) -> float:
@@ -257,8 +295,8 @@ def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float
 
 
 def _plain(value: float, position: int | None = None) -> str:
-    """``200,000`` and ``1e-6`` where the usual form is 2e+05 and 1e-06."""
-    if 1e4 <= abs(value) < 1e7:
+    """``2,000`` and ``1e-6`` where the usual form is 2e+05 and 1e-06."""
+    if 1e3 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.4g}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports import words
@@ -14,6 +14,8 @@ from reports.tables import COLUMNS, MIXED, Panel, marks
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from reports.figures import Look
 
 NFE = 13
 """Where quality is set against cost, if it was measured there; else the nearest."""
@@ -52,8 +54,10 @@ def pareto(rows: pd.DataFrame, panels: Sequence[Panel]) -> Pareto | None:
     front = _front({arm: (cost[arm].mean, distance[arm].mean) for arm in both})
     points = [Point(arm, cost[arm], distance[arm], arm in front) for arm in both]
     title = f"{panel.title}, NFE {nfe}"
+    heights = f"{panel.metric} (logarithmic)"
     lines = [Line(p.arm, {p.overhead.mean: p.distance}, (p.overhead.mean,) if p.front else ()) for p in points]
-    return Pareto(title, points, Chart(title, "work of the coupling, over the training's own", lines, log="y"))
+    across = "coupling overhead, as a fraction of the training's work"
+    return Pareto(title, points, Chart(title, across, lines, log="y", y=heights))
 
 
 def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
@@ -89,7 +93,7 @@ class Pools:
         title: the data, and what tells these runs from others.
         pools: the sizes.
         measured: name of the quantity to coupling to pool to Cell.
-        charts: the same as lines.
+        charts: the same as lines; random pairing of one pool, which knows no pool, is a level across all of them.
 
     """
 
@@ -97,6 +101,11 @@ class Pools:
     pools: list[int]
     measured: dict[str, dict[str, dict[int, Cell]]]
     charts: list[Chart]
+
+    def looks(self, look: dict[str, Look]) -> dict[str, Look]:
+        """How each line and level is drawn: a level is dashed and has no markers, for nothing was measured along it."""
+        levels = {name for chart in self.charts for name in chart.levels}
+        return {**look, **{name: replace(look[BASELINE], marker="", line="--") for name in sorted(levels)}}
 
 
 CUT, CURVATURE = "transport cost saved", "curvature_fm"
@@ -117,17 +126,17 @@ def pools(rows: pd.DataFrame) -> list[Pools]:
         measured = {name: lines for name, lines in measured.items() if any(len(line) > 1 for line in lines.values())}
         if measured:
             sizes = sorted({pool for lines in measured.values() for line in lines.values() for pool in line})
-            charts = [
-                Chart(name, "pool", [Line(arm, _everywhere(arm, points, sizes)) for arm, points in lines.items()])
-                for name, lines in measured.items()
-            ]
+            charts = [_over_pools(name, lines) for name, lines in measured.items()]
             found.append(Pools(", ".join([str(setting[0]), *shown, *marks(part)]), sizes, measured, charts))
     return found
 
 
-def _everywhere(arm: str, points: dict[int, Cell], sizes: Sequence[int]) -> dict[int, Cell]:
-    """Random pairing knows no pool: measured at one size, it is a level line."""
-    return dict.fromkeys(sizes, *points.values()) if arm == BASELINE and len(points) == 1 else points
+def _over_pools(name: str, measured: dict[str, dict[int, Cell]]) -> Chart:
+    """Arms as lines through what was measured; random pairing of one pool as a level that names it."""
+    once = {arm: points for arm, points in measured.items() if arm == BASELINE and len(points) == 1}
+    levels = {f"{arm}, pool {pool}": cell.mean for arm, points in once.items() for pool, cell in points.items()}
+    levels = {name: mean for name, mean in levels.items() if math.isfinite(mean)}
+    return Chart(name, "pool", [Line(arm, points) for arm, points in measured.items() if arm not in once], levels)
 
 
 def _cut(rows: pd.DataFrame) -> pd.DataFrame:

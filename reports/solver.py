@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from bench.record import write_bytes
 from reports import figures, words
-from reports.drawing import drawing, load_matplotlib
+from reports.drawing import drawing_style, load_matplotlib
 from reports.figures import Look
 from reports.page import Figure, _breakable, _plain
 from reports.runs import ReportError, flatten
@@ -225,7 +225,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
 
-    with drawing(figures._STYLE):
+    with drawing_style(figures._STYLE):
         figure = Canvas(figsize=(6.2, 4.6), layout="constrained")
         axes = figure.subplots()
         handles = []

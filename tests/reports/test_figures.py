@@ -104,7 +104,7 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(200_000, "200,000"), (1e-6, "1e-6"), (1e12, "1e12"), (0.05, "0.05"), (0, "0"), (-3e-7, "-3e-7"), (1000, "1000")],
+    [(200_000, "200,000"), (1e-6, "1e-6"), (1e12, "1e12"), (0.05, "0.05"), (0, "0"), (-3e-7, "-3e-7"), (1000, "1,000")],
 )
 def test_ticks_are_written_as_a_person_would(value, text):
     assert figures._plain(value) == text
@@ -158,3 +158,54 @@ def test_a_profile_is_drawn_against_sigma_with_a_band(tmp_path, make, seeds):
     assert {"sigma", "target_variance", "0.01", "10"} <= set(texts(svg))
     assert ("fill-opacity: 0.18" in svg) == (seeds > 1)
     assert "against sigma from 0.01 to 100" in svg
+
+
+NAMES = ("gradient_variance", "validation_loss_edm_independent", "features_of_a_very_long_name" * 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 2e6])
+def test_every_letter_of_an_axis_is_within_the_figure(tmp_path, make, name, scale):
+    """However wide the ticks and long the name, also of features that a user named."""
+    profile = [Measurement(name, scale * v, sigma=s) for s, v in ((0.1, 9.0), (5.0, 1.0))]
+    curve = [Measurement(f"fd_{name}", scale * v, nfe=n, split="test") for n, v in ((3, 9.0), (5, 1.0))]
+    for rows, find in ((curve, panels), (profile, profiles)):
+        make(tmp_path / find.__name__, found=rows)
+        (group,) = groups(read_runs(tmp_path / find.__name__))
+        figure = figures.curve_drawing(find(group), figures.looks(["random"]))
+        outside = [text for text, box in boxes(figure) if not inside(box, figure.bbox)]
+        assert outside == []
+        (axes,) = figure.axes
+        label, *ticks = axes.yaxis.label, *axes.get_yticklabels()
+        low, high = axes.get_ylim()
+        boxes_of_ticks = [t.get_window_extent() for t in ticks if low <= t.get_position()[1] <= high]
+        assert boxes_of_ticks
+        assert all(label.get_window_extent().x1 <= box.x0 for box in boxes_of_ticks)
+
+
+def boxes(figure):
+    """Every text that is drawn, with its place in pixels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure).draw()
+    shown = [text for text in figure.findobj(lambda artist: hasattr(artist, "get_text")) if text.get_text()]
+    axes = figure.axes[0]
+    limits = {0: axes.get_xlim(), 1: axes.get_ylim()}
+    hidden = [
+        tick for which, labels in ((0, axes.get_xticklabels()), (1, axes.get_yticklabels())) for tick in labels
+        if not limits[which][0] <= tick.get_position()[which] <= limits[which][1]
+    ]  # fmt: skip
+    return [(text.get_text(), text.get_window_extent()) for text in shown if text not in hidden and text.get_visible()]
+
+
+def inside(box, outer):
+    return outer.x0 <= box.x0 and box.x1 <= outer.x1 and outer.y0 <= box.y0 and box.y1 <= outer.y1
+
+
+@pytest.mark.parametrize("values", [(3.2, 8.1), (2.7, 4.4), (11.0, 35.0), (2.0, 150.0)])
+def test_a_logarithmic_axis_has_ticks_enough_to_read_a_value(tmp_path, make, values):
+    make(tmp_path, found=[Measurement("truncation_error", v, nfe=n) for n, v in zip((3, 5), values, strict=True)])
+    figure = figures.curve_drawing([panel_of(tmp_path, "truncation_error")], figures.looks(["random"]))
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    assert 3 <= len([tick for tick in axes.yaxis.get_majorticklocs() if low <= tick <= high]) <= 8

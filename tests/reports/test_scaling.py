@@ -1,6 +1,9 @@
 import pytest
 
 from bench.record import Measurement
+from reports.build import build
+from reports.charts import drawing
+from reports.figures import looks
 from reports.runs import read
 from reports.scaling import CUT, pareto, pools
 from reports.summary import warnings
@@ -54,6 +57,35 @@ def test_pools_side_by_side(tmp_path, make):
     assert [chart.title for chart in found.charts] == [CUT, "curvature_fm"]
 
 
+def test_what_was_not_measured_has_no_marker(tmp_path, make):
+    """Random pairing of one pool is dashed across all, without a marker where no run was."""
+    make(tmp_path, "random", pool=256, images=1024 * 64, found=[Measurement("curvature_fm", 0.1)])
+    for pool in (64, 256, 1024):
+        make(tmp_path, "lapjv", pool=pool, images=1024 * 64, found=[Measurement("curvature_fm", 0.05)])
+    (found,) = pools(read_runs(tmp_path))
+    figure = drawing(found.charts, found.looks(looks(["random", "lapjv"])))
+    drawn = [line for line in figure.axes[0].lines if len(line.get_xdata())]
+    marked = [len(line.get_xdata()) for line in drawn if line.get_marker() not in ("None", "")]
+    assert marked == [3]  # the three runs of lapjv
+    (level,) = [line for line in drawn if line.get_linestyle() == "--"]
+    assert set(level.get_ydata()) == {0.1}
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["lapjv", "random, pool 256"]
+    assert "Random pairing was measured at one pool" in build(tmp_path, mixed=True).html.read_text()
+
+
+def test_the_axes_of_quality_against_cost_are_named_and_say_that_one_is_logarithmic(tmp_path, make):
+    make(tmp_path, "random", found=run_of({13: 8.1}, share=0.0, wait_share=0.0))
+    make(tmp_path, "lapjv", found=run_of({13: 3.85}, share=0.2, wait_share=0.0))
+    (group,) = groups(read_runs(tmp_path))
+    (axes,) = drawing([pareto(group.rows, group.panels).chart], looks(["random", "lapjv"])).axes
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylabel() == "fd_classifier (logarithmic)"
+    assert axes.get_xlabel()
+    low, high = axes.get_ylim()
+    assert len([tick for tick in axes.yaxis.get_majorticklocs() if low <= tick <= high]) >= 4
+
+
 def test_pools_that_are_not_comparable_are_marked_and_stay_together(tmp_path, make):
     for pool in (64, 128):
         make(tmp_path, "lapjv", pool=pool, found=[Measurement("curvature_fm", 1.0)])
@@ -73,7 +105,8 @@ def test_random_pairing_of_one_pool_is_a_level_line(tmp_path, make):
         make(tmp_path, "lapjv", pool=pool, images=1024 * 64, found=found)
     table = read_runs(tmp_path)
     ((chart,),) = [one.charts for one in pools(table)]
-    assert {line.name: list(line.points) for line in chart.lines} == dict.fromkeys(("random", "lapjv"), [64, 256, 1024])
+    assert {line.name: list(line.points) for line in chart.lines} == {"lapjv": [64, 256, 1024]}
+    assert chart.levels == {"random, pool 256": 0.1}
     said = [
         line for line in warnings(groups(table), read(tmp_path)[0]) if "random was trained at pool 256 only" in line
     ]
