@@ -28,6 +28,7 @@ from bench.metrics.trajectory import Path as OdePath
 from bench.metrics.truncation import truncation_error
 from bench.metrics.wasserstein import PlaneRuler, in_the_plane
 from bench.pictures import save_grid
+from bench.points import MOST, REAL, save_points
 from bench.quality import Ruler, Values
 from bench.record import Measurement
 from bench.samples import SampleStore, weights_digest
@@ -354,9 +355,14 @@ class Arm:
         return [self.dense.row(metric, value, n=n, sigma=sigma) for (metric, sigma), value in values.items()]
 
     def _show(self, job: Job) -> None:
-        """Write the grid of the first images, at some numbers of evaluations of the fixed schedule."""
+        """Write the first images, or points of the plane, at some numbers of evaluations of the fixed schedule."""
         setting, evaluation = job.setting, self.config.evaluation
         if setting != Setting("heun", setting.nfe, evaluation.rho) or setting.nfe not in GRID_NFE:
+            return
+        if in_the_plane(self.dataset):
+            points = torch.cat(list(self.store(setting).images(min(MOST, evaluation.samples))))
+            save_points(self.samples_dir / f"nfe{setting.nfe}.csv", points)
+            save_points(self.samples_dir / f"{REAL}.csv", self.dataset.test.images)
             return
         shown = torch.cat(list(self.store(setting).images(min(GRID_SIDE**2, evaluation.samples))))
         save_grid(self.samples_dir / f"nfe{setting.nfe}.png", as_images(shown))

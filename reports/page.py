@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from markupsafe import Markup
 
-from reports import charts, figures, words
+from reports import charts, figures, plane, words
 from reports.adaptive import Adaptive, adaptive
 from reports.guidance import Guided, guided, sentences
 from reports.headline import Headline, headlines
@@ -117,6 +117,7 @@ class Section:
     guided: Guided | None
     started: Started | None
     samples: dict[str, list[Grid]]
+    points: Figure | None
     charts: Room
     left_out: dict[str, int]
 
@@ -166,11 +167,12 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
 
 def _sections(found: Sequence[Group], runs: Sequence[Run], look: dict[str, figures.Look]) -> list[Section]:
     """All groups, each with an equal share of the room."""
-    members = [set(group.rows.run_id.unique()) for group in found]
-    there = [_pictures([run for run in runs if run.run_id in ids]) for ids in members]
+    ids = [set(group.rows.run_id.unique()) for group in found]
+    members = [[run for run in runs if run.run_id in own] for own in ids]
+    there = [_pictures(own) for own in members]
     shares = [share // max(1, len(found)) for share in (FIGURES, CELLS, CHARTS)]
-    numbered = enumerate(zip(found, there, pictures(there), strict=True), 1)
-    return [_section(f"g{i}", group, look, map(Room, shares), there, shown) for i, (group, there, shown) in numbered]
+    numbered = enumerate(zip(found, there, pictures(there), map(plane.scatter, members), strict=True), 1)
+    return [_section(f"g{i}", group, look, map(Room, shares), *shown) for i, (group, *shown) in numbered]
 
 
 def _section(
@@ -180,6 +182,7 @@ def _section(
     shares: Iterable[Room],
     there: Pictures,
     shown: Pictures,
+    points: plane.Scatter | None,
 ) -> Section:
     every, group = group, group.plain if len(group.plain.rows) else group
     drawings, cells, rest = shares
@@ -223,6 +226,7 @@ def _section(
         started=_listed(started(every.rows), cells),
         more=curves(of_samples, real),
         samples=_grids(shown),
+        points=drawings.take(lambda: _points(points, look), lambda figure: len(figure.svg)) if points else None,
         charts=rest,
         left_out={},
     )
@@ -287,6 +291,10 @@ def _pictures(members: Sequence[Run]) -> Pictures:
                 if file.read(len(_PNG)) == _PNG:
                     found.setdefault(path.stem, []).append((first[arm], path))
     return {_label(stem): found[stem] for stem in sorted(found, key=_natural)}
+
+
+def _points(found: plane.Scatter, look: dict[str, figures.Look]) -> Figure:
+    return Figure("Generated points", plane.draw(found, look), found.caption, wide=True)
 
 
 def _grids(shown: Pictures) -> dict[str, list[Grid]]:

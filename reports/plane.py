@@ -1,0 +1,139 @@
+"""Generated points in the plane beside points of the data: what a table of distances cannot show."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from reports import figures
+from reports.figures import Look
+from reports.runs import Run
+from reports.statistics import ordered
+from reports.words import join, pieces
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DATA = "data"
+COLUMNS = 5
+_SIDE = 1.55  # inches of one panel
+_MARGIN = 0.35  # of the range of the data, around them; points further out are not drawn
+_HEAD = "x,y"
+
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """The points of one comparison.
+
+    Attributes:
+        data: held-out points.
+        samples: NFE to coupling to generated points, from the same latents.
+
+    """
+
+    data: Points
+    samples: dict[int, dict[str, Points]]
+
+    @property
+    def caption(self) -> str:
+        """What is shown."""
+        return (
+            "Held-out points of the data, and points generated from the same noise samples by the first seed of each "
+            f"arm, at NFE {join([str(nfe) for nfe in self.samples])}."
+        )
+
+
+def scatter(members: Sequence[Run]) -> Scatter | None:
+    """The points that the runs of a comparison kept, of each arm's first seed; None where they kept none."""
+    first: dict[str, Run] = {}
+    for run in sorted(members, key=lambda run: int(run.config["seed"])):
+        first.setdefault(str(run.config["coupling"]), run)
+    data: Points = []
+    samples: dict[int, dict[str, Points]] = {}
+    for arm in ordered(first):
+        folder = first[arm].path / "samples"
+        data = data or _read(folder / "real.csv")
+        for path in folder.glob("nfe*.csv"):
+            nfe = re.fullmatch(r"nfe(\d+)", path.stem)
+            if nfe and (points := _read(path)):
+                samples.setdefault(int(nfe[1]), {})[arm] = points
+    return Scatter(data, dict(sorted(samples.items()))) if data and samples else None
+
+
+def draw(found: Scatter, look: dict[str, Look]) -> Markup:
+    """The points as SVG."""
+    import matplotlib
+
+    counts = "; ".join(f"NFE {nfe}: {', '.join(arms)}" for nfe, arms in found.samples.items())
+    with matplotlib.rc_context(figures._STYLE):
+        return figures._svg(drawing(found, look), f"Points of the data and generated points. {counts}.")
+
+
+def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
+    """Panels in rows: for each NFE the data first, then the arms, all on the same axes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    ink = figures._INK
+    panels = []
+    for nfe, arms in found.samples.items():
+        row = [(DATA, found.data, ink), *((arm, points, look[arm].colour) for arm, points in arms.items())]
+        columns = min(COLUMNS, 1 + max(map(len, found.samples.values())))
+        row += [None] * (-len(row) % columns)  # each NFE begins a row
+        panels += [panel and (f"NFE {nfe}", *panel) for panel in row]
+    rows = len(panels) // columns
+    with matplotlib.rc_context(figures._STYLE):
+        figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.3) * rows), layout="constrained")
+        for ax, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
+            if panel is None:
+                ax.set_visible(False)
+            else:
+                _draw(ax, *panel)
+                _frame(ax, found.data)
+    return figure
+
+
+def _draw(ax: Axes, nfe: str, name: str, points: Points, colour: str) -> None:
+    """All points as one path of dots: elements of their own would be ten times as many bytes."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Outline
+
+    places = [place for place in points for _ in range(2)]  # from each point to itself: a round dot
+    codes = [Outline.MOVETO, Outline.LINETO] * len(points)
+    outline = Outline(places, codes)
+    outline.should_simplify = False  # or the dots, which have no length, would go
+    ax.add_patch(PathPatch(outline, fill=False, color=colour, linewidth=1.8, alpha=0.6, capstyle="round"))
+    ax.set_title("\n".join(pieces(name)), fontsize=8)
+    if name == DATA:
+        ax.set_ylabel(nfe)
+
+
+def _frame(ax: Axes, data: Points) -> None:
+    """The same range for all panels, from that of the data."""
+    for limit, values in ((ax.set_xlim, [x for x, _ in data]), (ax.set_ylim, [y for _, y in data])):
+        room = _MARGIN * ((max(values) - min(values)) or 1.0)
+        limit(min(values) - room, max(values) + room)
+    ax.set(xticks=[], yticks=[])
+    ax.set_box_aspect(1)
+    ax.grid(visible=False)
+
+
+def _read(path: Path) -> Points:
+    """The finite points of a file; none where there is no such file, or a damaged one."""
+    try:
+        head, *lines = path.read_text().split()
+        points = [tuple(map(float, line.split(","))) for line in lines]
+    except (OSError, ValueError):
+        return []
+    if head != _HEAD or any(len(point) != 2 for point in points):
+        return []
+    return [point for point in points if all(map(math.isfinite, point))]
