@@ -25,6 +25,7 @@ DATA = "data"
 COLUMNS = 5
 _SIDE = 1.55  # inches of one panel
 _MARGIN = 0.35  # of the range of the data, around them; points further out are not drawn
+_DOT = 1e-3  # of the range of the data, the length of a dot
 _HEAD = "x,y"
 
 Points = list[tuple[float, float]]
@@ -91,27 +92,28 @@ def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
         row += [None] * (-len(row) % columns)  # each NFE begins a row
         panels += [panel and (f"NFE {nfe}", *panel) for panel in row]
     rows = len(panels) // columns
+    stroke = _DOT * (max(x for x, _ in found.data) - min(x for x, _ in found.data))
     with matplotlib.rc_context(figures._STYLE):
         figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.3) * rows), layout="constrained")
         for ax, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
             if panel is None:
                 ax.set_visible(False)
             else:
-                _draw(ax, *panel)
+                _draw(ax, *panel, stroke)
                 _frame(ax, found.data)
     return figure
 
 
-def _draw(ax: Axes, nfe: str, name: str, points: Points, colour: str) -> None:
+def _draw(ax: Axes, nfe: str, name: str, points: Points, colour: str, stroke: float) -> None:
     """All points as one path of dots: elements of their own would be ten times as many bytes."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path as Outline
 
-    places = [place for place in points for _ in range(2)]  # from each point to itself: a round dot
-    codes = [Outline.MOVETO, Outline.LINETO] * len(points)
-    outline = Outline(places, codes)
-    outline.should_simplify = False  # or the dots, which have no length, would go
-    ax.add_patch(PathPatch(outline, fill=False, color=colour, linewidth=1.8, alpha=0.6, capstyle="round"))
+    # A stroke of nearly no length with round ends is a dot; not all programs draw one of no length at all.
+    ends = [end for x, y in points for end in ((x, y), (x + stroke, y))]
+    outline = Outline(ends, [Outline.MOVETO, Outline.LINETO] * len(points))
+    outline.should_simplify = False  # or such strokes would go
+    ax.add_patch(PathPatch(outline, fill=False, color=colour, linewidth=2, alpha=0.6, capstyle="round"))
     ax.set_title("\n".join(pieces(name)), fontsize=8)
     if name == DATA:
         ax.set_ylabel(nfe)
