@@ -115,7 +115,7 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
 
     Raises:
         DataError: the name is unknown, or the files are missing and cannot be fetched, or are damaged; or
-            ``resolution`` does not apply.
+            ``resolution`` does not apply; or what was read is not what ``Dataset`` promises.
 
     """
     if name not in names():
@@ -124,7 +124,32 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
         raise DataError(f"unknown data set {name!r}.{hint} Known: {', '.join(names())}")
     check_resolution(name, resolution)
     read = importlib.import_module(f"bench.data.{name.replace('-', '_')}").load
-    return read(data_dir, resolution) if name in OWN_IMAGES else read(data_dir)
+    dataset = read(data_dir, resolution) if name in OWN_IMAGES else read(data_dir)
+    for split in (dataset.train, dataset.test):
+        _check(split, dataset)
+    return dataset
+
+
+def _check(split: Split, dataset: Dataset) -> None:
+    """Refuse a split that does not hold what ``Split`` promises.
+
+    Raises:
+        DataError: images or labels of another type or shape, or labels out of range.
+
+    """
+    images, labels, classes = split.images, split.labels, dataset.num_classes
+    if labels is None or classes < 1:
+        raise DataError(f"{dataset.name}: images without labels take zeros [n] int64 and num_classes=1")
+    if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"{dataset.name}: images must be [n, c, h, w], uint8 or float32, not {_said(images)}")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(f"{dataset.name}: labels must be [{len(images)}] int64, not {_said(labels)}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(f"{dataset.name}: labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
+
+
+def _said(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def check_resolution(name: str, resolution: int | None) -> None:

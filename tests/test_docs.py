@@ -1,0 +1,236 @@
+"""What README and CONTRIBUTING show must work: every block of Python, every command line."""
+
+import argparse
+import functools
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import tyro
+
+from bench.data import DataError, load
+from bench.data.contract import Dataset, Split
+from bench.record import Measurement
+from couplings import registry
+from reports.build import build
+from tests.reports.conftest import make_run
+
+ROOT = Path(__file__).parents[1]
+README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+PLACE = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
+
+
+def blocks(text, language):
+    """The code blocks of a language, in order; those of none are of the shell."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return [code for name, code in found if name == language]
+
+
+def block(text, word):
+    """The only Python block that holds a word."""
+    (found,) = [code for code in blocks(text, "python") if word in code]
+    return found
+
+
+@pytest.fixture
+def names():
+    """What a reader's own training loop has."""
+    generator = torch.Generator().manual_seed(0)
+    images, noise = torch.randn(2, 24, 3, 8, 8, generator=generator) * torch.tensor([0.5, 1.0]).view(2, 1, 1, 1, 1)
+    train_images = torch.randn(256, 3, 8, 8, generator=generator) / 2
+    labels, index = torch.arange(24) % 3, torch.arange(24)
+    return {
+        "images": images, "noise": noise, "labels": labels, "generator": generator, "train_images": train_images,
+        "index": index,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A group of one process."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )  # fmt: skip
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A semi-discrete map of this size is fitted in a minute; a coarse one shows the same."""
+    from couplings import get
+
+    shortened = functools.partial(re.sub, r"^semidiscrete:project=pca:128$", "semidiscrete:project=pca:16,max_chi2=5")
+    monkeypatch.setattr("couplings.get", lambda spec: get(shortened(spec)))
+
+
+@pytest.mark.usefixtures("alone", "quick")
+def test_every_block_of_the_readme_runs_in_order(names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results(tmp_path / "runs", seeds=3)
+    images, noise, labels = names["images"].clone(), names["noise"].clone(), names["labels"].clone()
+    for code in blocks(README, "python"):
+        exec(compile(code, "README.md", "exec"), names)
+        # A block that changes what the next one takes would be wrong when both are pasted.
+        assert torch.equal(names["images"], images)
+        assert torch.equal(names["noise"], noise)
+        assert torch.equal(names["labels"], labels)
+    gap = names["diagnostics"].optimality_gap(images, noise[names["pairing"].index])
+    assert gap == pytest.approx(0, abs=1e-6)  # the diagnostics' own comment: 0 is optimal
+
+
+def test_the_diagnostics_of_the_readme_find_the_optimum(names):
+    code = block(README, "from couplings import get\n") + block(README, "optimality_gap")
+    exec(
+        compile(code.replace("diagnostics.optimality_gap", "gap = diagnostics.optimality_gap"), "README", "exec"), names
+    )
+    assert names["gap"] == pytest.approx(0, abs=1e-6)
+
+
+def results(folder, seeds, arms=("random", "lapjv"), metric="fd_classifier"):
+    """Results of runs with a search over rho, in one metric; lapjv is a quarter lower."""
+    for seed in range(seeds):
+        for arm in arms:
+            value = (4.0 if arm == "random" else 3.0) + 0.1 * seed
+            found = [
+                Measurement(f"{name}{metric}", value / nfe, nfe=nfe, rho=7.0, split=split, n=500, **PLACE)
+                for name, split in (("grid_", "train"), ("", "test"), ("", "train"))
+                for nfe in (5, 13)
+            ]
+            make_run(folder, arm, seed, found=found)
+    return build(folder).csv
+
+
+@pytest.mark.parametrize(
+    ("seeds", "arms", "metric", "said"),
+    [
+        (3, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: lower (better), -24%"),
+        (3, ("random", "lapjv"), "fd_pixels", "lapjv, pool 1024, NFE 5: lower (better), -24%"),
+        (2, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: no claim, -25%"),
+        (1, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: no claim, shared seeds: 1"),
+        (1, ("random", "lapjv"), "fd_pixels", "lapjv, pool 1024, NFE 13: no claim, shared seeds: 1"),
+        (3, ("lapjv", "knn"), "fd_classifier", "knn, pool 1024, NFE 13: no claim, shared seeds: 0"),
+        (3, ("random", "lapjv"), "fd_dinov2", ""),
+    ],
+)
+def test_the_claims_are_found_in_any_results(tmp_path, monkeypatch, capsys, seeds, arms, metric, said):
+    results(tmp_path / "runs", seeds, arms, metric)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block(README, "pd.read_csv"), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert said in printed
+    assert "nan" not in printed
+    assert bool(printed) == bool(said)
+
+
+def test_the_coupling_of_contributing_keeps_what_the_contract_tests_ask(tmp_path):
+    """In a copy of the package: here it would stay registered."""
+    shutil.copytree(ROOT / "couplings", tmp_path / "couplings", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tests/couplings", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "couplings/nearest.py").write_text(block(CONTRIBUTING, '@register("nearest")'))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "nearest"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert re.search(r"^\d\d passed", done.stdout, re.MULTILINE), done.stdout[-2000:]
+    assert "nearest" not in registry.names()
+
+
+def test_the_data_set_of_contributing_is_one(tmp_path, monkeypatch):
+    spiral = module(block(CONTRIBUTING, "Dataset("), "spiral", monkeypatch)
+    dataset = load("spiral")
+    assert (dataset.name, dataset.image_shape, len(dataset.train)) == ("spiral", (2, 1, 1), 2000)
+    assert dataset.train.images.std().item() == pytest.approx(0.5, abs=0.02)
+    assert spiral.load().checksum == dataset.checksum
+
+
+def module(code, name, monkeypatch):
+    """A data set as if its file were in the package."""
+    made = type(sys)(f"bench.data.{name}")
+    exec(compile(code, "CONTRIBUTING.md", "exec"), vars(made))
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+    monkeypatch.setattr("bench.data.contract.names", lambda: (name,))
+    return made
+
+
+IMAGES, LABELS = torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "classes", "said"),
+    [
+        (IMAGES, None, 0, "toy: images without labels take zeros [n] int64 and num_classes=1"),
+        (IMAGES, LABELS, 0, "toy: images without labels take zeros [n] int64 and num_classes=1"),
+        (IMAGES, LABELS[:3], 1, "toy: labels must be [4] int64, not [3] int64"),
+        (IMAGES, LABELS.float(), 1, "toy: labels must be [4] int64, not [4] float32"),
+        (IMAGES, LABELS + 1, 1, "toy: labels must be 0 to 0, not 1 to 1"),
+        (IMAGES.double(), LABELS, 1, "uint8 or float32, not [4, 1, 2, 2] float64"),
+        (IMAGES[0], LABELS[:1], 1, "images must be [n, c, h, w], uint8 or float32, not [1, 2, 2] float32"),
+    ],
+)
+def test_a_data_set_that_is_none_is_refused_with_the_way_out(monkeypatch, images, labels, classes, said):
+    made = module("", "toy", monkeypatch)
+    made.load = lambda data_dir: Dataset("toy", Split(images, labels), Split(IMAGES, LABELS), classes)
+    with pytest.raises(DataError, match=re.escape(said)):
+        load("toy")
+
+
+def test_the_metric_of_contributing_is_named_where_it_says(names):
+    exec(compile(block(CONTRIBUTING, "def mean_distance"), "CONTRIBUTING.md", "exec"), names)
+    real, samples = torch.zeros(5, 2), torch.tensor([[3.0, 4.0]]).expand(7, 2)
+    assert names["mean_distance"](real, samples) == pytest.approx(5.0)
+    for place in re.findall(r"`(bench/[\w/]+\.py|reports/[\w/]+\.py)`", CONTRIBUTING):
+        assert (ROOT / place).exists() or place == "bench/data/spiral.py", place
+    quality, words = (importlib.import_module(name) for name in ("bench.quality", "reports.words"))
+    assert all((quality.Ruler.names, quality.Ruler.measure, words.METRICS, words.FAMILIES))
+
+
+class Parsed(Exception):  # noqa: N818 - no error
+    """A command line was understood."""
+
+
+def commands(text):
+    """Module and arguments of every command line that starts one of our programs."""
+    for line in "".join(blocks(text, "")).splitlines():
+        for part in line.split(" && "):
+            words = shlex.split(part, comments=True)
+            if "-m" in words and words[0] in ("python", "torchrun"):
+                place = words.index("-m")
+                yield pytest.param(words[place + 1], words[place + 2 :], id=" ".join(words[place + 1 :]))
+
+
+@pytest.mark.parametrize(("name", "args"), [*commands(README), *commands(CONTRIBUTING)])
+def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
+    """By the program's own parser; what it would do then is not done."""
+    cli, parse_args = tyro.cli, argparse.ArgumentParser.parse_args
+
+    def understood(what, *positional, **options):
+        command = what if isinstance(what, type) else functools.wraps(what)(lambda *_, **__: None)
+        cli(command, *positional, **options)
+        raise Parsed
+
+    def read(parser, *positional, **options):
+        parse_args(parser, *positional, **options)
+        raise Parsed
+
+    # The shell would have replaced a pattern by the folders that it fits.
+    args = ["runs" if "*" in word else word for word in args]
+    monkeypatch.setattr(tyro, "cli", understood)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
+    for word in args:
+        if word.endswith(".toml"):
+            assert (ROOT / word).exists()
+    with pytest.raises((Parsed, SystemExit)) as ended:
+        importlib.import_module(name).main(args)
+    assert ended.type is Parsed or (ended.value.code == 0 and "--help" in args)
+
+
+def test_there_are_commands_to_check():
+    assert len(list(commands(README))) > 20
