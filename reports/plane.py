@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from reports import figures
+from reports.drawing import drawing_style, load_matplotlib
 from reports.figures import Look
 from reports.runs import Run
 from reports.statistics import ordered
@@ -72,16 +73,14 @@ def scatter(members: Sequence[Run]) -> Scatter | None:
 
 def draw(found: Scatter, look: dict[str, Look]) -> Markup:
     """The points as SVG."""
-    import matplotlib
-
     counts = "; ".join(f"NFE {nfe}: {', '.join(arms)}" for nfe, arms in found.samples.items())
-    with matplotlib.rc_context(figures._STYLE):
+    with drawing_style(figures._STYLE):
         return figures._svg(drawing(found, look), f"Points of the data and generated points. {counts}.")
 
 
 def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
     """Panels in rows: for each NFE the data first, then the arms, all on the same axes."""
-    import matplotlib
+    load_matplotlib()
     from matplotlib.figure import Figure
 
     ink = figures._INK
@@ -93,7 +92,7 @@ def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
         panels += [panel and (f"NFE {nfe}", *panel) for panel in row]
     rows = len(panels) // columns
     stroke = _DOT * (max(x for x, _ in found.data) - min(x for x, _ in found.data))
-    with matplotlib.rc_context(figures._STYLE):
+    with drawing_style(figures._STYLE):
         figure = Figure(figsize=(_SIDE * columns, (_SIDE + 0.3) * rows), layout="constrained")
         for ax, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True):
             if panel is None:

@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 
 from reports.build import main
-from reports.drawing import drawing
+from reports.drawing import drawing_style
 
 ROOT = Path(__file__).parents[2]
 OWN = """
@@ -76,7 +76,7 @@ def test_who_imported_matplotlib_before_keeps_their_settings(tmp_path, make):
         before = dict(matplotlib.rcParams)
         assert main([str(tmp_path / "runs")]) == 0
         assert dict(matplotlib.rcParams) == before
-        with drawing({"font.size": 9}):
+        with drawing_style({"font.size": 9}):
             assert (matplotlib.rcParams["font.size"], matplotlib.rcParams["text.usetex"]) == (9, False)
         assert dict(matplotlib.rcParams) == before
 
