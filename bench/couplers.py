@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.data import Split, as_images
 from bench.ranks import PATIENCE
+from bench.signals import ENDS
 from couplings import Coupling, CouplingError, Fitted, Pairing
 
 
@@ -168,9 +169,9 @@ class Workers:
             ) from None
         return Pairing(torch.from_numpy(index).to(images.device), report)
 
-    def close(self) -> None:
-        """Stop the processes."""
-        self._processes.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait: bool = True) -> None:
+        """Stop the processes; without ``wait`` those at work end with this one."""
+        self._processes.shutdown(wait=wait, cancel_futures=True)
 
 
 _coupling: Coupling | None = None  # of this worker process
@@ -180,8 +181,10 @@ def _start_worker(coupling: Coupling, threads: int) -> None:
     global _coupling
     _coupling = coupling
     torch.set_num_threads(threads)
-    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)  # Ctrl-C and a cluster's warnings are the trainer's to handle
+    # Ctrl-C, a cluster's warnings and its request to end, which reach all processes, are the trainer's to handle: a
+    # worker that died of one would look like a failure. It ends with the trainer.
+    for number in (signal.SIGINT, *ENDS):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from bench.background import aside
 from bench.data import Dataset, as_images
 from bench.randomness import generator
 from couplings import DatasetCoupling, Fitted
@@ -24,7 +25,11 @@ def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, dev
     key = hashlib.sha256(f"{coupling.spec}/{dataset.checksum}/{seed}".encode()).hexdigest()[:16]
     path = cache / f"{coupling.name}-{key}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
-    # Arms that start together wait for one of them to fit.
-    with FileLock(f"{path}.lock"):
-        images = as_images(dataset.train.images).to(device)
-        return coupling.fit(images, dataset.train.labels, generator(seed, "coupling-fit"), checkpoint=path)
+
+    def locked_fit() -> Fitted:
+        # Arms that start together wait for one of them to fit.
+        with FileLock(f"{path}.lock"):
+            images = as_images(dataset.train.images).to(device)
+            return coupling.fit(images, dataset.train.labels, generator(seed, "coupling-fit"), checkpoint=path)
+
+    return aside(locked_fit)  # one assignment of a fit may take minutes

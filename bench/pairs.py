@@ -10,13 +10,14 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
+from bench import background
 from bench.couplers import Coupled, Coupler, Drawn, Pairs, Workers, couple_fitted, couple_pool, couple_ranks
 from bench.data import Split, as_images
 from bench.randomness import generator
@@ -132,52 +133,74 @@ class PairStream:
         self._drawn_by = 0 if shared else rank
         solves = not fitted and (rank == 0 or not shared)
         self._workers = Workers(coupling, workers, _spare_threads(workers)) if workers and solves else None
-        self._fitted = fitted
+        self._fitted, self._shared = fitted, ranks > 1
         self._couple = _coupler(self._workers or coupling, split, shared and ranks > 1)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
         self._ahead = workers if self._workers and not shared else 1
         # On a CPU the trainer needs the cores: with two threads here it trained a third fewer images (2 cores).
         threads = 1 if split.images.device.type == "cpu" else torch.get_num_threads()
         self._threads = ThreadPoolExecutor(self._ahead, "coupling", torch.set_num_threads, (threads,))
+        self._coming: deque[Future[Coupled]] = deque()
         if not fitted:
             self._warm_up()
 
     def __iter__(self) -> Iterator[Pairs]:
+        return self.batches()
+
+    def batches(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Pairs]:
+        """The batches; while one is waited for, ``meanwhile`` is called again and again, see ``background.result``.
+
+        It is called between two batches: ``step``, ``state`` and ``cost`` are those after the batch handed out last.
+        """
         number, used = divmod(self.step * self._stride, self.pool)
         end = None if self.stop_step is None else -(-self.stop_step * self._stride // self.pool)
-        coming: deque[Future[Coupled]] = deque()
+        coming = self._coming
         left: Pairs | None = None  # of the pools taken so far
         before = latest = self.state  # after the pool before the newest, and after the newest
         while self.stop_step is None or self.step < self.stop_step:
+            reports: list[dict[str, float]] = []  # a run stopped before this batch takes these pools again
             while left is None or len(left) < self._stride:
                 while len(coming) <= self._ahead and (end is None or number + len(coming) < end):
                     coming.append(self._threads.submit(self._pool, number + len(coming)))
+                coupled = self._take(meanwhile)
                 # A pool that a stopped run had begun is coupled again but was counted then.
-                coupled = self._take(coming.popleft(), count=not used)
+                reports += [] if used else [coupled.report]
                 left = coupled.pairs[used:] if left is None else left.joined(coupled.pairs)
                 before, latest = latest, coupled.state
                 number, used = number + 1, 0
             batch, left = left[: self._stride], left[self._stride :]
+            for report in reports:
+                self.cost.add(report)
             self.step += 1
             # What is left of a pool will be coupled again by a run that goes on from here.
             self.state = before if len(left) else latest
             yield batch[self._first : self._first + self._share]
 
-    def close(self) -> None:
-        """Stop the background threads and processes."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+    def close(self, wait: bool = True) -> None:
+        """Stop the background threads and processes; without ``wait`` those at work are left to ``end_process``."""
+        self._threads.shutdown(wait=wait, cancel_futures=True)
+        background.abandon(self._coming)
         if self._workers:
-            self._workers.close()
+            self._workers.close(wait)
 
     def __enter__(self) -> PairStream:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Ctrl-C and the end of a job do not wait for a pool; after an error the next run must not share the cores.
+        # Among several processes a thread may be waiting for one that failed, so an error ends without it too.
+        self.close(wait=kind is None or (issubclass(kind, Exception) and not self._shared))
 
     def _warm_up(self) -> None:
         """Import the solver's library before anything is timed, and find out now if it is missing."""
-        self._couple(draw_pool(self.split, 2, self.seed, self._drawn_by, 0), generator(self.seed, "warm-up"))
+        drawn = draw_pool(self.split, 2, self.seed, self._drawn_by, 0)
+        self._coming.append(self._threads.submit(self._couple, drawn, generator(self.seed, "warm-up")))
+        try:
+            background.result(self._coming[0])
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        self._coming.clear()
 
     def _pool(self, number: int) -> Coupled:
         drawn = draw_pool(self.split, self.pool, self.seed, self._drawn_by, number)
@@ -192,12 +215,23 @@ class PairStream:
         done = self.augment(pairs.images, generator(self.seed, "augment", self._drawn_by, number))
         return replace(pairs, images=done.images, augment_labels=done.labels)
 
-    def _take(self, coming: Future[Coupled], count: bool) -> Coupled:
-        start = time.perf_counter()
-        coupled = coming.result()
-        self.cost.wait_seconds += time.perf_counter() - start
-        if count:
-            self.cost.add(coupled.report)
+    def _take(self, meanwhile: Callable[[], None]) -> Coupled:
+        """The next pool, as soon as it is coupled."""
+        clock = time.perf_counter()
+
+        def count_wait() -> None:
+            nonlocal clock
+            now = time.perf_counter()
+            self.cost.wait_seconds += now - clock
+            clock = now
+
+        def look() -> None:
+            count_wait()  # of a run that stops here too
+            meanwhile()
+
+        coupled = background.result(self._coming[0], look)
+        count_wait()
+        self._coming.popleft()
         return coupled
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 from tqdm import tqdm
 
 from bench import sampling
+from bench.background import aside
 from bench.config import RunConfig
 from bench.data import Dataset
 from bench.features import Features
@@ -127,13 +129,16 @@ class Session:
 
     def _record(self, todo: list[Job]) -> None:
         """Measure and record the jobs, and let go of what is needed no more."""
-        self.ledger.add([(task, self.arm.measure(task, job)) for job in todo for task in self._tasks(job)])
+        # Exact transport of many points is one call of minutes.
+        self.ledger.add(
+            [(task, aside(partial(self.arm.measure, task, job))) for job in todo for task in self._tasks(job)]
+        )
         for job in filter(self._is_over, todo):
             self.arm.store(job.setting).remove()
 
     def _record_beside(self, task: Task) -> None:
         if not self.ledger.holds(task):
-            self.ledger.add([(task, self.arm.measure_beside(task))])
+            self.ledger.add([(task, aside(partial(self.arm.measure_beside, task)))])
 
     def _tasks(self, job: Job) -> list[Task]:
         return [task for task in job.tasks if not self.ledger.holds(task)]

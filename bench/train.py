@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from bench.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.config import Execution, NetworkConfig, RunConfig
 from bench.couplers import Pairs
 from bench.data import Dataset
@@ -22,7 +21,7 @@ from bench.fit import fit
 from bench.pairs import CouplingCost, PairStream
 from bench.randomness import derive, generator
 from bench.ranks import Ranks
-from bench.record import RunFolder, write_bytes
+from bench.record import RunFolder
 from bench.signals import EndSignals
 from couplings import Coupling, Fitted, get
 from models import networks
@@ -34,10 +33,6 @@ CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the dev
 CHECKPOINT_SECONDS = 15.0
 AUGMENT_LABELS = 9
 MOST_NONFINITE = 0.5  # share of the steps between two looks whose losses may overflow before a run is given up
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the way out."""
 
 
 @dataclass
@@ -230,9 +225,9 @@ def _run_steps(
     config: RunConfig, state: TrainState, stream: PairStream, folder: RunFolder, stepper: Stepper, bar: tqdm
 ) -> None:
     batch, steps, ranks = config.training.batch, total_steps(config), stepper.ranks
-    clock = time.perf_counter()
     with EndSignals() as end:
-        for pairs in stream:
+        keeper = Keeper(state, stream, folder if ranks.first else None, end)
+        for pairs in stream.batches(meanwhile=keeper.leave_if_asked):
             state.losses.append(stepper(pairs))
             bar.update(batch)
             last = state.step == steps
@@ -244,14 +239,10 @@ def _run_steps(
                 bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             elif ranks.count > 1 or end.noted is None:  # several save together, at a look
                 continue
-            due = last or end.noted is not None or time.perf_counter() - clock > CHECKPOINT_SECONDS
+            due = last or end.noted is not None or keeper.seconds > CHECKPOINT_SECONDS
             if ranks.share(due):
-                state.seconds += time.perf_counter() - clock
-                state.coupling = stream.state
-                if ranks.first:
-                    save_checkpoint(folder, state)
+                keeper.save()
                 ranks.wait()  # none leaves before all is on disk
-                clock = time.perf_counter()
                 end.deliver()
             if last:
                 return
@@ -357,37 +348,3 @@ def _look(losses: list[Tensor], state: TrainState, ranks: Ranks, folder: RunFold
     if good < count:
         tqdm.write(f"warning: {count - good:.0f} of the last {count:.0f} losses were not finite; they were left out")
     return total / good
-
-
-def save_checkpoint(folder: RunFolder, state: TrainState) -> None:
-    """Write the checkpoint atomically; the one before it stays as checkpoint-previous.pt."""
-    newest = folder.path / "checkpoint.pt"
-    data = state.to_bytes()
-    if newest.exists():
-        os.replace(newest, folder.path / "checkpoint-previous.pt")
-    write_bytes(newest, data)
-
-
-def load_checkpoint(folder: RunFolder, device: str) -> dict | None:
-    """The newest checkpoint that can be read, or None where there is none.
-
-    Raises:
-        TrainingError: there are checkpoints and none can be read.
-
-    """
-    paths = [folder.path / name for name in ("checkpoint.pt", "checkpoint-previous.pt")]
-    damaged = []
-    for path in (path for path in paths if path.exists()):
-        try:
-            content = torch.load(path, map_location=device, weights_only=True)
-        except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
-            damaged.append(f"{path.name} ({type(error).__name__})")
-            continue
-        for name in damaged:
-            tqdm.write(f"warning: {folder.path / name} cannot be read; going on from {path.name}")
-        return content
-    if damaged:
-        raise TrainingError(
-            f"no checkpoint in {folder.run_id} can be read ({', '.join(damaged)}): restore one, or move the folder away"
-        )
-    return None

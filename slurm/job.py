@@ -48,6 +48,7 @@ class RunTask:
         import torch
 
         from bench.arm import run_arm
+        from bench.background import end_process
         from bench.config import Execution
 
         _listen()
@@ -61,6 +62,8 @@ class RunTask:
             if first:
                 self._say("failed", reason=str(error) or type(error).__name__)
             raise
+        except SystemExit as leaving:
+            end_process(leaving.code)  # a solver that is still at work must not keep the job alive until it is killed
         if first:
             self._say("done")
         if self.processes > 1:

@@ -20,7 +20,7 @@ ALLOWED = {
 DOORS = {"bench/run.py": {"reports"}, "bench/solve.py": {"reports"}}
 # Of bench, the outer rooms see the configuration and the records; a job has a run to call.
 BENCH_FACE = {
-    "slurm": {"bench.config", "bench.record", "bench.arm", "bench.git", "bench.console"},
+    "slurm": {"bench.config", "bench.record", "bench.arm", "bench.background", "bench.git", "bench.console"},
     "reports": {"bench.record", "bench.console"},
 }
 

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from bench import data, train
+from bench.checkpoints import TrainingError, load_checkpoint, save_checkpoint
 from bench.config import Execution
 from bench.ranks import Ranks
 from bench.record import RunFolder
-from bench.train import Stepper, TrainingError, build_network, load_checkpoint, new_state, save_checkpoint
+from bench.train import Stepper, build_network, new_state
 
 ALONE = Ranks(0, 1, "cpu")
 

@@ -1,0 +1,86 @@
+"""A signal while a pool is being coupled: the process ends at once, and the run resumes to the same weights."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.config import make
+
+ROOT = Path(__file__).parents[2]
+
+# The second pool, once its turn comes in a first process, is never done: as of a solver that works for hours.
+CHILD = """
+import ctypes, sys
+from pathlib import Path
+from bench import pairs
+from bench.checkpoints import Keeper
+from bench.arm import run_arm
+from bench.background import end_process
+from bench.config import Execution, make
+
+said = []
+
+def draw(split, pool, seed, rank, number, draw=pairs.draw_pool):
+    if sys.argv[2] == "stuck" and number == 2:
+        ctypes.CDLL(None).sleep(600)
+    return draw(split, pool, seed, rank, number)
+
+def look(self, look=Keeper.leave_if_asked):
+    if self.state.step == 5 and not said:
+        said.append(print("waiting", flush=True))
+    look(self)
+
+if __name__ == "__main__":
+    Keeper.leave_if_asked = look
+    pairs.draw_pool = draw
+    try:
+        run_arm(make(None, {overrides!r}), Path(sys.argv[1]), Execution(device="cpu"), progress=False)
+    except KeyboardInterrupt:
+        end_process(130)
+"""
+
+
+def start(runs, overrides, how):
+    code = CHILD.replace("{overrides!r}", repr(overrides))
+    command = [sys.executable, "-c", code, str(runs), how]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(tmp_path, tiny_overrides, sent):
+    overrides = {
+        **tiny_overrides,
+        "images": 512,
+        "pool": 160,
+        "metrics": ["truncation"],
+        "rhos": [],
+        "features": ["pixels"],
+    }
+    config = make(None, overrides)
+    with start(tmp_path / "stopped", overrides, "stuck") as process:
+        assert process.stdout.readline() == "waiting\n"  # after five steps, which two pools are enough for
+        os.kill(process.pid, sent)
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+    assert code == (130 if sent == signal.SIGINT else -sent)
+    checkpoint = tmp_path / "stopped" / config.run_id / "checkpoint.pt"
+    if sent != signal.SIGINT:
+        assert torch.load(checkpoint, weights_only=True)["step"] == 5
+    for runs in ("stopped", "whole"):
+        with start(tmp_path / runs, overrides, "free") as process:
+            assert process.wait(120) == 0
+    stopped, whole = (
+        torch.load(tmp_path / runs / config.run_id / "checkpoint.pt", weights_only=True)
+        for runs in ("stopped", "whole")
+    )
+    for part in ("net", "ema"):
+        assert all(torch.equal(tensor, whole[part][name]) for name, tensor in stopped[part].items())
+    assert stopped["cost"]["pools"] == whole["cost"]["pools"] == 4
+    assert stopped["cost"]["cost_after"] == pytest.approx(whole["cost"]["cost_after"], rel=1e-12)
