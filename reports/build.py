@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.console import worker
 from bench.record import write_bytes
-from reports.runs import Excluded, ReportError, read
+from reports.runs import CannotWrite, Excluded, ReportError, read
 
 DESCRIPTION = """Compare the finished runs of a folder: one page, one CSV, and wide tables.
 
@@ -42,13 +43,15 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
 
     Raises:
         NotComparable: runs that would be compared must not be.
-        ReportError: no run folder is there, or one that was named is missing, or the report cannot be written.
+        CannotWrite: a file cannot be written; each is written whole or not at all, results.csv first.
+        ReportError: no run folder is there, or one that was named is missing, or the page or the wide tables cannot be
+            made, which costs no other file.
 
     """
     from reports.comparable import mark, mismatches, refuse
     from reports.page import render
     from reports.runs import feature_sizes
-    from reports.tables import groups, results, write_csv
+    from reports.tables import csv_bytes, groups, results
     from reports.wide import wide_files
 
     runs, excluded = read(Path(runs_dir), run_ids)
@@ -59,16 +62,35 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
+    _write(report.csv, csv_bytes(table))
+    # The page and the wide tables cannot cost the results, nor each other.
     found = groups(table, feature_sizes(runs))
-    page = render(table, found, runs, excluded)
-    try:
-        write_csv(table, report.csv)
-        for name, text in wide_files(found).items():
-            write_bytes(out / name, text.encode())
-        write_bytes(report.html, page.encode())
-    except OSError as error:
-        raise ReportError(f"cannot write to {out} ({error.strerror}): choose another folder with --out") from None
+    problems = [
+        _make("the wide tables", lambda: {out / name: text.encode() for name, text in wide_files(found).items()}),
+        _make(report.html.name, lambda: {report.html: render(table, found, runs, excluded).encode()}),
+    ]
+    if any(problems):
+        raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
     return report
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise CannotWrite(path.parent, error.strerror) from None
+
+
+def _make(what: str, contents: Callable[[], dict[Path, bytes]]) -> str | None:
+    """Write files, or say in one line why they cannot be made."""
+    try:
+        made = contents()
+    except Exception as error:  # noqa: BLE001 - whatever fails in a figure, the numbers are worth more
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        return f"{what} cannot be made ({message})"
+    for path, content in made.items():
+        _write(path, content)
+    return None
 
 
 def main(args: list[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ OF_TRAINING = ("training.", "network.")
 
 _DIGITS = 8  # of a file's hash that tell it from others
 _MARKS = ("config.json", "status.json", "provenance.json", "metrics.jsonl")
+LARGEST = 2**63 - 1
+_OF_CONFIG = {"training.images": int, "training.batch": int}  # what tables compute with; other fields are shown
 _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
 _TYPES = {
     "metric": str, "value": (int, float), "nfe": int, "rho": (int, float), "sampler": str, "start": str,
@@ -28,6 +31,19 @@ _UNFINISHED = {
 
 class ReportError(ValueError):
     """There is nothing to report on; the message is one line and names the way out."""
+
+
+class CannotWrite(ReportError):
+    """The report cannot be written.
+
+    Attributes:
+        problem: the message without its way out, for commands that have another one.
+
+    """
+
+    def __init__(self, folder: Path, why: str | None):
+        self.problem = f"cannot write to {folder} ({why})"
+        super().__init__(f"{self.problem}: choose another folder with --out")
 
 
 @dataclass(frozen=True)
@@ -160,7 +176,27 @@ def _config_problem(config: dict[str, object]) -> str | None:
     for key, kind in _NEEDED.items():
         if type(config.get(key)) is not kind:
             return f"config.json has no usable {key!r}: not a run of this project"
+    for key, value in config.items():
+        if not _fits(value):
+            return f"config.json holds {key} = {_shown(value)}, which no table can hold"
+        if type(value) is not _OF_CONFIG.get(key, type(value)):
+            return f"broken file: config.json holds {key} = {_shown(value)}"
     return None
+
+
+def _fits(value: object) -> bool:
+    """Whether a table can hold a value: whole numbers of 64 bits, finite other numbers, text."""
+    if isinstance(value, int):
+        return abs(value) <= LARGEST
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    """A value in a few characters: a number of thousands of digits could not even be printed."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return "a whole number of more than 64 bits"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _status_problem(status: dict[str, object]) -> str | None:
@@ -180,7 +216,10 @@ def _measurement_problem(measurements: tuple[Measurement, ...]) -> str | None:
             value = getattr(measurement, key)
             optional = key not in ("metric", "value")
             if not (isinstance(value, kind) or (optional and value is None)) or isinstance(value, bool):
-                return f"broken file: metrics.jsonl holds {key} = {value!r}"
+                return f"broken file: metrics.jsonl holds {key} = {_shown(value)}"
+            # A value that is not finite is a result: the run diverged.
+            if not (_fits(value) or (key == "value" and isinstance(value, float))):
+                return f"metrics.jsonl holds {key} = {_shown(value)}, which no table can hold"
     return None
 
 

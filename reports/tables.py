@@ -197,9 +197,14 @@ def _has(config: dict[str, object], name: str) -> bool:
     return name in config or not (config.get("checkpoint") and name.startswith(OF_TRAINING))
 
 
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """The table as CSV; floats keep all their digits."""
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write the table atomically; floats keep all their digits."""
-    write_bytes(path, table.to_csv(index=False, lineterminator="\n").encode())
+    """Write the table atomically."""
+    write_bytes(path, csv_bytes(table))
 
 
 def read_csv(path: Path) -> pd.DataFrame:

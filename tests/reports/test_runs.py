@@ -31,6 +31,16 @@ def test_other_folders_are_passed_over(tmp_path, make):
     assert not excluded
 
 
+def change_config(folder, **changes):
+    """Other values of some fields, by dotted name."""
+    config = folder.config()
+    for key, value in changes.items():
+        *path, name = key.split(".")
+        node = config[path[0]] if path else config
+        node[name] = value
+    (folder.path / "config.json").write_text(json.dumps(config))
+
+
 BREAK = {
     "half a config": (lambda f: (f.path / "config.json").write_text('{"data": "dig'), "broken file"),
     "foreign config": (lambda f: (f.path / "config.json").write_text('{"model": "resnet"}'), "'data'"),
@@ -44,6 +54,21 @@ BREAK = {
         lambda f: (f.path / "metrics.jsonl").write_text('{"metric": "a", "value": 1, "nfe": "5"}\n'),
         "nfe",
     ),
+    "an NFE of 65 bits": (
+        lambda f: (f.path / "metrics.jsonl").write_text(f'{{"metric": "a", "value": 1, "nfe": {2**64}}}\n'),
+        "nfe = a whole number of more than 64 bits",
+    ),
+    "a value of a thousand digits": (
+        lambda f: (f.path / "metrics.jsonl").write_text(f'{{"metric": "a", "value": 1{"0" * 1000}}}\n'),
+        "value = a whole number of more than 64 bits",
+    ),
+    "a rho that is no number": (
+        lambda f: (f.path / "metrics.jsonl").write_text('{"metric": "a", "value": 1, "rho": NaN}\n'),
+        "rho = nan",
+    ),
+    "a seed of 64 bits": (lambda f: change_config(f, seed=2**63), "seed = a whole number of more than 64 bits"),
+    "an infinite rate": (lambda f: change_config(f, lr=float("inf")), "lr = inf"),
+    "text for a budget": (lambda f: change_config(f, **{"training.images": "200000"}), "training.images"),
     "no metrics": (lambda f: (f.path / "metrics.jsonl").unlink(), "no measurement"),
     "no provenance": (lambda f: (f.path / "provenance.json").unlink(), "provenance.json is missing"),
     "folder for a file": (
