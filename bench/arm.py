@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.check import check
 from bench.config import ConfigError, Execution, RunConfig
-from bench.record import Measurement, RunFolder
+from bench.failures import forget_traceback, keep_traceback
+from bench.record import Measurement, RunFolder, RunFolderError
+from bench.suitable import network_digest, network_of, refuse_other_data, refuse_unfit
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.features import Features
     from bench.pairs import CouplingCost
     from bench.ranks import Ranks
-    from models.precondition import EDMDenoiser
 
 
 def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
@@ -44,10 +44,12 @@ def run_arm(
     data_dir: Path | None = None,
     progress: bool = True,
     checkpoint: Path | None = None,
+    dataset: Dataset | None = None,
 ) -> RunFolder:
-    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it goes on.
+    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it resumes.
 
-    ``checkpoint`` is the network file of an arm that is measured without training, see ``file_arm``.
+    ``checkpoint`` is the network file of an arm that is measured without training, see ``file_arm``; ``dataset`` the
+    data, if they are loaded already. A training that another run in ``runs_dir`` has finished is not done again.
     Under torchrun all processes must call it; the first keeps the folder.
 
     Raises:
@@ -58,7 +60,6 @@ def run_arm(
 
     """
     from bench import data
-    from bench.ledger import is_whole
     from bench.ranks import join
 
     ranks = join(execution.device)
@@ -68,33 +69,57 @@ def run_arm(
     if config.training.precision == "tf32" and not ranks.device.startswith("cuda"):
         raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
     folder = check_folder(config, runs_dir)
-    # One name stands for any images of the user's own, and a path for any network: even a finished run must be shown to
-    # be of these.
-    own_images = config.data in data.OWN_IMAGES
-    own_encoder = config.guidance.kind == "discriminator" and config.guidance.encoder is not None
-    own_network = own_encoder or any(":" in spec for spec in config.evaluation.features)
-    if not (own_images or own_network) and ranks.first_does(lambda: is_done(folder, config)):
+    if ranks.first_does(lambda: is_settled(folder, config)):
         return folder
     # One process downloads.
-    dataset = ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
+    dataset = dataset or ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
     if ranks.first:
         data.announce(data.describe(dataset))
-    _refuse_other_data(folder, dataset)
+    refuse_other_data(folder, dataset)
     refuse_unfit(config, dataset)
     with folder.lock() if ranks.first else nullcontext():
         # Another process may have finished it while this one waited.
-        if not own_network and ranks.first_does(lambda: is_done(folder, config)):
+        if not _has_own_network(config) and ranks.first_does(lambda: is_done(folder, config)):
             return folder
         was_done = ranks.first and folder.is_done()
         try:
             _train_and_measure(config, folder, dataset, ranks, execution, progress, checkpoint)
         except Exception as error:
-            if was_done and is_whole(folder):  # it failed to measure more: what it holds is no worse
-                folder.set_status("done")
-            elif ranks.first:
-                folder.set_status("failed", reason=str(error) or type(error).__name__)
+            if ranks.first:
+                _record_failure(folder, error, was_done)
             raise
     return folder
+
+
+def is_settled(folder: RunFolder, config: RunConfig) -> bool:
+    """Whether nothing is left to do, not even to look at the data.
+
+    One name stands for any images of the user's own, and a path for any network: even a finished run must be shown to
+    be of these.
+
+    Raises:
+        RunFolderError: its records are damaged.
+
+    """
+    from bench import data
+
+    return not (config.data in data.OWN_IMAGES or _has_own_network(config)) and is_done(folder, config)
+
+
+def _has_own_network(config: RunConfig) -> bool:
+    own_encoder = config.guidance.kind == "discriminator" and config.guidance.encoder is not None
+    return own_encoder or any(":" in spec for spec in config.evaluation.features)
+
+
+def _record_failure(folder: RunFolder, error: Exception, was_done: bool) -> None:
+    from bench.ledger import is_whole
+
+    keep_traceback(folder, error)
+    with suppress(OSError, RunFolderError):  # a full disk must not hide what the run died of
+        if was_done and is_whole(folder):  # it failed to measure more: what it holds is no worse
+            folder.set_status("done")
+        else:
+            folder.set_status("failed", reason=str(error) or type(error).__name__, error=type(error).__name__)
 
 
 def is_done(folder: RunFolder, config: RunConfig) -> bool:
@@ -113,34 +138,10 @@ def file_arm(shared: RunConfig, path: Path) -> RunConfig:
     """The configuration of an arm that measures the network in a file of ``models.import_edm``, called by its stem.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such file, or it cannot be read.
 
     """
-    if not path.is_file():
-        raise ConfigError(f"--from-checkpoint {path}: no such file; python -m models.import_edm makes one of a pickle")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return replace(shared, coupling=path.stem, checkpoint=digest)
-
-
-def _network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
-    """The network in a file.
-
-    Raises:
-        ConfigError: it is no network, or not one for these images.
-
-    """
-    from models.import_edm import ImportRefused, load_network
-
-    try:
-        net = load_network(path)
-    except ImportRefused as error:
-        raise ConfigError(str(error)) from None
-    made_for = (net.model.img_channels, net.model.img_resolution, net.model.img_resolution)
-    if made_for != dataset.image_shape:
-        raise ConfigError(f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}")
-    if net.label_dim not in (0, dataset.num_classes):
-        raise ConfigError(f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}")
-    return net
+    return replace(shared, coupling=path.stem, checkpoint=network_digest(path))
 
 
 def _train_and_measure(
@@ -159,10 +160,9 @@ def _train_and_measure(
     cache = folder.path.parent / ".cache"
     specs = config.evaluation.features or features.names(dataset)
     extractors = features.load_all(specs, dataset, cache, ranks.device)
-    if ranks.first:
-        _begin(config, folder, dataset, extractors, ranks)
+    ranks.first_does(lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config)))
     if checkpoint is not None:
-        net, learned = _network_of(checkpoint, dataset).to(ranks.device), None
+        net, learned = network_of(checkpoint, dataset).to(ranks.device), None
     else:
         state = train(config, dataset, folder, ranks, execution, progress)
         net, learned, images = state.ema.net, state.coupling, total_steps(config) * config.training.batch
@@ -174,15 +174,25 @@ def _train_and_measure(
     if ranks.first:
         folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
         folder.set_status("done")
+        forget_traceback(folder)
     ranks.wait()
 
 
-def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: list[Features], ranks: Ranks) -> None:
-    """Record what the run is and where its numbers come from."""
+def _begin(
+    config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: list[Features], ranks: Ranks, steps: int
+) -> None:
+    """Record what the run is and where its numbers and, if another run trained it, its network come from."""
     from bench.record import provenance, write_json
+    from bench.reuse import reuse_training
     from couplings import get
 
     before = folder.provenance() if (folder.path / "provenance.json").exists() else {}
+    earlier, trained_in = _earlier_sessions(before), before.get("trained_in")
+    trainer = reuse_training(config, folder, dataset, steps)
+    if trainer is not None:
+        its = trainer.provenance()
+        earlier, trained_in = _earlier_sessions(its) + earlier, its.get("trained_in", trainer.run_id)
+        print(f"training reused from {trained_in}", flush=True)
     origin = provenance(
         ranks.device,
         seed=config.seed,
@@ -192,7 +202,8 @@ def _begin(config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: l
         feature_sizes={**before.get("feature_sizes", {}), **{f.name: f.size for f in extractors}},
         processes=ranks.count,
         exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
-        earlier_sessions=_earlier_sessions(before),
+        earlier_sessions=earlier,
+        **({"trained_in": trained_in} if trained_in else {}),
         # Only a network file that is read later tells whether it is conditional.
         **({"class_law": config.evaluation.class_law} if config.training.conditional or config.checkpoint else {}),
     )
@@ -213,30 +224,6 @@ def _earlier_sessions(before: dict) -> list[dict]:
         return []
     kept = ("started", "git_sha", "git_dirty", "device", "processes", "command")
     return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
-
-
-def _refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
-    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
-        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
-
-
-def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse what only the images show: nothing to condition on, or a size that the network cannot be built for."""
-    import torch
-
-    from bench import data
-    from bench.train import build_network
-
-    if config.checkpoint:
-        return  # the file's network is checked when it is read
-    if config.training.conditional and dataset.num_classes < 2:
-        raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
-    try:
-        with torch.device("meta"):
-            build_network(config.network, dataset, config.training.conditional, config.seed)
-    except ValueError as error:
-        hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
-        raise ConfigError(f"this network cannot be built, see --channel-mult: {error}{hint}") from None
 
 
 def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:

@@ -13,6 +13,8 @@ from bench.guidance_config import check_guidance
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
 
+LARGEST = 2**63 - 1  # tables of results hold whole numbers of 64 bits
+
 
 def check(config: RunConfig) -> RunConfig:
     """Refuse a configuration that cannot run; return it with its coupling in canonical spelling.
@@ -75,13 +77,26 @@ def check_execution(execution: Execution, batch: int) -> None:
         raise ConfigError(f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}")
 
 
+def check_seeds(first: int, count: int = 1) -> None:
+    """Refuse seeds that a later step could not take."""
+    if count < 1:
+        raise ConfigError(f"--seeds {count}: at least 1")
+    if first < 0:
+        raise ConfigError(f"--seed {first}: 0 or more")
+    if first + count - 1 > LARGEST:
+        more = f" with --seeds {count}" if count > 1 else ""
+        raise ConfigError(f"--seed {first}{more}: seeds go up to 2^63 - 1, take a smaller one")
+
+
 def _check_ranges(config: RunConfig) -> None:
     training, evaluation = config.training, config.evaluation
+    check_seeds(config.seed)
     for key, value in _leaves(asdict(config)):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{key} is {value}: it must be a finite number")
-    if config.seed < 0:
-        raise ConfigError(f"--seed {config.seed}: 0 or more")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and not math.isfinite(number):
+                raise ConfigError(f"{key} is {number}: it must be a finite number")
+            if isinstance(number, int) and abs(number) > LARGEST:
+                raise ConfigError(f"{key} is {number}: numbers go up to 2^63 - 1")
     positive = {
         "--images": training.images, "--batch": training.batch, "--pool": training.pool,
         "--lr": training.lr, "--P-std": training.P_std,

@@ -106,11 +106,14 @@ class EvaluationConfig:
     trajectories: int = 512
     """Latents behind curvature and truncation error."""
     reference_steps: int = 128
-    """Steps of the dense Heun reference."""
+    """Steps of the dense Heun reference. No row is compared with rows of other steps, so another number is a run of its
+    own; it takes its network from a run in the same folder that has finished the same training, where there is one."""
     sigma_min: float = 0.002
-    """Lowest noise level."""
+    """Lowest noise level of sampling. Another one is a run of its own, with the network of a finished training, as for
+    --reference-steps."""
     sigma_max: float = 80.0
-    """Highest noise level."""
+    """Highest noise level of sampling. Another one is a run of its own, with the network of a finished training, as for
+    --reference-steps."""
     class_law: ClassLaw = "data"
     """Of the classes that a conditional denoiser is asked for: data draws each as often as the training split has it,
     uniform draws all equally often, which is another mixture than the data's where their classes are not equally

@@ -5,8 +5,8 @@ Trains nothing. What a run holds already is not measured again, and no row is ev
 
 from __future__ import annotations
 
-import hashlib
 import sys
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,12 +14,15 @@ from typing import Annotated, Literal
 import tyro
 
 from bench.arm import run_arm
+from bench.background import end_process
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.console import worker
+from bench.failures import failure_line, is_ours, one_line
 from bench.guidance_config import GuidanceConfig
 from bench.ledger import last_asked
 from bench.record import RunFolder, RunFolderError
+from bench.suitable import network_digest
 
 DESCRIPTION = """Measure trained runs again: other evaluations, exponents, samplers, features, more samples.
 
@@ -72,8 +75,8 @@ def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceC
         raise ConfigError(
             f"{folder} is {own.run_id}: give it back its name"
             if own.run_id != folder.run_id
-            else f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; "
-            "with others it is another run"
+            else f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; with others it is "
+            "another run: bench.run makes it, with the network of this one"
         )
     return config
 
@@ -106,35 +109,38 @@ def parse(args: list[str]) -> Command:
 
 
 def run(command: Command) -> int:
-    """Measure every run; the exit code."""
-    from bench.data import DataError
-    from bench.features import FeatureError
-    from bench.guide import GuideError
+    """Measure every run; the exit code. A run that fails is one line on stderr, and the next one begins."""
     from bench.ranks import join
-    from bench.train import TrainingError
-    from couplings import CouplingError
-    from models.discriminator import EncoderRefused
 
     if not command.runs:
         raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
-    files = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in command.from_checkpoint}
+    files = {network_digest(path): path for path in command.from_checkpoint}
     guidance = replace(command.dg, kind=command.guidance)
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         if config.checkpoint and config.checkpoint not in files:
-            raise ConfigError(f"{path} measured a network file: name it with --from-checkpoint")
+            what = "none of these files is the network that it measured" if files else "it measured a network file"
+            raise ConfigError(f"{path}: {what}: name that file with --from-checkpoint")
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
-    say = print if join(command.device).first else lambda *_, **__: None
+    ranks = join(command.device)
+    say = print if ranks.first else lambda *_, **__: None
+    failed = 0
     for number, (path, config) in enumerate(zip(command.runs, configs, strict=True), 1):
         say(f"[{number}/{len(configs)}] {config.run_id}", flush=True)
-        before = {m.key for m in RunFolder(path).measurements()}
         try:
+            before = {m.key for m in RunFolder(path).measurements()}
             folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
-        except (DataError, FeatureError, TrainingError, CouplingError, GuideError, EncoderRefused) as error:
-            raise ConfigError(str(error)) from None
-        say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
-    say(f"python -m reports.build {command.runs[0].parent} shows them")
-    return 0
+            say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other runs are worth their own try
+            if ranks.count > 1:
+                raise  # the other processes may be waiting for this one
+            if number == 1 and is_ours(error):
+                raise ConfigError(one_line(error)) from None  # as a rule of what all runs have in common
+            print(failure_line(RunFolder(path), error), file=sys.stderr, flush=True)
+            failed += 1
+    if failed < len(configs):
+        say(f"python -m reports.build {command.runs[0].parent} shows them")
+    return int(failed > 0)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -149,9 +155,12 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command resumes it", file=sys.stderr)
         return 130
+    except Exception:  # noqa: BLE001 - one of several processes: it must end without waiting for its threads
+        traceback.print_exc()
+        return 1
 
 
 if __name__ == "__main__":
-    sys.exit(worker(main))
+    end_process(worker(main))

@@ -168,6 +168,20 @@ def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = 
     return Split(images[finite], labels[finite])
 
 
+def refuse_small(count: int, share: float) -> None:
+    """Refuse to take a share of so few images.
+
+    Raises:
+        GuideError: there are too few for two parts of two.
+
+    """
+    held = round(share * count)
+    if held < 2 or count - held < 2:
+        raise GuideError(
+            f"{count} images cannot give {share:.0%} away: take more --guidance.fakes, or another --guidance.held-out"
+        )
+
+
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """The larger part to train on, and a share that is held out; the same images for every arm and seed.
 
@@ -175,12 +189,8 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
         GuideError: too few images for two parts of two.
 
     """
+    refuse_small(len(split), share)
     held = round(share * len(split))
-    if held < 2 or len(split) - held < 2:
-        raise GuideError(
-            f"{len(split)} images cannot give {share:.0%} away: "
-            "take more --guidance.fakes, or another --guidance.held-out"
-        )
     order = torch.randperm(len(split), generator=generator(0, "guide held-out"))
     return tuple(Split(split.images[rows], split.labels[rows]) for rows in (order[held:], order[:held]))
 

@@ -175,7 +175,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path} is in use by another process: wait for it, or stop it") from None
         except OSError as error:
             raise RunFolderError(
-                f"cannot write {self.path} ({error.strerror}): choose another folder with --runs"
+                f"cannot write {self.path} ({error.strerror}): make it writable, or choose another folder with --runs"
             ) from None
         try:
             yield

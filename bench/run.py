@@ -7,18 +7,26 @@ measures all of them on the same latents, and writes a report. What is done alre
 from __future__ import annotations
 
 import sys
+import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.arm import check_folder, file_arm, is_done, run_arm
-from bench.check import check, check_execution
+from bench.arm import check_folder, file_arm, is_done, is_settled, run_arm
+from bench.background import end_process
+from bench.check import check, check_execution, check_seeds
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
 from bench.console import worker
+from bench.failures import failure_line, one_line
 from bench.guidance_config import GuidanceConfig
-from bench.record import RunFolderError
+from bench.record import RunFolder, RunFolderError
+from bench.suitable import network_of, refuse_other_data, refuse_unfit, refuse_unwritable
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
+    from bench.ranks import Ranks
 
 BASELINE = "random"
 DESCRIPTION = """Compare couplings for training a diffusion model: train one arm each, sample, measure, report.
@@ -83,11 +91,8 @@ class Command:
         """
         if not self.coupling:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
-        if self.seeds < 1:
-            raise ConfigError(f"--seeds {self.seeds}: at least 1")
+        check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
-        if self.seed < 0:
-            raise ConfigError(f"--seed {self.seed}: 0 or more")
         shared = RunConfig(
             self.data, BASELINE, self.seed, self.network, self.training, self.evaluation,
             replace(self.dg, kind=self.guidance), self.resolution,
@@ -131,55 +136,123 @@ def parse(args: list[str]) -> Command:
 
 
 def run(command: Command) -> int:
-    """Run every arm of the command, then the report on those that succeeded; the exit code."""
+    """Run every arm of the command, then the report on those that are done; the exit code.
+
+    An arm that fails is one line on stderr, and the next one begins. Among several processes an error ends them all,
+    for the others may be waiting for this one.
+
+    Raises:
+        ConfigError: what no arm can run with.
+
+    """
     from bench.data import DataError
     from bench.features import FeatureError
-    from bench.guide import GuideError
     from bench.ranks import join
-    from bench.train import TrainingError
-    from couplings import CouplingError
-    from models.discriminator import EncoderRefused
 
     arms = command.arms()
     files = command.from_checkpoint * command.seeds or (None,) * len(arms)
     ranks = join(command.execution.device)
+    refuse_unwritable(command.runs)
     folders = [check_folder(config, command.runs) for config in arms]
-    failed = 0
+    dataset = _checked_data(command, arms, folders, files, ranks)
+    errors: list[Exception] = []
     for number, (config, folder, file) in enumerate(zip(arms, folders, files, strict=True), 1):
-        if ranks.first:
-            before = ": done before" if is_done(folder, config) else ""
-            print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
         try:
-            run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file)
-        except (DataError, FeatureError) as error:
-            raise ConfigError(str(error)) from None
-        except (TrainingError, CouplingError, GuideError, EncoderRefused) as error:
+            if ranks.first:
+                before = ": done before" if is_done(folder, config) else ""
+                print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
+            run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file, dataset=dataset)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other arms are worth their own try
             if ranks.count > 1:
-                raise  # the other processes may be waiting for this one
-            print(f"error: {config.run_id}: {error}", file=sys.stderr)
-            failed += 1
-    if failed == len(arms):
-        return 1
+                raise
+            if number == 1 and isinstance(error, ConfigError | DataError | FeatureError):
+                raise ConfigError(str(error)) from None  # all arms have these in common
+            print(failure_line(folder, error), file=sys.stderr, flush=True)
+            errors.append(error)
+    if len(errors) == len(arms):
+        return 2 if all(isinstance(error, RunFolderError) for error in errors) else 1
+    finished = [config.run_id for config, folder in zip(arms, folders, strict=True) if _is_done(folder)]
+    reported = _report(command, finished) if ranks.first else True
+    return int(bool(errors) or not reported)
+
+
+def _checked_data(
+    command: Command, arms: list[RunConfig], folders: list[RunFolder], files: tuple[Path | None, ...], ranks: Ranks
+) -> Dataset | None:
+    """The data, shown to suit every arm that has work to do; None where none has any.
+
+    Raises:
+        ConfigError: they are missing, or do not suit an arm.
+
+    """
+    from bench import data
+
+    todo = [
+        arm for arm in zip(arms, folders, files, strict=True) if not ranks.first_does(lambda arm=arm: _settled(*arm))
+    ]
+    if not todo:
+        return None
+    try:
+        dataset = ranks.first_begins(lambda: data.load(command.data, command.data_dir, command.resolution))
+    except data.DataError as error:
+        raise ConfigError(str(error)) from None
     if ranks.first:
-        _report(command, [config.run_id for config, f in zip(arms, folders, strict=True) if f.is_done()])
-    return int(failed > 0)
+        data.announce(data.describe(dataset))
+    for config, folder, file in todo:
+        refuse_other_data(folder, dataset)
+        refuse_unfit(config, dataset)
+        if file is not None:
+            network_of(file, dataset)
+    return dataset
 
 
-def _report(command: Command, finished: list[str]) -> None:
-    """Print the table of the finished arms; write results and page over all that the folder holds."""
+def _settled(config: RunConfig, folder: RunFolder, _: Path | None) -> bool:
+    try:
+        return is_settled(folder, config)
+    except RunFolderError:
+        return False  # said when its turn comes
+
+
+def _is_done(folder: RunFolder) -> bool:
+    try:
+        return folder.is_done()
+    except RunFolderError:
+        return False  # said before
+
+
+def _report(command: Command, finished: list[str]) -> bool:
+    """Print the table of the finished arms; write results and page over all that the folder holds; whether it worked.
+
+    Neither failure costs the other, nor the runs, so each is one line.
+    """
     from reports.build import build
-    from reports.runs import feature_sizes, read
+    from reports.runs import CannotWrite, ReportError, feature_sizes, read
     from reports.tables import results
     from reports.terminal import terminal_table
 
-    runs, _ = read(command.runs, finished)
-    print(terminal_table(results(runs), feature_sizes(runs)))
-    report = build(command.runs, mixed=True)  # what cannot be compared is marked, for it is too late to refuse
+    worked = True
+    try:
+        runs, _ = read(command.runs, finished)
+        print(terminal_table(results(runs), feature_sizes(runs)), flush=True)
+    except Exception as error:  # noqa: BLE001 - the files are worth more than the table
+        print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
+        worked = False
+    try:
+        report = build(command.runs, mixed=True)  # what cannot be compared is marked, for it is too late to refuse
+    except CannotWrite as error:
+        print(
+            f"error: {error.problem}: all runs are kept; make room, and the same command reports them", file=sys.stderr
+        )
+        return False
+    except ReportError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return False
     print(f"\nresults: {report.csv}\nreport:  {report.html}")
+    return worked
 
 
 def main(args: list[str] | None = None) -> int:
-    """Command line: bad input is one line and exit code 2."""
+    """Command line: bad input is one line and exit code 2, a run or a report that failed exit code 1."""
     from bench.ranks import leave
 
     try:
@@ -190,9 +263,12 @@ def main(args: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; the same command resumes it", file=sys.stderr)
         return 130
+    except Exception:  # noqa: BLE001 - one of several processes: it must end without waiting for its threads
+        traceback.print_exc()
+        return 1
 
 
 if __name__ == "__main__":
-    sys.exit(worker(main))
+    end_process(worker(main))

@@ -338,12 +338,21 @@ def _save(command: Command, tallies: Sequence[Tally]) -> None:
 
 
 def _report(command: Command, tallies: Sequence[Tally]) -> None:
+    from bench.failures import one_line
+    from reports.runs import ReportError
     from reports.solver import build
 
     _save(command, tallies)
-    page = build(command.out / "solve.csv")
+    # The page comes last: whatever fails in a figure costs neither the table nor the numbers.
     print(table([tally.cell(command) for tally in tallies]))
-    print(f"\nresults: {command.out / 'solve.csv'}\nreport:  {page}")
+    print(f"\nresults: {command.out / 'solve.csv'}", flush=True)
+    try:
+        page = build(command.out / "solve.csv")
+    except ReportError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of matplotlib and the template
+        raise ReportError(f"the page cannot be made ({one_line(error)}); solve.csv is written") from None
+    print(f"report:  {page}")
 
 
 def main(args: list[str] | None = None) -> int:

@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from bench import data
 from bench.arm import check_folder, run_arm
+from bench.checkpoints import save_checkpoint
 from bench.config import Execution, make
-from bench.record import RunFolder
+from bench.measure import Arm
+from bench.record import RunFolder, write_json
+from bench.reuse import reuse_training
 from bench.run import Command, main, parse
+from bench.train import new_state
 from models import networks
 from models.import_edm import ReleasedNetwork, write_network
 
@@ -70,6 +76,14 @@ def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
         (["--nfe", "1"], ["--nfe"]),
         (["--rho", "0"], ["--rho"]),
         (["--seeds", "0"], ["--seeds"]),
+        (["--seed", str(2**63)], ["--seed", "2^63 - 1"]),
+        (["--seed", str(2**63 - 1), "--seeds", "2"], ["--seeds 2", "2^63 - 1"]),
+        (["--images", str(2**63)], ["--images", "2^63 - 1"]),
+        (["--rhos", "nan"], ["nan"]),
+        (["--guidance", "discriminator", "--guidance.fakes", "3"], ["3 images", "--guidance.fakes"]),
+        (["--guidance", "discriminator", "--guidance.encoder", __file__], ["--guidance.encoder", "TorchScript"]),
+        (["--from-checkpoint", "/"], ["--from-checkpoint", "directory"]),
+        (["--from-checkpoint", "/dev/null"], ["--from-checkpoint", "empty"]),
         (["--precision", "tf32", "--device", "cpu"], ["--precision", "bfloat16"]),
         (["--workers", "-1"], ["--workers"]),
         (["--micro-batch", "0"], ["--micro-batch"]),
@@ -146,6 +160,110 @@ def test_an_arm_that_fails_does_not_take_the_others_along(tmp_path, tiny_flags, 
     assert "lapjv" in (tmp_path / "report.html").read_text()
     states = {f.name.split("-")[1]: RunFolder(f).status()["state"] for f in tmp_path.glob("digits-*")}
     assert states == {"random": "done", "lapjv": "done", "sinkhorn_epsilon=0.001_max_iterations=1": "failed"}
+
+
+def test_whatever_one_run_dies_of_is_one_line_and_the_others_are_reported(tmp_path, tiny_flags, capsys, monkeypatch):
+    """Also what nobody thought of: here a LinAlgError in the middle of the measuring."""
+    measure = Arm.measure
+
+    def diverged(self, task, job):
+        if self.config.coupling == "greedy":
+            raise torch.linalg.LinAlgError("ill-conditioned\nmatrix")
+        return measure(self, task, job)
+
+    monkeypatch.setattr(Arm, "measure", diverged)
+    flags = ["--coupling", "greedy", "lapjv", "--runs", str(tmp_path), *tiny_flags, "--metrics", "truncation"]
+    assert main(flags) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    (failed,) = tmp_path.glob("digits-greedy-*")
+    assert line == f"error: {failed.name}: LinAlgError: ill-conditioned matrix (traceback: {failed / 'traceback.txt'})"
+    assert "in diverged" in (failed / "traceback.txt").read_text()
+    assert RunFolder(failed).status()["state"] == "failed"
+    table = (tmp_path / "results.csv").read_text()
+    assert "lapjv" in table
+    assert "greedy" not in table
+    monkeypatch.setattr(Arm, "measure", measure)
+    assert main(flags) == 0
+    assert not (failed / "traceback.txt").exists()
+    assert "greedy" in (tmp_path / "results.csv").read_text()
+    check_report_failures(tmp_path, flags, capsys, monkeypatch)
+
+
+def check_report_failures(runs, flags, capsys, monkeypatch):
+    """With all runs done: a page that cannot be made, and a folder that cannot be written."""
+
+    def fails(*_):
+        raise RuntimeError("no such backend")
+
+    (runs / "results.csv").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("reports.page.render", fails)
+        assert main(flags) == 1
+    printed = capsys.readouterr()
+    assert "lapjv" in printed.out
+    assert [line for line in printed.err.splitlines() if line.startswith("error")] == [
+        f"error: report.html cannot be made (RuntimeError: no such backend); {runs / 'results.csv'} is written"
+    ]
+    assert (runs / "results.csv").exists()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("reports.build.write_bytes", full)
+        assert main(flags) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "No space left on device" in line
+    assert "--out" not in line
+
+
+def test_a_training_is_reused_where_only_the_evaluation_makes_another_run(tmp_path, tiny_flags, capsys, monkeypatch):
+    flags = ["--no-baseline", "--coupling", "lapjv", "--runs", str(tmp_path), *tiny_flags, "--metrics", "truncation"]
+    assert main(flags) == 0
+    (first,) = [RunFolder(path.parent) for path in tmp_path.glob("*/config.json")]
+
+    def never(*_):
+        raise AssertionError("a finished training must not be repeated")
+
+    capsys.readouterr()
+    monkeypatch.setattr("bench.train._run_steps", never)
+    assert main([*flags, "--reference-steps", "10", "--sigma-max", "40"]) == 0
+    assert f"training reused from {first.run_id}" in capsys.readouterr().out
+    (second,) = [RunFolder(path.parent) for path in tmp_path.glob("*/config.json") if path.parent != first.path]
+    assert second.provenance()["trained_in"] == first.run_id
+    assert (second.path / "checkpoint.pt").read_bytes() == (first.path / "checkpoint.pt").read_bytes()
+    same = ("train_seconds", "transport_cost", "images_per_s")
+    kept = [{m.metric: m.value for m in run.measurements() if m.metric in same} for run in (first, second)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == len(same)
+    # A third one names the run that was trained, not the one that it copied from.
+    (first.path / "checkpoint.pt").unlink()
+    assert main([*flags, "--reference-steps", "12"]) == 0
+    assert f"training reused from {first.run_id}" in capsys.readouterr().out
+
+
+def test_other_trainings_and_unfinished_ones_are_not_reused(tmp_path, tiny):
+    digits = data.load("digits")
+    other = RunFolder(tmp_path / "other")
+    write_json(other.path / "config.json", tiny.identity)
+    state = new_state(tiny, digits, "cpu")
+    state.step = 10
+
+    def reused(config=tiny, checksum=digits.checksum, steps=10):
+        write_json(other.path / "provenance.json", {"data_checksum": checksum})
+        save_checkpoint(other, state)
+        found = reuse_training(config, RunFolder(tmp_path / "own"), digits, steps)
+        (tmp_path / "own" / "checkpoint.pt").unlink(missing_ok=True)
+        return found is not None
+
+    assert reused()
+    assert not reused(steps=11)
+    assert not reused(checksum="of other images")
+    assert not reused(replace(tiny, seed=1))
+    assert not reused(replace(tiny, training=replace(tiny.training, lr=0.5)))
+    assert not reused(replace(tiny, checkpoint="0" * 64))
+    (tmp_path / "own" / "checkpoint-previous.pt").write_bytes(b"of its own training")
+    assert not reused()
 
 
 def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):

@@ -1,0 +1,132 @@
+"""What only the images, or files, show about a configuration: refused before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.config import ConfigError, RunConfig
+from bench.record import RunFolder
+
+if TYPE_CHECKING:
+    from bench.data import Dataset
+    from models.precondition import EDMDenoiser
+
+
+def refuse_unwritable(runs_dir: Path) -> None:
+    """Refuse a folder that can receive neither runs nor the report; nothing is created.
+
+    Raises:
+        ConfigError: it is no folder, it or the folder that it would be made in cannot be written, or a folder is in
+            the place of a file of the report.
+
+    """
+    there = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ConfigError(f"--runs {runs_dir}: {there} is no folder; choose another one with --runs")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"--runs {runs_dir}: {there} cannot be written; choose another folder with --runs")
+    for name in ("results.csv", "report.html"):
+        if (runs_dir / name).is_dir():
+            raise ConfigError(f"{runs_dir / name} is a folder, where the report would be: move it away")
+
+
+def network_digest(path: Path) -> str:
+    """SHA-256 of a file of ``models.import_edm``.
+
+    Raises:
+        ConfigError: there is no such file, it cannot be read, or it is empty.
+
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ConfigError(
+            f"--from-checkpoint {path}: {why}; python -m models.import_edm makes such a file of a pickle"
+        ) from None
+    if not content:
+        raise ConfigError(f"--from-checkpoint {path}: the file is empty; python -m models.import_edm makes it again")
+    return hashlib.sha256(content).hexdigest()
+
+
+def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
+    """The network in a file.
+
+    Raises:
+        ConfigError: it is no network, or not one for these images.
+
+    """
+    from models.import_edm import ImportRefused, load_network
+
+    try:
+        net = load_network(path)
+    except ImportRefused as error:
+        raise ConfigError(str(error)) from None
+    made_for = (net.model.img_channels, net.model.img_resolution, net.model.img_resolution)
+    if made_for != dataset.image_shape:
+        raise ConfigError(f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}")
+    if net.label_dim not in (0, dataset.num_classes):
+        raise ConfigError(f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}")
+    return net
+
+
+def refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
+    """Refuse a run that was begun with other images.
+
+    Raises:
+        ConfigError: their checksum differs.
+
+    """
+    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
+        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
+
+
+def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse what only the images show: nothing to condition on, a network or a discriminator that they do not suit.
+
+    Raises:
+        ConfigError: with one line naming the option and the way out.
+
+    """
+    _refuse_unfit_guidance(config, dataset)
+    if config.checkpoint:
+        return  # the file's network is checked when it is read
+    if config.training.conditional and dataset.num_classes < 2:
+        raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
+    _refuse_unfit_network(config, dataset)
+
+
+def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
+    import torch
+
+    from bench import data
+    from bench.train import build_network
+
+    try:
+        with torch.device("meta"):
+            build_network(config.network, dataset, config.training.conditional, config.seed)
+    except ValueError as error:
+        hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
+        raise ConfigError(f"this network cannot be built, see --channel-mult: {error}{hint}") from None
+
+
+def _refuse_unfit_guidance(config: RunConfig, dataset: Dataset) -> None:
+    """The discriminator is trained last; its file and its shares of the images are known now."""
+    guidance = config.guidance
+    if guidance.kind != "discriminator":
+        return
+    from bench.guide import GuideError, refuse_small
+    from models.discriminator import EncoderRefused, load_encoder
+
+    try:
+        for count in (len(dataset.train), guidance.fakes or len(dataset.train)):
+            refuse_small(count, guidance.held_out)
+        if guidance.encoder is not None:
+            load_encoder(Path(guidance.encoder), dataset.image_shape)
+    except GuideError as error:
+        raise ConfigError(str(error)) from None
+    except EncoderRefused as error:
+        raise ConfigError(f"--guidance.encoder: {error}") from None
