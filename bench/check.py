@@ -11,6 +11,7 @@ from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig
 from bench.guidance_config import check_guidance
 
 if TYPE_CHECKING:
+    from bench.data import Dataset
     from couplings import Coupling, DatasetCoupling
 
 LARGEST = 2**63 - 1  # tables of results hold whole numbers of 64 bits
@@ -61,12 +62,44 @@ def _check_coupling(config: RunConfig) -> str:
         coupling = chosen.spec
     except CouplingError as error:
         raise ConfigError(str(error)) from None
+    _check_count(chosen, config.training.pool)
     if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
             f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
         )
     return coupling
+
+
+def _check_count(coupling: Coupling | DatasetCoupling, pool: int) -> None:
+    """Refuse a pool that the solver can handle on no machine; those of single classes show with the data only."""
+    from couplings import CouplingError
+
+    if coupling.kind == "batch" and not coupling.within_class:
+        try:
+            coupling.check_count(pool)
+        except CouplingError as error:
+            raise ConfigError(f"--pool {pool}: {error}") from None
+
+
+def check_pool(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a pool that the solver, or the memory of this machine, cannot handle.
+
+    Raises:
+        ConfigError: with the sizes and the way out.
+
+    """
+    from couplings import CouplingError, get
+
+    coupling, pool = get(config.coupling), config.training.pool
+    if coupling.kind != "batch":
+        return
+    d = math.prod(dataset.image_shape)
+    try:
+        # Images and noise are float32. On the host: a pool on a GPU that is too small for it fails without harm.
+        coupling.check_size(pool, d, dataset.train.labels, held=2 * 4 * pool * d)
+    except CouplingError as error:
+        raise ConfigError(f"--pool {pool}: {error}") from None
 
 
 def check_execution(execution: Execution, batch: int) -> None:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.check import check_pool
 from bench.config import ConfigError, RunConfig
 from bench.record import RunFolder
 
@@ -85,7 +86,7 @@ def refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
 
 
 def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse what only the images show: nothing to condition on, a network or a discriminator that they do not suit.
+    """Refuse what only the images show: too large a pool, no classes, an unfit network or discriminator.
 
     Raises:
         ConfigError: with one line naming the option and the way out.
@@ -96,6 +97,7 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
         return  # the file's network is checked when it is read
     if config.training.conditional and dataset.num_classes < 2:
         raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
+    check_pool(config, dataset)
     _refuse_unfit_network(config, dataset)
 
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from couplings.contract import Coupling, Pairing, Pool, pair_within_classes, require
-from couplings.cost import reduced, squared_distances
+from couplings.contract import Coupling, Pairing, Pool, largest_class, pair_within_classes, require
+from couplings.cost import reduced, squared_distances, squared_distances_bytes
 from couplings.hungarian import Hungarian
 from couplings.registry import register
 
@@ -47,6 +47,15 @@ class ConditionalCost(Coupling):
         super().__post_init__()
         require(self.weight is None or self.weight >= 0, f"{self.name}: weight must be 0 or more, got {self.weight}")
         require(0 < self.ratio < 1, f"{self.name}: ratio must be in (0, 1), got {self.ratio}")
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """What the costs take; class by class they are those of `hungarian`."""
+        return Hungarian().peak_bytes(n, d) if self.weight is None else squared_distances_bytes(n, d)
+
+    def solved_at_once(self, n: int, labels: Tensor | None = None) -> int:
+        """The largest class where whole-number labels never cross, else as for every coupling."""
+        apart = self.weight is None and labels is not None and not labels.is_floating_point()
+        return largest_class(n, labels) if apart else super().solved_at_once(n, labels)
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation and the weight it was solved with."""

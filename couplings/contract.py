@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from couplings import cost, spec
+from couplings import cost, memory, spec
 from couplings.spec import CouplingError, require
 
 __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "require"]
 
 # Squares of larger float64 values, summed over an image, leave the range of float64.
 LARGEST_VALUE = 1e150
+# Less memory than this is always taken to be there.
+SMALL_BYTES = 2**28
 # Relative error up to which a solver's own saving stands in for a second pass over the data.
 SAVING_TOLERANCE = 1e-6
 
@@ -95,6 +97,56 @@ class Coupling(ABC):
 
         """
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """A low estimate of the memory that `solve` takes for n images of d values, in bytes beyond the pool itself.
+
+        0, the default, promises nothing: such a coupling is refused no pool before an allocation fails.
+        """
+        return 0
+
+    def solved_at_once(self, n: int, labels: Tensor | None = None) -> int:
+        """How many of n images `solve` gets at once, where their labels are spread like these; `n` without labels."""
+        return largest_class(n, labels) if self.within_class else n
+
+    def check_size(
+        self,
+        n: int,
+        d: int,
+        labels: Tensor | None = None,
+        device: torch.device | str = "cpu",
+        held: int = 0,
+        available: float | None = None,
+    ) -> None:
+        """Refuse a pool that the solver cannot count or that memory cannot hold. Nothing is allocated for it.
+
+        Args:
+            n: images of the pool.
+            d: values of an image.
+            labels: of the pool, or of the training set that it is drawn from.
+            device: where the pool is.
+            held: bytes that the pool itself will take, where it is not in memory yet.
+            available: bytes; asked of the system by default.
+
+        Raises:
+            CouplingError: with the sizes and the way out.
+
+        """
+        at_once = self.solved_at_once(n, labels)
+        self.check_count(at_once)
+        needed = held + self.peak_bytes(at_once, d)
+        if available is None:
+            # To ask the system takes longer than to couple a small pool.
+            available = math.inf if needed <= SMALL_BYTES else memory.available_bytes(device)
+        memory.check_fits(str(self), at_once, needed, available)
+
+    def check_count(self, n: int) -> None:  # noqa: B027 - most solvers have no such limit
+        """Refuse more images at once than the solver can handle on any machine.
+
+        Raises:
+            CouplingError: with the limit and the way out.
+
+        """
+
     @property
     def permutes(self) -> bool:
         """Whether, with these options, the index is always a permutation."""
@@ -127,11 +179,16 @@ class Coupling(ABC):
             generator: needed unless the coupling is `deterministic`.
 
         Raises:
-            CouplingError: inputs do not fit or are not finite, a generator is missing, or the solver failed.
+            CouplingError: inputs do not fit or are not finite, a generator is missing, memory cannot hold the pool,
+                or the solver failed.
 
         """
-        pool = check_pool(images, noise, labels, generator)
-        n = len(images)
+        with memory.shortage_explained(str(self), len(images)):
+            return self._pair(check_pool(images, noise, labels, generator), images.device)
+
+    def _pair(self, pool: Pool, device: torch.device) -> Pairing:
+        """`pair` for a checked pool; the index is returned on the device."""
+        n = len(pool.images)
         cost_before = cost.mean_pair_cost(pool.images, pool.noise)
         if not math.isfinite(cost_before):
             raise _not_finite(pool)
@@ -139,6 +196,7 @@ class Coupling(ABC):
         if n < 2:
             solved = Pairing(torch.arange(n, device="cpu"))
         else:
+            self.check_size(n, pool.images.shape[1], pool.labels, pool.images.device)
             # Under autocast the cost matrix would be computed in half precision.
             with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
                 solved = pair_within_classes(pool, self.solve) if self.within_class else self.solve(pool)
@@ -152,7 +210,7 @@ class Coupling(ABC):
             "converged": 1.0,
             "duplicates": duplicates,
         }
-        return Pairing(index.to(images.device), report | {key: float(value) for key, value in solved.report.items()})
+        return Pairing(index.to(device), report | {key: float(value) for key, value in solved.report.items()})
 
     def _check_index(self, index: Tensor, n: int) -> float:
         """The fraction of repeated noises; refuses an index that is not what the coupling promises."""
@@ -164,6 +222,14 @@ class Coupling(ABC):
                 f"{self}: the solver returned no valid pairing of {n}; please report this pool as a bug"
             )
         return 1 - distinct / n if n else 0.0
+
+
+def largest_class(n: int, labels: Tensor | None) -> int:
+    """How many of n images the largest class has, where their labels `[m]` or `[m, k]` are spread like these."""
+    if labels is None or not len(labels):
+        return n
+    counts = torch.unique(labels, dim=0, return_counts=True)[1]
+    return n * int(counts.max()) // len(labels)
 
 
 def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing:

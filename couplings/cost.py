@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from couplings.spec import require
+
 Cost = Literal["sqeuclidean", "l2", "dot"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
@@ -18,6 +20,8 @@ BLOCK = 2**16
 # From 2^15 elements on torch calls on further threads, which a trainer keeps busy: waiting for them
 # takes longer than the sum itself.
 TORCH_BLOCK = 2**15 - 1
+# LAPACK counts the workspace of an n x n eigenproblem, 1 + 6 n + 2 n^2 numbers, in a signed integer of 32 bits.
+LARGEST_EIGENPROBLEM = 32766
 # A shift this many times as large as what it leaves costs float32 three of its bits.
 MOST_SHIFT = 8.0
 
@@ -141,11 +145,25 @@ def squared_distances(images: Tensor, noise: Tensor) -> Tensor:
     return squares.clamp_min(0) * scale * scale
 
 
+def squared_distances_bytes(n: int, d: int) -> int:
+    """What `squared_distances` takes at its peak: both clouds and three matrices in float64."""
+    return 24 * n * n + 16 * n * d
+
+
 def principal_axes(images: Tensor, components: int) -> Tensor:
     """The first principal axes of the images as columns `[d, components]`, or as many as the images span.
 
     By the eigenvectors of the smaller Gram matrix, in O(min(n, d)^3).
+
+    Raises:
+        CouplingError: both n and d are above `LARGEST_EIGENPROBLEM`.
+
     """
+    require(
+        min(images.shape) <= LARGEST_EIGENPROBLEM,
+        f"principal components of {list(images.shape)} images and values: LAPACK cannot count the work of more than "
+        f"{LARGEST_EIGENPROBLEM:,} of both: take a smaller pool, smaller images, or project=none",
+    )
     x = _centred(images).double()
     n, d = x.shape
     if d <= n:

@@ -105,14 +105,24 @@ class Entropic(Coupling):
         """Whether the draw is without replacement."""
         return not self.replace
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """Both clouds in float64; the cost matrix and as much again up to n = `WHOLE`; and the matrix of a draw."""
+        held = 16 * n * n if n <= WHOLE else 0
+        drawn = 0 if self.replace else 8 * n * n
+        return 16 * n * d + max(held, drawn)
+
+    def check_count(self, n: int) -> None:
+        """A draw without replacement is an assignment of bounded size."""
+        if not self.replace:
+            check_assignable(n)
+
     @abstractmethod
     def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         """Solve for a cost in units of eps: log P, and the number of iterations."""
 
     def solve(self, pool: Pool) -> Pairing:
         """Solve in the log domain, check the marginals, draw."""
-        if not self.replace:
-            check_assignable(len(pool.images))
+        self.check_count(len(pool.images))
         log_plan, iterations = self.log_plan(relative_cost(pool.images, pool.noise, self.epsilon))
         summary = summarise(log_plan)
         require(

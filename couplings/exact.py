@@ -29,6 +29,10 @@ class Exact(Coupling):
         known = self.project == "none" or re.fullmatch(r"pca:[1-9]\d*", self.project)
         require(bool(known), f"{self.name}: project must be none or pca:K with K above 0, got {self.project!r}")
 
+    def matrix_bytes(self, n: int) -> int:
+        """What `matrix` takes at its peak: distances are computed in float64, in several steps."""
+        return 32 * n * n if self.cost == "l2" else 4 * n * n
+
     def matrix(self, pool: Pool) -> Tensor:
         """The costs to solve for, `[n, n]` on the CPU; see `assignment_cost`."""
         return self.costs(pool)[0]

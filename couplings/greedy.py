@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from couplings.contract import Coupling, Pairing, Pool, require
-from couplings.cost import squared_distances
+from couplings.cost import squared_distances, squared_distances_bytes
 from couplings.registry import register
 
 
@@ -21,6 +21,10 @@ class Greedy(Coupling):
     """
 
     deterministic: ClassVar[bool] = False
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """What the squared distances take."""
+        return squared_distances_bytes(n, d)
 
     def solve(self, pool: Pool) -> Pairing:
         """The permutation for one random order of the images."""

@@ -17,6 +17,10 @@ class Hungarian(Exact):
     Source: Crouse 2016, "On implementing 2D rectangular assignment algorithms".
     """
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """The costs, and scipy's copy of them in float64."""
+        return max(self.matrix_bytes(n), 12 * n * n)
+
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation of a cost matrix that is float32 for squared L2 on the CPU, else float64."""
         from scipy.optimize import linear_sum_assignment

@@ -1,16 +1,19 @@
 """The exact assignment by the Jonker-Volgenant algorithm, in float32."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from couplings.contract import Pairing, Pool, Saving
+from couplings.contract import Pairing, Pool, Saving, require
 from couplings.cost import blocks
 from couplings.exact import Exact
 from couplings.registry import register
 
+# The library finds cell (i, j) at i n + j in a signed integer of 32 bits, and crashes the process where that wraps.
+LARGEST = math.isqrt(2**31 - 1)
 LEVELS = 2**21
 SMALL = 2.0**-100
 
@@ -27,10 +30,23 @@ class Lapjv(Exact):
     dense and sparse LAPs".
     """
 
+    def check_count(self, n: int) -> None:
+        """At most `LARGEST` images at once."""
+        require(
+            n <= LARGEST,
+            f"{self}: its solver counts pairs in 32 bits, so it takes {LARGEST:,} images at once, not {n:,}: "
+            "take a smaller pool, hungarian, or semidiscrete",
+        )
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """The costs in float32, in place: the solver adds nothing of their size."""
+        return self.matrix_bytes(n)
+
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation of the rounded cost."""
         from lapjv import lapjv
 
+        self.check_count(len(pool.images))
         matrix, squared = self.costs(pool)
         level = float(matrix.numpy().max()) / LEVELS
         whole = whole_numbers(matrix).numpy()

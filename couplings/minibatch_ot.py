@@ -38,6 +38,10 @@ class MinibatchOT(Exact):
         """Whether the draw is without replacement."""
         return not self.replace
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """Five matrices in float64: the costs, POT's two copies of them, its flow and its plan."""
+        return 40 * n * n
+
     def solve(self, pool: Pool) -> Pairing:
         """The plan's pairing; refused if the simplex stopped before the optimum."""
         ot = import_pot()

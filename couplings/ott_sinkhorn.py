@@ -25,6 +25,10 @@ class OttSinkhorn(Entropic):
     Source: Cuturi et al. 2022 (arXiv 2201.12324).
     """
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """The costs in float64, and at least two copies in float32, at any n."""
+        return max(super().peak_bytes(n, d), 16 * n * n)
+
     def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         """The plan and the number of iterations."""
         solver = _compiled_solver(self.max_iterations, self.tolerance)

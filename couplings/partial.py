@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from couplings.contract import Coupling, Pairing, Pool, require
-from couplings.cost import squared_distances
-from couplings.plan import pairing_from_plan
+from couplings.cost import squared_distances, squared_distances_bytes
+from couplings.plan import LARGEST_ASSIGNMENT, pairing_from_plan
 from couplings.registry import register
 
 
@@ -32,9 +32,22 @@ class Partial(Coupling):
         super().__post_init__()
         require(0 < self.share <= 1, f"partial: share must be in (0, 1], got {self.share}")
 
+    def check_count(self, n: int) -> None:
+        """What is not transported is drawn from a plan, which is an assignment of bounded size."""
+        require(
+            n <= LARGEST_ASSIGNMENT or round(self.share * n) == n,
+            f"{self}: the rest of a pool is drawn at random from at most {LARGEST_ASSIGNMENT:,} images at once, "
+            f"not {n:,}: take a smaller pool, share=1, or semidiscrete",
+        )
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """What the squared distances take; the plan, its logarithm and the draw take as much."""
+        return squared_distances_bytes(n, d)
+
     def solve(self, pool: Pool) -> Pairing:
         """The partial plan, completed by the independent plan of what it leaves, and a draw."""
         n = len(pool.images)
+        self.check_count(n)
         index = partial_assignment(squared_distances(pool.images, pool.noise).cpu().numpy(), round(self.share * n))
         paired = index >= 0
         rest = np.setdiff1d(np.arange(n), index[paired])

@@ -38,6 +38,11 @@ class Sinkhorn(Entropic):
 
     backend: Literal["torch", "pot"] = "torch"
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """As for every entropic coupling; POT holds the costs and two more matrices at any n."""
+        least = super().peak_bytes(n, d)
+        return least if self.backend == "torch" else max(least, 24 * n * n)
+
     def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         """The plan and the number of iterations."""
         if self.backend == "torch":

@@ -61,6 +61,10 @@ class Unbalanced(Coupling):
         for option in ("epsilon", "mass", "max_iterations", "tolerance"):
             require(getattr(self, option) > 0, f"unbalanced: {option} must be above 0, got {getattr(self, option)}")
 
+    def peak_bytes(self, n: int, d: int) -> int:
+        """The costs, and three matrices of every sweep over them, in float64."""
+        return 32 * n * n
+
     def solve(self, pool: Pool) -> Pairing:
         """The plan, scaled to total mass 1, and a draw from every row."""
         require(pool.generator is not None, "unbalanced draws from its plan: pass generator=torch.Generator()")
