@@ -10,7 +10,7 @@ What `fit` returns maps in the direction natural to the coupling: `assign(noise)
 
 import hashlib
 import os
-import tempfile
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -244,31 +244,42 @@ def write_state(path: str | os.PathLike, state: dict[str, Tensor]) -> None:
     """Write a state as safetensors, whole or not at all."""
     from safetensors.torch import save
 
-    path = Path(path)
+    _write_bytes(Path(path), save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(save({key: value.detach().cpu().contiguous() for key, value in state.items()}))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Made by the kernel with mode 0666 less the umask: files of `tempfile` are their owner's alone.
+        with temporary.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
     """The state of a file.
 
     Raises:
-        CouplingError: no such file, or no safetensors.
+        CouplingError: no such file, one that must not be read, or no safetensors.
 
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    require(Path(path).is_file(), f"no file {path}: fit with checkpoint= first")
     try:
-        return load_file(path)
+        # By Python: safetensors calls every file that it cannot open one that is missing.
+        return load(Path(path).read_bytes())
+    except FileNotFoundError as error:
+        raise CouplingError(f"no file {path}: fit with checkpoint= first") from error
+    except OSError as error:
+        raise CouplingError(f"{path} cannot be read ({error.strerror}): make it readable, or fit anew") from error
     except SafetensorError as error:
         raise CouplingError(f"{path} is no safetensors file ({error}): remove it and fit anew") from error
 

@@ -12,8 +12,8 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,9 +226,12 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
         ImportRefused: no such file, no network pickle, or a network that ``models.networks`` cannot build.
 
     """
-    if not Path(path).is_file():
-        raise ImportRefused(f"no file {path}")
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ImportRefused(f"no file {path}") from None
+    except OSError as error:
+        raise ImportRefused(f"{path} cannot be read ({error.strerror})") from error
     snapshot = unpickle(data)
     ema = snapshot.get("ema") if type(snapshot) is dict else None
     if type(ema) is not PersistentObject:
@@ -257,17 +260,23 @@ def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
         "source": network.source,
         "source_sha256": network.source_sha256,
     }
-    path = Path(path)
+    _write_bytes(Path(path), save(network.denoiser.state_dict(), metadata))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-        try:
-            file.write(save(network.denoiser.state_dict(), metadata))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Made by the kernel with mode 0666 less the umask: files of `tempfile` are their owner's alone.
+        with temporary.open("xb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)  # temporary files are their owner's alone; a network is shared
-            os.replace(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def load_network(path: str | os.PathLike) -> EDMDenoiser:
@@ -277,9 +286,10 @@ def load_network(path: str | os.PathLike) -> EDMDenoiser:
         ImportRefused: no such file, or not of this format and version.
 
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise ImportRefused(f"no file {path}: write it with python -m models.import_edm PICKLE {path}")
     try:
+        Path(path).open("rb").close()  # safetensors calls every file that it cannot open one that is missing
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, FORMAT_VERSION):
@@ -290,6 +300,8 @@ def load_network(path: str | os.PathLike) -> EDMDenoiser:
         arch, sigma_data = metadata["arch"], float(metadata["sigma_data"])
     except ImportRefused:
         raise
+    except OSError as error:
+        raise ImportRefused(f"{path} cannot be read ({error.strerror}): make it readable") from error
     except (SafetensorError, KeyError, AttributeError, ValueError) as error:
         raise ImportRefused(f"{path} is damaged ({error}): import the pickle anew") from error
     if arch not in {name for families in _FAMILIES.values() for name in families}:

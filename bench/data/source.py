@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
+import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +88,17 @@ def _download(file: SourceFile, root: Path) -> None:
         path=target.parent,
         downloader=pooch.HTTPDownloader(progressbar=progress, chunk_size=1 << 16, timeout=_TIMEOUT),
     )
+    _obey_umask(target)
+
+
+def _obey_umask(path: Path) -> None:
+    """Give a file the mode of any new file: pooch makes it by `tempfile`, its owner's alone."""
+    # The umask cannot be read without being set, which other threads would notice.
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with new.open("xb"):
+        mode = stat.S_IMODE(new.stat().st_mode)
+    new.unlink()
+    path.chmod(mode)
 
 
 def _how_to_get(files: Sequence[SourceFile], root: Path, error: Exception, instead: str) -> str:

@@ -36,7 +36,20 @@ def test_write_makes_the_folder_and_leaves_one_file(tmp_path):
     write_bytes(path, b"two")
     assert path.read_bytes() == b"two"
     assert files(path.parent) == {"file.bin"}
-    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_have_the_mode_that_the_umask_leaves(folder, umask, mode):
+    before = os.umask(umask)
+    try:
+        with folder.lock():
+            folder.set_status("running")
+    finally:
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.path.iterdir()} == {
+        ".lock": mode,
+        "status.json": mode,
+    }
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])

@@ -1,5 +1,7 @@
 """What every registered dataset coupling must keep; a new file under couplings/ is tested by itself."""
 
+import os
+
 import pytest
 import torch
 
@@ -61,6 +63,48 @@ def test_a_finished_fit_is_read_from_its_file(coupling, images, seeded, tmp_path
     assert equal(first.state_dict(), again.state_dict())
     assert first.report == again.report
     assert equal(first.state_dict(), coupling.load(path, images).state_dict())
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_a_state_has_the_mode_that_the_umask_leaves(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_state(tmp_path / "state", {"a": torch.zeros(1)})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "state").stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_an_interrupted_write_leaves_the_old_state(tmp_path, monkeypatch, failing):
+    write_state(tmp_path / "state", {"a": torch.zeros(1)})
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_state(tmp_path / "state", {"a": torch.ones(1)})
+    monkeypatch.undo()
+    assert read_state(tmp_path / "state") == {"a": torch.zeros(1)}
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_a_state_that_cannot_be_read_is_not_called_missing(tmp_path):
+    with pytest.raises(CouplingError, match="Is a directory"):
+        read_state(tmp_path)
+    with pytest.raises(CouplingError, match="File name too long"):
+        read_state(tmp_path / ("a" * 300))
+    with pytest.raises(CouplingError, match="no file"):
+        read_state(tmp_path / "none")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_state_of_somebody_else_says_so(tmp_path):
+    write_state(tmp_path / "state", {"a": torch.zeros(1)})
+    (tmp_path / "state").chmod(0)
+    with pytest.raises(CouplingError, match="Permission denied"):
+        read_state(tmp_path / "state")
 
 
 class Killed(Exception):

@@ -317,6 +317,23 @@ def test_absent_file_and_wrong_suffix(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600)])
+def test_a_network_has_the_mode_that_the_umask_leaves(convert, umask, mode):
+    before = os.umask(umask)
+    try:
+        _, out, _ = convert(snapshot(small("ddpmpp"), "ddpmpp"))
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == mode
+
+
+def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path):
+    with pytest.raises(ImportRefused, match="Is a directory"):
+        load_network(tmp_path)
+    with pytest.raises(ImportRefused, match="Is a directory"):
+        import_edm.read_released(tmp_path)
+
+
 def test_an_interrupted_write_leaves_the_old_file(convert, tmp_path, monkeypatch):
     content = snapshot(small("ddpmpp"), "ddpmpp")
     _, out, _ = convert(content)

@@ -1,6 +1,7 @@
 import functools
 import hashlib
 import http.server
+import os
 import threading
 
 import pooch
@@ -34,6 +35,19 @@ def served(tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield folder, f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o077, 0o600)])
+def test_a_download_has_the_mode_that_the_umask_leaves(served, tmp_path, umask, mode):
+    folder, address = served
+    (folder / "set/a.gz").write_bytes(CONTENT)
+    before = os.umask(umask)
+    try:
+        fetch([published(address=address)], tmp_path / "data")
+    finally:
+        os.umask(before)
+    assert [path.name for path in (tmp_path / "data/set").iterdir()] == ["a.gz"]
+    assert (tmp_path / "data/set/a.gz").stat().st_mode & 0o777 == mode
 
 
 @pytest.fixture
