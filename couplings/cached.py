@@ -70,10 +70,10 @@ class CachedNoise(Fitted):
     def __init__(self, coupling: Cached, data: TrainingSet, seed: int):
         self.coupling, self.data, self.seed, self.step = coupling, data, seed, 0
         n = len(data.images)
-        self.slots = torch.arange(n * coupling.caches).reshape(n, coupling.caches)
+        self.slots = torch.arange(n * coupling.caches, device="cpu").reshape(n, coupling.caches)
         self.swaps, self.seconds = 0, 0.0
         _, members = groups(data.labels if coupling.per_class else None, n)
-        self.group = torch.empty(n, dtype=torch.int64)
+        self.group = torch.empty(n, dtype=torch.int64, device="cpu")
         for g, member in enumerate(members):
             self.group[member] = g
 
@@ -85,11 +85,13 @@ class CachedNoise(Fitted):
     def noise(self, slots: Tensor) -> Tensor:
         """The noises `[b, ...]` of slot numbers `[b]`, always the same; drawn on the CPU, in the images' dtype."""
         images = self.data.images
-        draws = [
-            torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(stream(self.seed, "noise", slot)))
-            for slot in slots.tolist()
-        ]
+        draws = [self._draw(slot) for slot in slots.tolist()]
         return torch.stack(draws).to(images) if draws else images.new_empty(0, *images.shape[1:])
+
+    def _draw(self, slot: int) -> Tensor:
+        # Always in float32 on the CPU, whatever the caller's defaults: the file holds nothing but the seed.
+        generator = torch.Generator("cpu").manual_seed(stream(self.seed, "noise", slot))
+        return torch.randn(self.data.images.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
 
     @torch.no_grad()
     def pair(self, index: Tensor, images: Tensor | None = None) -> Tensor:
@@ -116,12 +118,12 @@ class CachedNoise(Fitted):
         expected = (len(index), *self.data.images.shape[1:])
         require(images.shape == expected, f"images {list(images.shape)}, expected {list(expected)}")
         generator = torch.Generator().manual_seed(stream(self.seed, "cache", self.step))
-        cache = torch.randint(caches, index.shape, generator=generator)
+        cache = torch.randint(caches, index.shape, generator=generator, device="cpu")
         held = self.slots[index, cache]
         noise = self.noise(held)
         order = exchange(images, noise, self.group[index])
         self.slots[index, cache] = held[order]
-        self.swaps += int((order != torch.arange(len(order))).sum())
+        self.swaps += int((order != torch.arange(len(order), device="cpu")).sum())
         self.step += 1
         return noise[order.to(noise.device)]
 
@@ -151,7 +153,7 @@ class CachedNoise(Fitted):
             epoch, part = divmod(step, sweep)
             if part == 0 or step == first:  # every exchange moves self.step on
                 generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
-                order = torch.randperm(n, generator=generator)
+                order = torch.randperm(n, generator=generator, device="cpu")
             start = time.perf_counter()
             self.pair(order[part * batch : (part + 1) * batch])
             self.seconds += time.perf_counter() - start
@@ -162,10 +164,10 @@ class CachedNoise(Fitted):
         """The slots, the seed of all noises and the steps done."""
         return stamp(self.data, self.coupling) | {
             "slots": self.slots.clone(),
-            "seed": torch.tensor(self.seed),
-            "step": torch.tensor(self.step),
-            "swaps": torch.tensor(self.swaps),
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "seed": torch.tensor(self.seed, device="cpu"),
+            "step": torch.tensor(self.step, device="cpu"),
+            "swaps": torch.tensor(self.swaps, device="cpu"),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -184,12 +186,12 @@ def exchange(images: Tensor, noise: Tensor, group: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment
 
     images, noise = images.flatten(1), noise.flatten(1)
-    order = torch.arange(len(images))
+    order = torch.arange(len(images), device="cpu")
     for g in group.unique():
         rows = (group == g).nonzero()[:, 0]
         here = rows.to(images.device)
         gain = (images[here].double() @ noise[here].double().T).cpu()  # [m, m]
         columns = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
-        if gain[torch.arange(len(rows)), columns].sum() > gain.trace():
+        if gain[torch.arange(len(rows), device="cpu"), columns].sum() > gain.trace():
             order[rows] = rows[columns]
     return order

@@ -200,7 +200,7 @@ class Coupling(ABC):
             # Under autocast the cost matrix would be computed in half precision.
             with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
                 solved = pair_within_classes(pool, self.solve) if self.within_class else self.solve(pool)
-        index = torch.as_tensor(solved.index).to("cpu", torch.int64)
+        index = torch.as_tensor(solved.index, dtype=torch.int64, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._check_index(index, n)
         report = {
@@ -257,7 +257,7 @@ def pair_within_classes(pool: Pool, solve: Callable[[Pool], Pairing]) -> Pairing
             continue
         part = Pool(pool.images[rows], pool.noise[rows], pool.labels[rows.to(pool.labels.device)], pool.generator)
         solved = solve(part)
-        index[rows] = rows[torch.as_tensor(solved.index).to(device, torch.int64)]
+        index[rows] = rows[torch.as_tensor(solved.index, dtype=torch.int64, device=device)]
         sizes.append(len(rows))
         reports.append(solved.report)
     counts = {"classes": len(kinds), "singletons": len(kinds) - len(sizes)}

@@ -215,7 +215,7 @@ def training_set(images: Tensor, labels: Tensor | None = None) -> TrainingSet:
 def groups(labels: Tensor | None, n: int) -> tuple[Tensor, list[Tensor]]:
     """The distinct labels `[g, ...]` and, for each, the indices `[m]` of its images; one group without labels."""
     if labels is None:
-        return torch.zeros(1, dtype=torch.int64), [torch.arange(n)]
+        return torch.zeros(1, dtype=torch.int64, device="cpu"), [torch.arange(n, device="cpu")]
     values, inverse = labels.cpu().unique(dim=0, return_inverse=True)
     return values, [(inverse == g).nonzero()[:, 0] for g in range(len(values))]
 
@@ -294,4 +294,4 @@ def _digest(row: Any) -> bytes:
 
 
 def _bytes(data: bytes) -> Tensor:
-    return torch.tensor(list(data), dtype=torch.uint8)
+    return torch.tensor(list(data), dtype=torch.uint8, device="cpu")

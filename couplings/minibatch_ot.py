@@ -48,7 +48,7 @@ class MinibatchOT(Exact):
         cost = self.matrix(pool).double().cpu()
         cost /= cost.max() or 1.0  # the simplex takes absolute differences for zero
         n = len(cost)
-        weights = torch.full((n,), 1 / n, dtype=torch.float64)
+        weights = torch.full((n,), 1 / n, dtype=torch.float64, device="cpu")
         plan, log = ot.emd(weights.numpy(), weights.numpy(), cost.numpy(), numItermax=MAX_PIVOTS, log=True)
         require(
             log["result_code"] == OPTIMAL,

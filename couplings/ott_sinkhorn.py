@@ -4,15 +4,20 @@ import functools
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from couplings.entropic import Entropic, RelativeCost
+from couplings.memory import is_shortage
 from couplings.plan import LogPlan
 from couplings.registry import register
+from couplings.spec import CouplingError
+
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 @register("ott-sinkhorn")
@@ -31,17 +36,39 @@ class OttSinkhorn(Entropic):
 
     def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         """The plan and the number of iterations."""
-        solver = _compiled_solver(self.max_iterations, self.tolerance)
-        f, g, iterations = solver(cost.matrix().to("cpu", torch.float32).numpy())
+        matrix = cost.matrix().to("cpu", torch.float32).numpy()
+        with _variables_explained():
+            f, g, iterations = _compiled_solver(self.max_iterations, self.tolerance)(matrix)
         f, g = (torch.from_numpy(np.array(potential, dtype=np.float64)).to(cost.x.device) for potential in (f, g))
         return LogPlan(f, g, cost), int(iterations)
+
+
+@contextmanager
+def _variables_explained() -> Iterator[None]:
+    """Name the variables that JAX is set by where it fails: its own message, if any, does not.
+
+    Raises:
+        CouplingError: JAX failed and such variables are set.
+
+    """
+    try:
+        yield
+    except Exception as error:
+        names = sorted(name for name in os.environ if name.startswith(("JAX_", "XLA_")) and name != PREALLOCATE)
+        if not names or is_shortage(error):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        settings = ", ".join(f"{name}={os.environ[name]}" for name in names)
+        raise CouplingError(
+            f"ott-sinkhorn: JAX fails ({reason}) with {settings}: unset what does not fit this machine, or use sinkhorn"
+        ) from error
 
 
 @functools.cache
 def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
     """A compiled function from a cost `[n, n]` at eps = 1 to the potentials f, g `[n]` and the iterations."""
     # Otherwise JAX takes three quarters of the GPU memory that the model trains in.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    os.environ.setdefault(PREALLOCATE, "false")
     # "An NVIDIA GPU may be present": the CPU build of JAX beside a CUDA build of torch is a fair choice.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     with warnings.catch_warnings():

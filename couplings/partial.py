@@ -51,7 +51,7 @@ class Partial(Coupling):
         index = partial_assignment(squared_distances(pool.images, pool.noise).cpu().numpy(), round(self.share * n))
         paired = index >= 0
         rest = np.setdiff1d(np.arange(n), index[paired])
-        plan = torch.zeros(n, n, dtype=torch.float64)
+        plan = torch.zeros(n, n, dtype=torch.float64, device="cpu")
         plan[np.nonzero(paired)[0], index[paired]] = 1 / n
         plan[np.ix_(~paired, rest)] = 1 / (n * max(len(rest), 1))
         return pairing_from_plan(plan.log(), pool, replace=False, transported=paired.mean())

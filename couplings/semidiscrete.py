@@ -220,10 +220,10 @@ class SemiDiscreteMap(Fitted):
         return stamp(self._stamp_of, self.coupling) | {
             "potential": torch.cat([dual.potential for dual in duals]).cpu(),
             "average": torch.cat([dual.average for dual in duals]).cpu(),
-            "step": torch.tensor([dual.step for dual in duals]),
-            "chi2": torch.tensor([dual.chi2 for dual in duals], dtype=torch.float64),
-            "seed": torch.tensor(self.seed),
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64),
+            "step": torch.tensor([dual.step for dual in duals], device="cpu"),
+            "chi2": torch.tensor([dual.chi2 for dual in duals], dtype=torch.float64, device="cpu"),
+            "seed": torch.tensor(self.seed, device="cpu"),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -242,7 +242,7 @@ class SemiDiscreteMap(Fitted):
     def _rows(self, n: int, labels: Tensor | None) -> list[Tensor]:
         """The noises of every class; each noise is in one."""
         if not self.coupling.per_class:
-            return [torch.arange(n)]
+            return [torch.arange(n, device="cpu")]
         require(labels is not None and len(labels) == n, f"{self.coupling}: per_class=true needs a label a noise")
         labels = labels.detach().cpu().reshape(n, -1)
         rows = [(labels == value.reshape(1, -1)).all(1).nonzero()[:, 0] for value in self.values]
@@ -255,7 +255,7 @@ class _Cells:
 
     def __init__(self, targets: Tensor, rows: tuple[bytes, ...], members: Tensor, seed: int):
         seen: dict[bytes, int] = {}
-        inverse = torch.tensor([seen.setdefault(rows[i], len(seen)) for i in members.tolist()])
+        inverse = torch.tensor([seen.setdefault(rows[i], len(seen)) for i in members.tolist()], device="cpu")
         count = inverse.bincount()  # [m]
         order = inverse.argsort(stable=True)
         offset = count.cumsum(0) - count

@@ -1,0 +1,107 @@
+"""What a caller sets for the whole process must not change a pairing."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from couplings import get, names
+
+FITTED = {"semidiscrete": "batch=256,max_chi2=0.3", "cached": "caches=2,batch=16"}
+
+
+@pytest.fixture
+def defaults():
+    """Set a default of the process; all are set back afterwards."""
+    dtype, errors = torch.get_default_dtype(), np.geterr()
+
+    def choose(what):
+        if what == "float64":
+            torch.set_default_dtype(torch.float64)
+        elif what == "meta":
+            torch.set_default_device("meta")  # has no values: whatever lands there by mistake fails
+        else:
+            np.seterr(all="raise")
+
+    yield choose
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(None)
+    np.seterr(**errors)
+
+
+def cpu(seed):
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def inputs():
+    options = {"dtype": torch.float32, "device": "cpu"}
+    images, noise = (torch.randn(48, 3, 4, 4, generator=cpu(seed), **options) for seed in (0, 1))
+    return images / 2, noise, torch.arange(48, device="cpu") % 3
+
+
+@pytest.mark.parametrize("what", ["float64", "meta", "numpy errors"])
+@pytest.mark.parametrize("within_class", ["", ":within_class=true"])
+@pytest.mark.parametrize("name", names("batch"))
+def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, name, within_class, what):
+    coupling, given = get(name + within_class), inputs()
+    expected = coupling.pair(*given, cpu(2))
+    defaults(what)
+    found = coupling.pair(*given, cpu(2))
+    assert torch.equal(found.index, expected.index)
+    assert {**found.report, "seconds": 0} == {**expected.report, "seconds": 0}
+
+
+@pytest.mark.parametrize("what", ["float64", "meta", "numpy errors"])
+@pytest.mark.parametrize("option", ["", ",per_class=true"])
+@pytest.mark.parametrize("name", names("dataset"))
+def test_dataset_couplings_ignore_the_defaults_of_the_process(defaults, name, option, what):
+    coupling, (images, noise, labels) = get(f"{name}:{FITTED[name]}{option}"), inputs()
+    index = torch.arange(12, device="cpu")
+
+    def fit():
+        fitted = coupling.fit(images, labels, cpu(3))
+        pairs = fitted.couple(index, noise[:12], labels[:12])
+        state = fitted.state_dict()
+        return {"index": pairs.index, "noise": pairs.noise, **state, "seconds": index}
+
+    expected = fit()
+    defaults(what)
+    found = fit()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
+OTT = """
+import torch
+from couplings import CouplingError, get
+
+images, noise = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(0))
+try:
+    pairing = get("ott-sinkhorn:epsilon=0.1").pair(images, noise, generator=torch.Generator().manual_seed(0))
+    print(pairing.index.tolist())
+except CouplingError as error:
+    print(error)
+"""
+
+
+def ott(**variables):
+    """What the script prints with these variables, and no others of JAX."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    command = [sys.executable, "-c", OTT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=kept | variables)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.strip()
+
+
+def test_a_variable_that_jax_fails_with_is_named():
+    said = ott(JAX_PLATFORMS="cuda")
+    assert "JAX_PLATFORMS=cuda" in said
+    assert "sinkhorn" in said
+    assert "\n" not in said
+
+
+def test_the_precision_that_jax_is_set_to_changes_no_pairing():
+    assert ott(JAX_ENABLE_X64="1") == ott()
