@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 # The second pool, once its turn comes in a first process, is never done: as of a solver that works for hours.
 CHILD = """
-import ctypes, sys
+import ctypes, signal, sys
 from pathlib import Path
 from bench import pairs
 from bench.checkpoints import Keeper
@@ -36,6 +36,8 @@ def look(self, look=Keeper.leave_if_asked):
     look(self)
 
 if __name__ == "__main__":
+    # A shell that starts a job in the background has it ignore SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     Keeper.leave_if_asked = look
     pairs.draw_pool = draw
     try:
