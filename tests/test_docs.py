@@ -192,7 +192,7 @@ def test_the_metric_of_contributing_is_named_where_it_says(names):
     assert all((quality.Ruler.names, quality.Ruler.measure, words.METRICS, words.FAMILIES))
 
 
-class Parsed(Exception):  # noqa: N818 - no error
+class Parsed(BaseException):
     """A command line was understood."""
 
 
