@@ -194,11 +194,11 @@ class SemiDiscreteMap(Fitted):
             with tqdm(total=options.steps, initial=dual.step, desc=f"{what}semi-dual", disable=None) as bar:
                 self._solve(dual, bar, save)
             save()
-            require(
-                dual.chi2 <= options.max_chi2,
-                f"{options}: {what}chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps: "
-                "raise steps (a checkpoint goes on) or max_chi2",
-            )
+            way_out = "raise steps (a checkpoint resumes) or max_chi2, or try another rate"
+            if dual.stalled:
+                way_out = "more steps do not help: raise batch or max_chi2, or lower rate"
+            found = f"chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps"
+            require(dual.chi2 <= options.max_chi2, f"{options}: {what}{found}: {way_out}")
 
     def _solve(self, dual: Semidual, bar, save: Callable[[], None]) -> None:
         last, options = time.perf_counter(), self.coupling
@@ -207,8 +207,8 @@ class SemiDiscreteMap(Fitted):
             nonlocal last
             now = time.perf_counter()
             self.seconds, last = self.seconds + now - last, now
-            bar.update()
-            if is_check(dual.step):
+            bar.update(dual.step - bar.n)
+            if is_check(dual.step) or dual.averaged >= 0:
                 bar.set_postfix(chi2=f"{dual.chi2:.3g}")
                 save()
 
@@ -222,6 +222,9 @@ class SemiDiscreteMap(Fitted):
             "average": torch.cat([dual.average for dual in duals]).cpu(),
             "step": torch.tensor([dual.step for dual in duals], device="cpu"),
             "chi2": torch.tensor([dual.chi2 for dual in duals], dtype=torch.float64, device="cpu"),
+            "averaged": torch.tensor([dual.averaged for dual in duals], device="cpu"),
+            "best": torch.tensor([dual.best for dual in duals], dtype=torch.float64, device="cpu"),
+            "since": torch.tensor([dual.since for dual in duals], device="cpu"),
             "seed": torch.tensor(self.seed, device="cpu"),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
         }
@@ -238,6 +241,9 @@ class SemiDiscreteMap(Fitted):
             dual.average = state["average"][part].to(dual.weights, copy=True)
             dual.step, dual.chi2 = int(state["step"][g]), float(state["chi2"][g])
             dual.seed = stream(self.seed, g)
+            if "averaged" in state:  # files of earlier versions hold gradient steps only
+                dual.averaged, dual.since = int(state["averaged"][g]), int(state["since"][g])
+                dual.best = float(state["best"][g])
 
     def _rows(self, n: int, labels: Tensor | None) -> list[Tensor]:
         """The noises of every class; each noise is in one."""

@@ -3,16 +3,21 @@
 For targets y_j with weights v_j and the cost -<x, y> the Brenier potential is u(x) = max_j <x, y_j> + h_j, and h
 minimises the convex E(h) = E u(x) - sum_j v_j h_j, whose gradient is the mass of each cell less its weight
 (Aurenhammer et al. 1998; stochastic: Genevay et al. 2016; DRAG, Genans et al. 2025, for the step sizes).
+
+Gradient steps suit images. In few dimensions, or among targets in tight clusters, no size suits all of their
+directions: where they stall, the solver restarts with Newton steps on samples of noise (see `couplings.newton`), first
+with backtracking, then averaged.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from couplings.dataset import stream
+from couplings.newton import backtrack, lift, newton_step, voronoi_start
 from couplings.spec import require
 
 # Scores held at once, 256 MB in float32.
@@ -24,6 +29,17 @@ STANDARD_ERRORS = 5
 # Steps decay as k^(-2/3) (DRAG), and iterate k weighs as k^2 in the average.
 DECAY = 2 / 3
 AVERAGE_POWER = 2
+# Gradient steps stall where, by the fall between two checks, they will not be at the target after so many steps. Nearer
+# to the target than FAR times, a check is too noisy to tell.
+HORIZON = 10_000
+FAR = 3
+# Noise samples per target of a Newton step: enough to tell a small cell from an empty one.
+SAMPLES = 10
+# Averaging begins where the chi-square of an iterate is mostly the noise of its samples.
+NOISY = 3
+# Newton steps without a chi-square lower by 5 %, after which the solver gives up; when averaging, half of all averaged.
+PATIENCE = 20
+PROGRESS = 0.95
 
 
 def best_scores(noise: Tensor, targets: Tensor, potential: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,8 +85,11 @@ class Semidual:
         potential: `[m]` float64, the iterate h, of mean 0.
         average: `[m]` float64, the averaged iterate: the one to use.
         length: root mean square of |y|, which gives the steps their scale.
-        step: the steps done.
+        step: the steps done; a Newton step counts as the gradient steps that would need as much noise.
         chi2: the chi-square of the average at the last check, or infinity.
+        averaged: how many Newton steps are averaged; -1 while the solver takes gradient steps.
+        best: the least chi-square since the first Newton step.
+        since: the Newton steps since one lowered it.
 
     """
 
@@ -82,11 +101,19 @@ class Semidual:
     length: float = field(init=False)
     step: int = 0
     chi2: float = math.inf
+    averaged: int = -1
+    best: float = math.inf
+    since: int = 0
 
     def __post_init__(self):
         self.potential = torch.zeros_like(self.weights)
         self.average = torch.zeros_like(self.weights)
         self.length = math.sqrt(float(self.targets.double().square().sum(1).mean()))
+
+    @property
+    def stalled(self) -> bool:
+        """Whether more steps are futile."""
+        return self.since >= max(PATIENCE, self.averaged / 2)
 
     def noise(self, n: int, *axes: str | int) -> Tensor:
         """`[n, d]` from the stream of `axes`, drawn on the device of the targets."""
@@ -103,8 +130,8 @@ class Semidual:
         """How many of the noises fall into every cell, `[m]` int64."""
         return self.cells(noise, potential).bincount(minlength=len(self.targets))
 
-    def start(self, batch: int) -> None:
-        """Set h = -kappa |y|, with the kappa of least chi-square.
+    def start(self, batch: int) -> float:
+        """Set h = -kappa |y|, with the kappa of least chi-square, which is returned.
 
         Long targets win too often. Were the scores independent normals of deviation |y_j|, equal chances of 1/m
         to be the largest would ask for kappa = Phi^-1(1 - 1/m); they are not, so the search goes up to there.
@@ -113,7 +140,7 @@ class Semidual:
         from scipy.stats import norm
 
         if len(self.targets) == 1:
-            return
+            return 0.0
         noise, length = self.noise(batch, "start"), self.targets.double().norm(dim=1)
         length = length - length.mean()
         search = minimize_scalar(
@@ -124,6 +151,7 @@ class Semidual:
         )
         self.potential = -search.x * length
         self.average = self.potential.clone()
+        return float(search.fun)
 
     def descend(self, batch: int, rate: float) -> None:
         """One averaged stochastic gradient step with `batch` noises, of size rate |y| sqrt(m batch) / k^(2/3)."""
@@ -131,8 +159,7 @@ class Semidual:
         k, m = self.step, len(self.targets)
         mass = self.counts(self.noise(batch, "step", k), self.potential).double() / batch
         self.potential -= rate * self.length * math.sqrt(m * batch) / k**DECAY * (mass - self.weights)
-        share = (AVERAGE_POWER + 1) / (k + AVERAGE_POWER)
-        self.average += share * (self.potential - self.average)
+        self.average += average_share(k) * (self.potential - self.average)
 
     def check(self, batch: int, target: float) -> None:
         """Measure `chi2` of the average, with a standard error of about a fifth of `target`."""
@@ -142,17 +169,65 @@ class Semidual:
             counts += self.counts(self.noise(min(batch, n - done), "check", self.step, part))
         self.chi2 = chi_square(counts, self.weights)
 
-    def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
-        """Step until the chi-square is below `target` or `steps` are done; `progress` is called after each.
+    def begin_newton(self, batch: int) -> None:
+        """Restart from the better of the average and Voronoi's cells; gradient steps have stalled."""
+        self.averaged = 0
+        noise = self.noise(max(batch, len(self.targets)), "voronoi")
+        found, potential = voronoi_start(self, noise)
+        average = chi_square(self.counts(noise), self.weights)
+        self.potential = potential if found < average else self.average.clone()
+        self.average = self.potential.clone()
 
-        Below by one standard error, because of many checks the luckiest is the last.
+    def newton(self, batch: int, target: float) -> None:
+        """One Newton step on noise samples of its own, and a check where one is due.
+
+        Step k of those averaged is 3 / (k + 2) of Newton's, which averages them with weights that grow as k^2.
         """
+        m, first = len(self.targets), self.step
+        parts = math.ceil(max(batch, SAMPLES * m) / batch)
+        n = parts * batch
+
+        def sample() -> Iterator[Tensor]:
+            return (self.noise(batch, "newton", first, part) for part in range(parts))
+
+        if self.averaged == 0:
+            self.potential = lift(self, self.potential, sample, n)
+        step, chi2 = newton_step(self, sample, n)
+        if chi2 < NOISY * m / n:
+            self.averaged += 1
+            self.potential = self.potential - average_share(self.averaged) * step
+        else:
+            self.averaged = 0
+            self.potential = self.potential - backtrack(self, step, chi2, sample, n)
+        self.potential -= self.potential.mean()
+        self.average = self.potential.clone()
+        self.step += parts
+        self.since += 1
+        if self.averaged == 0 or is_spaced(self.averaged, 1):
+            self.check(batch, target)
+            self.since = 0 if self.chi2 < PROGRESS * self.best else self.since
+            self.best = min(self.best, self.chi2)
+
+    def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
+        """Step until the chi-square is below `target`, `steps` are done or more are futile.
+
+        `progress` is called after each step. Below by one standard error, because of many checks the luckiest is
+        the last.
+        """
+        before = self.chi2
         if self.step == 0:
-            self.start(batch)
-        while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps:
-            self.descend(batch, rate)
-            if is_check(self.step) or self.step == steps:
-                self.check(batch, target)
+            before = self.start(batch)
+        while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps and not self.stalled:
+            if self.averaged >= 0:
+                self.newton(batch, target)
+            else:
+                self.descend(batch, rate)
+                if is_check(self.step) or self.step == steps:
+                    self.check(batch, target)
+                if is_check(self.step):
+                    if is_futile(before, self.chi2, self.step, target):
+                        self.begin_newton(batch)
+                    before = self.chi2
             progress()
 
     def value(self, noise: Tensor) -> float:
@@ -164,8 +239,26 @@ class Semidual:
         return float(best.double().mean() - self.weights @ self.average)
 
 
+def is_futile(before: float, chi2: float, step: int, target: float) -> bool:
+    """Whether the chi-square, falling from check to check as it just did, stays above the target for long."""
+    if chi2 <= FAR * target or not math.isfinite(before):
+        return False
+    left = max(1.0, 2 * math.log2(HORIZON / step))  # checks, each at 2^(1/2) the steps of the one before
+    return chi2 >= before or chi2 * (chi2 / before) ** left > target
+
+
+def average_share(k: int) -> float:
+    """The share of term k in a running average whose weights grow as k^2."""
+    return (AVERAGE_POWER + 1) / (k + AVERAGE_POWER)
+
+
 def is_check(step: int) -> bool:
-    """Whether the fit checks its chi-square at this step."""
+    """Whether a fit by gradient steps checks its chi-square at this step."""
+    return is_spaced(step, FIRST_CHECK)
+
+
+def is_spaced(step: int, first: int) -> bool:
+    """Whether a step is one of first, first 2^(1/2), first 2, ..., each rounded up."""
     require(step > 0, "steps count from 1")
-    power = max(0, round(2 * math.log2(step / FIRST_CHECK)))
-    return step == math.ceil(FIRST_CHECK * 2 ** (power / 2))
+    power = max(0, round(2 * math.log2(step / first)))
+    return step == math.ceil(first * 2 ** (power / 2))
