@@ -1,8 +1,10 @@
 """Newton steps for the semi-dual, where gradient steps stall: few dimensions, or targets in tight clusters.
 
 The Hessian of E is the Laplacian of a graph of neighbouring cells (Kitagawa, Merigot, Thibert 2019, Thm. 1.3): its
-weight w_jk is how fast mass crosses the border as h_k rises, the density of the gap between the two scores at 0. A
-sample of noise shows it: the share of samples whose two best cells are j and k, over their typical gap.
+weight w_jk is how fast mass crosses the border as h_k rises, the density at 0 of the gap between the two scores. A
+sample of noise shows it: the share of samples whose two best cells are j and k, over their typical gap. Samples come
+from both sides of the border, so that is twice the weight where gaps are exponential and four times it where they are
+uniform: steps are half of Newton's or shorter, and the noise of small samples does no harm.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ ROWS = 256
 # A cell with less than a tenth of its share of samples is lifted to half of its share.
 LOW = 0.1
 LIFTED = 0.5
+MOST = 16  # samples that a cell is lifted to: what a heavy cell lacks then, Newton's step gives it
 ROUNDS = 4
 # Backtracking halves a step until it helps, and gives up below this.
 SHORTEST = 1 / 256
@@ -123,7 +126,7 @@ def lift(dual: Semidual, potential: Tensor, sample: Sample, n: int) -> Tensor:
         low = (counts < LOW * share).nonzero()[:, 0]
         if not len(low):
             break
-        wanted = (LIFTED * share[low]).round().long().clamp(min=1)
+        wanted = (LIFTED * share[low]).round().long().clamp(1, MOST)
         shortfall = _least_shortfalls(dual, potential, sample, low, int(wanted.max()))
         potential = potential.clone()
         potential[low] += shortfall.gather(0, wanted[None] - 1)[0].double()

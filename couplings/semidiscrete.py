@@ -12,7 +12,7 @@ from torch import Tensor
 from couplings.contract import flatten_finite
 from couplings.dataset import DatasetCoupling, DatasetPairing, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
-from couplings.semidual import SCORES, Semidual, is_check
+from couplings.semidual import SCORES, Semidual
 from couplings.spec import require
 
 PROJECT = re.compile(r"pca:([1-9]\d*)")
@@ -208,7 +208,7 @@ class SemiDiscreteMap(Fitted):
             now = time.perf_counter()
             self.seconds, last = self.seconds + now - last, now
             bar.update(dual.step - bar.n)
-            if is_check(dual.step) or dual.averaged >= 0:
+            if dual.is_due:
                 bar.set_postfix(chi2=f"{dual.chi2:.3g}")
                 save()
 

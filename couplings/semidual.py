@@ -115,6 +115,13 @@ class Semidual:
         """Whether more steps are futile."""
         return self.since >= max(PATIENCE, self.averaged / 2)
 
+    @property
+    def is_due(self) -> bool:
+        """Whether the solver checks its chi-square at this point; rarely, as the luckiest check ends it."""
+        if self.averaged < 0:
+            return is_check(self.step)
+        return self.averaged == 0 or is_spaced(self.averaged, 1)
+
     def noise(self, n: int, *axes: str | int) -> Tensor:
         """`[n, d]` from the stream of `axes`, drawn on the device of the targets."""
         generator = torch.Generator(self.targets.device).manual_seed(stream(self.seed, *axes))
@@ -168,6 +175,9 @@ class Semidual:
         for part, done in enumerate(range(0, n, batch)):
             counts += self.counts(self.noise(min(batch, n - done), "check", self.step, part))
         self.chi2 = chi_square(counts, self.weights)
+        if self.averaged >= 0:
+            self.since = 0 if self.chi2 < PROGRESS * self.best else self.since
+            self.best = min(self.best, self.chi2)
 
     def begin_newton(self, batch: int) -> None:
         """Restart from the better of the average and Voronoi's cells; gradient steps have stalled."""
@@ -178,8 +188,8 @@ class Semidual:
         self.potential = potential if found < average else self.average.clone()
         self.average = self.potential.clone()
 
-    def newton(self, batch: int, target: float) -> None:
-        """One Newton step on noise samples of its own, and a check where one is due.
+    def newton(self, batch: int) -> None:
+        """One Newton step on noise samples of its own.
 
         Step k of those averaged is 3 / (k + 2) of Newton's, which averages them with weights that grow as k^2.
         """
@@ -203,10 +213,6 @@ class Semidual:
         self.average = self.potential.clone()
         self.step += parts
         self.since += 1
-        if self.averaged == 0 or is_spaced(self.averaged, 1):
-            self.check(batch, target)
-            self.since = 0 if self.chi2 < PROGRESS * self.best else self.since
-            self.best = min(self.best, self.chi2)
 
     def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
         """Step until the chi-square is below `target`, `steps` are done or more are futile.
@@ -214,20 +220,22 @@ class Semidual:
         `progress` is called after each step. Below by one standard error, because of many checks the luckiest is
         the last.
         """
-        before = self.chi2
+        # Between two checks of the schedule, how fast the chi-square falls means nothing.
+        before = self.chi2 if self.step and is_check(self.step) else math.inf
         if self.step == 0:
             before = self.start(batch)
         while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps and not self.stalled:
-            if self.averaged >= 0:
-                self.newton(batch, target)
-            else:
+            gradient = self.averaged < 0
+            if gradient:
                 self.descend(batch, rate)
-                if is_check(self.step) or self.step == steps:
-                    self.check(batch, target)
-                if is_check(self.step):
-                    if is_futile(before, self.chi2, self.step, target):
-                        self.begin_newton(batch)
-                    before = self.chi2
+            else:
+                self.newton(batch)
+            if self.is_due or self.step >= steps:
+                self.check(batch, target)
+            if gradient and self.is_due:
+                if is_futile(before, self.chi2, self.step, target):
+                    self.begin_newton(batch)
+                before = self.chi2
             progress()
 
     def value(self, noise: Tensor) -> float:

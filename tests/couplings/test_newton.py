@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import norm
+
+from couplings.newton import backtrack, direction, laplacian, lift, newton_step, two_best, voronoi_start
+from couplings.semidual import Semidual
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def problem(m: int, d: int) -> Semidual:
+    targets = torch.randn(m, d, dtype=torch.float64, generator=seeded(0))
+    dual = Semidual(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
+    dual.start(4096)
+    return dual
+
+
+def sample_of(dual: Semidual, parts: int, batch: int = 1000):
+    return lambda: (dual.noise(batch, "test", part) for part in range(parts))
+
+
+def line(m: int) -> tuple[Semidual, np.ndarray]:
+    """Points on the line at the potential of equal cells, and the borders between these: quantiles."""
+    y = 0.2 * torch.arange(m, dtype=torch.float64)[:, None]
+    dual = Semidual(y - y.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
+    t = norm.ppf(np.arange(1, m) / m)
+    h = np.concatenate([[0], np.cumsum(-t * 0.2)])
+    dual.potential = torch.from_numpy(h - h.mean())
+    return dual, t
+
+
+def test_two_best_against_a_sort_of_all_scores():
+    dual = problem(700, 3)
+    noise = dual.noise(3000, "test")
+    gaps, pairs = two_best(noise, dual.targets, dual.potential)
+    scores, order = (noise @ dual.targets.T + dual.potential).sort(1, descending=True)
+    assert torch.equal(pairs, order[:, :2])
+    assert torch.allclose(gaps, scores[:, 0] - scores[:, 1], atol=1e-12)
+
+
+def test_the_laplacian_on_the_line_is_that_of_the_borders():
+    """A border at t moves by dh / (y_k - y_j), so its weight is the density of N(0, 1) there over that distance."""
+    m = 8
+    dual, t = line(m)
+    gaps, pairs = two_best(dual.noise(200_000, "test"), dual.targets, dual.potential)
+    hessian = laplacian(gaps, pairs, m).toarray()
+    assert np.allclose(hessian, hessian.T)
+    assert np.linalg.eigvalsh(hessian).min() > 0
+    found, exact = -np.diag(hessian, 1), norm.pdf(t) / 0.2
+    # On the line the gaps of a pair are uniform: the weight is four times too large at most.
+    assert (found / exact).min() > 2
+    assert (found / exact).max() < 4.2
+    assert np.abs(np.triu(hessian, 2)).max() == 0
+
+
+def test_groups_without_a_border_are_held():
+    """Two pairs of cells with no sample between them: the step stays in the range of the gaps."""
+    pairs = torch.tensor([[0, 1], [1, 0], [2, 3], [3, 2]] * 10)
+    gaps = torch.full((40,), 0.5, dtype=torch.float64)
+    hessian = laplacian(gaps, pairs, 5)
+    gradient = torch.tensor([0.2, 0.1, -0.1, 0.0, -0.2], dtype=torch.float64)
+    step = direction(hessian, gradient)
+    assert np.allclose(hessian @ step.numpy(), gradient.numpy(), atol=1e-3)
+    assert step.isfinite().all()
+    # An excess of 0.3 of 40 samples against one sample of weight 1 / (40 * 0.5).
+    assert step[:2].mean() == pytest.approx(0.3 * 40 * 0.5, rel=0.01)
+
+
+def test_the_step_vanishes_at_the_optimum_and_solves_a_small_error():
+    dual, _ = line(8)
+    optimum = dual.potential.clone()
+    sample = sample_of(dual, 200)
+    step, chi2 = newton_step(dual, sample, 200_000)
+    assert chi2 < 1e-4
+    assert step.abs().max() < 0.01
+    dual.potential = optimum + 0.02 * torch.randn(8, dtype=torch.float64, generator=seeded(1))
+    step, chi2 = newton_step(dual, sample, 200_000)
+    taken = backtrack(dual, step, chi2, sample, 200_000)
+    error = dual.potential - taken - optimum
+    before = dual.potential - optimum
+    assert (error - error.mean()).norm() < 0.8 * (before - before.mean()).norm()
+
+
+def test_backtracking_takes_nothing_that_does_not_help():
+    dual = problem(40, 2)
+    sample = sample_of(dual, 4)
+    step, chi2 = newton_step(dual, sample, 4000)
+    assert torch.equal(backtrack(dual, -step, chi2, sample, 4000), torch.zeros_like(step))
+    taken = backtrack(dual, step, chi2, sample, 4000)
+    counts = sum(dual.counts(noise, dual.potential - taken) for noise in sample()).double()
+    assert float(((counts / 4000 - 1 / 40).square() * 40).sum()) < chi2
+
+
+def test_empty_cells_are_lifted_to_samples():
+    dual = problem(60, 2)
+    sample = sample_of(dual, 3)
+
+    def count(h):
+        return sum(dual.counts(noise, h) for noise in sample())
+
+    potential = dual.potential - 3 * (torch.arange(60) < 2)
+    assert (count(potential)[:2] == 0).all()
+    lifted = lift(dual, potential, sample, 3000)
+    assert (count(lifted)[:2] > 0).all()
+    assert (lifted >= potential).all()
+    assert (count(lifted) == 0).sum() < (count(potential) == 0).sum()
+    equal, _ = line(8)
+    assert torch.equal(lift(equal, equal.potential, sample_of(equal, 3), 3000), equal.potential)
+
+
+def test_voronoi_start_is_the_nearest_of_the_scaled_points():
+    dual = problem(50, 2)
+    noise = dual.noise(5000, "test")
+    chi2, potential = voronoi_start(dual, noise)
+    square = dual.targets.square().sum(1)
+    scale = (-2 * (potential[1:] - potential[0]) / (square[1:] - square[0])).median()
+    nearest = torch.cdist(noise, scale * dual.targets).argmin(1)
+    assert (dual.cells(noise, potential) == nearest).double().mean() > 0.999
+    assert chi2 < 2
