@@ -196,7 +196,7 @@ class SemiDiscreteMap(Fitted):
             save()
             way_out = "raise steps (a checkpoint resumes) or max_chi2, or try another rate"
             if dual.stalled:
-                way_out = "more steps do not help: raise batch or max_chi2, or lower rate"
+                way_out = "more steps do not help: raise batch or max_chi2, lower rate, or pass float64 images"
             found = f"chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps"
             require(dual.chi2 <= options.max_chi2, f"{options}: {what}{found}: {way_out}")
 

@@ -11,6 +11,7 @@ from bench.metrics.frechet import Moments, frechet_distance
 from bench.metrics.mode_mixture import between_modes
 from bench.starting import canonical, parse, prepare, prior_errors, streams
 from couplings import CouplingError
+from couplings.semidiscrete import SemiDiscrete
 from models.analytic import GaussianMixture
 from models.samplers import heun
 from models.starts import Expressway, Gaussian
@@ -235,3 +236,9 @@ def test_projected_cells(make):
     ready = make("expressway:sigma=0.5,project=pca:8")
     assert ready.fitted.basis.shape == (64, 8)
     index_of(begin(ready, 20), ready)
+
+
+def test_points_in_the_plane_need_no_rate_of_their_own(make):
+    ready = make("expressway:sigma=0.5", "eight-gaussians")
+    assert ready.fitted.coupling.rate == SemiDiscrete.rate
+    assert ready.costs["start_chi2"] <= 0.05

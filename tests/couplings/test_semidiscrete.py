@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
 from bench.data import load
 from couplings import CouplingError, get
-from couplings.dataset import training_set
+from couplings.dataset import read_state, training_set, write_state
+from couplings.semidiscrete import SemiDiscrete
 
 N = 32
 
@@ -156,6 +158,91 @@ def test_state_moves_between_fits(pool, seeded):
     assert torch.equal(fresh.assign(noise), sd.assign(noise))
     fresh.cells[0].dual.average += 1.0 * torch.arange(N)
     assert not torch.equal(fresh.cells[0].dual.average, sd.cells[0].dual.average)
+
+
+def low(name: str) -> torch.Tensor:
+    """Targets on which gradient steps of the default rate diverge or stall."""
+    g = torch.Generator().manual_seed(0)
+    if name == "line":
+        return torch.randn(16, 1, generator=g)
+    if name == "clusters":
+        return torch.randn(5, 16, generator=g)[torch.arange(300) % 5] + 1e-3 * torch.randn(300, 16, generator=g)
+    return load(name).train.images[:300]
+
+
+def independent_chi2(images: torch.Tensor, sd, seed: int, n: int = 40_000) -> float:
+    """The unbiased chi-square by NumPy in float64: each noise sample goes to the least cost less potential."""
+    y = images.flatten(1).double().numpy()
+    y = y - y.mean(0)
+    h = sd.cells[0].dual.average.numpy()
+    noise = np.random.default_rng(seed).standard_normal((n, y.shape[1]))
+    counts = np.zeros(len(y))
+    for x in np.array_split(noise, 20):
+        cost = np.square(x[:, None] - y).sum(2) / 2 if y.shape[1] < 3 else np.square(y).sum(1) / 2 - x @ y.T
+        counts += np.bincount((cost - np.square(y).sum(1) / 2 - h).argmin(1), minlength=len(y))
+    return len(y) * (counts * (counts - 1)).sum() / (n * (n - 1)) - 1
+
+
+@pytest.mark.parametrize("name", ["line", "clusters", "moons", "eight-gaussians"])
+def test_defaults_fit_few_dimensions_and_tight_clusters(name, seeded):
+    images = low(name)
+    sd = get("semidiscrete").fit(images, generator=seeded(0))
+    assert sd.report["chi2"] <= SemiDiscrete.max_chi2
+    assert sd.report["steps"] < 500
+    # Twice the target leaves room for the noise of both measurements.
+    assert independent_chi2(images, sd, 1) < 2 * SemiDiscrete.max_chi2
+
+
+def test_images_are_fitted_by_gradient_steps(seeded):
+    sd = get("semidiscrete").fit(load("digits").train.images[:300], generator=seeded(0))
+    assert sd.cells[0].dual.averaged == -1
+    assert sd.report["steps"] <= 142
+
+
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
+def test_the_fit_does_not_depend_on_the_scale_of_the_images(scale, seeded):
+    images, noise = low("line"), torch.randn(500, 1, generator=seeded(1))
+    one, scaled = (get("semidiscrete").fit(s * images, generator=seeded(0)) for s in (1.0, scale))
+    assert one.report["steps"] == scaled.report["steps"]
+    assert torch.equal(one.assign(noise), scaled.assign(noise))
+
+
+def test_a_fit_resumes_at_any_newton_step_to_the_same_potential(seeded, tmp_path):
+    images, states = low("clusters"), []
+    path = tmp_path / "potential.safetensors"
+    sd = get("semidiscrete").begin(training_set(images), 7)
+    sd.run(lambda: states.append({key: value.clone() for key, value in sd.state_dict().items()}))
+    whole = sd.state_dict()
+    newton = [state for state in states if state["averaged"] >= 0]
+    assert len(newton) > 4
+    for state in newton[:: len(newton) // 4]:
+        write_state(path, state)
+        resumed = get("semidiscrete").fit(images, checkpoint=path).state_dict()
+        assert all(torch.equal(resumed[key], whole[key]) for key in whole if key != "seconds")
+
+
+def test_files_without_newton_steps_are_read(pool, seeded, tmp_path):
+    """Files of earlier versions hold gradient steps only."""
+    images, noise = pool(N)
+    path = tmp_path / "potential.safetensors"
+    sd = fit(images, seeded, checkpoint=path)
+    state = read_state(path)
+    write_state(path, {key: state[key] for key in state if key not in ("averaged", "best", "since")})
+    again = fit(images, seeded, checkpoint=path)
+    assert again.report == sd.report
+    assert torch.equal(again.assign(noise), sd.assign(noise))
+
+
+def test_what_cannot_be_fitted_is_given_up_early_with_the_way_out(seeded):
+    """Targets that float32 scores cannot tell from each other."""
+    centres = torch.randn(3, 2, generator=seeded(1))
+    images = centres[torch.arange(60) % 3] + 1e-7 * torch.randn(60, 2, generator=seeded(3))
+    with pytest.raises(CouplingError, match="batch or max_chi2, lower rate, or pass float64 images") as error:
+        get("semidiscrete").fit(images, generator=seeded(0))
+    assert int(str(error.value).split(" steps")[0].split()[-1]) < 500
+    # The way out that it names is one.
+    sd = get("semidiscrete").fit(images.double(), generator=seeded(0))
+    assert sd.report["chi2"] <= SemiDiscrete.max_chi2
 
 
 @pytest.mark.data

@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from couplings.dataset import stream
 from couplings.plan import import_pot
-from couplings.semidual import Semidual, best_scores, chi_square, is_check
+from couplings.semidual import Semidual, best_scores, chi_square, is_check, is_futile, is_spaced
 
 
 def problem(m: int, d: int, seed: int = 0) -> Semidual:
@@ -151,3 +151,26 @@ def test_norm_start_beats_zero():
 def test_checks_thin_out():
     checks = [k for k in range(1, 1001) if is_check(k)]
     assert checks == [50, 71, 100, 142, 200, 283, 400, 566, 800]
+    assert [k for k in range(1, 40) if is_spaced(k, 1)] == [1, 2, 3, 4, 6, 8, 12, 16, 23, 32]
+
+
+def test_steps_are_futile_where_the_fall_is_too_slow():
+    assert is_futile(3.0, 3.1, 50, 0.01)  # no fall
+    assert is_futile(0.24, 0.215, 5000, 0.01)  # at a tenth a check it would be 0.17 at the horizon
+    assert not is_futile(0.03, 0.02, 100, 0.01)  # a third a check is as images fall
+    assert not is_futile(0.021, 0.025, 100, 0.01)  # near the target a check is too noisy to tell
+    assert not is_futile(math.inf, 50.0, 50, 0.01)
+
+
+def test_where_gradient_steps_stall_newton_steps_reach_the_closed_form_on_the_line():
+    """16 points with gaps of all sizes: the borders between cells are the quantiles of N(0, 1)."""
+    m = 16
+    dual = problem(m, 1)
+    order = dual.targets[:, 0].argsort()
+    dual.solve(1000, 4096, 0.2, 0.001, lambda: None)
+    assert dual.averaged >= 0
+    assert dual.chi2 <= 0.001
+    y, h = dual.targets[order, 0].numpy(), dual.average[order].numpy()
+    # Scores of neighbours are equal at a border x: x y_j + h_j = x y_k + h_k.
+    borders = -np.diff(h) / np.diff(y)
+    assert np.abs(norm.cdf(borders) - np.arange(1, m) / m).max() < 0.01
