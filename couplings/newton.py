@@ -129,7 +129,7 @@ def lift(dual: Semidual, potential: Tensor, sample: Sample, n: int) -> Tensor:
         wanted = (LIFTED * share[low]).round().long().clamp(1, MOST)
         shortfall = _least_shortfalls(dual, potential, sample, low, int(wanted.max()))
         potential = potential.clone()
-        potential[low] += shortfall.gather(0, wanted[None] - 1)[0].double()
+        potential[low] += shortfall.gather(1, wanted[:, None] - 1)[:, 0].double()
     return potential
 
 
@@ -156,14 +156,15 @@ def backtrack(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int)
 
 
 def _least_shortfalls(dual: Semidual, potential: Tensor, sample: Sample, cells: Tensor, k: int) -> Tensor:
-    """By how much the scores of `cells` `[c]` fall short of the best, the k least over the samples, `[k, c]`."""
-    least = torch.empty(0, len(cells), dtype=dual.targets.dtype, device=cells.device)
-    h = potential.to(dual.targets.dtype)
-    rows = max(k, CACHED // len(dual.targets), ROWS)
+    """By how much the scores of `cells` `[c]` fall short of the best, the k least over the samples, `[c, k]`."""
+    least = torch.empty(len(cells), 0, dtype=dual.targets.dtype, device=cells.device)
+    h, targets = potential.to(dual.targets.dtype), dual.targets[cells]
+    rows = max(4 * k, CACHED // len(dual.targets), ROWS)
     for noise in sample():
         for chunk in noise.split(rows):
-            best = torch.addmm(h, chunk, dual.targets.T).amax(1, keepdim=True)
-            short = best - torch.addmm(h[cells], chunk, dual.targets[cells].T)
-            joined = torch.cat([least, short])
-            least = joined.topk(min(k, len(joined)), dim=0, largest=False, sorted=False).values
-    return least.sort(0).values
+            best = torch.addmm(h, chunk, dual.targets.T).amax(1)
+            # One row for each cell: the least of a row are found faster than those of a column.
+            short = best - torch.addmm(h[cells, None], targets, chunk.T)
+            joined = torch.cat([least, short], 1)
+            least = joined.topk(min(k, joined.shape[1]), largest=False, sorted=False).values
+    return least.sort(1).values
