@@ -17,20 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from couplings.winners import suits_a_tree, winners
+
 if TYPE_CHECKING:
     from couplings.semidual import Semidual
 
 Sample = Callable[[], Iterator[Tensor]]
 """Draws the same noise `[b, d]`, part by part, at each call: all of it need not fit into memory."""
 
-# Scores held at once, few enough for a processor's cache; but rows enough for a fast matrix product.
-CACHED = 1 << 20
-ROWS = 256
 # A cell with less than a tenth of its share of samples is lifted to half of its share.
 LOW = 0.1
 LIFTED = 0.5
 MOST = 16  # samples that a cell is lifted to: what a heavy cell lacks then, Newton's step gives it
 ROUNDS = 4
+# Cells around one that is lifted in few dimensions, and samples of each of them, that are looked at.
+NEIGHBOURS = 6
+NEAR_SAMPLES = 200
 # Backtracking halves a step until it helps, and gives up below this.
 SHORTEST = 1 / 256
 
@@ -44,10 +46,8 @@ def two_best(noise: Tensor, targets: Tensor, potential: Tensor) -> tuple[Tensor,
         potential: `[m]`, h.
 
     """
-    rows, h = max(ROWS, CACHED // len(targets)), potential.to(noise)
-    parts = [torch.addmm(h, chunk, targets.T).topk(2) for chunk in noise.split(rows)]
-    values = torch.cat([part.values for part in parts]).double()
-    return values[:, 0] - values[:, 1], torch.cat([part.indices for part in parts])
+    values, cells = winners(noise, targets, potential, k=2)
+    return values[:, 0] - values[:, 1], cells
 
 
 def laplacian(gaps: Tensor, pairs: Tensor, m: int):
@@ -122,15 +122,58 @@ def lift(dual: Semidual, potential: Tensor, sample: Sample, n: int) -> Tensor:
     """
     share = n * dual.weights
     for _ in range(ROUNDS):
-        counts = sum(dual.counts(noise, potential) for noise in sample())
+        parts = [winners(noise, dual.targets, potential) for noise in sample()]
+        best, winner = (torch.cat(column)[:, 0] for column in zip(*parts, strict=True))
+        counts = winner.bincount(minlength=len(share))
         low = (counts < LOW * share).nonzero()[:, 0]
         if not len(low):
             break
         wanted = (LIFTED * share[low]).round().long().clamp(1, MOST)
-        shortfall = _least_shortfalls(dual, potential, sample, low, int(wanted.max()))
+        if suits_a_tree(dual.targets):
+            noise = torch.cat(list(sample()))
+            shortfall = near_shortfalls(noise, best, winner, dual.targets, potential, low, wanted)
+        else:
+            least = _least_shortfalls(dual, potential, sample, low, int(wanted.max()))
+            shortfall = least.gather(1, wanted[:, None] - 1)[:, 0]
         potential = potential.clone()
-        potential[low] += shortfall.gather(1, wanted[:, None] - 1)[:, 0].double()
+        potential[low] += shortfall
     return potential
+
+
+def near_shortfalls(
+    noise: Tensor, best: Tensor, winner: Tensor, targets: Tensor, potential: Tensor, cells: Tensor, wanted: Tensor
+) -> Tensor:
+    """By how much to raise each of `cells` `[c]` so that it wins `wanted` `[c]` samples of the noise `[n, d]`, float64.
+
+    `best` and `winner` `[n]` are the largest score of each sample and its cell.
+
+    Only samples of the nearest cells that win any are looked at, and only some of a large cell: a raised cell takes its
+    samples from its neighbours. It may win more than it wants, which Newton's steps take back.
+    """
+    from scipy.spatial import cKDTree
+
+    x = noise.double().numpy()
+    y = targets.double().numpy()
+    count = winner.bincount(minlength=len(y)).numpy()
+    # The samples of cell j are order[first[j] : first[j] + count[j]].
+    order = winner.argsort(stable=True).numpy()
+    first = count.cumsum() - count
+    filled = np.flatnonzero(count)
+    k = min(NEIGHBOURS, len(filled))
+    near = filled[cKDTree(y[filled]).query(y[cells.numpy()], k=list(range(1, k + 1)))[1]]  # [c, k]
+    taken = np.minimum(count[near], NEAR_SAMPLES)
+    # One row for each pair of a cell and a sample that it may win, cell by cell.
+    per_cell = taken.sum(1)
+    row_of_pair = np.repeat(np.arange(len(near)), per_cell)
+    ends = taken.ravel().cumsum()
+    within = np.arange(ends[-1]) - np.repeat(ends - taken.ravel(), taken.ravel())
+    sample = order[np.repeat(first[near].ravel(), taken.ravel()) + within]
+    cell = cells.numpy()[row_of_pair]
+    score = np.einsum("pd,pd->p", x[sample], y[cell]) + potential.numpy()[cell]
+    shortfall = best.numpy()[sample] - score
+    rank = np.lexsort((shortfall, row_of_pair))
+    start = per_cell.cumsum() - per_cell
+    return torch.from_numpy(shortfall[rank[start + np.minimum(wanted.numpy(), per_cell) - 1]])
 
 
 def newton_step(dual: Semidual, sample: Sample, n: int) -> tuple[Tensor, float]:
@@ -157,14 +200,13 @@ def backtrack(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int)
 
 def _least_shortfalls(dual: Semidual, potential: Tensor, sample: Sample, cells: Tensor, k: int) -> Tensor:
     """By how much the scores of `cells` `[c]` fall short of the best, the k least over the samples, `[c, k]`."""
-    least = torch.empty(len(cells), 0, dtype=dual.targets.dtype, device=cells.device)
-    h, targets = potential.to(dual.targets.dtype), dual.targets[cells]
-    rows = max(4 * k, CACHED // len(dual.targets), ROWS)
+    least = torch.empty(len(cells), 0, dtype=torch.float64, device=cells.device)
+    targets = dual.targets[cells]
+    h = potential[cells, None]
     for noise in sample():
-        for chunk in noise.split(rows):
-            best = torch.addmm(h, chunk, dual.targets.T).amax(1)
-            # One row for each cell: the least of a row are found faster than those of a column.
-            short = best - torch.addmm(h[cells, None], targets, chunk.T)
-            joined = torch.cat([least, short], 1)
-            least = joined.topk(min(k, joined.shape[1]), largest=False, sorted=False).values
+        best, _ = winners(noise, dual.targets, potential)
+        # The shortfall u(x) - <x, y> - h is least where <y, x> - u(x) is largest: the samples are the sites.
+        largest, _ = winners(targets, noise, -best[:, 0], min(k, len(noise)))
+        joined = torch.cat([least, -largest - h], 1)
+        least = joined.topk(min(k, joined.shape[1]), largest=False).values
     return least.sort(1).values

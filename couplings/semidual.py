@@ -17,11 +17,14 @@ import torch
 from torch import Tensor
 
 from couplings.dataset import stream
-from couplings.newton import backtrack, lift, newton_step, voronoi_start
+from couplings.newton import Sample, backtrack, lift, near_shortfalls, newton_step, voronoi_start
 from couplings.spec import require
+from couplings.winners import suits_a_tree, winners
 
 # Scores held at once, 256 MB in float32.
 SCORES = 1 << 26
+# Numbers of noise that a Newton step holds at once, 16 MB in float32.
+HELD = 1 << 22
 # Checks happen at steps 50, 71, 100, 142, 200, ...: their cost stays a fraction of the fit's.
 FIRST_CHECK = 50
 # A check draws enough noise for a standard error of a fifth of the chi-square it decides on.
@@ -37,25 +40,15 @@ FAR = 3
 SAMPLES = 10
 # Averaging begins where the chi-square of an iterate is mostly the noise of its samples.
 NOISY = 3
+# From coarse to fine: a level has a quarter of the next one's targets, down to a few hundred; steps of a level.
+COARSER = 4
+COARSEST = 300
+COARSE_STEPS = 12
+# The first step that is averaged is as short as one after so many more: a full one follows the noise of its samples.
+CAREFUL = 5
 # Newton steps without a chi-square lower by 5 %, after which the solver gives up; when averaging, half of all averaged.
 PATIENCE = 20
 PROGRESS = 0.95
-
-
-def best_scores(noise: Tensor, targets: Tensor, potential: Tensor) -> tuple[Tensor, Tensor]:
-    """The max and argmax over j of <x, y_j> + h_j, `[b]` each, in chunks of the noise.
-
-    Args:
-        noise: `[b, d]`.
-        targets: `[m, d]`, same dtype and device.
-        potential: `[m]`, h.
-
-    """
-    rows = max(1, SCORES // len(targets))
-    parts = [torch.addmm(potential, chunk, targets.T).max(1) for chunk in noise.split(rows)]
-    if not parts:
-        return noise.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=noise.device)
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
 
 
 def chi_square(counts: Tensor, weights: Tensor) -> float:
@@ -131,7 +124,7 @@ class Semidual:
     def cells(self, noise: Tensor, potential: Tensor | None = None) -> Tensor:
         """The cell `[b]` int64 of every noise `[b, d]`, by the average or another potential."""
         potential = self.average if potential is None else potential
-        return best_scores(noise, self.targets, potential.to(noise.dtype))[1]
+        return winners(noise, self.targets, potential)[1][:, 0]
 
     def counts(self, noise: Tensor, potential: Tensor | None = None) -> Tensor:
         """How many of the noises fall into every cell, `[m]` int64."""
@@ -180,8 +173,15 @@ class Semidual:
             self.best = min(self.best, self.chi2)
 
     def begin_newton(self, batch: int) -> None:
-        """Restart from the better of the average and Voronoi's cells; gradient steps have stalled."""
+        """Restart from the better of the average and Voronoi's cells; gradient steps have stalled.
+
+        Where lookups are fast, from coarse to fine instead: it takes seconds, and a start that is far off takes hours.
+        """
         self.averaged = 0
+        if suits_a_tree(self.targets):
+            self.potential = coarse_start(self)
+            self.average = self.potential.clone()
+            return
         noise = self.noise(max(batch, len(self.targets)), "voronoi")
         found, potential = voronoi_start(self, noise)
         average = chi_square(self.counts(noise), self.weights)
@@ -191,28 +191,35 @@ class Semidual:
     def newton(self, batch: int) -> None:
         """One Newton step on noise samples of its own.
 
-        Step k of those averaged is 3 / (k + 2) of Newton's, which averages them with weights that grow as k^2.
+        Those averaged get shorter as 3 / k, which averages them with weights that grow as k^2.
         """
         m, first = len(self.targets), self.step
         parts = math.ceil(max(batch, SAMPLES * m) / batch)
         n = parts * batch
 
         def sample() -> Iterator[Tensor]:
-            return (self.noise(batch, "newton", first, part) for part in range(parts))
+            drawn = (self.noise(batch, "newton", first, part) for part in range(parts))
+            # In few dimensions all of it is small, and looked up faster at once.
+            return iter([torch.cat(list(drawn))]) if n * self.targets.shape[1] <= HELD else drawn
 
         if self.averaged == 0:
-            self.potential = lift(self, self.potential, sample, n)
-        step, chi2 = newton_step(self, sample, n)
-        if chi2 < NOISY * m / n:
-            self.averaged += 1
-            self.potential = self.potential - average_share(self.averaged) * step
+            chi2 = self.damped_newton(sample, n)
+            self.averaged = int(chi2 < NOISY * m / n)
         else:
-            self.averaged = 0
-            self.potential = self.potential - backtrack(self, step, chi2, sample, n)
+            step, chi2 = newton_step(self, sample, n)
+            self.averaged = self.averaged + 1 if chi2 < NOISY * m / n else 0
+            self.potential = self.potential - average_share(self.averaged + CAREFUL) * step
         self.potential -= self.potential.mean()
         self.average = self.potential.clone()
         self.step += parts
         self.since += 1
+
+    def damped_newton(self, sample: Sample, n: int) -> float:
+        """Lift empty cells, then step as far as it helps; the biased chi-square of the n samples before the step."""
+        self.potential = lift(self, self.potential, sample, n)
+        step, chi2 = newton_step(self, sample, n)
+        self.potential = self.potential - backtrack(self, step, chi2, sample, n)
+        return chi2
 
     def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
         """Step until the chi-square is below `target`, `steps` are done or more are futile.
@@ -243,8 +250,42 @@ class Semidual:
 
         Weak duality; for the noises' own law, and equal at the optimum. y are the centred targets.
         """
-        best, _ = best_scores(noise, self.targets, self.average.to(noise.dtype))
-        return float(best.double().mean() - self.weights @ self.average)
+        best, _ = winners(noise, self.targets, self.average)
+        return float(best.mean() - self.weights @ self.average)
+
+
+def coarse_start(dual: Semidual) -> Tensor:
+    """A potential `[m]` from a solution for a quarter of the targets, found likewise, each for those nearest to it.
+
+    The potential of a target is the least at which its cell wins a sample of the noise (a c-transform). Multi-scale
+    solvers of optimal transport begin like this (Merigot 2011).
+    """
+    from scipy.spatial import cKDTree
+
+    m, d = dual.targets.shape
+    generator = torch.Generator().manual_seed(stream(dual.seed, "coarse", m))
+    rows = torch.randperm(m, generator=generator)[: math.ceil(m / COARSER)]
+    coarse = dual.targets[rows]
+    nearest = torch.from_numpy(cKDTree(coarse.double().numpy()).query(dual.targets.double().numpy())[1])
+    weights = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, nearest, dual.weights)
+    part = Semidual(coarse, weights, stream(dual.seed, "coarse seed", m))
+    n = SAMPLES * len(rows)
+    if len(rows) > COARSEST:
+        part.potential = coarse_start(part)
+    else:
+        _, part.potential = voronoi_start(part, torch.randn(n, d, generator=generator, dtype=coarse.dtype))
+    for _ in range(COARSE_STEPS):
+        noise = torch.randn(n, d, generator=generator, dtype=coarse.dtype)
+        if part.damped_newton(lambda noise=noise: iter([noise]), n) < NOISY * len(rows) / n:
+            break
+    # Cells that win nothing yet, to be raised until they win a sample that a coarse cell has.
+    noise = torch.randn(SAMPLES * m, d, generator=generator, dtype=coarse.dtype)
+    best, winner = winners(noise, coarse, part.potential)
+    sites = torch.cat([coarse, dual.targets])
+    potential = torch.cat([part.potential, torch.zeros_like(dual.weights)])
+    cells = len(rows) + torch.arange(m)
+    one = torch.ones(m, dtype=torch.int64)
+    return near_shortfalls(noise, best[:, 0], winner[:, 0], sites, potential, cells, one)
 
 
 def is_futile(before: float, chi2: float, step: int, target: float) -> bool:

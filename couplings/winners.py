@@ -1,0 +1,78 @@
+"""The winners of a semi-discrete problem: which sites y_j have the largest scores <x, y_j> + h_j for a point x.
+
+In few dimensions with many sites a k-d tree finds them. With the factor a > 0 and c_j = -2 a h_j - |a y_j|^2, the
+largest score has the least |x - a y_j|^2 + c_j: the site nearest to (x, 0) among (a y_j, (c_j - min c)^(1/2)), which
+have one coordinate more (power diagrams: Aurenhammer 1987). Elsewhere all scores are computed, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# A tree prunes well in few dimensions only, and pays for its overhead among many sites.
+FEW_DIMENSIONS = 3
+MANY_SITES = 1000
+# Scores held at once, few enough for a processor's cache; but rows enough for a fast matrix product.
+CACHED = 1 << 20
+ROWS = 256
+
+
+def winners(points: Tensor, sites: Tensor, potential: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """The k largest scores `[b, k]` of each point, in float64, and their sites `[b, k]` int64, largest first.
+
+    Args:
+        points: `[b, d]`.
+        sites: `[m, d]`, m >= k, same dtype and device.
+        potential: `[m]`, h.
+        k: how many.
+
+    """
+    if suits_a_tree(sites):
+        return _by_tree(points, sites, potential, k)
+    rows = max(ROWS, CACHED // len(sites))
+    h = potential.to(points)
+    values = []
+    indices = []
+    for chunk in points.split(rows):
+        best = torch.addmm(h, chunk, sites.T).topk(k)
+        values.append(best.values)
+        indices.append(best.indices)
+    if not values:
+        empty = torch.zeros(0, k, dtype=torch.int64, device=points.device)
+        return empty.double(), empty
+    return torch.cat(values).double(), torch.cat(indices)
+
+
+def suits_a_tree(sites: Tensor) -> bool:
+    """True where a k-d tree is faster than all scores."""
+    return sites.device.type == "cpu" and sites.shape[1] <= FEW_DIMENSIONS and len(sites) >= MANY_SITES
+
+
+def _by_tree(points: Tensor, sites: Tensor, potential: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    from scipy.spatial import cKDTree
+
+    x = points.double().numpy()
+    y = sites.double().numpy()
+    h = potential.double().numpy()
+    factor, shift = _flattest(y, h)
+    heights = -2 * factor * (h - y @ shift) - factor**2 * np.square(y).sum(1)
+    lifted = np.column_stack([factor * y, np.sqrt(heights - heights.min())])
+    _, index = cKDTree(lifted).query(np.column_stack([x + shift, np.zeros(len(x))]), k=list(range(1, k + 1)))
+    # From the scores themselves: squared distances would lose the digits of small gaps.
+    values = np.einsum("bd,bkd->bk", x, y[index]) + h[index]
+    return torch.from_numpy(values), torch.from_numpy(index)
+
+
+def _flattest(y: np.ndarray, h: np.ndarray) -> tuple[float, np.ndarray]:
+    """The factor a > 0 and the shift b `[d]` that leave the least of h + a |y|^2 / 2 - <b, y>.
+
+    Any factor gives the same winners; the less is left, the nearer are the lifted sites to the plane of the points and
+    the fewer of them a query has to look at. The score is <x + b, y> + (h - <b, y>).
+    """
+    square = np.square(y).sum(1)
+    design = np.column_stack([square, y, np.ones(len(y))])
+    solution, *_ = np.linalg.lstsq(design, h, rcond=None)
+    least = 1e-3 * (np.ptp(h) + np.ptp(y)) / max(np.ptp(square), np.finfo(float).tiny)
+    return max(-2 * solution[0], least, np.finfo(float).tiny), solution[1:-1]
