@@ -69,7 +69,7 @@ def laplacian(gaps: Tensor, pairs: Tensor, m: int):
     # A pair seen once has a gap, but no typical one: the gaps of each cell are many more.
     total = np.bincount(pairs.ravel(), np.repeat(gaps, 2), minlength=m)
     count = np.bincount(pairs.ravel(), minlength=m)
-    floor = max(1e-3 * gaps.mean(), np.finfo(float).tiny)
+    floor = max(1e-9 * gaps.mean(), np.finfo(float).tiny)
     typical = np.where(count > 0, np.maximum(total / np.maximum(count, 1), floor), floor)
     j, k = pairs.T
     weight = 1 / (len(gaps) * np.sqrt(typical[j] * typical[k]))

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from couplings.dataset import stream
-from couplings.newton import Sample, backtrack, lift, near_shortfalls, newton_step, voronoi_start
+from couplings.newton import backtrack, lift, near_shortfalls, newton_step, voronoi_start
 from couplings.spec import require
 from couplings.winners import suits_a_tree, winners
 
@@ -44,10 +44,11 @@ NOISY = 3
 COARSER = 4
 COARSEST = 300
 COARSE_STEPS = 12
-# The first step that is averaged is as short as one after so many more: a full one follows the noise of its samples.
-CAREFUL = 5
+# A full step follows the noise of its samples, the more the fewer there are for a cell. So the first steps that are
+# averaged are as short as those after so many more, over the samples for a cell.
+CAREFUL = 50
 # Newton steps without a chi-square lower by 5 %, after which the solver gives up; when averaging, half of all averaged.
-PATIENCE = 20
+PATIENCE = 30
 PROGRESS = 0.95
 
 
@@ -203,23 +204,19 @@ class Semidual:
             return iter([torch.cat(list(drawn))]) if n * self.targets.shape[1] <= HELD else drawn
 
         if self.averaged == 0:
-            chi2 = self.damped_newton(sample, n)
-            self.averaged = int(chi2 < NOISY * m / n)
+            self.potential = lift(self, self.potential, sample, n)
+        step, chi2 = newton_step(self, sample, n)
+        if chi2 < NOISY * m / n:
+            self.averaged += 1
+            step = average_share(self.averaged + CAREFUL * m / n) * step
         else:
-            step, chi2 = newton_step(self, sample, n)
-            self.averaged = self.averaged + 1 if chi2 < NOISY * m / n else 0
-            self.potential = self.potential - average_share(self.averaged + CAREFUL) * step
+            self.averaged = 0
+            step = backtrack(self, step, chi2, sample, n)
+        self.potential = self.potential - step
         self.potential -= self.potential.mean()
         self.average = self.potential.clone()
         self.step += parts
         self.since += 1
-
-    def damped_newton(self, sample: Sample, n: int) -> float:
-        """Lift empty cells, then step as far as it helps; the biased chi-square of the n samples before the step."""
-        self.potential = lift(self, self.potential, sample, n)
-        step, chi2 = newton_step(self, sample, n)
-        self.potential = self.potential - backtrack(self, step, chi2, sample, n)
-        return chi2
 
     def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
         """Step until the chi-square is below `target`, `steps` are done or more are futile.
@@ -231,6 +228,11 @@ class Semidual:
         before = self.chi2 if self.step and is_check(self.step) else math.inf
         if self.step == 0:
             before = self.start(batch)
+            if self.targets.shape[1] == 1:
+                # The closed form needs no step, only the check.
+                self.potential = potential_on_the_line(self.targets[:, 0], self.weights)
+                self.average = self.potential.clone()
+                self.check(batch, target)
         while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps and not self.stalled:
             gradient = self.averaged < 0
             if gradient:
@@ -252,6 +254,21 @@ class Semidual:
         """
         best, _ = winners(noise, self.targets, self.average)
         return float(best.mean() - self.weights @ self.average)
+
+
+def potential_on_the_line(targets: Tensor, weights: Tensor) -> Tensor:
+    """The exact potential `[m]` of targets `[m]` on the line, of mean 0.
+
+    Cells are intervals between the quantiles q_j of N(0, 1) at the sums of the weights of the sorted targets, where
+    neighbouring scores are equal: h_j+1 - h_j = -q_j (y_j+1 - y_j).
+    """
+    order = targets.argsort()
+    y = targets[order].double()
+    quantile = torch.special.ndtri(weights[order].cumsum(0)[:-1])
+    rises = torch.cat([y.new_zeros(1), -quantile * y.diff()])
+    potential = torch.empty_like(weights)
+    potential[order] = rises.cumsum(0)
+    return potential - potential.mean()
 
 
 def coarse_start(dual: Semidual) -> Tensor:
@@ -276,7 +293,7 @@ def coarse_start(dual: Semidual) -> Tensor:
         _, part.potential = voronoi_start(part, torch.randn(n, d, generator=generator, dtype=coarse.dtype))
     for _ in range(COARSE_STEPS):
         noise = torch.randn(n, d, generator=generator, dtype=coarse.dtype)
-        if part.damped_newton(lambda noise=noise: iter([noise]), n) < NOISY * len(rows) / n:
+        if _damped_newton(part, noise) < NOISY * len(rows) / n:
             break
     # Cells that win nothing yet, to be raised until they win a sample that a coarse cell has.
     noise = torch.randn(SAMPLES * m, d, generator=generator, dtype=coarse.dtype)
@@ -288,6 +305,18 @@ def coarse_start(dual: Semidual) -> Tensor:
     return near_shortfalls(noise, best[:, 0], winner[:, 0], sites, potential, cells, one)
 
 
+def _damped_newton(dual: Semidual, noise: Tensor) -> float:
+    """Lift empty cells, then step as far as it helps; the biased chi-square of the noise before the step."""
+
+    def sample() -> Iterator[Tensor]:
+        return iter([noise])
+
+    dual.potential = lift(dual, dual.potential, sample, len(noise))
+    step, chi2 = newton_step(dual, sample, len(noise))
+    dual.potential = dual.potential - backtrack(dual, step, chi2, sample, len(noise))
+    return chi2
+
+
 def is_futile(before: float, chi2: float, step: int, target: float) -> bool:
     """Whether the chi-square, falling from check to check as it just did, stays above the target for long."""
     if chi2 <= FAR * target or not math.isfinite(before):
@@ -296,7 +325,7 @@ def is_futile(before: float, chi2: float, step: int, target: float) -> bool:
     return chi2 >= before or chi2 * (chi2 / before) ** left > target
 
 
-def average_share(k: int) -> float:
+def average_share(k: float) -> float:
     """The share of term k in a running average whose weights grow as k^2."""
     return (AVERAGE_POWER + 1) / (k + AVERAGE_POWER)
 

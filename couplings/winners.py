@@ -31,6 +31,10 @@ def winners(points: Tensor, sites: Tensor, potential: Tensor, k: int = 1) -> tup
     """
     if suits_a_tree(sites):
         return _by_tree(points, sites, potential, k)
+    if sites.shape[1] <= FEW_DIMENSIONS:
+        # Neighbouring sites may be nearer to each other than float32 scores can tell, and float64 costs little here.
+        points = points.double()
+        sites = sites.double()
     rows = max(ROWS, CACHED // len(sites))
     h = potential.to(points)
     values = []
@@ -74,5 +78,8 @@ def _flattest(y: np.ndarray, h: np.ndarray) -> tuple[float, np.ndarray]:
     square = np.square(y).sum(1)
     design = np.column_stack([square, y, np.ones(len(y))])
     solution, *_ = np.linalg.lstsq(design, h, rcond=None)
-    least = 1e-3 * (np.ptp(h) + np.ptp(y)) / max(np.ptp(square), np.finfo(float).tiny)
-    return max(-2 * solution[0], least, np.finfo(float).tiny), solution[1:-1]
+    spread = np.ptp(square)
+    if not spread > 0:
+        return 1.0, solution[1:-1]
+    least = 1e-3 * (np.ptp(h) + np.ptp(y)) / spread
+    return max(-2 * solution[0], least), solution[1:-1]

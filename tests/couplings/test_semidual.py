@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from couplings.dataset import stream
 from couplings.plan import import_pot
-from couplings.semidual import Semidual, best_scores, chi_square, is_check, is_futile, is_spaced
+from couplings.semidual import Semidual, chi_square, is_check, is_futile, is_spaced
 
 
 def problem(m: int, d: int, seed: int = 0) -> Semidual:
@@ -125,10 +125,9 @@ def test_gauge_scale_and_chunks(monkeypatch):
     scaled = Semidual(8 * dual.targets, dual.weights, dual.seed)
     solve(scaled, steps=60)
     assert torch.allclose(scaled.average, 8 * dual.average, rtol=1e-9)
-    monkeypatch.setattr("couplings.semidual.SCORES", 7 * 30)
+    monkeypatch.setattr("couplings.winners.ROWS", 7)
+    monkeypatch.setattr("couplings.winners.CACHED", 7 * 30)
     assert torch.equal(dual.cells(noise), cells)
-    values, _ = best_scores(noise[:0], dual.targets, dual.average)
-    assert len(values) == 0
 
 
 def test_the_map_is_monotone():
@@ -162,15 +161,32 @@ def test_steps_are_futile_where_the_fall_is_too_slow():
     assert not is_futile(math.inf, 50.0, 50, 0.01)
 
 
-def test_where_gradient_steps_stall_newton_steps_reach_the_closed_form_on_the_line():
+def test_where_gradient_steps_stall_newton_steps_reach_the_closed_form_on_a_line_in_the_plane():
     """16 points with gaps of all sizes: the borders between cells are the quantiles of N(0, 1)."""
     m = 16
-    dual = problem(m, 1)
-    order = dual.targets[:, 0].argsort()
+    line = problem(m, 1)
+    dual = Semidual(torch.cat([line.targets, torch.zeros_like(line.targets)], 1), line.weights, line.seed)
     dual.solve(1000, 4096, 0.2, 0.001, lambda: None)
     assert dual.averaged >= 0
     assert dual.chi2 <= 0.001
-    y, h = dual.targets[order, 0].numpy(), dual.average[order].numpy()
-    # Scores of neighbours are equal at a border x: x y_j + h_j = x y_k + h_k.
-    borders = -np.diff(h) / np.diff(y)
+    borders = borders_of(dual)
     assert np.abs(norm.cdf(borders) - np.arange(1, m) / m).max() < 0.01
+
+
+def borders_of(dual):
+    """Scores of neighbours are equal at a border x: x y_j + h_j = x y_k + h_k."""
+    order = dual.targets[:, 0].argsort()
+    y, h = dual.targets[order, 0].numpy(), dual.average[order].numpy()
+    return -np.diff(h) / np.diff(y)
+
+
+def test_on_the_line_the_closed_form_is_taken():
+    weights = torch.arange(1, 41, dtype=torch.float64) / 820
+    targets = torch.randn(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    dual = Semidual(targets - weights @ targets, weights, 3)
+    dual.solve(1000, 4096, 0.2, 0.01, lambda: None)
+    assert dual.step == 0
+    assert dual.chi2 <= 0.01
+    order = targets[:, 0].argsort()
+    quantiles = norm.ppf(weights[order].cumsum(0)[:-1].numpy())
+    np.testing.assert_allclose(borders_of(dual), quantiles, rtol=1e-6, atol=1e-9)
