@@ -65,9 +65,9 @@ def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(tmp_path, tiny
     }
     config = make(None, overrides)
     with start(tmp_path / "stopped", overrides, "stuck") as process:
-        assert process.stdout.readline() == "waiting\n"  # after five steps, which two pools are enough for
-        os.kill(process.pid, sent)
         try:
+            assert "waiting\n" in process.stdout  # after five steps, which two pools are enough for
+            os.kill(process.pid, sent)
             code = process.wait(60)
         finally:
             process.kill()
