@@ -18,7 +18,7 @@ from bench.background import end_process
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.console import worker
-from bench.failures import failure_line, is_ours, one_line
+from bench.failures import failure_line, one_line
 from bench.guidance_config import GuidanceConfig
 from bench.ledger import last_asked
 from bench.record import RunFolder, RunFolderError
@@ -109,7 +109,14 @@ def parse(args: list[str]) -> Command:
 
 
 def run(command: Command) -> int:
-    """Measure every run; the exit code. A run that fails is one line on stderr, and the next one begins."""
+    """Measure every run; the exit code. A run that fails is one line on stderr, and the next one begins.
+
+    Raises:
+        ConfigError: what no run can be measured with.
+
+    """
+    from bench.data import DataError
+    from bench.features import FeatureError
     from bench.ranks import join
 
     if not command.runs:
@@ -131,11 +138,11 @@ def run(command: Command) -> int:
             before = {m.key for m in RunFolder(path).measurements()}
             folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
             say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other runs are worth their own try
+        except Exception as error:  # noqa: BLE001 - an unexpected error must not stop the other runs
             if ranks.count > 1:
                 raise  # the other processes may be waiting for this one
-            if number == 1 and is_ours(error):
-                raise ConfigError(one_line(error)) from None  # as a rule of what all runs have in common
+            if number == 1 and isinstance(error, ConfigError | DataError | FeatureError):
+                raise ConfigError(one_line(error)) from None  # all runs have these in common
             print(failure_line(RunFolder(path), error), file=sys.stderr, flush=True)
             failed += 1
     if failed < len(configs):

@@ -162,7 +162,7 @@ def run(command: Command) -> int:
                 before = ": done before" if is_done(folder, config) else ""
                 print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
             run_arm(config, command.runs, command.execution, command.data_dir, checkpoint=file, dataset=dataset)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other arms are worth their own try
+        except Exception as error:  # noqa: BLE001 - an unexpected error must not stop the other runs
             if ranks.count > 1:
                 raise
             if number == 1 and isinstance(error, ConfigError | DataError | FeatureError):
@@ -210,14 +210,14 @@ def _settled(config: RunConfig, folder: RunFolder, _: Path | None) -> bool:
     try:
         return is_settled(folder, config)
     except RunFolderError:
-        return False  # said when its turn comes
+        return False  # reported when this run is reached
 
 
 def _is_done(folder: RunFolder) -> bool:
     try:
         return folder.is_done()
     except RunFolderError:
-        return False  # said before
+        return False  # already reported
 
 
 def _report(command: Command, finished: list[str]) -> bool:
@@ -234,7 +234,7 @@ def _report(command: Command, finished: list[str]) -> bool:
     try:
         runs, _ = read(command.runs, finished)
         print(terminal_table(results(runs), feature_sizes(runs)), flush=True)
-    except Exception as error:  # noqa: BLE001 - the files are worth more than the table
+    except Exception as error:  # noqa: BLE001 - the files matter more than the table
         print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
         worked = False
     try:

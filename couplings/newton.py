@@ -26,13 +26,15 @@ Sample = Callable[[], Iterator[Tensor]]
 """Draws the same noise `[b, d]`, part by part, at each call: all of it need not fit into memory."""
 
 # A cell with less than a tenth of its share of samples is lifted to half of its share.
-LOW = 0.1
-LIFTED = 0.5
-MOST = 16  # samples that a cell is lifted to: what a heavy cell lacks then, Newton's step gives it
+LOW_SHARE = 0.1
+LIFTED_SHARE = 0.5
+MOST_LIFTED = 16  # samples at most: Newton's steps bring a heavy cell the rest
 ROUNDS = 4
-# Cells around one that is lifted in few dimensions, and samples of each of them, that are looked at.
+# Cells near a lifted one, and samples of each, that are searched in few dimensions; lifted cells searched at once, which
+# takes about 100 MB.
 NEIGHBOURS = 6
 NEAR_SAMPLES = 200
+CELLS = 4096
 # Backtracking halves a step until it helps, and gives up below this.
 SHORTEST = 1 / 256
 
@@ -125,10 +127,10 @@ def lift(dual: Semidual, potential: Tensor, sample: Sample, n: int) -> Tensor:
         parts = [winners(noise, dual.targets, potential) for noise in sample()]
         best, winner = (torch.cat(column)[:, 0] for column in zip(*parts, strict=True))
         counts = winner.bincount(minlength=len(share))
-        low = (counts < LOW * share).nonzero()[:, 0]
+        low = (counts < LOW_SHARE * share).nonzero()[:, 0]
         if not len(low):
             break
-        wanted = (LIFTED * share[low]).round().long().clamp(1, MOST)
+        wanted = (LIFTED_SHARE * share[low]).round().long().clamp(1, MOST_LIFTED)
         if suits_a_tree(dual.targets):
             noise = torch.cat(list(sample()))
             shortfall = near_shortfalls(noise, best, winner, dual.targets, potential, low, wanted)
@@ -159,21 +161,29 @@ def near_shortfalls(
     order = winner.argsort(stable=True).numpy()
     first = count.cumsum() - count
     filled = np.flatnonzero(count)
+    tree = cKDTree(y[filled])
     k = min(NEIGHBOURS, len(filled))
-    near = filled[cKDTree(y[filled]).query(y[cells.numpy()], k=list(range(1, k + 1)))[1]]  # [c, k]
-    taken = np.minimum(count[near], NEAR_SAMPLES)
-    # One row for each pair of a cell and a sample that it may win, cell by cell.
-    per_cell = taken.sum(1)
-    row_of_pair = np.repeat(np.arange(len(near)), per_cell)
+    parts = []
+    for some, of_them in zip(cells.split(CELLS), wanted.split(CELLS), strict=True):
+        near = filled[tree.query(y[some.numpy()], k=list(range(1, k + 1)))[1]]  # [c, k]
+        taken = np.minimum(count[near], NEAR_SAMPLES)
+        per_cell = taken.sum(1)
+        row, sample = _pairs(taken, first[near], order)
+        cell = some.numpy()[row]
+        score = np.einsum("pd,pd->p", x[sample], y[cell]) + potential.numpy()[cell]
+        shortfall = best.numpy()[sample] - score
+        rank = np.lexsort((shortfall, row))
+        start = per_cell.cumsum() - per_cell
+        parts.append(shortfall[rank[start + np.minimum(of_them.numpy(), per_cell) - 1]])
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def _pairs(taken: np.ndarray, first: np.ndarray, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The row `[p]` and the sample `[p]` of each pair: taken[c, k] samples of order from first[c, k] on for row c."""
+    row = np.repeat(np.arange(len(taken)), taken.sum(1))
     ends = taken.ravel().cumsum()
     within = np.arange(ends[-1]) - np.repeat(ends - taken.ravel(), taken.ravel())
-    sample = order[np.repeat(first[near].ravel(), taken.ravel()) + within]
-    cell = cells.numpy()[row_of_pair]
-    score = np.einsum("pd,pd->p", x[sample], y[cell]) + potential.numpy()[cell]
-    shortfall = best.numpy()[sample] - score
-    rank = np.lexsort((shortfall, row_of_pair))
-    start = per_cell.cumsum() - per_cell
-    return torch.from_numpy(shortfall[rank[start + np.minimum(wanted.numpy(), per_cell) - 1]])
+    return row, order[np.repeat(first.ravel(), taken.ravel()) + within]
 
 
 def newton_step(dual: Semidual, sample: Sample, n: int) -> tuple[Tensor, float]:

@@ -24,7 +24,7 @@ from couplings.winners import suits_a_tree, winners
 # Scores held at once, 256 MB in float32.
 SCORES = 1 << 26
 # Numbers of noise that a Newton step holds at once, 16 MB in float32.
-HELD = 1 << 22
+NOISE_AT_ONCE = 1 << 22
 # Checks happen at steps 50, 71, 100, 142, 200, ...: their cost stays a fraction of the fit's.
 FIRST_CHECK = 50
 # A check draws enough noise for a standard error of a fifth of the chi-square it decides on.
@@ -44,10 +44,11 @@ NOISY = 3
 COARSER = 4
 COARSEST = 300
 COARSE_STEPS = 12
-# A full step follows the noise of its samples, the more the fewer there are for a cell. So the first steps that are
-# averaged are as short as those after so many more, over the samples for a cell.
-CAREFUL = 50
-# Newton steps without a chi-square lower by 5 %, after which the solver gives up; when averaging, half of all averaged.
+# Averaged Newton steps are 3 / (k + 2) long, counted from k = 1 + EXTRA_SAMPLES / (samples per cell): a full step of
+# few samples mostly follows their noise.
+EXTRA_SAMPLES = 50
+# The solver gives up after so many Newton steps without a fall of the chi-square by 5 %, or after half of all averaged
+# steps if that is more.
 PATIENCE = 30
 PROGRESS = 0.95
 
@@ -105,6 +106,11 @@ class Semidual:
         self.length = math.sqrt(float(self.targets.double().square().sum(1).mean()))
 
     @property
+    def takes_newton_steps(self) -> bool:
+        """True once gradient steps have stalled."""
+        return self.averaged >= 0
+
+    @property
     def stalled(self) -> bool:
         """Whether more steps are futile."""
         return self.since >= max(PATIENCE, self.averaged / 2)
@@ -112,7 +118,7 @@ class Semidual:
     @property
     def is_due(self) -> bool:
         """Whether the solver checks its chi-square at this point; rarely, as the luckiest check ends it."""
-        if self.averaged < 0:
+        if not self.takes_newton_steps:
             return is_check(self.step)
         return self.averaged == 0 or is_spaced(self.averaged, 1)
 
@@ -169,14 +175,14 @@ class Semidual:
         for part, done in enumerate(range(0, n, batch)):
             counts += self.counts(self.noise(min(batch, n - done), "check", self.step, part))
         self.chi2 = chi_square(counts, self.weights)
-        if self.averaged >= 0:
+        if self.takes_newton_steps:
             self.since = 0 if self.chi2 < PROGRESS * self.best else self.since
             self.best = min(self.best, self.chi2)
 
     def begin_newton(self, batch: int) -> None:
         """Restart from the better of the average and Voronoi's cells; gradient steps have stalled.
 
-        Where lookups are fast, from coarse to fine instead: it takes seconds, and a start that is far off takes hours.
+        With a k-d tree it starts from coarse to fine instead, because a start far off takes too many Newton steps.
         """
         self.averaged = 0
         if suits_a_tree(self.targets):
@@ -201,14 +207,14 @@ class Semidual:
         def sample() -> Iterator[Tensor]:
             drawn = (self.noise(batch, "newton", first, part) for part in range(parts))
             # In few dimensions all of it is small, and looked up faster at once.
-            return iter([torch.cat(list(drawn))]) if n * self.targets.shape[1] <= HELD else drawn
+            return iter([torch.cat(list(drawn))]) if n * self.targets.shape[1] <= NOISE_AT_ONCE else drawn
 
         if self.averaged == 0:
             self.potential = lift(self, self.potential, sample, n)
         step, chi2 = newton_step(self, sample, n)
         if chi2 < NOISY * m / n:
             self.averaged += 1
-            step = average_share(self.averaged + CAREFUL * m / n) * step
+            step = average_share(self.averaged + EXTRA_SAMPLES * m / n) * step
         else:
             self.averaged = 0
             step = backtrack(self, step, chi2, sample, n)
@@ -226,15 +232,15 @@ class Semidual:
         """
         # Between two checks of the schedule, how fast the chi-square falls means nothing.
         before = self.chi2 if self.step and is_check(self.step) else math.inf
-        if self.step == 0:
+        if self.step == 0 and self.targets.shape[1] == 1:
+            # The closed form needs no step, only the check.
+            self.potential = potential_on_the_line(self.targets[:, 0], self.weights)
+            self.average = self.potential.clone()
+            self.check(batch, target)
+        elif self.step == 0:
             before = self.start(batch)
-            if self.targets.shape[1] == 1:
-                # The closed form needs no step, only the check.
-                self.potential = potential_on_the_line(self.targets[:, 0], self.weights)
-                self.average = self.potential.clone()
-                self.check(batch, target)
         while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps and not self.stalled:
-            gradient = self.averaged < 0
+            gradient = not self.takes_newton_steps
             if gradient:
                 self.descend(batch, rate)
             else:
@@ -272,36 +278,35 @@ def potential_on_the_line(targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def coarse_start(dual: Semidual) -> Tensor:
-    """A potential `[m]` from a solution for a quarter of the targets, found likewise, each for those nearest to it.
+    """A potential `[m]` from a recursive solution for a quarter of the targets, each with the weight of those nearest.
 
     The potential of a target is the least at which its cell wins a sample of the noise (a c-transform). Multi-scale
-    solvers of optimal transport begin like this (Merigot 2011).
+    solvers of optimal transport begin like this (Merigot 2011). Only on the CPU: it looks things up in k-d trees.
     """
     from scipy.spatial import cKDTree
 
-    m, d = dual.targets.shape
-    generator = torch.Generator().manual_seed(stream(dual.seed, "coarse", m))
-    rows = torch.randperm(m, generator=generator)[: math.ceil(m / COARSER)]
+    m = len(dual.targets)
+    shuffled = torch.Generator("cpu").manual_seed(stream(dual.seed, "coarse", m))
+    rows = torch.randperm(m, generator=shuffled, device="cpu")[: math.ceil(m / COARSER)]
     coarse = dual.targets[rows]
     nearest = torch.from_numpy(cKDTree(coarse.double().numpy()).query(dual.targets.double().numpy())[1])
-    weights = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, nearest, dual.weights)
+    weights = dual.weights.new_zeros(len(rows)).index_add_(0, nearest, dual.weights)
     part = Semidual(coarse, weights, stream(dual.seed, "coarse seed", m))
     n = SAMPLES * len(rows)
     if len(rows) > COARSEST:
         part.potential = coarse_start(part)
     else:
-        _, part.potential = voronoi_start(part, torch.randn(n, d, generator=generator, dtype=coarse.dtype))
-    for _ in range(COARSE_STEPS):
-        noise = torch.randn(n, d, generator=generator, dtype=coarse.dtype)
-        if _damped_newton(part, noise) < NOISY * len(rows) / n:
+        _, part.potential = voronoi_start(part, part.noise(n, "voronoi"))
+    for level_step in range(COARSE_STEPS):
+        if _damped_newton(part, part.noise(n, "coarse", level_step)) < NOISY * len(rows) / n:
             break
     # Cells that win nothing yet, to be raised until they win a sample that a coarse cell has.
-    noise = torch.randn(SAMPLES * m, d, generator=generator, dtype=coarse.dtype)
+    noise = dual.noise(SAMPLES * m, "fill")
     best, winner = winners(noise, coarse, part.potential)
     sites = torch.cat([coarse, dual.targets])
     potential = torch.cat([part.potential, torch.zeros_like(dual.weights)])
-    cells = len(rows) + torch.arange(m)
-    one = torch.ones(m, dtype=torch.int64)
+    cells = len(rows) + torch.arange(m, device="cpu")
+    one = torch.ones(m, dtype=torch.int64, device="cpu")
     return near_shortfalls(noise, best[:, 0], winner[:, 0], sites, potential, cells, one)
 
 
