@@ -1,4 +1,4 @@
-"""Long work in threads: the main one stays free to hear signals, and no thread delays the end of the process.
+"""Long work in threads: the main one stays free to handle signals, and no thread delays the end of the process.
 
 Python runs signal handlers in the main thread between two of its own instructions, so a solver written in C, called
 there, would keep a signal waiting until it is done. In another thread it releases the interpreter, but it cannot be

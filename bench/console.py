@@ -1,4 +1,4 @@
-"""How a command meets its terminal: output that nobody reads any more, and terminals that lack a letter."""
+"""Output of commands: pipes and terminals that close, and encodings that lack letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a failure is said: one line for the terminal, and where its traceback is kept."""
+"""Error lines for the terminal, and tracebacks in run folders."""
 
 from __future__ import annotations
 

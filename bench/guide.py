@@ -316,7 +316,7 @@ def measure(config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, s
     """AUC, accuracy and calibration error over the guided window, and in bins of ln sigma, on held-out images.
 
     ``split`` names where the reals come from; ``sigma`` is a bin's geometric middle. With ``train`` they are the images
-    that chose the checkpoint, with ``test`` ones that had no part in anything.
+    that chose the checkpoint, with ``test``, images used neither for training nor for the choice.
     """
     logits = _judge(config, arm, net, held, f"measure {split}")
     edges = torch.logspace(*torch.tensor(arm.guided).log10().tolist(), BINS + 1)

@@ -1,4 +1,4 @@
-"""Coordinates of generated points in the plane, kept for a figure: what a grid of images is for pictures."""
+"""Generated points in the plane, saved as CSV for a figure."""
 
 from __future__ import annotations
 

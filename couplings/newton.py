@@ -30,8 +30,8 @@ LOW_SHARE = 0.1
 LIFTED_SHARE = 0.5
 MOST_LIFTED = 16  # samples at most: Newton's steps bring a heavy cell the rest
 ROUNDS = 4
-# Cells near a lifted one, and samples of each, that are searched in few dimensions; lifted cells searched at once, which
-# takes about 100 MB.
+# Cells near a lifted one, and samples of each, that are searched in few dimensions.
+# Lifted cells are searched so many at a time, which takes about 100 MB.
 NEIGHBOURS = 6
 NEAR_SAMPLES = 200
 CELLS = 4096

@@ -62,7 +62,7 @@ class Unbalanced(Coupling):
             require(getattr(self, option) > 0, f"unbalanced: {option} must be above 0, got {getattr(self, option)}")
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """The costs, and three matrices of every sweep over them, in float64."""
+        """Four matrices in float64, while the costs are computed; the iterations hold two."""
         return 32 * n * n
 
     def solve(self, pool: Pool) -> Pairing:

@@ -1,4 +1,4 @@
-"""Generated points in the plane beside points of the data: what a table of distances cannot show."""
+"""Scatter plots of points in the plane: the data, and the samples of each run."""
 
 from __future__ import annotations
 

@@ -52,7 +52,11 @@ class RunTask:
         from bench.config import Execution
 
         _listen()
-        first = _meet() if self.processes > 1 else _part()
+        first = True
+        if self.processes > 1:
+            first = _meet()
+        else:
+            _forget_torchrun()
         torch.set_num_threads(self.threads)
         if first:
             self._say("running")
@@ -145,8 +149,7 @@ def _meet() -> bool:
     return place.rank == 0
 
 
-def _part() -> bool:
-    """Forget the processes of torchrun that a shell may still name; this process is the first of one."""
+def _forget_torchrun() -> None:
+    """Drop the variables of torchrun that a shell may still hold; a run of one process waits for no other."""
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         os.environ.pop(name, None)
-    return True

@@ -1,4 +1,4 @@
-"""What a reader of files met that it did not read as a plain image: counted by kind, with one example of each."""
+"""Counts of skipped or unusual files, with one example per kind."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _download(file: SourceFile, root: Path) -> None:
 
 
 def _obey_umask(path: Path) -> None:
-    """Give a file the mode of any new file: pooch makes it by `tempfile`, its owner's alone."""
+    """Give a file the mode of any new file: pooch makes it by `tempfile`, readable by its owner only."""
     # The umask cannot be read without being set, which other threads would notice.
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with new.open("xb"):

@@ -1,4 +1,4 @@
-"""What all metrics make of samples that are not finite: the value is NaN, never an error or a number."""
+"""Check for NaN and infinity, shared by all metrics: the value is then NaN, never an error or a number."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_variables_that_torchrun_did_not_set_are_refused(monkeypatch, name, valu
 
 
 @pytest.mark.parametrize("left", [{"WORLD_SIZE": "1"}, {"RANK": "3"}, {"SLURM_NTASKS": "4", "PMI_SIZE": "4"}])
-def test_a_process_alone_joins_nobody(monkeypatch, left):
+def test_a_single_process_joins_no_group(monkeypatch, left):
     for key in LAUNCHED:
         monkeypatch.delenv(key, raising=False)
     for key, text in left.items():

@@ -162,7 +162,7 @@ def test_an_arm_that_fails_does_not_take_the_others_along(tmp_path, tiny_flags, 
     assert states == {"random": "done", "lapjv": "done", "sinkhorn_epsilon=0.001_max_iterations=1": "failed"}
 
 
-def test_whatever_one_run_dies_of_is_one_line_and_the_others_are_reported(tmp_path, tiny_flags, capsys, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(tmp_path, tiny_flags, capsys, monkeypatch):
     """Also what nobody thought of: here a LinAlgError in the middle of the measuring."""
     measure = Arm.measure
 
