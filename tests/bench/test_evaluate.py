@@ -118,6 +118,21 @@ def test_a_failure_takes_nothing_away(folder, capsys, monkeypatch, begun):
     assert main([*words, "--metrics", "truncation"]) == 0
 
 
+def test_an_error_of_the_first_run_alone_does_not_end_the_others(folder, capsys, monkeypatch):
+    measured = []
+
+    def first_fails(config, *args, **options):
+        measured.append(config.run_id)
+        if len(measured) == 1:
+            raise GuideError("16 of 16 samples are not finite")
+        return folder
+
+    monkeypatch.setattr("bench.evaluate.run_arm", first_fails)
+    assert main([str(folder), str(folder), "--nfe", "7", "--device", "cpu"]) == 1
+    assert len(measured) == 2
+    assert "samples are not finite" in capsys.readouterr().err
+
+
 def test_samples_that_were_kept_stay_and_are_used(folder, monkeypatch):
     def kept():
         """Names without their hashes."""
