@@ -221,7 +221,7 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
     name = preset or data
     if name not in presets():
         raise ConfigError(unknown("preset", name, presets()))
-    content = tomllib.loads((PRESETS / f"{name}.toml").read_text())
+    content = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
     return from_dict(content)
 
 

@@ -24,7 +24,7 @@ class GuidanceConfig:
     weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Weights of the guidance at the first evaluation of a step; 0 is unguided. Heun averages two evaluations: with
     --guidance.second 0 weight 1 applies half of the correction that the discriminator's ratio asks for, weight 2 the
-    whole."""
+    whole with many steps, and less with few."""
     nfe: tuple[int, ...] = (9, 17, 35)
     """Denoiser evaluations per image to sample with; passes of the discriminator are counted apart."""
     second: float = 0.0

@@ -107,7 +107,7 @@ def _read(folder: RunFolder) -> dict:
     path = folder.path / "evaluation.json"
     empty = {"origin": None, "done": [], "finished": [], "seconds": 0.0}
     try:
-        return json.loads(path.read_text()) if path.exists() else empty
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
     except ValueError:
         raise RunFolderError(f"{path} is damaged: delete it, the measurements are made again") from None
 

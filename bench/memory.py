@@ -72,7 +72,7 @@ def reset_peak() -> int | None:
     """
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         return status("VmRSS")
     except (OSError, AttributeError):
         return None
@@ -80,5 +80,5 @@ def reset_peak() -> int | None:
 
 def status(key: str) -> int:
     """A size in /proc/self/status, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))

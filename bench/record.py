@@ -140,7 +140,7 @@ class RunFolder:
     def measurements(self) -> list[Measurement]:
         """All measurements, in the order they were made; raises RunFolderError where one cannot be read."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         try:
             return [Measurement(**json.loads(line)) for line in lines]
         except (ValueError, TypeError) as error:
@@ -186,7 +186,7 @@ class RunFolder:
     def _read(self, name: str) -> dict:
         """Read a JSON file; raises RunFolderError where it is damaged, FileNotFoundError where it is missing."""
         try:
-            return json.loads((self.path / name).read_text())
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunFolderError(f"{self.path / name} is damaged ({error}): move the folder away") from None
 
@@ -246,7 +246,7 @@ def _git_state() -> dict:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "unknown"

@@ -131,7 +131,7 @@ def _frame(ax: Axes, data: Points) -> None:
 def _read(path: Path) -> Points:
     """The finite points of a file; none where there is no such file, or a damaged one."""
     try:
-        head, *lines = path.read_text().split()
+        head, *lines = path.read_text(encoding="utf-8").split()
         points = [tuple(map(float, line.split(","))) for line in lines]
     except (OSError, ValueError):
         return []

@@ -110,7 +110,7 @@ def read(path: Path) -> list[Row]:
     """
     types = get_type_hints(Row)
     try:
-        with path.open(newline="") as file:
+        with path.open(encoding="utf-8", newline="") as file:
             found = list(csv.DictReader(file))
         return [Row(**{f.name: _value(line[f.name], types[f.name]) for f in fields(Row)}) for line in found]
     except OSError as error:
@@ -314,6 +314,6 @@ def _value(text: str, kind: object) -> object:
 
 def _provenance(path: Path) -> dict[str, object]:
     try:
-        return flatten(json.loads(path.read_text()))
+        return flatten(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}

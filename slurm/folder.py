@@ -100,7 +100,7 @@ class SweepFolder:
     def attempt(self, run_id: str) -> dict:
         """What the run's latest job said of itself; empty where none has begun."""
         try:
-            return json.loads((self.path / "attempts" / f"{run_id}.json").read_text())
+            return json.loads((self.path / "attempts" / f"{run_id}.json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
         except ValueError:
@@ -171,7 +171,7 @@ class SweepFolder:
 
     def _read(self, name: str) -> dict:
         try:
-            return json.loads((self.path / name).read_text())
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SweepError(
                 f"{self.path} holds no {name}: submit the sweep first, or name its folder with --runs"

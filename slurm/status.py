@@ -88,7 +88,8 @@ def _show_log(folder: SweepFolder, word: str) -> int:
     errors = folder.log(job_id)
     for path in (errors.with_suffix(".out"), errors):
         print(f"==> {path}")
-        print("\n".join(path.read_text(errors="replace").splitlines()[-20:]) if path.exists() else "not written yet")
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "not written yet"
+        print("\n".join(text.splitlines()[-20:]))
     return 0
 
 

@@ -66,7 +66,7 @@ def submit(
         return order.show(retry_failed)
     order.require()
     with order.folder.lock():
-        return order.carry_out(retry_failed, sweep_file.read_text())
+        return order.carry_out(retry_failed, sweep_file.read_text(encoding="utf-8"))
 
 
 class _Order:

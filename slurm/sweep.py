@@ -208,7 +208,7 @@ def read(path: Path) -> Sweep:
 
     """
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise SweepError(f"{path}: {reason}") from error

@@ -25,7 +25,7 @@ TINY = {
 }  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
-    not CONF.is_file() or "ClusterName=ot-dev" not in CONF.read_text(),
+    not CONF.is_file() or "ClusterName=ot-dev" not in CONF.read_text(encoding="utf-8"),
     reason="no one-node SLURM: slurm/dev_cluster.sh start, then export SLURM_CONF as it says",
 )
 

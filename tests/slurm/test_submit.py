@@ -304,7 +304,7 @@ def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_pat
     *_, done, failed, report = capsys.readouterr().out.splitlines()
     assert done == "done    coupling=lapjv seed=7"
     assert failed.startswith("failed  coupling=lapjv seed=13  see ")
-    assert "out of luck" in Path(failed.split()[-1]).read_text()
+    assert "out of luck" in Path(failed.split()[-1]).read_text(encoding="utf-8")
     assert (runs / "7.steps").read_text() == "start 0 1 2 3 4 5 6 7 "
     folder = SweepFolder(runs, "study")
     assert report.split()[2:] == folder.run_ids()
@@ -434,7 +434,7 @@ def test_on_this_machine_runs_may_be_kept_anywhere(
     (failed,) = [line for line in output if line.startswith("failed  coupling=lapjv seed=13  see ")]
     log = Path(failed.split("  see ")[1])
     assert runs in log.parents
-    assert "out of luck" in log.read_text()
+    assert "out of luck" in log.read_text(encoding="utf-8")
     folder = SweepFolder(runs, "study")
     assert folder.last_line(folder.jobs().runs[folder.run_ids()[1]]) == "RuntimeError: out of luck"
     for module, code in ((status, 1), (cancel, 0)):
