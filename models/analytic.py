@@ -27,7 +27,8 @@ class GaussianMixture:
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``[n, d]`` float64."""
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        options = {"dtype": torch.float64, "device": generator.device}
+        noise = torch.randn(n, self.means.shape[1], generator=generator, **options)
         return self.means[k] + self.std[k, None] * noise
 
     def denoise(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -37,7 +38,7 @@ class GaussianMixture:
         x and mean_k.
         """
         flat = x.reshape(len(x), 1, -1).double()  # [n, 1, d]
-        sigma = torch.as_tensor(sigma, dtype=torch.float64).reshape(-1, 1)  # [1 | n, 1]
+        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).reshape(-1, 1)  # [1 | n, 1]
         variance = self.std**2 + sigma**2  # [1 | n, k]
         distance = (flat - self.means).square().sum(2)  # [n, k]
         d = flat.shape[2]

@@ -102,9 +102,10 @@ class Augment:
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw labels ``[n, 9]``: an image takes 14 uniform numbers, so parts of a batch draw what the whole would."""
         # Uniform numbers only, in float64: torch's normal numbers depend on how many are drawn at once.
-        uniform = torch.rand(n, len(TRANSFORMS) + 8, dtype=torch.float64, generator=generator)
+        options = {"dtype": torch.float64, "device": "cpu"}
+        uniform = torch.rand(n, len(TRANSFORMS) + 8, generator=generator, **options)
         gate, value = uniform.split([len(TRANSFORMS), 8], dim=1)
-        applied = gate < torch.tensor([self._probability(name) for name in TRANSFORMS], dtype=torch.float64)
+        applied = gate < torch.tensor([self._probability(name) for name in TRANSFORMS], **options)
         normal = torch.special.ndtri(value.clamp_min(2**-54))
         turn, axis = (math.pi * (2 * value[:, k] - 1) for k in (3, 5))
         labels = [
@@ -223,9 +224,9 @@ def _up_matrix(side: int) -> Tensor:
     at the end, to interpolate towards it.
     """
     period = 4 * (side - 1)
-    matrix = torch.zeros(period + 1, side, dtype=torch.float64)
+    matrix = torch.zeros(period + 1, side, dtype=torch.float64, device="cpu")
     for a, tap in enumerate(SYM6):
-        m = torch.arange(a % 2, period + 1, 2)
+        m = torch.arange(a % 2, period + 1, 2, device="cpu")
         pixel = ((m - a) // 2) % (period // 2)
         folded = (side - 1) - (pixel - (side - 1)).abs()
         matrix[m, folded] += math.sqrt(2) * tap
@@ -234,8 +235,8 @@ def _up_matrix(side: int) -> Tensor:
 
 def _down_matrix(side: int) -> Tensor:
     """Filtering down of one axis ``[side, 2 (side - 1) + 12]``, float64: the transpose of upsampling, mean kept."""
-    matrix = torch.zeros(side, 2 * (side - 1) + len(SYM6), dtype=torch.float64)
-    rows = torch.arange(side)
+    matrix = torch.zeros(side, 2 * (side - 1) + len(SYM6), dtype=torch.float64, device="cpu")
+    rows = torch.arange(side, device="cpu")
     for a, tap in enumerate(SYM6):
         matrix[rows, 2 * rows + a] = tap / math.sqrt(2)
     return matrix

@@ -23,14 +23,15 @@ class Init:
     bias: float = 0.0
 
     def draw(self, shape: Sequence[int], fan_in: int, fan_out: int) -> Tensor:
-        """Draw an unscaled tensor of ``shape``."""
+        """Draw an unscaled tensor of ``shape``, float32, on the default device as torch's own layers do."""
+        # Whatever the default dtype: numbers drawn in float64 are others.
         match self.mode:
             case "xavier_uniform":
-                return math.sqrt(6 / (fan_in + fan_out)) * (torch.rand(shape) * 2 - 1)
+                return math.sqrt(6 / (fan_in + fan_out)) * (torch.rand(shape, dtype=torch.float32) * 2 - 1)
             case "kaiming_uniform":
-                return math.sqrt(3 / fan_in) * (torch.rand(shape) * 2 - 1)
+                return math.sqrt(3 / fan_in) * (torch.rand(shape, dtype=torch.float32) * 2 - 1)
             case "kaiming_normal":
-                return math.sqrt(1 / fan_in) * torch.randn(shape)
+                return math.sqrt(1 / fan_in) * torch.randn(shape, dtype=torch.float32)
         raise ValueError(f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform, kaiming_normal")
 
 
@@ -152,8 +153,8 @@ class GroupNorm(nn.Module):
             raise ValueError(
                 f"{channels} channels cannot be group-normed: take widths that are multiples of 4, above 128 of 32"
             )
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+        self.weight = nn.Parameter(torch.ones(channels, dtype=torch.float32))
+        self.bias = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.group_norm(x, self.groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
@@ -238,7 +239,7 @@ class FourierEmbedding(nn.Module):
 
     def __init__(self, channels: int, scale: float = 16):
         super().__init__()
-        self.register_buffer("freqs", torch.randn(channels // 2) * scale)
+        self.register_buffer("freqs", torch.randn(channels // 2, dtype=torch.float32) * scale)
 
     def forward(self, c_noise: Tensor) -> Tensor:  # [n] -> [n, channels]
         angles = c_noise.float().outer(2 * math.pi * self.freqs.float())

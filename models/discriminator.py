@@ -84,7 +84,7 @@ class NoisyEncoder(nn.Module):
         channels, side, _ = self.image_shape
         width, most = options.width, 4 * options.width
         self.embed = NoiseEmbedding(width)
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.first = nn.Conv2d(channels, width, 3, padding=1, dtype=torch.float32)
         block = {"emb_channels": 4 * width, "style": ADM.style}
         layers = [UNetBlock(width, width, **block) for _ in range(options.blocks)]
         while side % 2 == 0 and (side > FINEST or side == FINEST == self.image_shape[1]):
@@ -108,7 +108,7 @@ class Head(nn.Module):
         super().__init__()
         self.options = options
         self.embed = NoiseEmbedding(options.width, options.label_dim)
-        self.first = nn.Conv2d(channels, options.width, 1)
+        self.first = nn.Conv2d(channels, options.width, 1, dtype=torch.float32)
         block = {"emb_channels": 4 * options.width, "style": ADM.style, "dropout": options.dropout}
         self.blocks = nn.ModuleList(UNetBlock(options.width, options.width, **block) for _ in range(options.blocks))
         self.logit = Linear(options.width, 1, Init("kaiming_uniform", weight=0.0))  # begins undecided: d = 1/2
@@ -169,7 +169,8 @@ def draw_log_uniform_sigma(n: int, generator: torch.Generator, low: float = 1e-3
     That is the paper's importance sampling of VP time, in EDM's sigma: with it the plain cross-entropy is its loss.
     """
     low, high = math.log(low), math.log(high)
-    return (low + (high - low) * torch.rand(n, generator=generator, device=generator.device)).exp()
+    uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float32)
+    return (low + (high - low) * uniform).exp()
 
 
 def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -181,7 +182,9 @@ def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> i
     """
     try:
         with torch.no_grad():
-            features = encoder(torch.zeros(2, *image_shape), torch.ones(2))
+            device = next((weight.device for weight in encoder.parameters()), "cpu")
+            options = {"dtype": torch.float32, "device": device}
+            features = encoder(torch.zeros(2, *image_shape, **options), torch.ones(2, **options))
     except Exception as error:  # noqa: BLE001 - whatever a foreign network raises
         line = (str(error).strip().splitlines() or [""])[-1]
         raise EncoderRefused(
@@ -236,13 +239,14 @@ def _own(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
 
     beside = path.with_suffix(".json")
     try:
-        described = json.loads(beside.read_text())
+        described = json.loads(beside.read_text(encoding="utf-8"))
         made_for, options = tuple(described["image_shape"]), EncoderOptions(**described["options"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderRefused(f"{beside} does not give the encoder's options ({type(error).__name__})") from None
     if made_for != tuple(image_shape):
         raise EncoderRefused(f"{path} is for images {list(made_for)}, these are {list(image_shape)}")
-    encoder = NoisyEncoder(made_for, options)
+    with torch.device("cpu"):  # whatever the default device: the file's weights are copied into these
+        encoder = NoisyEncoder(made_for, options)
     try:
         encoder.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:

@@ -106,11 +106,11 @@ def _load_storage(blob: bytes) -> _Storage:
         raise ImportRefused(f"a blob in torch.storage._load_from_bytes {what}") from error
     if not isinstance(storage, torch.storage.TypedStorage):
         raise ImportRefused("a blob in torch.storage._load_from_bytes holds something other than a storage")
-    return _Storage(torch.empty(0, dtype=storage.dtype).set_(storage))
+    return _Storage(torch.empty(0, dtype=storage.dtype, device="cpu").set_(storage))
 
 
 def _float_storage(values: list) -> _Storage:
-    return _Storage(torch.tensor([float(value) for value in values]))
+    return _Storage(torch.tensor([float(value) for value in values], dtype=torch.float32, device="cpu"))
 
 
 def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> int | float | bool:

@@ -66,7 +66,7 @@ class Guidance:
 
 def clipped_log_ratio(logit: Tensor) -> Tensor:
     """log(d / (1 - d)) of d = sigmoid(logit) clipped to [CLIP, 1 - CLIP]; its gradient is 0 beyond."""
-    bound = torch.logit(torch.tensor(1 - CLIP, dtype=torch.float64)).item()
+    bound = torch.logit(torch.tensor(1 - CLIP, dtype=torch.float64, device="cpu")).item()
     return logit.clamp(-bound, bound)
 
 
@@ -161,4 +161,5 @@ def _like(per_sample: Tensor, x: Tensor) -> Tensor:
 
 def _fresh(generators: tuple[torch.Generator, ...], x: Tensor) -> Tensor:
     """Unit noise like x, sample by sample from its own generator, drawn for all so that streams stay in step."""
-    return torch.stack([torch.randn(x.shape[1:], generator=g) for g in generators]).to(x)
+    options = {"device": "cpu", "dtype": torch.float32}  # whatever the defaults: the numbers depend on both
+    return torch.stack([torch.randn(x.shape[1:], generator=g, **options) for g in generators]).to(x)

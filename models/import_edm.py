@@ -212,7 +212,7 @@ def _build(arch: str, keywords: Mapping[str, Any], sigma_data: float, tensors: M
 
 
 def _check_filters(tensors: Mapping[str, Tensor], taps: tuple[int, ...]) -> None:
-    f = torch.tensor(taps, dtype=torch.float32)
+    f = torch.tensor(taps, dtype=torch.float32, device="cpu")
     for name, value in tensors.items():
         # Box filters are computed by pooling, so another buffer of the same shape would go unnoticed.
         if name.endswith(".resample_filter") and not torch.allclose(value[0, 0], f.outer(f) / f.sum() ** 2):

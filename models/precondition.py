@@ -31,7 +31,7 @@ class EDMDenoiser(nn.Module):
         x = x.float()
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))  # [n]
         if self.label_dim and labels is None:
-            labels = torch.zeros(1, self.label_dim, device=x.device)
+            labels = torch.zeros(1, self.label_dim, dtype=torch.float32, device=x.device)
         s, d = sigma[:, None, None, None], self.sigma_data
         norm = (s**2 + d**2).sqrt()
         c_skip, c_out, c_in = d**2 / norm**2, s * d / norm, 1 / norm
@@ -48,7 +48,7 @@ def draw_sigma(
     n: int, generator: torch.Generator, P_mean: float = -1.2, P_std: float = 1.2, device: str = "cpu"
 ) -> Tensor:
     """Draw n noise levels, ln sigma ~ N(P_mean, P_std^2), independently for every sample: ``[n]``."""
-    normal = torch.randn(n, generator=generator, device=generator.device)
+    normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
     return (normal * P_std + P_mean).exp().to(device)
 
 

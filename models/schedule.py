@@ -21,7 +21,7 @@ def karras_sigmas(steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_
         raise ValueError(f"rho {rho}: it must be above 0")
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"sigma_min {sigma_min} and sigma_max {sigma_max}: 0 < sigma_min < sigma_max must hold")
-    fraction = torch.arange(steps, dtype=torch.float64) / (steps - 1)
+    fraction = torch.arange(steps, dtype=torch.float64, device="cpu") / (steps - 1)
     high, low = fraction.new_tensor([sigma_max, sigma_min]) ** (1 / rho)
     levels = ((1 - fraction) * high + fraction * low) ** rho  # this form meets both ends at any rho
     sigmas = torch.cat([levels, levels.new_zeros(1)])

@@ -167,7 +167,7 @@ KINDS: dict[str, type[Plan]] = {kind.name: kind for kind in (Gaussian, Truncated
 
 def random_index(targets: Tensor, labels: Tensor | None = None) -> Map:
     """The map to a target ``[N, ...]`` drawn uniformly; with classes ``[N]``, from the class that is wanted."""
-    everything = torch.arange(len(targets))
+    everything = torch.arange(len(targets), device="cpu")
     members = {} if labels is None else {c: everything[labels.cpu() == c] for c in labels.unique().tolist()}
 
     def draw(noise: Tensor, streams: Streams, wanted: Tensor | None) -> Tensor:

@@ -18,7 +18,8 @@ def unit_noise(like: Tensor, streams: Streams) -> Tensor:
 
     """
     _check(len(like), streams)
-    rows = [torch.randn(like.shape[1:], generator=g, device=g.device).to(like) for g in streams]
+    shape, dtype = like.shape[1:], torch.float32  # whatever the default dtype: float64 draws other numbers
+    rows = [torch.randn(shape, generator=g, device=g.device, dtype=dtype).to(like) for g in streams]
     return torch.stack(rows) if rows else torch.empty_like(like)
 
 
@@ -28,7 +29,7 @@ def uniform_index(sizes: Sequence[int], streams: Streams) -> Tensor:
     drawn = [
         torch.randint(size, (), generator=g, device=g.device).item() for size, g in zip(sizes, streams, strict=True)
     ]
-    return torch.tensor(drawn, dtype=torch.int64)
+    return torch.tensor(drawn, dtype=torch.int64, device="cpu")
 
 
 def _check(n: int, streams: Streams) -> None:

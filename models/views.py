@@ -18,7 +18,7 @@ View = Literal["ddpm", "ncsnv2"]
 
 def ddpm_sigmas(steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Tensor:
     """Sigma ``[steps]`` float64, rising, of steps 1, 2, ... of the linear schedule (Ho et al. 2020, Sec. 4)."""
-    beta = torch.linspace(beta_first, beta_last, steps, dtype=torch.float64)
+    beta = torch.linspace(beta_first, beta_last, steps, dtype=torch.float64, device="cpu")
     alpha_bar = (1 - beta).cumprod(0)
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
@@ -29,7 +29,8 @@ def ncsnv2_sigmas(levels: int = 232, sigma_first: float = 50.0, sigma_last: floa
     The levels are geometric (Song & Ermon 2020, Sec. 3.2). They are meant for pixels in [0, 1] and come out doubled,
     for pixels in [-1, 1].
     """
-    return 2 * torch.logspace(0, 1, levels, sigma_first / sigma_last, dtype=torch.float64) * sigma_last
+    options = {"dtype": torch.float64, "device": "cpu"}
+    return 2 * torch.logspace(0, 1, levels, sigma_first / sigma_last, **options) * sigma_last
 
 
 def sigma_of(view: View, step: int) -> float:
