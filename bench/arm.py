@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from bench.check import check
 from bench.config import ConfigError, Execution, RunConfig
+from bench.defaults import plain_torch
 from bench.failures import forget_traceback, keep_traceback
-from bench.record import Measurement, RunFolder, RunFolderError
+from bench.record import Measurement, RunFolder, RunFolderError, readable
 from bench.suitable import network_digest, network_of, refuse_other_data, refuse_unfit
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
     return folder
 
 
+@plain_torch()
 def run_arm(
     config: RunConfig,
     runs_dir: Path,
@@ -141,7 +143,7 @@ def file_arm(shared: RunConfig, path: Path) -> RunConfig:
         ConfigError: there is no such file, or it cannot be read.
 
     """
-    return replace(shared, coupling=path.stem, checkpoint=network_digest(path))
+    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
 
 
 def _train_and_measure(

@@ -18,6 +18,7 @@ from bench.background import end_process
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.console import worker
+from bench.defaults import plain_torch
 from bench.failures import failure_line, one_line
 from bench.guidance_config import GuidanceConfig
 from bench.ledger import last_asked
@@ -108,6 +109,7 @@ def parse(args: list[str]) -> Command:
     )
 
 
+@plain_torch()
 def run(command: Command) -> int:
     """Measure every run; the exit code. A run that fails is one line on stderr, and the next one begins.
 

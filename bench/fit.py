@@ -9,10 +9,12 @@ from filelock import FileLock
 
 from bench.background import aside
 from bench.data import Dataset, as_images
+from bench.defaults import plain_torch
 from bench.randomness import generator
 from couplings import DatasetCoupling, Fitted
 
 
+@plain_torch()
 def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, device: str) -> Fitted:
     """The coupling fitted on the training split, from its file in ``cache`` or anew, on ``device``.
 

@@ -32,6 +32,7 @@ from bench import noisy_encoder
 from bench.config import EvaluationConfig
 from bench.couplers import Pairs
 from bench.data import Dataset, Split
+from bench.defaults import plain_torch
 from bench.guidance_config import GuidanceConfig
 from bench.metrics.discrimination import accuracy, auc, calibration_error
 from bench.pairs import PairStream
@@ -109,6 +110,7 @@ class Trained:
     losses: dict[int, float]
 
 
+@plain_torch()
 def train_discriminator(
     config: GuidanceConfig, arm: Arm, parent: Path, cache: Path, progress: bool = True
 ) -> tuple[Trained, list[Measurement]]:

@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from bench.config import RunConfig
 from bench.couplers import Pairs
 from bench.data import Dataset, Split, as_images
+from bench.defaults import plain_torch
 from bench.fit import fit
 from bench.metrics.gradient_noise import gradient_noise
 from bench.metrics.target_variance import partner_variance, posterior_variance
@@ -101,6 +102,7 @@ def own_coupling(config: RunConfig, dataset: Dataset, cache: Path, device: str) 
     return coupling if coupling.kind == "batch" else fit(coupling, dataset, config.seed, cache, device)
 
 
+@plain_torch()
 def learning_signal(
     config: RunConfig, net: EDMDenoiser, dataset: Dataset, device: str, coupling: Coupling | Fitted | None
 ) -> list[Measurement]:

@@ -70,9 +70,10 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Dra
     device = split.images.device
     g = generator(seed, "images", rank, number)
     rounds = -(-pool // len(split))
-    rows = torch.cat([torch.randperm(len(split), generator=g) for _ in range(rounds)])[:pool]
+    rows = torch.cat([torch.randperm(len(split), generator=g, device="cpu") for _ in range(rounds)])[:pool]
     images = as_images(split.images[rows.to(device)])
-    noise = torch.empty(images.shape, pin_memory=device.type == "cuda")
+    # Threads draw pools: a context would change the default dtype of all of them.
+    noise = torch.empty(images.shape, dtype=torch.float32, device="cpu", pin_memory=device.type == "cuda")
     noise.normal_(generator=generator(seed, "noise", rank, number))
     return Drawn(rows, Pairs(images, noise.to(device, non_blocking=True), split.labels[rows.to(device)]))
 

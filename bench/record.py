@@ -198,7 +198,16 @@ def utc_now() -> str:
 
 def command_line() -> str:
     """The command that started this process, as one would type it."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    return shlex.join(["python", *map(readable, sys.orig_argv[1:])])
+
+
+def readable(word: str) -> str:
+    """The word of a command line as UTF-8, where the locale could not read it: a C locale reads ASCII only."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes that Python keeps as surrogates, which no page or table can hold
+        return os.fsencode(word).decode(errors="replace")
+    return word
 
 
 def provenance(device: str, **more: object) -> dict:

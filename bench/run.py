@@ -19,6 +19,7 @@ from bench.background import end_process
 from bench.check import check, check_execution, check_seeds
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, TrainingConfig, load_preset
 from bench.console import worker
+from bench.defaults import plain_torch
 from bench.failures import failure_line, one_line
 from bench.guidance_config import GuidanceConfig
 from bench.record import RunFolder, RunFolderError
@@ -135,6 +136,7 @@ def parse(args: list[str]) -> Command:
     )
 
 
+@plain_torch()
 def run(command: Command) -> int:
     """Run every arm of the command, then the report on those that are done; the exit code.
 

@@ -85,12 +85,12 @@ def draw_latents(n: int, dataset: Dataset, seed: int, start: int = 0, law: Class
     By the law ``data`` a class comes as often as the training split has it, so that a perfect denoiser gives the
     mixture of classes that samples are compared with; by ``uniform`` all come equally often.
     """
-    known = dataset.train.labels if law == "data" else torch.arange(dataset.num_classes)
+    known = dataset.train.labels if law == "data" else torch.arange(dataset.num_classes, device="cpu")
     noise, labels = [], []
     for index in range(start, start + n):
         g = generator(seed, "latents", step=index)
-        noise.append(torch.randn(dataset.image_shape, generator=g))
-        labels.append(known[torch.randint(len(known), (), generator=g)])
+        noise.append(torch.randn(dataset.image_shape, generator=g, dtype=torch.float32, device="cpu"))
+        labels.append(known[torch.randint(len(known), (), generator=g, device="cpu")])
     return Latents(torch.stack(noise), torch.stack(labels), start)
 
 

@@ -20,6 +20,7 @@ from bench import sampling
 from bench.background import aside
 from bench.config import RunConfig
 from bench.data import Dataset
+from bench.defaults import plain_torch
 from bench.features import Features
 from bench.ledger import Ledger, Task
 from bench.measure import GRID, GUESSED_NFE, Arm, Job
@@ -31,6 +32,7 @@ from bench.steering import make_ready
 from models.precondition import EDMDenoiser
 
 
+@plain_torch()
 def evaluate(
     config: RunConfig,
     net: EDMDenoiser,

@@ -21,6 +21,7 @@ import tyro
 
 from bench.config import ConfigError
 from bench.console import worker
+from bench.defaults import plain_torch
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -301,6 +302,7 @@ def table(cells: Sequence[Cell]) -> str:
     )  # fmt: skip
 
 
+@plain_torch()
 def run(command: Command) -> int:
     """Measure, keeping solve.csv up to date, then print the table and write the page; 130 where Ctrl-C ended it."""
     from tqdm import tqdm

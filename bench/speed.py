@@ -21,6 +21,7 @@ import tyro
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 from bench.console import worker
+from bench.defaults import plain_torch
 from bench.record import provenance, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -246,6 +247,7 @@ def parse(args: list[str]) -> Command:
     )
 
 
+@plain_torch()
 def run(command: Command) -> int:
     """Measure, keeping speed.csv up to date, and print the table; 130 where Ctrl-C ended it, 1 where nothing ran."""
     from tqdm import tqdm

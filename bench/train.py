@@ -17,6 +17,7 @@ from bench.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.config import Execution, NetworkConfig, RunConfig
 from bench.couplers import Pairs
 from bench.data import Dataset
+from bench.defaults import plain_torch
 from bench.fit import fit
 from bench.pairs import CouplingCost, PairStream
 from bench.randomness import derive, generator
@@ -118,6 +119,7 @@ def total_steps(config: RunConfig) -> int:
     return max(1, round(config.training.images / config.training.batch))
 
 
+@plain_torch()
 def train(
     config: RunConfig,
     dataset: Dataset,

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bench.defaults import plain_torch
+
 _NOT_DATA_SETS = {
     "contract",
     "description",
@@ -104,6 +106,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in files - _NOT_DATA_SETS))
 
 
+@plain_torch()
 def load(name: str, data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """Load the data set ``name``.
 

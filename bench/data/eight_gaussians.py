@@ -18,7 +18,8 @@ STD = 0.05  # of each Gaussian, in each coordinate
 RADIUS = math.sqrt(2 * (SIGMA_DATA**2 - STD**2))
 NUM_MODES = 8
 _ANGLES = [2 * math.pi * mode / NUM_MODES for mode in range(NUM_MODES)]
-MEANS = RADIUS * torch.tensor([[math.cos(a), math.sin(a)] for a in _ANGLES], dtype=torch.float64)  # [8, 2]
+_PLACES = [[math.cos(a), math.sin(a)] for a in _ANGLES]
+MEANS = RADIUS * torch.tensor(_PLACES, dtype=torch.float64, device="cpu")  # [8, 2]
 
 _NUM_TRAIN = _NUM_TEST = 10_000
 _SEED = 0

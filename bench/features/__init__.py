@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from bench.data import Dataset
+from bench.defaults import plain_torch
 from couplings.spec import CouplingError, split_spec, unknown
 
 DEFAULT = ("classifier", "pixels")
@@ -77,6 +78,7 @@ def check(spec: str) -> None:
     _parse(spec)
 
 
+@plain_torch()
 def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
     """Load (or train once and cache) the extractor of a spec for a data set.
 

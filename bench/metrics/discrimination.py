@@ -41,7 +41,7 @@ def calibration_error(real: Tensor, fake: Tensor, bins: int = 10) -> float:
     if not all_finite(real, fake):
         return math.nan
     d = torch.cat([real, fake]).double().sigmoid()
-    is_real = torch.cat([torch.ones(len(real)), torch.zeros(len(fake))]).double()
+    is_real = (torch.arange(len(d), device="cpu") < len(real)).double()
     bin_of = (d * bins).long().clamp_max(bins - 1).cpu()
-    excess = torch.zeros(bins, dtype=torch.float64).index_add_(0, bin_of, is_real - d.cpu())
+    excess = torch.zeros(bins, dtype=torch.float64, device="cpu").index_add_(0, bin_of, is_real - d.cpu())
     return float(excess.abs().sum() / len(d))

@@ -33,7 +33,7 @@ def kid(
         return math.nan
     total = 0.0
     for _ in range(subsets):
-        rows, others = (torch.randperm(len(z), generator=generator)[:size] for z in (x, y))
+        rows, others = (torch.randperm(len(z), generator=generator, device="cpu")[:size] for z in (x, y))
         total += mmd2(x[rows].double(), y[others].double()).item()
     return total / subsets
 

@@ -29,7 +29,7 @@ def transport(x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: 
     if not 0 < min(len(x), len(y)) <= max(len(x), len(y)) <= LARGEST:
         raise ValueError(f"exact transport of {len(x)} and {len(y)} points: take 1 to {LARGEST} of each")
     a, b = (
-        torch.full((len(z),), 1 / len(z), dtype=torch.float64) if w is None else w.double()
+        torch.full((len(z),), 1 / len(z), dtype=torch.float64, device="cpu") if w is None else w.double()
         for z, w in ((x, x_weights), (y, y_weights))
     )
     if max(abs(a.sum().item() - 1), abs(b.sum().item() - 1)) > 1e-6:

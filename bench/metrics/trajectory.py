@@ -125,7 +125,8 @@ class Tangents:
     @classmethod
     def evenly(cls, rows: int, columns: int, points: int) -> Tangents:
         """As many columns evenly over a path's points, both ends among them; fewer where it has fewer points."""
-        return cls(rows, torch.linspace(0, points - 1, min(columns, points)).round().long().tolist())
+        places = torch.linspace(0, points - 1, min(columns, points), dtype=torch.float32, device="cpu")
+        return cls(rows, places.round().long().tolist())
 
     def add(self, denoised: Tensor) -> None:
         """Go on to the next point of the paths."""

@@ -44,7 +44,8 @@ def w2(x: Tensor, y: Tensor) -> float:
     x, y = x.double().cpu(), y.double().cpu()
     if not all_finite(x, y):
         return math.nan
-    centre, ones = y.mean(0), torch.ones(len(x), dtype=torch.float64).numpy()  # flows of 1 are added without rounding
+    # Flows of 1 are added without rounding.
+    centre, ones = y.mean(0), torch.ones(len(x), dtype=torch.float64, device="cpu").numpy()
     scale = max((x - centre).abs().max().item(), (y - centre).abs().max().item()) or 1.0
     x, y = (((z - centre) / scale).numpy() for z in (x, y))  # the solver's tolerance is absolute
     with warnings.catch_warnings():
