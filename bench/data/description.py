@@ -16,11 +16,17 @@ _SHOWN = 6  # names of classes
 
 def describe(dataset: Dataset) -> str:
     """The line on a data set: numbers and size of the images, classes and their source, what was skipped."""
-    channels, height, width = dataset.image_shape
-    size = f"{width} x {height} pixels, {channels} channel{'s' * (channels != 1)}"
-    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} held-out images"
-    parts = [f"{counts} of {size}", _classes(dataset), *_without_held_out(dataset), *dataset.origin.notes]
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} held-out"
+    parts = [f"{counts} {_what(dataset)}", _classes(dataset), *_without_held_out(dataset), *dataset.origin.notes]
     return f"{dataset.name}: {'; '.join(parts)}"
+
+
+def _what(dataset: Dataset) -> str:
+    """What the data are, with their size: images, or points of a few coordinates."""
+    channels, height, width = dataset.image_shape
+    if height == width == 1:
+        return f"points of {channels} coordinate{'s' * (channels != 1)}"
+    return f"images of {width} x {height} pixels, {channels} channel{'s' * (channels != 1)}"
 
 
 @functools.cache

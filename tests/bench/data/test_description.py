@@ -34,6 +34,10 @@ def test_a_data_set_without_origin_is_described_as_well():
     )
 
 
+def test_points_are_not_called_images():
+    assert describe(load("moons")).startswith("moons: 10,000 training and 10,000 held-out points of 2 coordinates; ")
+
+
 def test_one_class_without_labels_is_said_to_have_none():
     line = describe(dataset((0, 0), (0, 0), 1, origin=Origin("none, dataset.json says so")))
     assert line.endswith("; 1 class (labels: none, dataset.json says so)")
