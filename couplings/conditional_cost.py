@@ -87,9 +87,10 @@ def condition_distance(labels: Tensor) -> Tensor:
     require(
         labels.dim() == 2 and labels.shape[1] > 1, "floating-point conditions must be [n, k] with k > 1: their cosine"
     )
-    norms = torch.linalg.vector_norm(labels.double(), dim=1, keepdim=True)
-    require(bool((norms > 0).all() & norms.isfinite().all()), "a condition of zeros, NaN or infinity has no cosine")
-    unit = labels.double() / norms
+    largest = labels.double().abs().amax(1, keepdim=True)
+    require(bool((largest > 0).all() & largest.isfinite().all()), "a condition of zeros, NaN or infinity has no cosine")
+    scaled = labels.double() / largest  # squares of very large or small values would leave the range of float64
+    unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
     distance = 1 - unit @ unit.T
     return torch.where(distance > SAME, distance, 0.0).fill_diagonal_(0)
 

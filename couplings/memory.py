@@ -83,7 +83,10 @@ def _left_by_groups(root: Path) -> Iterator[float]:
     """What every control group of this process leaves it; a group is bound by those above it, too."""
     mount = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
-        _, kinds, path = line.split(":", 2)
+        _, _, rest = line.partition(":")
+        kinds, colon, path = rest.partition(":")
+        if not colon:
+            continue  # no line of this file
         if not kinds:
             base, limit, usage = mount, "memory.max", "memory.current"
         elif "memory" in kinds.split(","):
@@ -98,7 +101,8 @@ def _left_by_groups(root: Path) -> Iterator[float]:
 
 def _left_by_group(group: Path, limit: str, usage: str) -> float:
     bounds, used = _lines(group / limit), _lines(group / usage)
-    if not bounds or not used or not bounds[0].isdigit():  # no such group, or "max"
+    numbers = bounds and used and bounds[0].isdigit() and used[0].isdigit()
+    if not numbers:  # no such group, or "max"
         return math.inf
     # Cached files count as used and are dropped when memory is needed. Under version 1 only `total_` counts subgroups.
     held = _table(group / "memory.stat")

@@ -219,7 +219,8 @@ class SemiDiscreteMap(Fitted):
                 save()
 
         dual.solve(options.steps, options.batch, options.rate, options.max_chi2, progress)
-        count_time()  # a closed form makes no progress step by step
+        if dual.step == 0 and not self.seconds:
+            count_time()  # a closed form makes no progress step by step
 
     def state_dict(self) -> dict[str, Tensor]:
         """Potentials, averages, steps and chi-squares of all classes one after the other, and the seed."""
@@ -231,6 +232,7 @@ class SemiDiscreteMap(Fitted):
             "chi2": torch.tensor([dual.chi2 for dual in duals], dtype=torch.float64, device="cpu"),
             "averaged": torch.tensor([dual.averaged for dual in duals], device="cpu"),
             "best": torch.tensor([dual.best for dual in duals], dtype=torch.float64, device="cpu"),
+            "confirmed": torch.tensor([dual.confirmed for dual in duals], device="cpu"),
             "since": torch.tensor([dual.since for dual in duals], device="cpu"),
             "seed": torch.tensor(self.seed, device="cpu"),
             "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
@@ -248,7 +250,9 @@ class SemiDiscreteMap(Fitted):
             dual.average = state["average"][part].to(dual.weights, copy=True)
             dual.step, dual.chi2 = int(state["step"][g]), float(state["chi2"][g])
             dual.seed = stream(self.seed, g)
-            if "averaged" in state:  # files of earlier versions hold gradient steps only
+            # Files of earlier versions hold gradient steps only, and chi-squares that no larger check confirmed.
+            dual.confirmed = bool(state["confirmed"][g]) if "confirmed" in state else True
+            if "averaged" in state:
                 dual.averaged, dual.since = int(state["averaged"][g]), int(state["since"][g])
                 dual.best = float(state["best"][g])
 

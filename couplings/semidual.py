@@ -29,6 +29,8 @@ NOISE_AT_ONCE = 1 << 22
 FIRST_CHECK = 50
 # A check draws enough noise for a standard error of a fifth of the chi-square it decides on.
 STANDARD_ERRORS = 5
+# The check that confirms the last one has so many times its noise.
+CONFIRMED_BY = 4
 # Steps decay as k^(-2/3) (DRAG), and iterate k weighs as k^2 in the average.
 DECAY = 2 / 3
 AVERAGE_POWER = 2
@@ -85,6 +87,7 @@ class Semidual:
         averaged: how many Newton steps are averaged; -1 while the solver takes gradient steps.
         best: the least chi-square since the first Newton step.
         since: the Newton steps since one lowered it.
+        confirmed: True if `chi2` is that of a larger check, which confirmed the one before it.
 
     """
 
@@ -99,6 +102,7 @@ class Semidual:
     averaged: int = -1
     best: float = math.inf
     since: int = 0
+    confirmed: bool = False
 
     def __post_init__(self):
         self.potential = torch.zeros_like(self.weights)
@@ -168,16 +172,30 @@ class Semidual:
         self.potential -= rate * self.length * math.sqrt(m * batch) / k**DECAY * (mass - self.weights)
         self.average += average_share(k) * (self.potential - self.average)
 
-    def check(self, batch: int, target: float) -> None:
-        """Measure `chi2` of the average, with a standard error of about a fifth of `target`."""
-        n = max(batch, math.ceil(STANDARD_ERRORS * math.sqrt(2 * len(self.targets)) / target))
+    def check(self, batch: int, target: float, stream_name: str = "check", times: int = 1) -> None:
+        """Measure `chi2` of the average, with a standard error of about a fifth of `target`, over `times`."""
+        n = times * max(batch, math.ceil(STANDARD_ERRORS * math.sqrt(2 * len(self.targets)) / target))
         counts = torch.zeros_like(self.weights, dtype=torch.int64)
         for part, done in enumerate(range(0, n, batch)):
-            counts += self.counts(self.noise(min(batch, n - done), "check", self.step, part))
+            counts += self.counts(self.noise(min(batch, n - done), stream_name, self.step, part))
         self.chi2 = chi_square(counts, self.weights)
+        self.confirmed = False
         if self.takes_newton_steps:
             self.since = 0 if self.chi2 < PROGRESS * self.best else self.since
             self.best = min(self.best, self.chi2)
+
+    def has_reached(self, batch: int, target: float) -> bool:
+        """True once a check is below `target` by a standard error and a larger one, on fresh noise, confirms it.
+
+        The luckiest of many checks is too low to be believed or reported. `chi2` is then that of the larger one.
+        """
+        if self.confirmed and self.chi2 <= target:
+            return True
+        if self.chi2 > (1 - 1 / STANDARD_ERRORS) * target:
+            return False
+        self.check(batch, target, "confirm", CONFIRMED_BY)
+        self.confirmed = self.chi2 <= target
+        return self.confirmed
 
     def begin_newton(self, batch: int) -> None:
         """Restart from the better of the average and Voronoi's cells; gradient steps have stalled.
@@ -227,8 +245,7 @@ class Semidual:
     def solve(self, steps: int, batch: int, rate: float, target: float, progress: Callable[[], None]) -> None:
         """Step until the chi-square is below `target`, `steps` are done or more are futile.
 
-        `progress` is called after each step. Below by one standard error, because of many checks the luckiest is
-        the last.
+        `progress` is called after each step.
         """
         # Between two checks of the schedule, how fast the chi-square falls means nothing.
         before = self.chi2 if self.step and is_check(self.step) else math.inf
@@ -239,7 +256,7 @@ class Semidual:
             self.check(batch, target)
         elif self.step == 0:
             before = self.start(batch)
-        while self.chi2 > (1 - 1 / STANDARD_ERRORS) * target and self.step < steps and not self.stalled:
+        while not self.has_reached(batch, target) and self.step < steps and not self.stalled:
             gradient = not self.takes_newton_steps
             if gradient:
                 self.descend(batch, rate)

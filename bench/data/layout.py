@@ -24,7 +24,9 @@ from bench.data.remarks import UNUSED, Remarks, printable
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
-VALIDATION = ("val", "valid", "validation", "eval", "evaluation")
+VALIDATION = ("val", "valid", "validation", "eval", "evaluation", "dev")
+# How the folders of a held-out split begin that are not called exactly so.
+TEST_WORDS = (*TEST, *VALIDATION)
 _SPLITS = (*TRAIN, *TEST, *VALIDATION)
 
 
@@ -69,6 +71,7 @@ def arrange(names: Sequence[str], where: Path, labelled: str | None, remarks: Re
     if labelled is not None:
         return Layout(dict.fromkeys(names, ""), None)
     _refuse_one_split(_folders(names, inside), _path(where, inside))
+    _refuse_split_domains(_folders(names, inside), _path(where, inside))
     classes = _classes(names, inside, where)
     _refuse_splits_in_classes(classes, inside, where)
     return Layout(classes, None, (*notes, *_class_notes(classes, inside)))
@@ -173,6 +176,16 @@ def _refuse_one_split(folders: Sequence[str], place: str) -> None:
         raise DataError(
             f"{place} holds one split of two ({_listed(folders)}): name them train/ and test/, "
             "or pass only what is in one of them as --data-dir"
+        )
+
+
+def _refuse_split_domains(folders: Sequence[str], place: str) -> None:
+    """Refuse folders such as trainA, trainB, testA, testB: as classes, test images would be trained on."""
+    begins = [folder.casefold() for folder in folders]
+    if any(b.startswith("train") for b in begins) and any(b.startswith(TEST_WORDS) for b in begins):
+        raise DataError(
+            f"{place} has {_listed(folders)}, which may be splits or classes: put the classes into train/ and test/ "
+            "(train/A, test/A), or rename the folders"
         )
 
 

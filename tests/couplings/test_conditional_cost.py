@@ -150,3 +150,10 @@ def test_conditions_without_a_direction_are_refused(pool):
     for option in ("weight=-1", "ratio=0", "ratio=1"):
         with pytest.raises(CouplingError, match="must be"):
             get(f"conditional-cost:{option}")
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_the_size_of_conditions_does_not_matter(scale):
+    conditions = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = condition_distance(conditions)
+    assert torch.allclose(condition_distance(scale * conditions), expected, rtol=0, atol=1e-12)

@@ -181,3 +181,10 @@ def test_the_estimates_are_low_and_of_the_right_size():
             pytest.skip("this system resets no peaks")
         assert estimate <= 1.03 * peak, spec
         assert estimate >= 0.2 * peak or spec == "random", spec
+
+
+@pytest.mark.parametrize("lines", ["", "nonsense\n", "0:\n", "0::/a\n", "4:memory\n"])
+def test_odd_files_of_control_groups_bound_nothing(tmp_path, lines):
+    root = system(tmp_path, proc__meminfo="MemAvailable: 7 kB\n", proc__self__cgroup=lines)
+    system(tmp_path / "sys/fs/cgroup/a", **{"memory.max": "1000\n", "memory.current": "unknown\n"})
+    assert available_bytes(root=root) == 7 * 1024

@@ -190,3 +190,26 @@ def test_on_the_line_the_closed_form_is_taken():
     order = targets[:, 0].argsort()
     quantiles = norm.ppf(weights[order].cumsum(0)[:-1].numpy())
     np.testing.assert_allclose(borders_of(dual), quantiles, rtol=1e-6, atol=1e-9)
+
+
+def test_a_lucky_check_must_be_confirmed_on_fresh_noise():
+    """The reported chi-square is that of the larger check, so it is not the least of many."""
+    dual = problem(30, 3)
+    asked = []
+    values = iter([0.5, 0.001, 0.3, 0.002, 0.006])
+
+    def check(batch, target, stream_name="check", times=1):
+        asked.append(stream_name)
+        dual.chi2, dual.confirmed = next(values), False
+
+    dual.check = check
+    dual.start = lambda batch: float("inf")
+    dual.descend = lambda batch, rate: setattr(dual, "step", dual.step + 1)
+    dual.solve(1000, 64, 0.2, 0.01, lambda: None)
+    assert asked == ["check", "check", "confirm", "check", "confirm"]
+    assert dual.chi2 == 0.006
+    assert dual.confirmed
+    before = dual.step
+    dual.solve(1000, 64, 0.2, 0.01, lambda: None)  # resumed when done: nothing is measured again
+    assert dual.step == before
+    assert len(asked) == 5

@@ -59,6 +59,16 @@ def test_two_folders_for_one_split_are_refused(folders):
         read(*(f"{folder}/cat" for folder in folders))
 
 
+@pytest.mark.parametrize("folders", [("trainA", "trainB", "testA", "testB"), ("train_cats", "cats", "Val_cats")])
+def test_folders_that_begin_like_splits_are_refused_as_test_images_would_be_trained_on(folders):
+    with pytest.raises(DataError, match="may be splits or classes: put the classes into train/ and test/"):
+        read(*folders)
+
+
+def test_a_class_may_be_called_train():
+    assert set(read("train", "car", "plane")[0].train.values()) == {"train", "car", "plane"}
+
+
 @pytest.mark.parametrize("folders", [("train",), ("Test",), ("test", "val"), ("train", "Training"), ("a/train",)])
 def test_one_split_of_two_is_refused(folders):
     with pytest.raises(DataError, match="holds one split of two .*name them train/ and test/, or pass only what is in"):
