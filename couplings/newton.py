@@ -35,6 +35,8 @@ ROUNDS = 4
 NEIGHBOURS = 6
 NEAR_SAMPLES = 200
 CELLS = 4096
+# An averaged step may raise the chi-square by half of what the noise of its samples adds: the cells over the samples.
+MOST_RISE = 0.5
 # Backtracking halves a step until it helps, and gives up below this.
 SHORTEST = 1 / 256
 
@@ -203,6 +205,31 @@ def backtrack(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int)
         counts = sum(dual.counts(noise, dual.potential - length * step) for noise in sample())
         error = counts.double() / n - dual.weights
         if float((error.square() / dual.weights).sum()) < (1 - length / 4) * chi2:
+            return length * step
+        length /= 2
+    return torch.zeros_like(step)
+
+
+def shortened(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int) -> Tensor:
+    """The longest of step, step / 2, step / 4, ... that does not raise the chi-square beyond its noise, or zeros.
+
+    Few samples may show a border between cells as far weaker than it is. The step across it is then far too long, which
+    the samples that it was computed from do not show, but fresh ones do.
+
+    Args:
+        dual: the problem, at the potential that the step is to be taken off.
+        step: `[m]`.
+        chi2: the biased chi-square before the step, of n samples that are not `sample`.
+        sample: draws n fresh samples.
+        n: how many.
+
+    """
+    most = chi2 + MOST_RISE * len(step) / n
+    length = 1.0
+    while length >= SHORTEST:
+        counts = sum(dual.counts(noise, dual.potential - length * step) for noise in sample())
+        error = counts.double() / n - dual.weights
+        if float((error.square() / dual.weights).sum()) <= most:
             return length * step
         length /= 2
     return torch.zeros_like(step)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from couplings.dataset import stream
-from couplings.newton import backtrack, lift, near_shortfalls, newton_step, voronoi_start
+from couplings.newton import backtrack, lift, near_shortfalls, newton_step, shortened, voronoi_start
 from couplings.spec import require
 from couplings.winners import suits_a_tree, winners
 
@@ -222,8 +222,8 @@ class Semidual:
         parts = math.ceil(max(batch, SAMPLES * m) / batch)
         n = parts * batch
 
-        def sample() -> Iterator[Tensor]:
-            drawn = (self.noise(batch, "newton", first, part) for part in range(parts))
+        def sample(name: str = "newton") -> Iterator[Tensor]:
+            drawn = (self.noise(batch, name, first, part) for part in range(parts))
             # In few dimensions all of it is small, and looked up faster at once.
             return iter([torch.cat(list(drawn))]) if n * self.targets.shape[1] <= NOISE_AT_ONCE else drawn
 
@@ -233,6 +233,7 @@ class Semidual:
         if chi2 < NOISY * m / n:
             self.averaged += 1
             step = average_share(self.averaged + EXTRA_SAMPLES * m / n) * step
+            step = shortened(self, step, chi2, lambda: sample("fresh"), n)
         else:
             self.averaged = 0
             step = backtrack(self, step, chi2, sample, n)

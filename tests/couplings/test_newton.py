@@ -10,6 +10,7 @@ from couplings.newton import (
     lift,
     near_shortfalls,
     newton_step,
+    shortened,
     two_best,
     voronoi_start,
 )
@@ -161,3 +162,23 @@ def test_a_start_from_coarse_to_fine_is_nearer_than_voronois():
     voronoi, _ = voronoi_start(dual, noise)
     found = chi_square(dual.counts(noise, coarse_start(dual)), dual.weights)
     assert found < voronoi / 2
+
+
+def test_a_step_that_fresh_samples_do_not_bear_is_shortened():
+    dual = problem(40, 2)
+    n = 20_000
+    fresh = dual.noise(n, "fresh")
+    before = biased_chi2(dual, fresh, dual.potential)
+    useful = 1e-6 * torch.randn(40, dtype=torch.float64, generator=seeded(1))
+    assert torch.equal(shortened(dual, useful, before, lambda: iter([fresh]), n), useful)
+    far = shortened(dual, 1e4 * useful, before, lambda: iter([fresh]), n)
+    assert 0 < far.norm() < 1e4 * useful.norm()
+    assert biased_chi2(dual, fresh, dual.potential - far) <= before + 0.5 * 40 / n
+    hopeless = shortened(dual, 1e9 * useful, before, lambda: iter([fresh]), n)
+    assert not hopeless.any()
+
+
+def biased_chi2(dual, noise, potential):
+    scores = noise.double().numpy() @ dual.targets.numpy().T + potential.numpy()
+    share = np.bincount(scores.argmax(1), minlength=len(dual.targets)) / len(noise)
+    return (np.square(share - dual.weights.numpy()) / dual.weights.numpy()).sum()
