@@ -49,6 +49,8 @@ def work():
     print("begun", flush=True)
     ctypes.CDLL(None).sleep(600)
 
+# A shell that starts a job in the background has it ignore SIGINT.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.argv[1] == "TERM":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 try:
