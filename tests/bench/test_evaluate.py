@@ -216,4 +216,4 @@ def test_a_discriminator_that_does_not_fit_is_one_line(folder, monkeypatch, caps
 
     monkeypatch.setattr("bench.evaluate.run_arm", refuse)
     assert main([str(folder), "--device", "cpu"]) == 1
-    assert capsys.readouterr().err == "error: of another denoiser\n"
+    assert capsys.readouterr().err == f"error: {folder.run_id}: of another denoiser\n"
