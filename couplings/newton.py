@@ -3,8 +3,8 @@
 The Hessian of E is the Laplacian of a graph of neighbouring cells (Kitagawa, Merigot, Thibert 2019, Thm. 1.3): its
 weight w_jk is how fast mass crosses the border as h_k rises, the density at 0 of the gap between the two scores. A
 sample of noise shows it: the share of samples whose two best cells are j and k, over their typical gap. Samples come
-from both sides of the border, so that is twice the weight where gaps are exponential and four times it where they are
-uniform: steps are half of Newton's or shorter, and the noise of small samples does no harm.
+from both sides of the border, so that is two to four times the weight: steps are half of Newton's or shorter, and the
+noise of small samples does no harm.
 """
 
 from __future__ import annotations
@@ -70,11 +70,17 @@ def laplacian(gaps: Tensor, pairs: Tensor, m: int):
     from scipy.sparse.csgraph import connected_components
 
     gaps, pairs = gaps.cpu().numpy(), pairs.cpu().numpy()
-    # A pair seen once has a gap, but no typical one: the gaps of each cell are many more.
-    total = np.bincount(pairs.ravel(), np.repeat(gaps, 2), minlength=m)
-    count = np.bincount(pairs.ravel(), minlength=m)
+    # A pair seen once has a gap, but no typical one, so the gaps of each cell are taken together. Their median counts:
+    # a few gaps to another cluster of targets are many times as large, and a step over their mean is far too long.
+    cells = pairs.ravel()
+    both = np.repeat(gaps, 2)
+    ranked = both[np.lexsort((both, cells))]
+    count = np.bincount(cells, minlength=m)
+    middle = count.cumsum() - count + count // 2
+    median = ranked[np.minimum(middle, len(ranked) - 1)]
     floor = max(1e-9 * gaps.mean(), np.finfo(float).tiny)
-    typical = np.where(count > 0, np.maximum(total / np.maximum(count, 1), floor), floor)
+    # An exponential's mean is its median over log 2.
+    typical = np.where(count > 0, np.maximum(median / math.log(2), floor), floor)
     j, k = pairs.T
     weight = 1 / (len(gaps) * np.sqrt(typical[j] * typical[k]))
     graph = coo_matrix((np.r_[weight, weight], (np.r_[j, k], np.r_[k, j])), shape=(m, m)).tocsr()

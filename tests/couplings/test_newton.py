@@ -76,8 +76,8 @@ def test_groups_without_a_border_are_held():
     step = direction(hessian, gradient)
     assert np.allclose(hessian @ step.numpy(), gradient.numpy(), atol=1e-3)
     assert step.isfinite().all()
-    # An excess of 0.3 of 40 samples against one sample of weight 1 / (40 * 0.5).
-    assert step[:2].mean() == pytest.approx(0.3 * 40 * 0.5, rel=0.01)
+    # An excess of 0.3 of 40 samples against one sample of weight 1 / (40 * 0.5 / log 2).
+    assert step[:2].mean() == pytest.approx(0.3 * 40 * 0.5 / np.log(2), rel=0.01)
 
 
 def test_the_step_vanishes_at_the_optimum_and_solves_a_small_error():
