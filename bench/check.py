@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, unknown
 from bench.guidance_config import check_guidance
+from bench.record import LARGEST
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from couplings import Coupling, DatasetCoupling
-
-LARGEST = 2**63 - 1  # tables of results hold whole numbers of 64 bits
 
 
 def check(config: RunConfig) -> RunConfig:

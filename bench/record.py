@@ -29,6 +29,7 @@ from pathlib import Path
 from bench.git import git
 
 COMMAND = "OT_BENCH_COMMAND"  # set for jobs: the command of the sweep, for theirs says nothing to a reader
+LARGEST = 2**63 - 1  # the largest whole number that a table of results can hold
 STATES = ("pending", "running", "done", "failed")
 _PACKAGES = ("torch", "numpy", "scipy", "lapjv", "pot", "ott-jax", "scikit-learn", "ot-couplings-bench")
 
@@ -77,8 +78,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Made by the kernel with mode 0666 less the umask: files of `tempfile` are
-        # readable by their owner only.
+        # Made by the kernel with mode 0666 less the umask; files of `tempfile` are readable by their owner only.
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()

@@ -252,9 +252,8 @@ def _write_bytes(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Made by the kernel with mode 0666 less the umask: files of `tempfile` are
-        # readable by their owner only. The same function is in
-        # `bench.record`: `couplings` imports no other package.
+        # Made by the kernel with mode 0666 less the umask; files of `tempfile` are readable by their owner only.
+        # The same function is in `bench.record`, for `couplings` imports no other package.
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()

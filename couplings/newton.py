@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from couplings.winners import suits_a_tree, winners
+from couplings.winners import chi_square, suits_a_tree, winners
 
 if TYPE_CHECKING:
     from couplings.semidual import Semidual
@@ -112,8 +112,6 @@ def voronoi_start(dual: Semidual, noise: Tensor) -> tuple[float, Tensor]:
     """
     from scipy.optimize import minimize_scalar
 
-    from couplings.semidual import chi_square
-
     square = dual.targets.double().square().sum(1)
     unit = (square - square.mean()) / (2 * dual.length / math.sqrt(dual.targets.shape[1]))
     search = minimize_scalar(
@@ -199,24 +197,17 @@ def newton_step(dual: Semidual, sample: Sample, n: int) -> tuple[Tensor, float]:
     m = len(dual.targets)
     parts = [two_best(noise, dual.targets, dual.potential) for noise in sample()]
     gaps, pairs = (torch.cat(column) for column in zip(*parts, strict=True))
-    gradient = pairs[:, 0].bincount(minlength=m).double() / n - dual.weights
-    step = direction(laplacian(gaps, pairs, m), gradient)
-    return step, float((gradient.square() / dual.weights).sum())
+    counts = pairs[:, 0].bincount(minlength=m)
+    gradient = counts.double() / n - dual.weights
+    return direction(laplacian(gaps, pairs, m), gradient), biased_chi_square(counts, dual.weights)
 
 
-def backtrack(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int) -> Tensor:
+def backtrack(dual: Semidual, step: Tensor, chi2: float, sample: Sample) -> Tensor:
     """The longest of step, step / 2, step / 4, ... that lowers the chi-square of the same samples, or zeros."""
-    length = 1.0
-    while length >= SHORTEST:
-        counts = sum(dual.counts(noise, dual.potential - length * step) for noise in sample())
-        error = counts.double() / n - dual.weights
-        if float((error.square() / dual.weights).sum()) < (1 - length / 4) * chi2:
-            return length * step
-        length /= 2
-    return torch.zeros_like(step)
+    return _shortened(dual, step, sample, lambda length: (1 - length / 4) * chi2)
 
 
-def shortened(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int) -> Tensor:
+def bear_out(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int) -> Tensor:
     """The longest of step, step / 2, step / 4, ... that does not raise the chi-square beyond its noise, or zeros.
 
     Few samples may show a border between cells as far weaker than it is. The step across it is then far too long, which
@@ -231,11 +222,21 @@ def shortened(dual: Semidual, step: Tensor, chi2: float, sample: Sample, n: int)
 
     """
     most = chi2 + MOST_RISE * len(step) / n
+    return _shortened(dual, step, sample, lambda length: most)
+
+
+def biased_chi_square(counts: Tensor, weights: Tensor) -> float:
+    """sum_j (c_j / n - v_j)^2 / v_j of counts `[m]` of n samples; too high by (m - 1) / n at exact masses."""
+    error = counts.double() / counts.sum() - weights
+    return float((error.square() / weights).sum())
+
+
+def _shortened(dual: Semidual, step: Tensor, sample: Sample, most: Callable[[float], float]) -> Tensor:
+    """The longest of step, step / 2, ... whose biased chi-square is at most `most` of its length, or zeros."""
     length = 1.0
     while length >= SHORTEST:
         counts = sum(dual.counts(noise, dual.potential - length * step) for noise in sample())
-        error = counts.double() / n - dual.weights
-        if float((error.square() / dual.weights).sum()) <= most:
+        if biased_chi_square(counts, dual.weights) <= most(length):
             return length * step
         length /= 2
     return torch.zeros_like(step)

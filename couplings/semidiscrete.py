@@ -12,9 +12,11 @@ from torch import Tensor
 from couplings.contract import flatten_finite
 from couplings.dataset import DatasetCoupling, DatasetPairing, Fitted, TrainingSet, check_stamp, groups, stamp, stream
 from couplings.registry import register
-from couplings.semidual import SCORES, Semidual
+from couplings.semidual import Semidual
 from couplings.spec import require
 
+# Scores held at once, 256 MB in float32.
+SCORES = 1 << 26
 PROJECT = re.compile(r"pca:([1-9]\d*)")
 
 
@@ -73,10 +75,10 @@ class SemiDiscrete(DatasetCoupling):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores <x, y> + h of some noises, all of one class where classes have potentials of their own.
+    """The scores <x, y> + h of some noise samples, all of one class where classes have potentials of their own.
 
     Attributes:
-        rows: `[b]` int64, which noises.
+        rows: `[b]` int64, which noise samples.
         values: `[b, m]`, one column for each distinct image, on the device of the fit.
         index: `[m]` int64, the first of the images behind each column, as `assign` gives it.
         weights: `[m]` float64, the share of the images that are equal to it.
@@ -93,7 +95,7 @@ class SemiDiscreteMap(Fitted):
     """The fitted map; see `SemiDiscrete`.
 
     Attributes:
-        report: `steps`, `noises` (of all steps), `chi2` (the largest of the classes), `seconds`, `targets`.
+        report: `steps`, `noises` (samples of all steps), `chi2` (the largest of the classes), `seconds`, `targets`.
 
     """
 
@@ -129,7 +131,7 @@ class SemiDiscreteMap(Fitted):
 
     @torch.no_grad()
     def assign(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The index of the image of every noise.
+        """The index of the image of every noise sample.
 
         Args:
             noise: `[n, ...]` of the images' shape, unit variance, finite.
@@ -150,7 +152,7 @@ class SemiDiscreteMap(Fitted):
 
     @torch.no_grad()
     def scores(self, noise: Tensor, labels: Tensor | None = None) -> Iterator[Scores]:
-        """How good every image is for every noise, chunk by chunk; arguments and errors as for `assign`."""
+        """How good every image is for every noise sample, chunk by chunk; arguments and errors as for `assign`."""
         projected = self.project(noise)
         for cells, rows in zip(self.cells, self._rows(len(noise), labels), strict=True):
             dual, index = cells.dual, cells.members[cells.offset]
@@ -159,7 +161,7 @@ class SemiDiscreteMap(Fitted):
                 yield Scores(part, torch.addmm(potential, projected[part], dual.targets.T), index, dual.weights)
 
     def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
-        """The noises as given, each with its image; which images were drawn does not matter, only their labels."""
+        """Each noise sample as given, with its image; of the images that were drawn only the labels matter."""
         return DatasetPairing(self.assign(noise, labels), noise)
 
     def take(self, images: Tensor, index: Tensor) -> Tensor:
@@ -257,7 +259,7 @@ class SemiDiscreteMap(Fitted):
                 dual.best = float(state["best"][g])
 
     def _rows(self, n: int, labels: Tensor | None) -> list[Tensor]:
-        """The noises of every class; each noise is in one."""
+        """The noise samples of every class; each is in one."""
         if not self.coupling.per_class:
             return [torch.arange(n, device="cpu")]
         require(labels is not None and len(labels) == n, f"{self.coupling}: per_class=true needs a label a noise")
@@ -284,7 +286,7 @@ class _Cells:
         self.dual = Semidual(distinct - centre, weights, seed)
 
     def assign(self, noise: Tensor) -> Tensor:
-        """An image `[b]` for every noise `[b, d]`; which one of equal images, the noise's last digits say."""
+        """An image `[b]` for every noise sample `[b, d]`; which one of equal images, the noise's last digits say."""
         cell = self.dual.cells(noise)
         digits = (noise.double().sum(1) * 4096).frac().abs()
         return self.members[self.offset[cell] + (digits * self.count[cell]).long()]

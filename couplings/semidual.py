@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from couplings.dataset import stream
-from couplings.newton import backtrack, lift, near_shortfalls, newton_step, shortened, voronoi_start
+from couplings.newton import backtrack, bear_out, lift, near_shortfalls, newton_step, voronoi_start
 from couplings.spec import require
-from couplings.winners import suits_a_tree, winners
+from couplings.winners import chi_square, suits_a_tree, winners
 
-# Scores held at once, 256 MB in float32.
-SCORES = 1 << 26
 # Numbers of noise that a Newton step holds at once, 16 MB in float32.
 NOISE_AT_ONCE = 1 << 22
 # Checks happen at steps 50, 71, 100, 142, 200, ...: their cost stays a fraction of the fit's.
@@ -53,22 +51,6 @@ EXTRA_SAMPLES = 50
 # steps if that is more.
 PATIENCE = 30
 PROGRESS = 0.95
-
-
-def chi_square(counts: Tensor, weights: Tensor) -> float:
-    """The unbiased chi-square divergence sum_j w_j^2 / v_j - 1 of cell masses w from the weights v.
-
-    Source: arXiv 2509.25519, the estimator of the marginal error for one-hot assignments,
-    sum_j c_j (c_j - 1) / v_j / (B (B - 1)) - 1. Being unbiased, it may be negative near 0.
-
-    Args:
-        counts: `[m]` int64, of B >= 2 independent draws.
-        weights: `[m]` float64, positive, of sum 1.
-
-    """
-    counts = counts.double()
-    total = counts.sum()
-    return float((counts * (counts - 1) / weights).sum() / (total * (total - 1)) - 1)
 
 
 @dataclass(eq=False)
@@ -133,12 +115,12 @@ class Semidual:
         return torch.randn(n, self.targets.shape[1], generator=generator, **options)
 
     def cells(self, noise: Tensor, potential: Tensor | None = None) -> Tensor:
-        """The cell `[b]` int64 of every noise `[b, d]`, by the average or another potential."""
+        """The cell `[b]` int64 of every noise sample `[b, d]`, by the average or another potential."""
         potential = self.average if potential is None else potential
         return winners(noise, self.targets, potential)[1][:, 0]
 
     def counts(self, noise: Tensor, potential: Tensor | None = None) -> Tensor:
-        """How many of the noises fall into every cell, `[m]` int64."""
+        """How many noise samples fall into every cell, `[m]` int64."""
         return self.cells(noise, potential).bincount(minlength=len(self.targets))
 
     def start(self, batch: int) -> float:
@@ -165,7 +147,7 @@ class Semidual:
         return float(search.fun)
 
     def descend(self, batch: int, rate: float) -> None:
-        """One averaged stochastic gradient step with `batch` noises, of size rate |y| sqrt(m batch) / k^(2/3)."""
+        """One averaged stochastic gradient step on `batch` noise samples: rate |y| sqrt(m batch) / k^(2/3) long."""
         self.step += 1
         k, m = self.step, len(self.targets)
         mass = self.counts(self.noise(batch, "step", k), self.potential).double() / batch
@@ -233,10 +215,10 @@ class Semidual:
         if chi2 < NOISY * m / n:
             self.averaged += 1
             step = average_share(self.averaged + EXTRA_SAMPLES * m / n) * step
-            step = shortened(self, step, chi2, lambda: sample("fresh"), n)
+            step = bear_out(self, step, chi2, lambda: sample("fresh"), n)
         else:
             self.averaged = 0
-            step = backtrack(self, step, chi2, sample, n)
+            step = backtrack(self, step, chi2, sample)
         self.potential = self.potential - step
         self.potential -= self.potential.mean()
         self.average = self.potential.clone()
@@ -272,9 +254,9 @@ class Semidual:
             progress()
 
     def value(self, noise: Tensor) -> float:
-        """mean_i u(x_i) - sum_j v_j h_j: never below the largest mean <x, y> of a plan on these noises `[b, d]`.
+        """mean_i u(x_i) - sum_j v_j h_j: never below the largest mean <x, y> of a plan on these noise samples `[b, d]`.
 
-        Weak duality; for the noises' own law, and equal at the optimum. y are the centred targets.
+        Weak duality; for the law of the noise samples, and equal at the optimum. y are the centred targets.
         """
         best, _ = winners(noise, self.targets, self.average)
         return float(best.mean() - self.weights @ self.average)
@@ -336,7 +318,7 @@ def _damped_newton(dual: Semidual, noise: Tensor) -> float:
 
     dual.potential = lift(dual, dual.potential, sample, len(noise))
     step, chi2 = newton_step(dual, sample, len(noise))
-    dual.potential = dual.potential - backtrack(dual, step, chi2, sample, len(noise))
+    dual.potential = dual.potential - backtrack(dual, step, chi2, sample)
     return chi2
 
 

@@ -1,4 +1,5 @@
-"""The winners of a semi-discrete problem: which sites y_j have the largest scores <x, y_j> + h_j for a point x.
+"""The winners of a semi-discrete problem: the sites y_j of the largest scores <x, y_j> + h_j for a point x, and how
+unevenly they win.
 
 In few dimensions with many sites a k-d tree finds them. With the factor a > 0 and c_j = -2 a h_j - |a y_j|^2, the
 largest score has the least |x - a y_j|^2 + c_j: the site nearest to (x, 0) among (a y_j, (c_j - min c)^(1/2)), which
@@ -47,6 +48,22 @@ def winners(points: Tensor, sites: Tensor, potential: Tensor, k: int = 1) -> tup
         empty = torch.zeros(0, k, dtype=torch.int64, device=points.device)
         return empty.double(), empty
     return torch.cat(values).double(), torch.cat(indices)
+
+
+def chi_square(counts: Tensor, weights: Tensor) -> float:
+    """The unbiased chi-square divergence sum_j w_j^2 / v_j - 1 of cell masses w from the weights v.
+
+    Source: arXiv 2509.25519, the estimator of the marginal error for one-hot assignments,
+    sum_j c_j (c_j - 1) / v_j / (B (B - 1)) - 1. Being unbiased, it may be negative near 0.
+
+    Args:
+        counts: `[m]` int64, of B >= 2 independent draws.
+        weights: `[m]` float64, positive, of sum 1.
+
+    """
+    counts = counts.double()
+    total = counts.sum()
+    return float((counts * (counts - 1) / weights).sum() / (total * (total - 1)) - 1)
 
 
 def suits_a_tree(sites: Tensor) -> bool:

@@ -83,13 +83,12 @@ def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
     load_matplotlib()
     from matplotlib.figure import Figure
 
-    ink = figures._INK
+    columns = min(COLUMNS, 1 + max(map(len, found.samples.values())))
     panels = []
     for nfe, arms in found.samples.items():
-        row = [(DATA, found.data, ink), *((arm, points, look[arm].colour) for arm, points in arms.items())]
-        columns = min(COLUMNS, 1 + max(map(len, found.samples.values())))
-        row += [None] * (-len(row) % columns)  # each NFE begins a row
-        panels += [panel and (f"NFE {nfe}", *panel) for panel in row]
+        panels.append((f"NFE {nfe}", DATA, found.data, figures._INK))
+        panels += [(f"NFE {nfe}", arm, points, look[arm].colour) for arm, points in arms.items()]
+        panels += [None] * (-len(panels) % columns)  # each NFE begins a row
     rows = len(panels) // columns
     stroke = _DOT * (max(x for x, _ in found.data) - min(x for x, _ in found.data))
     with drawing_style(figures._STYLE):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.record import Measurement, RunFolder
+from bench.record import LARGEST, Measurement, RunFolder
 from reports.statistics import BASELINE
 
 OF_TRAINING = ("training.", "network.")
@@ -16,7 +16,6 @@ OF_TRAINING = ("training.", "network.")
 
 _DIGITS = 8  # of a file's hash that tell it from others
 _MARKS = ("config.json", "status.json", "provenance.json", "metrics.jsonl")
-LARGEST = 2**63 - 1
 _OF_CONFIG = {"training.images": int, "training.batch": int}  # what tables compute with; other fields are shown
 _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
 _TYPES = {

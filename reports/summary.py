@@ -321,15 +321,15 @@ def _marginal_warning(runs: Sequence[Run]) -> list[str]:
 
 
 def _class_warnings(runs: Sequence[Run]) -> list[str]:
-    """How often conditional denoisers were asked for each class; runs of before there was a choice drew uniformly."""
-    told = [run for run in runs if run.config.get("training.conditional") or "class_law" in run.provenance]
-    laws = {str(run.provenance.get("class_law", "uniform")) for run in told}
-    said = {
+    """The law of the classes of conditional denoisers; runs that do not record it are older and drew uniformly."""
+    conditional = [run for run in runs if run.config.get("training.conditional") or "class_law" in run.provenance]
+    laws = {str(run.provenance.get("class_law", "uniform")) for run in conditional}
+    sentences = {
         "data": "Conditional denoisers are asked for each class as often as the training split has it.",
         "uniform": "Conditional denoisers were asked for all classes equally often: where the data's classes are not "
         "equally large, the distances contain that difference (--class-law data measures without it).",
     }
-    return [said[law] for law in sorted(laws)]
+    return [sentences[law] for law in sorted(laws)]
 
 
 def _feature_warning(groups: Sequence[Group]) -> list[str]:

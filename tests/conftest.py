@@ -14,3 +14,25 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("set OT_BENCH_DATA to the folder that holds fashion-mnist/ and cifar-10-batches-py/")
     return Path(folder)
+
+
+@pytest.fixture
+def defaults():
+    """Set a default of the process, `float64`, `meta` or `numpy errors`; all are set back afterwards."""
+    import numpy as np
+    import torch
+
+    errors = np.geterr()
+
+    def choose(what):
+        if what == "float64":
+            torch.set_default_dtype(torch.float64)
+        elif what == "meta":
+            torch.set_default_device("meta")  # has no values: whatever is made there by mistake fails
+        else:
+            np.seterr(all="raise")
+
+    yield choose
+    torch.set_default_dtype(torch.float32)
+    torch.set_default_device(None)
+    np.seterr(**errors)

@@ -1,6 +1,8 @@
 import pytest
+import torch
 
 from bench.config import RunConfig, make
+from models import networks
 
 TINY = {
     "images": 640,
@@ -14,6 +16,20 @@ TINY = {
     "reference_steps": 8,
     "rhos": [7],
 }
+
+
+@pytest.fixture(scope="session")
+def toy_net():
+    """Make a denoiser of 4 x 4 pixels that is told one of so many classes; it is not trained."""
+
+    def make_net(classes):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            net = networks.small(4, 1, label_dim=classes, model_channels=8, channel_mult=(1,)).eval()
+            net.model.dec["4x4_aux_conv"].weight.data.normal_(std=0.1)
+        return net
+
+    return make_net
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 
 from bench.check import check
 from bench.config import ConfigError, RunConfig, from_dict, make
-from bench.data import Dataset, Split
-from bench.features import Features
+from bench.data import Dataset, Split, as_images, load
+from bench.features import Features, classifier
 from bench.measure import Arm
 from bench.quality import Ruler
 from bench.ranks import Ranks
@@ -74,14 +74,33 @@ def test_a_perfect_model_is_as_near_to_the_data_as_real_images_are(unbalanced):
         assert abs(as_data["kid_points", split]) < 0.02
 
 
+@pytest.mark.data
+def test_fresh_real_images_of_the_class_asked_for_are_near_to_held_out_ones(real_data, tmp_path):
+    """Trousers and T-shirts in shares of 9:1: the Frechet distance of a perfect model is under 1."""
+    whole = load("fashion-mnist-16", real_data)
+    images = as_images(torch.cat([whole.train.images, whole.test.images]))
+    labels = torch.cat([whole.train.labels, whole.test.labels])
+    of_class = [images[labels == c] for c in (0, 1)]
+
+    def split(first, counts):
+        rows = [of_class[c][first[c] : first[c] + counts[c]] for c in (0, 1)]
+        return Split(torch.cat(rows), torch.arange(2).repeat_interleave(torch.tensor(counts)))
+
+    dataset = Dataset("two", split((0, 0), (1800, 200)), split((1800, 200), (900, 100)), num_classes=2)
+    ruler = Ruler(classifier.load(dataset, tmp_path, "cpu"), dataset, "cpu")
+    distance = {}
+    for law in ("data", "uniform"):
+        asked = draw_latents(1000, dataset, 0, law=law).labels
+        order = torch.stack([(asked == c).cumsum(0) - 1 for c in (0, 1)])
+        fresh = torch.stack([of_class[c][3000 + int(order[c, i])] for i, c in enumerate(asked.tolist())])
+        distance[law] = ruler.measure([fresh], 1000, asked)["fd_classifier", "test"]
+    assert distance["data"] < 1
+    assert distance["uniform"] > 50
+
+
 @pytest.fixture(scope="module")
-def net():
-    """A denoiser of 4 x 4 pixels that is told one of two classes."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = networks.small(4, 1, label_dim=2, model_channels=8, channel_mult=(1,)).eval()
-        net.model.dec["4x4_aux_conv"].weight.data.normal_(std=0.1)
-    return net
+def net(toy_net):
+    return toy_net(classes=2)
 
 
 @pytest.fixture(scope="module")

@@ -30,21 +30,6 @@ GUIDANCE = GuidanceConfig(
 )  # fmt: skip
 
 
-@pytest.fixture
-def defaults():
-    """Set a default of the process; all are set back afterwards."""
-
-    def choose(what):
-        if what == "float64":
-            torch.set_default_dtype(torch.float64)
-        else:
-            torch.set_default_device("meta")  # has no values: whatever is made there by mistake fails
-
-    yield choose
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-
-
 @pytest.fixture(scope="module")
 def config():
     return check(replace(make(None, TINY), guidance=GUIDANCE))

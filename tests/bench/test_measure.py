@@ -22,7 +22,6 @@ from bench.ranks import Ranks
 from bench.record import RunFolder
 from bench.sampling import Setting, as_stored, draw_latents, sample
 from bench.session import evaluate, rank_warnings
-from models import networks
 from models.schedule import karras_sigmas
 
 ALONE = Ranks(0, 1, "cpu")
@@ -42,12 +41,8 @@ def dataset() -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def net():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        net = networks.small(4, 1, label_dim=3, model_channels=8, channel_mult=(1,)).eval()
-        net.model.dec["4x4_aux_conv"].weight.data.normal_(std=0.1)
-    return net
+def net(toy_net):
+    return toy_net(classes=3)
 
 
 @pytest.fixture(scope="module")

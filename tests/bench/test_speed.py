@@ -146,8 +146,9 @@ def test_memory_counts_what_training_keeps_and_what_a_step_takes():
     weights = sum(p.numel() for p in runner.net.parameters())
     # Four float32 a weight, and one count of steps for each of Adam's tensors.
     assert runner.kept_mb() == pytest.approx(16 * weights / 1e6, rel=0.05)
-    activations = runners.peak_mb("cpu", lambda: torch.ones(8_000_000))
-    assert activations is None or activations == pytest.approx(32, rel=0.2)
+    # glibc maps blocks above 32 MiB afresh; a smaller one may reuse pages that count as held already.
+    activations = runners.peak_mb("cpu", lambda: torch.ones(16_000_000))
+    assert activations is None or activations == pytest.approx(64, rel=0.1)
 
 
 @pytest.mark.parametrize(

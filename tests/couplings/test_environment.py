@@ -4,32 +4,12 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
 from couplings import get, names
 
 FITTED = {"semidiscrete": "batch=256,max_chi2=0.3", "cached": "caches=2,batch=16"}
-
-
-@pytest.fixture
-def defaults():
-    """Set a default of the process; all are set back afterwards."""
-    dtype, errors = torch.get_default_dtype(), np.geterr()
-
-    def choose(what):
-        if what == "float64":
-            torch.set_default_dtype(torch.float64)
-        elif what == "meta":
-            torch.set_default_device("meta")  # has no values: whatever lands there by mistake fails
-        else:
-            np.seterr(all="raise")
-
-    yield choose
-    torch.set_default_dtype(dtype)
-    torch.set_default_device(None)
-    np.seterr(**errors)
 
 
 def cpu(seed):

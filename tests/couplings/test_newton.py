@@ -5,17 +5,17 @@ from scipy.stats import norm
 
 from couplings.newton import (
     backtrack,
+    bear_out,
     direction,
     laplacian,
     lift,
     near_shortfalls,
     newton_step,
-    shortened,
     two_best,
     voronoi_start,
 )
-from couplings.semidual import Semidual, chi_square, coarse_start
-from couplings.winners import winners
+from couplings.semidual import Semidual, coarse_start
+from couplings.winners import chi_square, winners
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -89,7 +89,7 @@ def test_the_step_vanishes_at_the_optimum_and_solves_a_small_error():
     assert step.abs().max() < 0.01
     dual.potential = optimum + 0.02 * torch.randn(8, dtype=torch.float64, generator=seeded(1))
     step, chi2 = newton_step(dual, sample, 200_000)
-    taken = backtrack(dual, step, chi2, sample, 200_000)
+    taken = backtrack(dual, step, chi2, sample)
     error = dual.potential - taken - optimum
     before = dual.potential - optimum
     assert (error - error.mean()).norm() < 0.8 * (before - before.mean()).norm()
@@ -99,8 +99,8 @@ def test_backtracking_takes_nothing_that_does_not_help():
     dual = problem(40, 2)
     sample = sample_of(dual, 4)
     step, chi2 = newton_step(dual, sample, 4000)
-    assert torch.equal(backtrack(dual, -step, chi2, sample, 4000), torch.zeros_like(step))
-    taken = backtrack(dual, step, chi2, sample, 4000)
+    assert torch.equal(backtrack(dual, -step, chi2, sample), torch.zeros_like(step))
+    taken = backtrack(dual, step, chi2, sample)
     counts = sum(dual.counts(noise, dual.potential - taken) for noise in sample()).double()
     assert float(((counts / 4000 - 1 / 40).square() * 40).sum()) < chi2
 
@@ -170,11 +170,11 @@ def test_a_step_that_fresh_samples_do_not_bear_is_shortened():
     fresh = dual.noise(n, "fresh")
     before = biased_chi2(dual, fresh, dual.potential)
     useful = 1e-6 * torch.randn(40, dtype=torch.float64, generator=seeded(1))
-    assert torch.equal(shortened(dual, useful, before, lambda: iter([fresh]), n), useful)
-    far = shortened(dual, 1e4 * useful, before, lambda: iter([fresh]), n)
+    assert torch.equal(bear_out(dual, useful, before, lambda: iter([fresh]), n), useful)
+    far = bear_out(dual, 1e4 * useful, before, lambda: iter([fresh]), n)
     assert 0 < far.norm() < 1e4 * useful.norm()
     assert biased_chi2(dual, fresh, dual.potential - far) <= before + 0.5 * 40 / n
-    hopeless = shortened(dual, 1e9 * useful, before, lambda: iter([fresh]), n)
+    hopeless = bear_out(dual, 1e9 * useful, before, lambda: iter([fresh]), n)
     assert not hopeless.any()
 
 

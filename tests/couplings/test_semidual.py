@@ -7,7 +7,8 @@ from scipy.stats import norm
 
 from couplings.dataset import stream
 from couplings.plan import import_pot
-from couplings.semidual import Semidual, chi_square, is_check, is_futile, is_spaced
+from couplings.semidual import Semidual, is_check, is_futile, is_spaced
+from couplings.winners import chi_square
 
 
 def problem(m: int, d: int, seed: int = 0) -> Semidual:

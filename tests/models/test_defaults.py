@@ -21,21 +21,6 @@ def stream(seed):
     return torch.Generator("cpu").manual_seed(seed)
 
 
-@pytest.fixture
-def defaults():
-    """Set a default of the process; all are set back afterwards."""
-
-    def choose(what):
-        if what == "float64":
-            torch.set_default_dtype(torch.float64)
-        else:
-            torch.set_default_device("meta")  # has no values: whatever is made there by mistake fails
-
-    yield choose
-    torch.set_default_dtype(torch.float32)
-    torch.set_default_device(None)
-
-
 def network():
     """A denoiser with labels, made on the CPU: as torch's own layers, ours are made on the default device."""
     torch.manual_seed(0)

@@ -1,5 +1,6 @@
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import submitit  # noqa: F401 - it sets up logging when imported, which closes what pytest captures: import it before
@@ -84,3 +85,38 @@ def no_slurm(tmp_path, monkeypatch):
     for tool in ("git", "sh"):
         (folder / tool).symlink_to(shutil.which(tool))
     monkeypatch.setenv("PATH", str(folder))
+
+
+# What the jobs' processes import as bench.arm: one line in a file for every step, from where the file ends.
+_RUN = """
+import sys, time, types
+
+def run_arm(config, runs_dir, execution, data_dir):
+    if config.seed == 13:
+        raise RuntimeError("out of luck")
+    file = runs_dir / f"{config.seed}.steps"
+    runs_dir.mkdir(exist_ok=True)
+    with file.open("a") as steps:
+        steps.write("start ")
+        for step in range(len([w for w in file.read_text().split() if w != "start"]), 8):
+            time.sleep(STEP_S)
+            steps.write(f"{step} ")
+            steps.flush()
+
+sys.modules["bench.arm"] = types.ModuleType("bench.arm")
+sys.modules["bench.arm"].run_arm = run_arm
+sys.modules["reports.build"] = types.ModuleType("reports.build")
+"""
+
+
+@pytest.fixture
+def stand_in_run(tmp_path, monkeypatch):
+    """Give the jobs' processes the run above instead of a training; returns a function to set its speed."""
+
+    def install(step_s):
+        folder = tmp_path / "site"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(f"STEP_S = {step_s}\n{_RUN}")
+        monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).parents[2]}")
+
+    return install

@@ -1,6 +1,5 @@
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.record import RunFolder, write_json
-from slurm import cancel, plan, status
+from slurm import plan
 from slurm.executor import local_executor, run_locally, script
 from slurm.folder import SweepFolder
 from slurm.resources import Resources
@@ -258,41 +257,6 @@ def test_on_this_machine_no_more_than_the_limit_run_at_once(tmp_path, limit):
         assert max(first[0], second[0]) < min(first[1], second[1])
 
 
-# What the jobs' processes import as bench.arm: one line in a file for every step, from where the file ends.
-_RUN = """
-import sys, time, types
-
-def run_arm(config, runs_dir, execution, data_dir):
-    if config.seed == 13:
-        raise RuntimeError("out of luck")
-    file = runs_dir / f"{config.seed}.steps"
-    runs_dir.mkdir(exist_ok=True)
-    with file.open("a") as steps:
-        steps.write("start ")
-        for step in range(len([w for w in file.read_text().split() if w != "start"]), 8):
-            time.sleep(STEP_S)
-            steps.write(f"{step} ")
-            steps.flush()
-
-sys.modules["bench.arm"] = types.ModuleType("bench.arm")
-sys.modules["bench.arm"].run_arm = run_arm
-sys.modules["reports.build"] = types.ModuleType("reports.build")
-"""
-
-
-@pytest.fixture
-def stand_in_run(tmp_path, monkeypatch):
-    """Give the jobs' processes the run above instead of a training; returns a function to set its speed."""
-
-    def install(step_s):
-        folder = tmp_path / "site"
-        folder.mkdir()
-        (folder / "sitecustomize.py").write_text(f"STEP_S = {step_s}\n{_RUN}")
-        monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")
-
-    return install
-
-
 def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_path, stand_in_run, capsys, monkeypatch):
     monkeypatch.setattr("slurm.executor.ReportTask.__call__", lambda self: print("report of", *self.run_ids))
     stand_in_run(step_s=0)
@@ -341,117 +305,6 @@ def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file
     # Median of 100, 300 and 200 for one GPU.
     hours = 6 * entry.config.training.images / 200 / 3600
     assert f"training: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
-
-
-def environment_of_sbatch(sweep_file, tmp_path, fake_slurm):
-    fake_slurm.answer("sbatch", f"env > {tmp_path}/env; echo Submitted batch job 7")
-    submit(sweep_file, tmp_path / "runs")
-    return dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
-
-
-def test_jobs_do_not_inherit_the_job_they_are_submitted_from(sweep_file, tmp_path, fake_slurm, monkeypatch):
-    inside = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "64", "SLURM_CONF": "here.conf", "SLURM_CLUSTERS": "one"}
-    for name, value in inside.items():
-        monkeypatch.setenv(name, value)
-    seen = environment_of_sbatch(sweep_file, tmp_path, fake_slurm)
-    assert {key: value for key, value in seen.items() if key in inside} == {
-        "SLURM_CONF": "here.conf",
-        "SLURM_CLUSTERS": "one",
-    }
-    assert os.environ["SLURM_NTASKS"] == "64"
-
-
-@pytest.mark.parametrize("job", [None, "77"])
-def test_the_users_account_and_partition_reach_sbatch_unless_the_sweep_says_others(
-    sweep_file, tmp_path, fake_slurm, monkeypatch, job
-):
-    if job:
-        monkeypatch.setenv("SLURM_JOB_ID", job)
-    said = ("ACCOUNT", "PARTITION", "QOS")
-    for name in (*said, "RESERVATION", "CONSTRAINT"):
-        monkeypatch.setenv(f"SBATCH_{name}", f"my-{name}")
-    for name in ("TIMELIMIT", "COMMENT", "NO_REQUEUE", "WAIT", "ARRAY_INX", "JOB_NAME", "SIGNAL"):
-        monkeypatch.setenv(f"SBATCH_{name}", "1")
-    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
-
-    def placed(seen):
-        return {key: value for key, value in seen.items() if key.startswith("SBATCH_")}
-
-    free = {"SBATCH_RESERVATION": "my-RESERVATION", "SBATCH_CONSTRAINT": "my-CONSTRAINT"}
-    # Of the job that builds the report, which is submitted last, the sweep says the same.
-    assert placed(environment_of_sbatch(sweep_file, tmp_path, fake_slurm)) == free
-    lines = [line for line in sweep_file.read_text().splitlines() if not line.startswith(("partition", "acc", "extra"))]
-    sweep_file.write_text("\n".join(lines))
-    seen = environment_of_sbatch(sweep_file, tmp_path, fake_slurm)
-    assert placed(seen) == free | {f"SBATCH_{name}": f"my-{name}" for name in said}
-    assert ("SLURM_TIME_FORMAT" in seen) is (job is None)
-    assert os.environ["SBATCH_WAIT"] == "1"
-
-
-def silence(fake_slurm):
-    """A machine with SLURM's commands and no cluster."""
-    for name in ("squeue", "scontrol", "scancel", "sbatch", "srun"):
-        fake_slurm.answer(name, "echo 'fetch_config: DNS SRV lookup failed' >&2; exit 1")
-
-
-@pytest.mark.parametrize("silent", ["squeue", "scontrol", "all"])
-def test_a_dry_run_needs_no_slurm_that_answers(sweep_file, tmp_path, fake_slurm, capsys, silent):
-    if silent == "all":
-        silence(fake_slurm)
-    else:
-        fake_slurm.answer(silent, "echo 'fetch_config: DNS SRV lookup failed' >&2; exit 1")
-    submit(sweep_file, tmp_path / "runs", "--dry-run")
-    captured = capsys.readouterr()
-    (line,) = [line for line in captured.out.splitlines() if "no answer from SLURM" in line]
-    assert "DNS SRV lookup failed" in line
-    assert line.endswith("arrays as for one that takes 1001 runs in each, which is usual")
-    assert directives(captured.out)["array"] == "0-5%6"
-    assert captured.err == ""
-
-
-def shrink(sweep_file, seeds):
-    """One coupling and these seeds, without a GPU."""
-    text = sweep_file.read_text()
-    for old, new in {"[0, 1, 2]": seeds, '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}.items():
-        text = text.replace(old, new)
-    sweep_file.write_text(text)
-
-
-@pytest.mark.parametrize("name", ["50%a", 'it\'s "so" für %A %j 100%'])
-def test_on_this_machine_runs_may_be_kept_anywhere(
-    sweep_file, tmp_path, stand_in_run, fake_slurm, capsys, monkeypatch, name
-):
-    """As everywhere on this machine, without a SLURM that answers."""
-    monkeypatch.setattr("slurm.executor.ReportTask.__call__", lambda self: None)
-    silence(fake_slurm)
-    stand_in_run(step_s=0)
-    shrink(sweep_file, "[7, 13]")
-    runs = tmp_path / name
-    submit(sweep_file, runs, "--cluster", "local", code=1)
-    output = capsys.readouterr().out.splitlines()
-    assert (runs / "7.steps").read_text() == "start 0 1 2 3 4 5 6 7 "
-    assert "done    coupling=lapjv seed=7" in output
-    (failed,) = [line for line in output if line.startswith("failed  coupling=lapjv seed=13  see ")]
-    log = Path(failed.split("  see ")[1])
-    assert runs in log.parents
-    assert "out of luck" in log.read_text(encoding="utf-8")
-    folder = SweepFolder(runs, "study")
-    assert folder.last_line(folder.jobs().runs[folder.run_ids()[1]]) == "RuntimeError: out of luck"
-    for module, code in ((status, 1), (cancel, 0)):
-        assert module.main(["study", "--runs", str(runs)]) == code
-        captured = capsys.readouterr()
-        assert captured.err == ""
-    assert captured.out.startswith("no SLURM job of study is known")
-
-
-@pytest.mark.parametrize("more", [[], ["--dry-run"]])
-def test_a_job_script_cannot_hold_a_percent_sign(sweep_file, tmp_path, fake_slurm, capsys, more):
-    submit(sweep_file, tmp_path / "50%a", *more, code=2)
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "choose --runs without '%', or --cluster local" in error
-    assert fake_slurm.scripts() == {}
-    assert not (tmp_path / "50%a").exists()
 
 
 def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(sweep_file, tmp_path, fake_slurm, finish):
