@@ -162,10 +162,12 @@ def _train_and_measure(
     cache = folder.path.parent / ".cache"
     specs = config.evaluation.features or features.names(dataset)
     extractors = features.load_all(specs, dataset, cache, ranks.device)
-    ranks.first_does(lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config)))
-    if checkpoint is not None:
-        net, learned = network_of(checkpoint, dataset).to(ranks.device), None
-    else:
+    # Only the file tells whether its network is conditional.
+    net = network_of(checkpoint, dataset).to(ranks.device) if checkpoint is not None else None
+    conditional = config.training.conditional if net is None else net.label_dim > 0
+    ranks.first_does(lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config), conditional))
+    learned = None
+    if net is None:
         state = train(config, dataset, folder, ranks, execution, progress)
         net, learned, images = state.ema.net, state.coupling, total_steps(config) * config.training.batch
         if ranks.first:
@@ -181,7 +183,13 @@ def _train_and_measure(
 
 
 def _begin(
-    config: RunConfig, folder: RunFolder, dataset: Dataset, extractors: list[Features], ranks: Ranks, steps: int
+    config: RunConfig,
+    folder: RunFolder,
+    dataset: Dataset,
+    extractors: list[Features],
+    ranks: Ranks,
+    steps: int,
+    conditional: bool,
 ) -> None:
     """Record what the run is and where its numbers and, if another run trained it, its network come from."""
     from bench.record import provenance, write_json
@@ -206,8 +214,7 @@ def _begin(
         exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
         earlier_sessions=earlier,
         **({"trained_in": trained_in} if trained_in else {}),
-        # Only a network file that is read later tells whether it is conditional.
-        **({"class_law": config.evaluation.class_law} if config.training.conditional or config.checkpoint else {}),
+        **({"class_law": config.evaluation.class_law} if conditional else {}),
     )
     write_json(folder.path / "provenance.json", origin)
     write_json(folder.path / "config.json", config.identity)

@@ -159,6 +159,7 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         of_paths=CURVATURE,
         pareto_nfe=NFE,
         config_common=_common(configs, varying),
+        from_files=any(config.get("checkpoint") for config in configs),
         config_varying=varying,
         provenance_common=_common(origins, differing),
         provenance_differing=differing,

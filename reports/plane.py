@@ -48,10 +48,27 @@ class Scatter:
     @property
     def caption(self) -> str:
         """What is shown."""
+        counts = {len(points) for arms in self.samples.values() for points in arms.values()}
+        count = f"{max(counts):,}" if len(counts) == 1 else f"up to {max(counts):,}"
         return (
-            "Held-out points of the data, and points generated from the same noise samples by the first seed of each "
-            f"arm, at NFE {join([str(nfe) for nfe in self.samples])}."
+            f"Held-out points of the data, and {count} points generated from the same noise samples by the first seed "
+            f"of each coupling, at the fixed rho and NFE {join([str(nfe) for nfe in self.samples])}. Points outside "
+            "the frame are not drawn; their number stands above the panel."
         )
+
+    @property
+    def frame(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Lowest and highest x and y of all panels, from the range of the data."""
+        limits = []
+        for values in zip(*self.data, strict=True):
+            room = _MARGIN * ((max(values) - min(values)) or 1.0)
+            limits.append((min(values) - room, max(values) + room))
+        return limits[0], limits[1]
+
+    def outside(self, points: Points) -> int:
+        """Number of points that the frame leaves out."""
+        (left, right), (bottom, top) = self.frame
+        return sum(not (left <= x <= right and bottom <= y <= top) for x, y in points)
 
 
 def scatter(members: Sequence[Run]) -> Scatter | None:
@@ -98,7 +115,8 @@ def drawing(found: Scatter, look: dict[str, Look]) -> Figure:
                 ax.set_visible(False)
             else:
                 _draw(ax, *panel, stroke)
-                _frame(ax, found.data)
+                _frame(ax, found)
+                _count_outside(ax, found.outside(panel[2]), len(panel[2]))
     return figure
 
 
@@ -117,11 +135,16 @@ def _draw(ax: Axes, nfe: str, name: str, points: Points, colour: str, stroke: fl
         ax.set_ylabel(nfe)
 
 
-def _frame(ax: Axes, data: Points) -> None:
+def _count_outside(ax: Axes, outside: int, count: int) -> None:
+    """Say in the title how many points the frame leaves out, or a poor model would look like a small sample."""
+    if outside:
+        ax.set_title(f"{ax.get_title()}\n{outside:,} of {count:,} outside", fontsize=8)
+
+
+def _frame(ax: Axes, found: Scatter) -> None:
     """The same range for all panels, from that of the data."""
-    for limit, values in ((ax.set_xlim, [x for x, _ in data]), (ax.set_ylim, [y for _, y in data])):
-        room = _MARGIN * ((max(values) - min(values)) or 1.0)
-        limit(min(values) - room, max(values) + room)
+    xlim, ylim = found.frame
+    ax.set(xlim=xlim, ylim=ylim)
     ax.set(xticks=[], yticks=[])
     ax.set_box_aspect(1)
     ax.grid(visible=False)

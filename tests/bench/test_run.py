@@ -367,7 +367,13 @@ def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
     metrics = {m.metric for m in folder.measurements()}
     assert metrics >= {"fd_pixels", "fd_classifier", "truncation_error", "curvature_fm"}
     assert not metrics & {"train_seconds", "transport_cost"}
-    assert "edm-digits" in (tmp_path / "runs" / "report.html").read_text()
+    page = (tmp_path / "runs" / "report.html").read_text()
+    assert "edm-digits" in page
+    assert "ratio to random" not in page.split('id="g1"')[1]
+    assert "differ in coupling (networks from files: in the file)" in page
+    # The file's network is unconditional, so no class was asked for.
+    assert "class_law" not in folder.provenance()
+    assert "Conditional denoisers" not in page
 
 
 @pytest.mark.parametrize(

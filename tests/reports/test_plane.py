@@ -62,6 +62,13 @@ def test_all_panels_share_their_axes(moons):
     assert {ax.get_ylim() for ax in axes} == {(-0.35, 1.35)}
 
 
+def test_points_outside_the_frame_are_counted():
+    found = plane.Scatter([(0.0, 0.0), (1.0, 1.0)], {5: {"random": [(0.5, 0.5), (1.3, 0.5), (1.4, 0.5), (0.5, -9.0)]}})
+    axes = plane.drawing(found, figures.looks(["random"])).axes
+    assert [ax.get_title() for ax in axes] == ["data", "random\n2 of 4 outside"]
+    assert "4 points generated" in found.caption
+
+
 def test_many_arms_take_several_rows(tmp_path, make):
     for i in range(7):
         folder = make(tmp_path, f"c{i}", data="moons")
