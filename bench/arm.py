@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 
 from bench.check import check
 from bench.config import ConfigError, Execution, RunConfig
-from bench.defaults import plain_torch
-from bench.failures import forget_traceback, keep_traceback
+from bench.process.defaults import plain_torch
 from bench.record import Measurement, RunFolder, RunFolderError, readable
+from bench.record.failures import forget_traceback, keep_traceback
 from bench.suitable import network_digest, network_of, refuse_other_data, refuse_unfit
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.features import Features
-    from bench.pairs import CouplingCost
-    from bench.ranks import Ranks
+    from bench.process.ranks import Ranks
 
 
 def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
@@ -32,9 +31,14 @@ def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
     try:
         differs = folder.exists() and folder.config() != config.identity
     except ValueError:
-        raise ConfigError(f"{folder}/config.json cannot be read: move the folder away, or use other --runs") from None
+        raise ConfigError(
+            f"{folder}/config.json cannot be read: move the folder away, or use other --runs"
+        ) from None
     if differs:
-        raise ConfigError(f"{folder} holds another configuration: move it away, or choose another folder with --runs")
+        raise ConfigError(
+            f"{folder} holds another configuration: move it away, or choose another folder with"
+            " --runs"
+        )
     return folder
 
 
@@ -48,33 +52,39 @@ def run_arm(
     checkpoint: Path | None = None,
     dataset: Dataset | None = None,
 ) -> RunFolder:
-    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it resumes.
+    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it
+    resumes.
 
-    ``checkpoint`` is the network file of an arm that is measured without training, see ``file_arm``; ``dataset`` the
-    data, if they are loaded already. A training that another run in ``runs_dir`` has finished is not done again.
-    Under torchrun all processes must call it; the first keeps the folder.
+    ``checkpoint`` is the network file of an arm that is measured without training, see
+    ``file_arm``; ``dataset`` the data, if they are loaded already. A training that another run in
+    ``runs_dir`` has finished is not done again. Under torchrun all processes must call it; the
+    first keeps the folder.
 
     Raises:
         ConfigError: the configuration cannot run, or the folder holds another one.
         RunFolderError: the folder is locked or cannot be written.
-        bench.train.TrainingError: training failed; status.json says why.
+        bench.training.loop.TrainingError: training failed; status.json says why.
         bench.data.DataError: the data is missing or damaged.
 
     """
     from bench import data
-    from bench.ranks import join
+    from bench.process.ranks import join
 
     ranks = join(execution.device)
     config = check(config)
     if config.training.batch % ranks.count:
-        raise ConfigError(f"--batch {config.training.batch} cannot be shared by {ranks.count} processes")
+        raise ConfigError(
+            f"--batch {config.training.batch} cannot be shared by {ranks.count} processes"
+        )
     if config.training.precision == "tf32" and not ranks.device.startswith("cuda"):
         raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
     folder = check_folder(config, runs_dir)
     if ranks.first_does(lambda: is_settled(folder, config)):
         return folder
     # One process downloads.
-    dataset = dataset or ranks.first_begins(lambda: data.load(config.data, data_dir, config.resolution))
+    dataset = dataset or ranks.first_begins(
+        lambda: data.load(config.data, data_dir, config.resolution)
+    )
     if ranks.first:
         data.announce(data.describe(dataset))
     refuse_other_data(folder, dataset)
@@ -96,8 +106,8 @@ def run_arm(
 def is_settled(folder: RunFolder, config: RunConfig) -> bool:
     """Whether nothing is left to do, not even to look at the data.
 
-    One name stands for any images of the user's own, and a path for any network: even a finished run must be shown to
-    be of these.
+    One name stands for any images of the user's own, and a path for any network: even a finished
+    run must be shown to be of these.
 
     Raises:
         RunFolderError: its records are damaged.
@@ -105,7 +115,9 @@ def is_settled(folder: RunFolder, config: RunConfig) -> bool:
     """
     from bench import data
 
-    return not (config.data in data.OWN_IMAGES or _has_own_network(config)) and is_done(folder, config)
+    return not (config.data in data.OWN_IMAGES or _has_own_network(config)) and is_done(
+        folder, config
+    )
 
 
 def _has_own_network(config: RunConfig) -> bool:
@@ -114,14 +126,16 @@ def _has_own_network(config: RunConfig) -> bool:
 
 
 def _record_failure(folder: RunFolder, error: Exception, was_done: bool) -> None:
-    from bench.ledger import is_whole
+    from bench.evaluation.ledger import is_whole
 
     keep_traceback(folder, error)
     with suppress(OSError, RunFolderError):  # a full disk must not hide what the run died of
         if was_done and is_whole(folder):  # it failed to measure more: what it holds is no worse
             folder.set_status("done")
         else:
-            folder.set_status("failed", reason=str(error) or type(error).__name__, error=type(error).__name__)
+            folder.set_status(
+                "failed", reason=str(error) or type(error).__name__, error=type(error).__name__
+            )
 
 
 def is_done(folder: RunFolder, config: RunConfig) -> bool:
@@ -131,13 +145,14 @@ def is_done(folder: RunFolder, config: RunConfig) -> bool:
         RunFolderError: its records are damaged.
 
     """
-    from bench.ledger import is_finished
+    from bench.evaluation.ledger import is_finished
 
     return folder.is_done() and is_finished(folder, config)
 
 
 def file_arm(shared: RunConfig, path: Path) -> RunConfig:
-    """The configuration of an arm that measures the network in a file of ``models.import_edm``, called by its stem.
+    """The configuration of an arm that measures the network in a file of ``models.import_edm``,
+    called by its stem.
 
     Raises:
         ConfigError: there is no such file, or it cannot be read.
@@ -156,8 +171,9 @@ def _train_and_measure(
     checkpoint: Path | None,
 ) -> None:
     from bench import features
-    from bench.session import evaluate
-    from bench.train import total_steps, train
+    from bench.evaluation.loop import evaluate
+    from bench.training.loop import train, training_measurements
+    from bench.training.state import total_steps
 
     cache = folder.path.parent / ".cache"
     specs = config.evaluation.features or features.names(dataset)
@@ -165,18 +181,32 @@ def _train_and_measure(
     # Only the file tells whether its network is conditional.
     net = network_of(checkpoint, dataset).to(ranks.device) if checkpoint is not None else None
     conditional = config.training.conditional if net is None else net.label_dim > 0
-    ranks.first_does(lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config), conditional))
+    ranks.first_does(
+        lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config), conditional)
+    )
     learned = None
     if net is None:
         state = train(config, dataset, folder, ranks, execution, progress)
-        net, learned, images = state.ema.net, state.coupling, total_steps(config) * config.training.batch
+        net, learned, images = (
+            state.ema.net,
+            state.coupling,
+            total_steps(config) * config.training.batch,
+        )
         if ranks.first:
             folder.add(training_measurements(state.cost, state.seconds, images))
     if ranks.first:
         _under_way(folder, "evaluation")
-    evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples)
+    evaluate(
+        config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples
+    )
     if ranks.first:
-        folder.add([Measurement("classifier_accuracy", f.accuracy, split="test") for f in extractors if f.accuracy])
+        folder.add(
+            [
+                Measurement("classifier_accuracy", f.accuracy, split="test")
+                for f in extractors
+                if f.accuracy
+            ]
+        )
         folder.set_status("done")
         forget_traceback(folder)
     ranks.wait()
@@ -191,9 +221,11 @@ def _begin(
     steps: int,
     conditional: bool,
 ) -> None:
-    """Record what the run is and where its numbers and, if another run trained it, its network come from."""
+    """Record what the run is and where its numbers and, if another run trained it, its network come
+    from.
+    """
     from bench.record import provenance, write_json
-    from bench.reuse import reuse_training
+    from bench.training.reuse import reuse_training
     from couplings import get
 
     before = folder.provenance() if (folder.path / "provenance.json").exists() else {}
@@ -201,7 +233,10 @@ def _begin(
     trainer = reuse_training(config, folder, dataset, steps)
     if trainer is not None:
         its = trainer.provenance()
-        earlier, trained_in = _earlier_sessions(its) + earlier, its.get("trained_in", trainer.run_id)
+        earlier, trained_in = (
+            _earlier_sessions(its) + earlier,
+            its.get("trained_in", trainer.run_id),
+        )
         print(f"training reused from {trained_in}", flush=True)
     origin = provenance(
         ranks.device,
@@ -211,7 +246,9 @@ def _begin(
         features={**before.get("features", {}), **{f.name: f.fingerprint for f in extractors}},
         feature_sizes={**before.get("feature_sizes", {}), **{f.name: f.size for f in extractors}},
         processes=ranks.count,
-        exact_noise_marginal=None if config.checkpoint else get(config.coupling).exact_noise_marginal,
+        exact_noise_marginal=(
+            None if config.checkpoint else get(config.coupling).exact_noise_marginal
+        ),
         earlier_sessions=earlier,
         **({"trained_in": trained_in} if trained_in else {}),
         **({"class_law": config.evaluation.class_law} if conditional else {}),
@@ -222,29 +259,18 @@ def _begin(
 
 
 def _under_way(folder: RunFolder, stage: str) -> None:
-    """Record the stage; a finished run of which more is measured stays finished, also if that is stopped."""
+    """Record the stage; a finished run of which more is measured stays finished, also if that is
+    stopped.
+    """
     if not folder.is_done():
         folder.set_status("running", stage=stage)
 
 
 def _earlier_sessions(before: dict) -> list[dict]:
-    """Who worked on this run before it was stopped: a resumed run names every commit that took part."""
+    """Who worked on this run before it was stopped: a resumed run names every commit that took
+    part.
+    """
     if not before:
         return []
     kept = ("started", "git_sha", "git_dirty", "device", "processes", "command")
     return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
-
-
-def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:
-    """What training and its coupling cost and gained; transport costs are mean squared distances of a pair."""
-    pools = {"n": cost.pools}
-    return [
-        Measurement("transport_cost", cost.cost_after / cost.pools, **pools),
-        Measurement("transport_cost_independent", cost.cost_before / cost.pools, **pools),
-        Measurement("coupling_ms", cost.median_ms, **pools),
-        Measurement("coupling_share", cost.solver_seconds / seconds, **pools),
-        Measurement("coupling_wait_share", cost.wait_seconds / seconds, **pools),
-        *([Measurement("coupling_fit_seconds", cost.fit_seconds)] if cost.fit_seconds else []),
-        Measurement("images_per_s", images / seconds, n=images),
-        Measurement("train_seconds", seconds, n=images),
-    ]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, unknown
-from bench.guidance_config import check_guidance
+from bench.config.guidance import GuidanceConfig, check_ranges
+from bench.config.read import apply, load_preset
 from bench.record import LARGEST
 
 if TYPE_CHECKING:
@@ -25,8 +26,10 @@ def check(config: RunConfig) -> RunConfig:
     """
     from bench import data
 
-    if config.data not in data.names():
-        raise ConfigError(unknown("data set", config.data, data.names()))
+    try:
+        data.find(config.data)
+    except data.DataError as error:
+        raise ConfigError(str(error)) from None
     try:
         data.check_resolution(config.data, config.resolution)
     except data.DataError as error:
@@ -38,22 +41,31 @@ def check(config: RunConfig) -> RunConfig:
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     evaluation = _canonical_evaluation(config.evaluation)
-    if not (config.training.conditional or config.checkpoint):  # nothing is asked for, so no law makes another run
+    # Nothing is asked for, so no law makes another run
+    if not (config.training.conditional or config.checkpoint):
         evaluation = dataclasses.replace(evaluation, class_law=EvaluationConfig.class_law)
-    guidance = check_guidance(config.guidance, "random" if config.checkpoint else coupling, config.training.conditional)
+    guidance = check_guidance(
+        config.guidance, "random" if config.checkpoint else coupling, config.training.conditional
+    )
     return dataclasses.replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
 
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     """Samplers and starts in canonical spelling, and nothing twice: it would be measured twice."""
-    given = {key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")}
+    given = {
+        key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")
+    }
     given["samplers"] = map(_canonical_sampler, evaluation.samplers)
     given["start"] = (_canonical_start(start, evaluation) for start in evaluation.start)
-    return dataclasses.replace(evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()})
+    return dataclasses.replace(
+        evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()}
+    )
 
 
 def _check_coupling(config: RunConfig) -> str:
-    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2)."""
+    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling
+    (AOT, Sec. 4.2).
+    """
     from couplings import CouplingError, get
 
     try:
@@ -64,14 +76,17 @@ def _check_coupling(config: RunConfig) -> str:
     _check_count(chosen, config.training.pool)
     if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
         raise ConfigError(
-            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class in training alone; "
-            f"couple within classes ({_within_class(chosen)}), or leave --conditional out"
+            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class"
+            f" in training alone; couple within classes ({_within_class(chosen)}), or leave"
+            " --conditional out"
         )
     return coupling
 
 
 def _check_count(coupling: Coupling | DatasetCoupling, pool: int) -> None:
-    """Refuse a pool that the solver can handle on no machine; those of single classes show with the data only."""
+    """Refuse a pool that the solver can handle on no machine; those of single classes show with the
+    data only.
+    """
     from couplings import CouplingError
 
     if coupling.kind == "batch" and not coupling.within_class:
@@ -95,7 +110,8 @@ def check_pool(config: RunConfig, dataset: Dataset) -> None:
         return
     d = math.prod(dataset.image_shape)
     try:
-        # Images and noise are float32. On the host: a pool on a GPU that is too small for it fails without harm.
+        # Images and noise are float32. On the host: a pool on a GPU that is too small for it fails
+        # without harm.
         coupling.check_size(pool, d, dataset.train.labels, held=2 * 4 * pool * d)
     except CouplingError as error:
         raise ConfigError(f"--pool {pool}: {error}") from None
@@ -106,7 +122,9 @@ def check_execution(execution: Execution, batch: int) -> None:
     if execution.workers is not None and execution.workers < 0:
         raise ConfigError(f"--workers {execution.workers}: 0 or more")
     if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
-        raise ConfigError(f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}")
+        raise ConfigError(
+            f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}"
+        )
 
 
 def check_seeds(first: int, count: int = 1) -> None:
@@ -140,7 +158,9 @@ def _check_ranges(config: RunConfig) -> None:
     }  # fmt: skip
     for option, value in positive.items():
         if not value > 0:
-            raise ConfigError(f"{option} is too small: it must be above {1 if 'samples' in option else 0}")
+            raise ConfigError(
+                f"{option} is too small: it must be above {1 if 'samples' in option else 0}"
+            )
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.ema_rampup > 0:
@@ -154,8 +174,9 @@ def _check_network(network: NetworkConfig) -> None:
         width = network.model_channels * mult
         if width < 4 or width % min(32, width // 4):
             raise ConfigError(
-                f"--model-channels {network.model_channels} with --channel-mult {mult} gives {width} channels, "
-                "which group norm cannot divide: take multiples of 32, or of 4 below 128"
+                f"--model-channels {network.model_channels} with --channel-mult {mult} gives"
+                f" {width} channels, which group norm cannot divide: take multiples of 32, or of 4"
+                " below 128"
             )
     if not 0 <= network.dropout < 1:
         raise ConfigError("--dropout must be in [0, 1)")
@@ -166,18 +187,23 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         raise ConfigError("--nfe needs at least one number, such as 13")
     for nfe in evaluation.nfe:
         if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ...")
+            raise ConfigError(
+                f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5,"
+                " 7, ..."
+            )
     least = max(evaluation.nfe) + 1
     if evaluation.reference_steps < least:
         raise ConfigError(
-            f"--reference-steps {evaluation.reference_steps}: take {least} or more, twice the finest --nfe"
+            f"--reference-steps {evaluation.reference_steps}: take {least} or more, twice the"
+            " finest --nfe"
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
     for nfe in evaluation.start_nfe if evaluation.start else ():
         if nfe < 3 or nfe % 2 == 0:
             raise ConfigError(
-                f"--start-nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5, 7, ..."
+                f"--start-nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5,"
+                " 7, ..."
             )
     _check_schedules(evaluation)
 
@@ -194,18 +220,26 @@ def _check_features(specs: tuple[str, ...]) -> None:
 
 
 def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
-    """The spec of a start as it stands in the results; its options are read where they are needed, for that is slow."""
-    from bench.starting import canonical, parse
+    """The spec of a start as it stands in the results; its options are read where they are needed,
+    for that is slow.
+    """
+    from bench.sampling.starts import canonical, parse
     from couplings import get
 
     try:
         plan = parse(start)
-        level, spec, project = plan.level(evaluation.sigma_max), canonical(start), getattr(plan, "project", None)
+        level, spec, project = (
+            plan.level(evaluation.sigma_max),
+            canonical(start),
+            getattr(plan, "project", None),
+        )
         get("semidiscrete" + f":project={project}" * (project is not None))
     except ValueError as error:
         raise ConfigError(f"--start: {error}") from None
     if not level > evaluation.sigma_min:
-        raise ConfigError(f"--start {spec}: sigma {level:g} must be above --sigma-min {evaluation.sigma_min:g}")
+        raise ConfigError(
+            f"--start {spec}: sigma {level:g} must be above --sigma-min {evaluation.sigma_min:g}"
+        )
     return spec
 
 
@@ -215,15 +249,22 @@ def _canonical_sampler(sampler: str) -> str:
         return sampler
     word, _, value = sampler.partition(":tolerance=")
     if sampler.startswith("dopri5:") and word != "dopri5":
-        raise ConfigError(f"--samplers {sampler}: its one option is tolerance, as in dopri5:tolerance=1e-4")
+        raise ConfigError(
+            f"--samplers {sampler}: its one option is tolerance, as in dopri5:tolerance=1e-4"
+        )
     if word != "dopri5":
-        raise ConfigError(unknown("sampler", sampler, ("heun", "euler", "dopri5", "euler-maruyama")))
+        raise ConfigError(
+            unknown("sampler", sampler, ("heun", "euler", "dopri5", "euler-maruyama"))
+        )
     try:
         tolerance = float(value or "1e-4")
     except ValueError:
         tolerance = math.nan
     if not 1e-12 <= tolerance < 1:
-        raise ConfigError(f"--samplers {sampler}: a tolerance from 1e-12 to below 1, such as dopri5:tolerance=1e-4")
+        raise ConfigError(
+            f"--samplers {sampler}: a tolerance from 1e-12 to below 1, such as"
+            " dopri5:tolerance=1e-4"
+        )
     return f"dopri5:tolerance={tolerance:g}"
 
 
@@ -253,5 +294,80 @@ def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
     """Option name and value of every field."""
     found = []
     for key, value in node.items():
-        found += _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
+        found += (
+            _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
+        )
     return found
+
+
+def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:
+    """Build a checked RunConfig: dataclass defaults, then the preset, then ``overrides``.
+
+    Override keys are dotted (``training.lr``) or the bare name of a field that is found in one
+    place only (``lr``). Without ``preset`` the one named like the data set is taken where there is
+    one.
+
+    Raises:
+        ConfigError: an unknown preset or key, or a value out of range.
+
+    """
+    from bench.check import check
+
+    return check(
+        apply(load_preset(preset, str((overrides or {}).get("data", "digits"))), overrides or {})
+    )
+
+
+def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> GuidanceConfig:
+    """Refuse what cannot run; return it with its noising in canonical spelling.
+
+    Args:
+        config: what is asked for.
+        coupling: that the denoiser was trained with.
+        conditional: whether the denoiser is told the class.
+
+    Raises:
+        bench.config.ConfigError: with one line naming the option and the way out.
+
+    """
+    from bench.config import ConfigError
+
+    noisings = tuple(
+        dict.fromkeys(_check_noising(one.coupling, conditional) for one in config.apart())
+    )
+    if not noisings:
+        raise ConfigError("--guidance.noising needs at least one, such as independent")
+    if config.boost and coupling != "random" and not config.boost_coupled:
+        raise ConfigError(
+            f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise,"
+            " independent of the image, which such a denoiser has not seen; leave it out, or"
+            " insist with --guidance.boost-coupled"
+        )
+    check_ranges(config)
+    return replace(config, noising=noisings)
+
+
+def _check_noising(spec: str, conditional: bool) -> str:
+    """The canonical spec of a noising, ``independent`` for the coupling ``random``."""
+    from bench.config import ConfigError
+    from couplings import CouplingError, get
+
+    try:
+        noising = get(spec)
+    except CouplingError as error:
+        raise ConfigError(f"--guidance.noising: {error}") from None
+    if noising.kind != "batch":
+        raise ConfigError(
+            f"--guidance.noising {spec}: it is fitted to real images alone; take a coupling of a"
+            " pool, such as lapjv"
+        )
+    if (
+        conditional
+        and noising.spec != "random"
+        and not (noising.uses_labels or noising.within_class)
+    ):
+        raise ConfigError(
+            f"--guidance.noising {noising.spec}: noise would tell the class; couple within classes "
+            f"({noising.spec}{',' if ':' in noising.spec else ':'}within_class=true)"
+        )
+    return "independent" if noising.spec == "random" else noising.spec

@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 import tyro
 
 from bench.arm import run_arm
-from bench.background import end_process
 from bench.check import check
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
-from bench.console import worker
-from bench.defaults import plain_torch
-from bench.failures import failure_line, one_line
-from bench.guidance_config import GuidanceConfig
-from bench.ledger import last_asked
+from bench.config.guidance import GuidanceConfig
+from bench.evaluation.ledger import last_asked
+from bench.process.background import end_process
+from bench.process.console import worker
+from bench.process.defaults import plain_torch
 from bench.record import RunFolder, RunFolderError
+from bench.record.failures import failure_line, one_line
 from bench.suitable import network_digest
 
 DESCRIPTION = """Measure trained runs again: other evaluations, exponents, samplers, features, more samples.
@@ -51,33 +51,48 @@ class Command:
     """Where to compute: auto, cpu or cuda."""
     keep_samples: bool = False
     """Keep the generated images (RUN/samples/)."""
-    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=EvaluationConfig)
+    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=EvaluationConfig
+    )
     guidance: Literal["none", "discriminator"] = "none"
     """Guide the sampling by a discriminator of real and generated images; it is trained first."""
-    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(default_factory=GuidanceConfig)
+    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(
+        default_factory=GuidanceConfig
+    )
 
 
-def trained(folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceConfig | None = None) -> RunConfig:
+def trained(
+    folder: RunFolder, evaluation: EvaluationConfig, guidance: GuidanceConfig | None = None
+) -> RunConfig:
     """The configuration of a trained run, to be measured as ``evaluation`` and ``guidance`` say.
 
-    Raises:
-        ConfigError: it is no run, not trained yet, not in its own folder, or these settings belong to another run.
+    Raises: ConfigError: it is no run, not trained yet, not in its own folder, or these settings
+        belong to another run.
 
     """
     if not folder.exists():
-        raise ConfigError(f"{folder}: no run folder; name one that bench.run made, such as runs/digits-lapjv-...")
+        raise ConfigError(
+            f"{folder}: no run folder; name one that bench.run made, such as runs/digits-lapjv-..."
+        )
     own, state = from_dict(folder.config()), folder.status()["state"]
     if not (own.checkpoint or any(m.metric == "train_seconds" for m in folder.measurements())):
-        raise ConfigError(f"{folder} is not trained to its end ({state}): bench.run goes on with it first")
+        raise ConfigError(
+            f"{folder} is not trained to its end ({state}): bench.run goes on with it first"
+        )
     if not own.checkpoint and not (folder.path / "checkpoint.pt").exists():
-        raise ConfigError(f"{folder} has no checkpoint.pt any more, so there is nothing to measure: train it again")
+        raise ConfigError(
+            f"{folder} has no checkpoint.pt any more, so there is nothing to measure: train it"
+            " again"
+        )
     config = check(replace(own, evaluation=evaluation, guidance=guidance or own.guidance))
     if config.run_id != folder.run_id:
         raise ConfigError(
             f"{folder} is {own.run_id}: give it back its name"
             if own.run_id != folder.run_id
-            else f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; with others it is "
-            "another run: bench.run makes it, with the network of this one"
+            else (
+                f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law;"
+                " with others it is another run: bench.run makes it, with the network of this one"
+            )
         )
     return config
 
@@ -103,7 +118,10 @@ def parse(args: list[str]) -> Command:
         description=DESCRIPTION,
         args=args,
         default=Command(
-            runs=tyro.MISSING, evaluation=default.evaluation, guidance=default.guidance.kind, dg=default.guidance
+            runs=tyro.MISSING,
+            evaluation=default.evaluation,
+            guidance=default.guidance.kind,
+            dg=default.guidance,
         ),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
@@ -111,7 +129,8 @@ def parse(args: list[str]) -> Command:
 
 @plain_torch()
 def run(command: Command) -> int:
-    """Measure every run; the exit code. A run that fails is one line on stderr, and the next one begins.
+    """Measure every run; the exit code. A run that fails is one line on stderr, and the next one
+    begins.
 
     Raises:
         ConfigError: what no run can be measured with.
@@ -119,7 +138,7 @@ def run(command: Command) -> int:
     """
     from bench.data import DataError
     from bench.features import FeatureError
-    from bench.ranks import join
+    from bench.process.ranks import join
 
     if not command.runs:
         raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
@@ -128,7 +147,11 @@ def run(command: Command) -> int:
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         if config.checkpoint and config.checkpoint not in files:
-            what = "none of these files is the network that it measured" if files else "it measured a network file"
+            what = (
+                "none of these files is the network that it measured"
+                if files
+                else "it measured a network file"
+            )
             raise ConfigError(f"{path}: {what}: name that file with --from-checkpoint")
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
     ranks = join(command.device)
@@ -138,7 +161,13 @@ def run(command: Command) -> int:
         say(f"[{number}/{len(configs)}] {config.run_id}", flush=True)
         try:
             before = {m.key for m in RunFolder(path).measurements()}
-            folder = run_arm(config, path.parent, execution, command.data_dir, checkpoint=files.get(config.checkpoint))
+            folder = run_arm(
+                config,
+                path.parent,
+                execution,
+                command.data_dir,
+                checkpoint=files.get(config.checkpoint),
+            )
             say(f"{len({m.key for m in folder.measurements()} - before)} rows added", flush=True)
         except Exception as error:  # noqa: BLE001 - an unexpected error must not stop the other runs
             if ranks.count > 1:
@@ -154,7 +183,7 @@ def run(command: Command) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
-    from bench.ranks import leave
+    from bench.process.ranks import leave
 
     try:
         code = run(parse(sys.argv[1:] if args is None else args))

@@ -1,4 +1,6 @@
-"""Randomness by named axes: every stream is found by what it is for, never by how much was drawn before."""
+"""Randomness by named axes: every stream is found by what it is for, never by how much was drawn
+before.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def derive(seed: int, purpose: str, rank: int = 0, step: int = 0) -> int:
 def generator(seed: int, purpose: str, rank: int = 0, step: int = 0) -> torch.Generator:
     """The CPU generator of one stream.
 
-    Drawing on the CPU keeps the streams equal on every device, and nothing here depends on earlier draws: a resumed
-    run needs no saved state, and all couplings of a comparison see the same images, noises and sigmas.
+    Drawing on the CPU keeps the streams equal on every device, and nothing here depends on earlier
+    draws: a resumed run needs no saved state, and all couplings of a comparison see the same
+    images, noises and sigmas.
     """
     return torch.Generator().manual_seed(derive(seed, purpose, rank, step))

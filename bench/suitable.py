@@ -13,25 +13,31 @@ from bench.record import RunFolder
 
 if TYPE_CHECKING:
     from bench.data import Dataset
-    from models.precondition import EDMDenoiser
+    from models.objectives.edm import EDMDenoiser
 
 
 def refuse_unwritable(runs_dir: Path) -> None:
     """Refuse a folder that can receive neither runs nor the report; nothing is created.
 
-    Raises:
-        ConfigError: it is no folder, it or the folder that it would be made in cannot be written, or a folder is in
+    Raises: ConfigError: it is no folder, it or the folder that it would be made in cannot be
+        written, or a folder is in
             the place of a file of the report.
 
     """
     there = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
     if not there.is_dir():
-        raise ConfigError(f"--runs {runs_dir}: {there} is no folder; choose another one with --runs")
+        raise ConfigError(
+            f"--runs {runs_dir}: {there} is no folder; choose another one with --runs"
+        )
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ConfigError(f"--runs {runs_dir}: {there} cannot be written; choose another folder with --runs")
+        raise ConfigError(
+            f"--runs {runs_dir}: {there} cannot be written; choose another folder with --runs"
+        )
     for name in ("results.csv", "report.html"):
         if (runs_dir / name).is_dir():
-            raise ConfigError(f"{runs_dir / name} is a folder, where the report would be: move it away")
+            raise ConfigError(
+                f"{runs_dir / name} is a folder, where the report would be: move it away"
+            )
 
 
 def network_digest(path: Path) -> str:
@@ -46,10 +52,14 @@ def network_digest(path: Path) -> str:
     except OSError as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ConfigError(
-            f"--from-checkpoint {path}: {why}; python -m models.import_edm makes such a file of a pickle"
+            f"--from-checkpoint {path}: {why}; python -m models.import_edm makes such a file of a"
+            " pickle"
         ) from None
     if not content:
-        raise ConfigError(f"--from-checkpoint {path}: the file is empty; python -m models.import_edm makes it again")
+        raise ConfigError(
+            f"--from-checkpoint {path}: the file is empty; python -m models.import_edm makes it"
+            " again"
+        )
     return hashlib.sha256(content).hexdigest()
 
 
@@ -68,9 +78,13 @@ def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
         raise ConfigError(str(error)) from None
     made_for = (net.model.img_channels, net.model.img_resolution, net.model.img_resolution)
     if made_for != dataset.image_shape:
-        raise ConfigError(f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}")
+        raise ConfigError(
+            f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}"
+        )
     if net.label_dim not in (0, dataset.num_classes):
-        raise ConfigError(f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}")
+        raise ConfigError(
+            f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}"
+        )
     return net
 
 
@@ -81,12 +95,18 @@ def refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
         ConfigError: their checksum differs.
 
     """
-    if (folder.path / "provenance.json").exists() and folder.provenance()["data_checksum"] != dataset.checksum:
-        raise ConfigError(f"{folder} was begun with other data of the same name: move it away, or use other --runs")
+    if (folder.path / "provenance.json").exists() and folder.provenance()[
+        "data_checksum"
+    ] != dataset.checksum:
+        raise ConfigError(
+            f"{folder} was begun with other data of the same name: move it away, or use other"
+            " --runs"
+        )
 
 
 def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse what only the images show: too large a pool, no classes, an unfit network or discriminator.
+    """Refuse what only the images show: too large a pool, no classes, an unfit network or
+    discriminator.
 
     Raises:
         ConfigError: with one line naming the option and the way out.
@@ -96,7 +116,9 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     if config.checkpoint:
         return  # the file's network is checked when it is read
     if config.training.conditional and dataset.num_classes < 2:
-        raise ConfigError(f"--conditional: this {config.data} has no labels, so leave it out, or label the images")
+        raise ConfigError(
+            f"--conditional: this {config.data} has no labels, so leave it out, or label the images"
+        )
     check_pool(config, dataset)
     _refuse_unfit_network(config, dataset)
 
@@ -105,14 +127,16 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     import torch
 
     from bench import data
-    from bench.train import build_network
+    from bench.training.state import build_network
 
     try:
         with torch.device("meta"):
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
         hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
-        raise ConfigError(f"this network cannot be built, see --channel-mult: {error}{hint}") from None
+        raise ConfigError(
+            f"this network cannot be built, see --channel-mult: {error}{hint}"
+        ) from None
 
 
 def _refuse_unfit_guidance(config: RunConfig, dataset: Dataset) -> None:
@@ -120,8 +144,8 @@ def _refuse_unfit_guidance(config: RunConfig, dataset: Dataset) -> None:
     guidance = config.guidance
     if guidance.kind != "discriminator":
         return
-    from bench.guide import GuideError, refuse_small
-    from models.discriminator import EncoderRefused, load_encoder
+    from bench.guidance.images import GuideError, refuse_small
+    from models.guidance.discriminator import EncoderRefused, load_encoder
 
     try:
         for count in (len(dataset.train), guidance.fakes or len(dataset.train)):

@@ -1,14 +1,16 @@
 """AE-OT's extension of a semi-discrete map to points between the images, but not between modes.
 
-The map is constant in each cell. Of a noise's k best cells, the best one is paired with each of the others; the mix of
-a pair's two images is a new point, unless the border between the two cells is a singularity of the map, told by a
-large dihedral angle between the two planes of the Brenier potential (An et al. 2020, AE-OT, Sec. 3.2 and Alg. 2).
+The map is constant in each cell. Of a noise's k best cells, the best one is paired with each of the
+others; the mix of a pair's two images is a new point, unless the border between the two cells is a
+singularity of the map, told by a large dihedral angle between the two planes of the Brenier
+potential (An et al. 2020, AE-OT, Sec. 3.2 and Alg. 2).
 
-The angle is all that keeps modes apart, and in many dimensions it does not tell: among 50,000 CIFAR-10 images in
-pixels, the cells beside a noise's best share its class in 15.5 % of the cases (10 % by chance) and the mean angle is
-1.21 within a class and 1.29 across. There a mix is a blend of two unrelated images. Use this in the plane or on the
-features of an autoencoder. DPM-OT normalises angles over the batch, so that each sample depends on the others; here a
-threshold is a plain angle, and `angle_at` finds that of a given share of the pairs.
+The angle is all that keeps modes apart, and in many dimensions it does not tell: among 50,000
+CIFAR-10 images in pixels, the cells beside a noise's best share its class in 15.5 % of the cases
+(10 % by chance) and the mean angle is 1.21 within a class and 1.29 across. There a mix is a blend
+of two unrelated images. Use this in the plane or on the features of an autoencoder. DPM-OT
+normalises angles over the batch, so that each sample depends on the others; here a threshold is a
+plain angle, and `angle_at` finds that of a given share of the pairs.
 """
 
 from dataclasses import dataclass
@@ -17,8 +19,8 @@ import torch
 from torch import Tensor
 
 from couplings.contract import flatten
-from couplings.semidiscrete import SemiDiscreteMap
-from couplings.spec import require
+from couplings.dataset.semidiscrete import SemiDiscreteMap
+from couplings.errors import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +56,24 @@ class Extension:
 def neighbours(
     fitted: SemiDiscreteMap, images: Tensor, noise: Tensor, k: int, labels: Tensor | None = None
 ) -> Neighbours:
-    """The k best cells of noises `[n, ...]` and their angles, given the images `[N, ...]` of the fit.
+    """The k best cells of noises `[n, ...]` and their angles, given the images `[N, ...]` of the
+    fit.
 
     The plane of a cell is <x, y> + h, with the normal (y, -1).
 
-    Raises:
-        CouplingError: k is below 2 or above the number of distinct images, or as for `SemiDiscreteMap.assign`.
+    Raises: CouplingError: k is below 2 or above the number of distinct images, or as for
+        `SemiDiscreteMap.assign`.
 
     """
     require(k >= 2, f"k must be 2 or more, got {k}")
     index = torch.empty(len(noise), k, dtype=torch.int64, device=images.device)
     for part in fitted.scores(noise, labels):
-        require(k <= len(part.index), f"k={k}: there are {len(part.index)} distinct images: lower k")
-        index[part.rows.to(images.device)] = part.index[part.values.topk(k).indices].to(images.device)
+        require(
+            k <= len(part.index), f"k={k}: there are {len(part.index)} distinct images: lower k"
+        )
+        index[part.rows.to(images.device)] = part.index[part.values.topk(k).indices].to(
+            images.device
+        )
     chosen = flatten(fitted.take(images, index.flatten())).double().reshape(len(noise), k, -1)
     normal = torch.cat([chosen, -torch.ones_like(chosen[..., :1])], 2)  # [n, k, d + 1]
     normal = normal / normal.norm(dim=2, keepdim=True)

@@ -1,4 +1,6 @@
-"""Costs between images and noises. All of them are made safe against scale before anything is squared."""
+"""Costs between images and noises. All of them are made safe against scale before anything is
+squared.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,30 +10,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from couplings.spec import require
+from couplings.errors import require
 
 Cost = Literal["sqeuclidean", "l2", "dot"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
 SAFE_SQUARE = 1e-25
-# So many elements stay in the cache of a core. numpy goes through them on the calling thread, with half of
-# torch's overhead a call.
+# So many elements stay in the cache of a core. numpy goes through them on the calling thread, with
+# half of torch's overhead a call.
 BLOCK = 2**16
 # From 2^15 elements on torch calls on further threads, which a trainer keeps busy: waiting for them
 # takes longer than the sum itself.
 TORCH_BLOCK = 2**15 - 1
-# LAPACK counts the workspace of an n x n eigenproblem, 1 + 6 n + 2 n^2 numbers, in a signed integer of 32 bits.
+# LAPACK counts the workspace of an n x n eigenproblem, 1 + 6 n + 2 n^2 numbers, in a signed integer
+# of 32 bits.
 LARGEST_EIGENPROBLEM = 32766
 # A shift this many times as large as what it leaves costs float32 three of its bits.
 MOST_SHIFT = 8.0
 
 
 def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -> Tensor:
-    """A matrix `[n, n]` with the optimal permutations of `cost`, up to scale and row and column shifts.
+    """A matrix `[n, n]` with the optimal permutations of `cost`, up to scale and row and column
+    shifts.
 
-    Squared L2 and -<x, y> share their optimum: the squared norms are summed over all rows and all columns
-    whatever the permutation. The matrix is shifted until every column has mean 0 before every row's least
-    cost is 0, which assignment solvers finish several times sooner than the squared distances themselves.
+    Squared L2 and -<x, y> share their optimum: the squared norms are summed over all rows and all
+    columns whatever the permutation. The matrix is shifted until every column has mean 0 before
+    every row's least cost is 0, which assignment solvers finish several times sooner than the
+    squared distances themselves.
 
     Args:
         images: `[n, d]` float32 or float64, finite.
@@ -45,7 +50,9 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
 
 
 def product_cost(images: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
-    """The `assignment_cost` of squared L2, and whether it is in the units of <x, y>: its scale is unknown if not."""
+    """The `assignment_cost` of squared L2, and whether it is in the units of <x, y>: its scale is
+    unknown if not.
+    """
     # On CUDA a float32 product may run in TF32, whose three digits do not order the pairs.
     dtype = torch.float64 if images.is_cuda else torch.float32
     matrix, trusted = reduced(images.to(dtype) @ noise.to(dtype).T)
@@ -55,12 +62,14 @@ def product_cost(images: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
 
 
 def reduced(gain: Tensor) -> tuple[Tensor, bool]:
-    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, on the CPU, and whether to trust them.
+    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, on the CPU, and
+    whether to trust them.
 
     Column means come off before row minima. Gains on the CPU are overwritten.
 
-    The costs are not trusted where the product left the range of float32 or where the shifts dwarf what is left:
-    an offset of the data then took its digits, and the data must be centred before they are multiplied.
+    The costs are not trusted where the product left the range of float32 or where the shifts dwarf
+    what is left: an offset of the data then took its digits, and the data must be centred before
+    they are multiplied.
     """
     gain = gain.cpu()
     matrix, spread, row_shift = gain.numpy(), 0.0, 0.0
@@ -71,7 +80,8 @@ def reduced(gain: Tensor) -> tuple[Tensor, bool]:
             block -= shift
             high = block.max(1, keepdims=True)
             np.subtract(high, block, out=block)
-            # What is not finite spoils the shift of its column, so it is in every block, and this stays 0.
+            # What is not finite spoils the shift of its column, so it is in every block, and this
+            # stays 0.
             spread = max(spread, float(block.max()))
             row_shift = max(row_shift, float(np.abs(high).max()))
         dwarfed = max(float(np.abs(shift).max()), row_shift) > MOST_SHIFT * spread
@@ -79,18 +89,23 @@ def reduced(gain: Tensor) -> tuple[Tensor, bool]:
 
 
 def blocks(shape: tuple[int, ...], elements: int = BLOCK) -> Iterator[slice]:
-    """The rows of a matrix of this shape `[n, d]`, so many at a time as hold about so many elements."""
+    """The rows of a matrix of this shape `[n, d]`, so many at a time as hold about so many
+    elements.
+    """
     step = max(1, elements // shape[1])
     return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
-    """-<x, y> / (scale_of(x) scale_of(y)), `[n, n]` float64: the cost that a relative epsilon refers to."""
+    """-<x, y> / (scale_of(x) scale_of(y)), `[n, n]` float64: the cost that a relative epsilon
+    refers to.
+    """
     return -(_unit(images).double() @ _unit(noise).double().T)
 
 
 def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -> float:
-    """The mean over i of ||x_i - y_i||^2, or of ||x_i - y_index[i]||^2, for `[n, d]` each; 0.0 for no pairs.
+    """The mean over i of ||x_i - y_i||^2, or of ||x_i - y_index[i]||^2, for `[n, d]` each; 0.0 for
+    no pairs.
 
     Not finite if and only if the data are not, or their squares leave the range of float64.
     """
@@ -104,7 +119,9 @@ def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -
 
 
 def _sum_of_squares(images: Tensor, noise: Tensor, index: Tensor | None) -> float:
-    """The sum of ||x_i - y_index[i]||^2 in the dtype of the data, out of range where its squares are."""
+    """The sum of ||x_i - y_index[i]||^2 in the dtype of the data, out of range where its squares
+    are.
+    """
     if images.is_cuda:
         return float(pair_distances(images, noise, index).square().sum())
     x, y, order = images.numpy(), noise.numpy(), None if index is None else index.numpy()
@@ -115,18 +132,24 @@ def _sum_of_squares(images: Tensor, noise: Tensor, index: Tensor | None) -> floa
                 buffer = np.empty_like(x[rows])
             difference = buffer[: rows.stop - rows.start]
             # `clip` lets numpy gather straight into the buffer; the index was checked before.
-            other = y[rows] if order is None else y.take(order[rows], 0, out=difference, mode="clip")
+            other = (
+                y[rows] if order is None else y.take(order[rows], 0, out=difference, mode="clip")
+            )
             flat = np.subtract(x[rows], other, out=difference).reshape(-1)
             total += float(flat @ flat)
     return total
 
 
-def pair_distances(images: Tensor, noise: Tensor, index: Tensor | None = None, scale: float = 1.0) -> Tensor:
+def pair_distances(
+    images: Tensor, noise: Tensor, index: Tensor | None = None, scale: float = 1.0
+) -> Tensor:
     """||x_i - y_index[i]|| / scale, `[n]` float64, the norms summed in the dtype of the data."""
     norms = []
     for part in blocks(images.shape, 2**26 if images.is_cuda else TORCH_BLOCK):
         x, y = images[part], noise[part] if index is None else noise.index_select(0, index[part])
-        norms.append(torch.linalg.vector_norm(x - y if scale == 1 else x / scale - y / scale, dim=1))
+        norms.append(
+            torch.linalg.vector_norm(x - y if scale == 1 else x / scale - y / scale, dim=1)
+        )
     return torch.cat(norms).double()
 
 
@@ -151,7 +174,8 @@ def squared_distances_bytes(n: int, d: int) -> int:
 
 
 def principal_axes(images: Tensor, components: int) -> Tensor:
-    """The first principal axes of the images as columns `[d, components]`, or as many as the images span.
+    """The first principal axes of the images as columns `[d, components]`, or as many as the images
+    span.
 
     By the eigenvectors of the smaller Gram matrix, in O(min(n, d)^3).
 
@@ -161,8 +185,9 @@ def principal_axes(images: Tensor, components: int) -> Tensor:
     """
     require(
         min(images.shape) <= LARGEST_EIGENPROBLEM,
-        f"principal components of {list(images.shape)} images and values: LAPACK cannot count the work of more than "
-        f"{LARGEST_EIGENPROBLEM:,} of both: take a smaller pool, smaller images, or project=none",
+        f"principal components of {list(images.shape)} images and values: LAPACK cannot count the"
+        f" work of more than {LARGEST_EIGENPROBLEM:,} of both: take a smaller pool, smaller images,"
+        " or project=none",
     )
     x = _centred(images).double()
     n, d = x.shape
@@ -176,7 +201,9 @@ def principal_axes(images: Tensor, components: int) -> Tensor:
 
 
 def scale_of(x: Tensor) -> float:
-    """The power of two in (peak / 2, peak] of the largest magnitude (1.0 for zeros): it divides exactly."""
+    """The power of two in (peak / 2, peak] of the largest magnitude (1.0 for zeros): it divides
+    exactly.
+    """
     peak = float(x.abs().max())
     return math.ldexp(1.0, math.frexp(peak)[1] - 1) if peak else 1.0
 
@@ -186,7 +213,9 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _centred(x: Tensor) -> Tensor:
-    """`[n, d]` less its mean, scaled to about 1 before (no overflow) and after (no loss to an offset)."""
+    """`[n, d]` less its mean, scaled to about 1 before (no overflow) and after (no loss to an
+    offset).
+    """
     x = _unit(x)
     return _unit(x - x.mean(0))
 
@@ -194,13 +223,15 @@ def _centred(x: Tensor) -> Tensor:
 def _l2(images: Tensor, noise: Tensor) -> Tensor:
     """||x_i - y_j|| less the norms of the larger cloud, up to scale, `[n, n]` float64.
 
-    ||f - s|| - ||f|| = (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one cloud is far
-    larger than the other, where the distances themselves would all round to ||f||.
+    ||f - s|| - ||f|| = (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one
+    cloud is far larger than the other, where the distances themselves would all round to ||f||.
     """
     scale = common_scale(images, noise)
     x, y = images.double() / scale, noise.double() / scale
     # In units of its largest: it shrinks with the smaller cloud, and float32 would lose it.
-    return _unit(_shifted_distance(y, x).T if scale_of(x) < scale_of(y) else _shifted_distance(x, y))
+    return _unit(
+        _shifted_distance(y, x).T if scale_of(x) < scale_of(y) else _shifted_distance(x, y)
+    )
 
 
 def _shifted_distance(far: Tensor, small: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, distributed
 
 from couplings.contract import Coupling, Pairing, check_pool
-from couplings.dataset import DatasetCoupling, Fitted
-from couplings.spec import CouplingError, require
+from couplings.dataset.contract import DatasetCoupling, Fitted
+from couplings.errors import CouplingError, require
 
 Solved = tuple[Tensor, Tensor, dict[str, float]]  # the noises as paired, their index, the report
 
@@ -28,10 +28,10 @@ Solved = tuple[Tensor, Tensor, dict[str, float]]  # the noises as paired, their 
 class GlobalPairing:
     """What `pair_global` returns, for the `n` images of this rank.
 
-    Attributes:
-        noise: `[n, ...]`, `noise[i]` goes with `images[i]`; device and dtype of the noise that this rank gave.
-        index: `[n]` int64, into the noises of all ranks, one after the other in rank order.
-        report: of the whole pool, the same on every rank: that of `Pairing`, `ranks`, and `gather_seconds` (to
+    Attributes: noise: `[n, ...]`, `noise[i]` goes with `images[i]`; device and dtype of the noise
+        that this rank gave. index: `[n]` int64, into the noises of all ranks, one after the other
+        in rank order. report: of the whole pool, the same on every rank: that of `Pairing`,
+        `ranks`, and `gather_seconds` (to
             bring the pool to rank 0 once all ranks had come).
 
     """
@@ -49,29 +49,30 @@ def pair_global(
     generator: torch.Generator | None = None,
     group: distributed.ProcessGroup | None = None,
 ) -> GlobalPairing:
-    """Choose a noise for every image among the noises of all ranks. All ranks of the group must call it.
+    """Choose a noise for every image among the noises of all ranks. All ranks of the group must
+    call it.
 
-    Rank 0 of the group collects the pools, solves, and hands out the noises, exactly as one process with the whole
-    pool would pair it. The other ranks wait: were all to solve, each would need the memory of the whole problem,
-    and ranks on one machine would take the cores from each other. The group's timeout must exceed the solver's time.
+    Rank 0 of the group collects the pools, solves, and hands out the noises, exactly as one process
+    with the whole pool would pair it. The other ranks wait: were all to solve, each would need the
+    memory of the whole problem, and ranks on one machine would take the cores from each other. The
+    group's timeout must exceed the solver's time.
 
-    Without an initialised process group this is `coupling.pair`, so that a script runs on one process as it is.
+    Without an initialised process group this is `coupling.pair`, so that a script runs on one
+    process as it is.
 
-    With gloo, CUDA tensors travel through the host's memory, and the pool is solved on the GPU
-    of rank 0. With nccl, which is untested, tensors must be on CUDA, and `torch.cuda.set_device` must have been
-    called in this thread. Calls from a background thread need a group of their own, so that they never mix with
-    the collectives of the training.
+    With gloo, CUDA tensors travel through the host's memory, and the pool is solved on the GPU of
+    rank 0. With nccl, which is untested, tensors must be on CUDA, and `torch.cuda.set_device` must
+    have been called in this thread. Calls from a background thread need a group of their own, so
+    that they never mix with the collectives of the training.
 
-    Args:
-        coupling: the same batch coupling on every rank, or anything with its `pair`.
-        images: `[n, ...]`; n may differ between ranks and be 0, the rest may not.
-        noise: the same shape and device.
-        labels: `[n]` or `[n, k]`, on all ranks or on none.
-        generator: the source of all randomness on rank 0; those of the other ranks are not looked at.
-        group: the ranks to couple over; None for all.
+    Args: coupling: the same batch coupling on every rank, or anything with its `pair`. images: `[n,
+        ...]`; n may differ between ranks and be 0, the rest may not. noise: the same shape and
+        device. labels: `[n]` or `[n, k]`, on all ranks or on none. generator: the source of all
+        randomness on rank 0; those of the other ranks are not looked at. group: the ranks to couple
+        over; None for all.
 
-    Raises:
-        CouplingError: what `Coupling.pair` refuses, a dataset coupling, or ranks that do not fit together; all ranks
+    Raises: CouplingError: what `Coupling.pair` refuses, a dataset coupling, or ranks that do not
+        fit together; all ranks
             raise it, with one message.
 
     """
@@ -80,7 +81,9 @@ def pair_global(
         pairing = coupling.pair(images, noise, labels, generator)
         report = pairing.report | {"ranks": 1.0, "gather_seconds": 0.0}
         return GlobalPairing(noise.detach()[pairing.index], pairing.index, report)
-    ranks = _Ranks(_agree(coupling, images, noise, labels, group), _wire(images.device, group), group)
+    ranks = _Ranks(
+        _agree(coupling, images, noise, labels, group), _wire(images.device, group), group
+    )
     start = time.perf_counter()
     pool = [part if part is None else ranks.gather(part) for part in (images, noise, labels)]
     known = {"ranks": float(len(ranks.sizes)), "gather_seconds": time.perf_counter() - start}
@@ -100,7 +103,8 @@ def pair_shared(
     generator: torch.Generator | None = None,
     group: distributed.ProcessGroup | None = None,
 ) -> Pairing:
-    """`coupling.pair` for a pool that every rank holds, as one drawn from a common seed: rank 0 of the group solves.
+    """`coupling.pair` for a pool that every rank holds, as one drawn from a common seed: rank 0 of
+    the group solves.
 
     All ranks of the group must call it, and get the same pairing.
 
@@ -109,7 +113,9 @@ def pair_shared(
 
     """
     first = distributed.get_rank(group) == 0
-    pairing, error = _attempt(lambda: coupling.pair(images, noise, labels, generator)) if first else (None, None)
+    pairing, error = (
+        _attempt(lambda: coupling.pair(images, noise, labels, generator)) if first else (None, None)
+    )
     word = [_line(error), pairing and pairing.index.cpu(), pairing and pairing.report]
     distributed.broadcast_object_list(word, group=group, group_src=0)
     message, index, report = word
@@ -119,7 +125,10 @@ def pair_shared(
 
 
 def _solve(
-    coupling: Coupling, pool: list[Tensor | None], generator: torch.Generator | None, known: dict[str, float]
+    coupling: Coupling,
+    pool: list[Tensor | None],
+    generator: torch.Generator | None,
+    known: dict[str, float],
 ) -> Solved:
     """Pair the whole pool; `known` joins the report."""
     pairing = coupling.pair(*pool, generator)
@@ -128,13 +137,21 @@ def _solve(
 
 def _check_coupling(coupling: Coupling) -> None:
     fitted = isinstance(coupling, DatasetCoupling | Fitted)
-    require(not fitted, "a dataset coupling needs no pool of all ranks: call its assign or couple on every rank")
-    require(hasattr(coupling, "pair"), f"{coupling!r} is no coupling: pass get('lapjv') or another batch coupling")
+    require(
+        not fitted,
+        "a dataset coupling needs no pool of all ranks: call its assign or couple on every rank",
+    )
+    require(
+        hasattr(coupling, "pair"),
+        f"{coupling!r} is no coupling: pass get('lapjv') or another batch coupling",
+    )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What a rank tells the others of its part of the pool: what is wrong with it, its size, what must be alike."""
+    """What a rank tells the others of its part of the pool: what is wrong with it, its size, what
+    must be alike.
+    """
 
     error: str | None
     size: int = 0
@@ -142,11 +159,18 @@ class _Part:
 
 
 def _agree(
-    coupling: Coupling, images: Tensor, noise: Tensor, labels: Tensor | None, group: distributed.ProcessGroup | None
+    coupling: Coupling,
+    images: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    group: distributed.ProcessGroup | None,
 ) -> list[int]:
     """The sizes of all ranks' parts, in rank order; all ranks raise if one of them cannot go on."""
     ranks = distributed.get_world_size(group)
-    require(ranks > 0, "this process is not in the group: call pair_global on the ranks of the group only")
+    require(
+        ranks > 0,
+        "this process is not in the group: call pair_global on the ranks of the group only",
+    )
     part, error = _attempt(lambda: _describe(coupling, images, noise, labels, group))
     parts = [None] * ranks
     distributed.all_gather_object(parts, part or _Part(_line(error)), group)
@@ -154,12 +178,20 @@ def _agree(
         require(part.error is None, f"rank {rank}: {part.error}")
     for rank, part in enumerate(parts):
         for (what, first), (_, here) in zip(parts[0].alike, part.alike, strict=True):
-            require(first == here, f"ranks differ in {what}: {first} on rank 0, {here} on rank {rank}: make them alike")
+            require(
+                first == here,
+                f"ranks differ in {what}: {first} on rank 0, {here} on rank {rank}: make them"
+                " alike",
+            )
     return [part.size for part in parts]
 
 
 def _describe(
-    coupling: Coupling, images: Tensor, noise: Tensor, labels: Tensor | None, group: distributed.ProcessGroup | None
+    coupling: Coupling,
+    images: Tensor,
+    noise: Tensor,
+    labels: Tensor | None,
+    group: distributed.ProcessGroup | None,
 ) -> _Part:
     _check_coupling(coupling)
     check_pool(images, noise, labels, None)
@@ -170,7 +202,11 @@ def _describe(
         "the shape of an image": str(list(images.shape[1:])),
         "the dtype of images": str(images.dtype),
         "the dtype of noise": str(noise.dtype),
-        "labels": "none" if labels is None else f"{labels.dtype} [n{''.join(f', {k}' for k in labels.shape[1:])}]",
+        "labels": (
+            "none"
+            if labels is None
+            else f"{labels.dtype} [n{''.join(f', {k}' for k in labels.shape[1:])}]"
+        ),
     }
     return _Part(None, len(images), tuple(alike.items()))
 
@@ -196,7 +232,10 @@ def _wire(device: torch.device, group: distributed.ProcessGroup | None) -> torch
     # Gloo's support of CUDA tensors varies between operations and builds.
     if device.type == "cuda" and backends.get("cuda") == "nccl":
         return device
-    require("cpu" in backends, f"{device} tensors, but the group moves {', '.join(backends)} only: pass a gloo group")
+    require(
+        "cpu" in backends,
+        f"{device} tensors, but the group moves {', '.join(backends)} only: pass a gloo group",
+    )
     return torch.device("cpu")
 
 
@@ -213,7 +252,9 @@ class _Ranks:
         return distributed.get_rank(self.group) == 0
 
     def gather(self, part: Tensor) -> Tensor | None:
-        """The parts `[sizes[k], ...]` in one `[sum(sizes), ...]`, on the device of rank 0's; None on other ranks."""
+        """The parts `[sizes[k], ...]` in one `[sum(sizes), ...]`, on the device of rank 0's; None
+        on other ranks.
+        """
         sent = part.detach().to(self.wire).contiguous()
         if not self.is_first:
             self._move(distributed.isend, {0: sent})
@@ -234,8 +275,12 @@ class _Ranks:
         self._move(distributed.isend, dict(enumerate(others, 1)))
         return part.copy_(mine)  # a view would keep the whole pool in memory
 
-    def first_does(self, solve: Callable[[], Solved]) -> tuple[Tensor | None, Tensor | None, dict[str, float]]:
-        """What `solve` returns, its tensors on rank 0 alone, its report on all ranks; its error too."""
+    def first_does(
+        self, solve: Callable[[], Solved]
+    ) -> tuple[Tensor | None, Tensor | None, dict[str, float]]:
+        """What `solve` returns, its tensors on rank 0 alone, its report on all ranks; its error
+        too.
+        """
         solved, error = _attempt(solve) if self.is_first else (None, None)
         chosen, index, report = solved or (None, None, None)
         word = [_line(error), report]
@@ -249,7 +294,9 @@ class _Ranks:
         """Send contiguous tensors to ranks of the group, or receive them in place."""
         moves = [
             # As bytes: backends know few dtypes.
-            distributed.P2POp(operation, tensor.view(-1).view(torch.uint8), group=self.group, group_peer=rank)
+            distributed.P2POp(
+                operation, tensor.view(-1).view(torch.uint8), group=self.group, group_peer=rank
+            )
             for rank, tensor in tensors.items()
             if tensor.numel()
         ]

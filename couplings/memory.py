@@ -1,4 +1,6 @@
-"""Whether memory can hold a pool: what may still be allocated, and the error where that is too little."""
+"""Whether memory can hold a pool: what may still be allocated, and the error where that is too
+little.
+"""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from couplings.spec import CouplingError, require
+from couplings.errors import CouplingError, require
 
 WAY_OUT = "take a smaller pool, or semidiscrete"
 # How PyTorch on the CPU and XLA, which raise a bare RuntimeError, say that memory ran out.
@@ -23,8 +25,8 @@ def check_fits(what: str, n: int, needed: int, available: float) -> None:
     """
     require(
         needed <= available,
-        f"{what}: coupling {n:,} images at once takes {gigabytes(needed)}, {gigabytes(available)} are available: "
-        f"{WAY_OUT}",
+        f"{what}: coupling {n:,} images at once takes {gigabytes(needed)}, {gigabytes(available)}"
+        f" are available: {WAY_OUT}",
     )
 
 
@@ -57,11 +59,13 @@ def gigabytes(size: float) -> str:
 
 
 def available_bytes(device: torch.device | str = "cpu", root: Path = Path("/")) -> float:
-    """The bytes that may still be allocated for a pool on a device; infinity where the system does not say.
+    """The bytes that may still be allocated for a pool on a device; infinity where the system does
+    not say.
 
-    On the host it is the least of what Linux can free and of what the limits on the process leave: those of its
-    control groups, versions 1 and 2, which containers and SLURM set, and that of its address space (`ulimit -v`).
-    A pool on a GPU is solved partly there and partly on the host, so it has the memory of both.
+    On the host it is the least of what Linux can free and of what the limits on the process leave:
+    those of its control groups, versions 1 and 2, which containers and SLURM set, and that of its
+    address space (`ulimit -v`). A pool on a GPU is solved partly there and partly on the host, so
+    it has the memory of both.
 
     Args:
         device: the CPU or a CUDA device.
@@ -94,7 +98,8 @@ def _left_by_groups(root: Path) -> Iterator[float]:
         else:
             continue
         group = PurePosixPath(path.lstrip("/"))
-        # In a container the path may be the host's, of which only the mount itself is seen: the last parent.
+        # In a container the path may be the host's, of which only the mount itself is seen: the
+        # last parent.
         for above in (group, *group.parents):
             yield _left_by_group(base / above, limit, usage)
 
@@ -104,9 +109,12 @@ def _left_by_group(group: Path, limit: str, usage: str) -> float:
     numbers = bounds and used and bounds[0].isdigit() and used[0].isdigit()
     if not numbers:  # no such group, or "max"
         return math.inf
-    # Cached files count as used and are dropped when memory is needed. Under version 1 only `total_` counts subgroups.
+    # Cached files count as used and are dropped when memory is needed. Under version 1 only
+    # `total_` counts subgroups.
     held = _table(group / "memory.stat")
-    cached = sum(held.get(f"total_{kind}", held.get(kind, 0)) for kind in ("inactive_file", "active_file"))
+    cached = sum(
+        held.get(f"total_{kind}", held.get(kind, 0)) for kind in ("inactive_file", "active_file")
+    )
     return max(0, int(bounds[0]) - int(used[0]) + cached)
 
 

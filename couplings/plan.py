@@ -1,7 +1,7 @@
 """Transport plans `[n, n]` in the log domain: their marginals, their entropy and draws from them.
 
-All of it goes through a plan a block of rows at a time, so a plan may be a tensor, or a `LogPlan` that computes its
-rows when they are asked for and is never held whole.
+All of it goes through a plan a block of rows at a time, so a plan may be a tensor, or a `LogPlan`
+that computes its rows when they are asked for and is never held whole.
 """
 
 import math
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from couplings.contract import CouplingError, Pairing, Pool, require
 
-# Cells of a matrix handled at a time, 32 MB in float64, or 512 MB where a GPU wants larger products.
+# Cells of a matrix handled at a time, 32 MB in float64, or 512 MB where a GPU wants larger
+# products.
 BLOCK = 2**22
 CUDA_BLOCK = 2**26
 # Fewer rows than this would read all n noises from memory for next to no work on them.
@@ -95,18 +96,24 @@ def summarise(log_plan: Rows) -> Summary:
     n = len(log_plan)
     return Summary(
         entropy=max(0.0, total / math.log(n) - 1),
-        marginal_error=max(float((mass - 1 / n).abs().sum()) for mass in (columns, torch.cat(rows))),
+        marginal_error=max(
+            float((mass - 1 / n).abs().sum()) for mass in (columns, torch.cat(rows))
+        ),
         complete=bool(torch.isfinite(torch.cat([column_peaks, *row_peaks])).all()),
     )
 
 
 def entropy(log_plan: Rows) -> float:
-    """Renormalised entropy H(P) / log n - 1, 0 for a permutation, 1 for independence (arXiv 2506.05526)."""
+    """Renormalised entropy H(P) / log n - 1, 0 for a permutation, 1 for independence (arXiv
+    2506.05526).
+    """
     return summarise(log_plan).entropy
 
 
 def marginal_error(log_plan: Rows) -> float:
-    """The larger L1 distance of a marginal of the plan from the uniform one; 0 is feasible, 2 the worst."""
+    """The larger L1 distance of a marginal of the plan from the uniform one; 0 is feasible, 2 the
+    worst.
+    """
     return summarise(log_plan).marginal_error
 
 
@@ -135,23 +142,27 @@ def pairing_from_plan(
 def draw(log_plan: Rows, generator: torch.Generator | None, replace: bool) -> Tensor:
     """An index `[n]` into the columns, drawn from the plan.
 
-    With `replace` every row draws its column by itself from P[i] / sum P[i], so a column may come twice or
-    never. That takes a block of rows at a time.
+    With `replace` every row draws its column by itself from P[i] / sum P[i], so a column may come
+    twice or never. That takes a block of rows at a time.
 
-    Without, the draw is the permutation that maximises sum_i log P[i, s(i)] + G[i, s(i)] with independent
-    standard Gumbel G (perturb-and-MAP; the Gumbel-matching law of Mena et al. 2018, arXiv 1802.08665). A
-    permutation plan gives that permutation and a uniform plan a uniform permutation. In between, the law of
-    one row is close to P[i] but not equal: likely cells come up to a fifth too often. A sequential draw would
-    cost several per cent of the transport gain instead, because its last rows must take what is left. The
-    assignment holds one n x n matrix, 8 n^2 bytes of host memory, and is refused above `LARGEST_ASSIGNMENT`.
+    Without, the draw is the permutation that maximises sum_i log P[i, s(i)] + G[i, s(i)] with
+    independent standard Gumbel G (perturb-and-MAP; the Gumbel-matching law of Mena et al. 2018,
+    arXiv 1802.08665). A permutation plan gives that permutation and a uniform plan a uniform
+    permutation. In between, the law of one row is close to P[i] but not equal: likely cells come up
+    to a fifth too often. A sequential draw would cost several per cent of the transport gain
+    instead, because its last rows must take what is left. The assignment holds one n x n matrix, 8
+    n^2 bytes of host memory, and is refused above `LARGEST_ASSIGNMENT`.
 
-    Raises:
-        CouplingError: something to draw and no generator, no permutation within the plan, or too large a one.
+    Raises: CouplingError: something to draw and no generator, no permutation within the plan, or
+        too large a one.
 
     """
     if all(bool(((block > -math.inf).sum(1) == 1).all()) for block in blocks(log_plan)):
         return torch.cat([block.argmax(1) for block in blocks(log_plan)])
-    require(generator is not None, "a soft plan is drawn from: pass generator=torch.Generator().manual_seed(seed)")
+    require(
+        generator is not None,
+        "a soft plan is drawn from: pass generator=torch.Generator().manual_seed(seed)",
+    )
     noisy = (block + gumbel(block, generator) for block in blocks(log_plan))
     if replace:
         return torch.cat([block.argmax(1) for block in noisy])
@@ -164,9 +175,11 @@ def draw(log_plan: Rows, generator: torch.Generator | None, replace: bool) -> Te
 
 
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise in the shape and on the device of `[rows, n]` float64, drawn where the generator is.
+    """Standard Gumbel noise in the shape and on the device of `[rows, n]` float64, drawn where the
+    generator is.
 
-    Row by row: one call for several rows would give other numbers, and the draw must not depend on the blocks.
+    Row by row: one call for several rows would give other numbers, and the draw must not depend on
+    the blocks.
     """
     noise = torch.empty(like.shape, dtype=torch.float64, device=generator.device)
     for row in noise:
@@ -178,8 +191,9 @@ def check_assignable(n: int) -> None:
     """Refuse a draw without replacement from a plan that is too large for it."""
     require(
         n <= LARGEST_ASSIGNMENT,
-        f"a draw without replacement from {n} x {n} cells is an assignment that takes {8 * n * n / 2**30:.0f} GiB "
-        f"and hours: pass replace=true, or pools of at most {LARGEST_ASSIGNMENT}",
+        f"a draw without replacement from {n} x {n} cells is an assignment that takes"
+        f" {8 * n * n / 2**30:.0f} GiB and hours: pass replace=true, or pools of at most"
+        f" {LARGEST_ASSIGNMENT}",
     )
 
 
@@ -190,12 +204,16 @@ def _best_permutation(score: Tensor) -> Tensor:
         # Overwritten: with maximize=True SciPy would negate a copy.
         _, columns = linear_sum_assignment(score.neg_().numpy())
     except ValueError as error:
-        raise CouplingError(f"no permutation lies within the plan ({error}): raise epsilon or replace=true") from error
+        raise CouplingError(
+            f"no permutation lies within the plan ({error}): raise epsilon or replace=true"
+        ) from error
     return torch.from_numpy(columns)
 
 
 def import_pot() -> ModuleType:
-    """POT without the jax it imports when it can, which takes seconds and GPU memory and makes forks warn."""
+    """POT without the jax it imports when it can, which takes seconds and GPU memory and makes
+    forks warn.
+    """
     switch = "POT_BACKEND_DISABLE_JAX"
     if "jax" in sys.modules or "ot" in sys.modules or switch in os.environ:
         import ot

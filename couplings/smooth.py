@@ -1,15 +1,16 @@
 """The smoothed semi-discrete map: the gradient of a softmax in place of the best score alone.
 
-u_tau(x) = tau log sum_j v_j exp((<x, y_j> + h_j) / tau) is within tau log N of the Brenier potential, and its gradient
-is the mean of the images with softmax weights (arXiv 2410.13431, Eq. 20-21). The scores, and so tau, have the scale of
-the data and grow with its dimension: take tau in units of `score_gap`.
+u_tau(x) = tau log sum_j v_j exp((<x, y_j> + h_j) / tau) is within tau log N of the Brenier
+potential, and its gradient is the mean of the images with softmax weights (arXiv 2410.13431, Eq.
+20-21). The scores, and so tau, have the scale of the data and grow with its dimension: take tau in
+units of `score_gap`.
 """
 
 import torch
 from torch import Tensor
 
-from couplings.semidiscrete import SemiDiscreteMap
-from couplings.spec import require
+from couplings.dataset.semidiscrete import SemiDiscreteMap
+from couplings.errors import require
 
 
 def score_gap(fitted: SemiDiscreteMap, noise: Tensor, labels: Tensor | None = None) -> float:
@@ -21,7 +22,9 @@ def score_gap(fitted: SemiDiscreteMap, noise: Tensor, labels: Tensor | None = No
     """
     gaps = []
     for part in fitted.scores(noise, labels):
-        require(len(part.index) > 1, f"{fitted.coupling}: one distinct image has no second best score")
+        require(
+            len(part.index) > 1, f"{fitted.coupling}: one distinct image has no second best score"
+        )
         best = part.values.topk(2).values
         gaps.append(best[:, 0] - best[:, 1])
     return float(torch.cat(gaps).median())
@@ -48,7 +51,9 @@ def smooth_map(
         CouplingError: tau is not above 0, or as for `SemiDiscreteMap.assign`.
 
     """
-    require(tau > 0, f"tau must be above 0, got {tau}: the map of tau 0 is images[fitted.assign(noise)]")
+    require(
+        tau > 0, f"tau must be above 0, got {tau}: the map of tau 0 is images[fitted.assign(noise)]"
+    )
     mapped = images.new_empty(len(noise), *images.shape[1:])
     of_class: tuple[Tensor, Tensor] | None = None  # the index of a class and its images, flat
     for part in fitted.scores(noise, labels):

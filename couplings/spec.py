@@ -1,29 +1,13 @@
-"""Specs: `name` or `name:key=value,key=value`, read and written by the types of a dataclass's fields."""
+"""Specs: `name` or `name:key=value,key=value`, read and written by the types of a dataclass's
+fields.
+"""
 
 import dataclasses
-import difflib
 import math
 import types
-from collections.abc import Iterable
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-
-class CouplingError(ValueError):
-    """An unknown coupling, a bad option, a pool that cannot be paired or a solver that failed."""
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise `CouplingError(message)` unless the condition holds."""
-    if not condition:
-        raise CouplingError(message)
-
-
-def unknown(what: str, word: str, known: Iterable[str]) -> CouplingError:
-    """The error for a word that is not known: names the near matches and lists the known ones."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    hint = f" did you mean {' or '.join(near)}?" if near else ""
-    return CouplingError(f"unknown {what} {word!r}:{hint} known: {', '.join(known) or 'none'}")
+from couplings.errors import CouplingError, require, unknown
 
 
 def split_spec(text: str) -> tuple[str, dict[str, str]]:
@@ -32,7 +16,10 @@ def split_spec(text: str) -> tuple[str, dict[str, str]]:
     options: dict[str, str] = {}
     for item in rest.split(",") if colon else ():
         key, equals, value = (part.strip() for part in item.partition("="))
-        require(bool(key and equals and value), f"{text!r}: expected key=value after the colon, got {item!r}")
+        require(
+            bool(key and equals and value),
+            f"{text!r}: expected key=value after the colon, got {item!r}",
+        )
         require(key not in options, f"{text!r}: {key} is given twice")
         options[key] = value
     return name.strip(), options
@@ -44,19 +31,29 @@ def build(cls: type, options: dict[str, str]) -> Any:
     for key in options:
         if key not in hints:
             raise unknown(f"option of {cls.name}", key, hints)
-    return cls(**{key: _read(text, hints[key], f"{cls.name}: {key}") for key, text in options.items()})
+    return cls(
+        **{key: _read(text, hints[key], f"{cls.name}: {key}") for key, text in options.items()}
+    )
 
 
 def format_spec(instance: Any) -> str:
     """The canonical spec of an instance: `build(*split_spec(...))` gives it back."""
     hints = _option_types(type(instance))
-    changed = (f for f in dataclasses.fields(instance) if f.name in hints and getattr(instance, f.name) != f.default)
-    options = ",".join(f"{f.name}={_write(getattr(instance, f.name), hints[f.name])}" for f in changed)
+    changed = (
+        f
+        for f in dataclasses.fields(instance)
+        if f.name in hints and getattr(instance, f.name) != f.default
+    )
+    options = ",".join(
+        f"{f.name}={_write(getattr(instance, f.name), hints[f.name])}" for f in changed
+    )
     return f"{instance.name}:{options}" if options else instance.name
 
 
 def check_options(instance: Any) -> None:
-    """Refuse option values that a spec could not have produced, such as an unknown `Literal` choice."""
+    """Refuse option values that a spec could not have produced, such as an unknown `Literal`
+    choice.
+    """
     for key, hint in _option_types(type(instance)).items():
         value, where = getattr(instance, key), f"{instance.name}: {key}"
         if _inner(hint) is float and type(value) is int:
@@ -64,7 +61,10 @@ def check_options(instance: Any) -> None:
         written = _write(value, hint)
         writable = written and written == written.strip() and "," not in written
         require(bool(writable), f"{where} cannot be written in a spec, got {value!r}")
-        require(_read(written, hint, where) == value, f"{where} must be {_describe(hint)}, got {value!r}")
+        require(
+            _read(written, hint, where) == value,
+            f"{where} must be {_describe(hint)}, got {value!r}",
+        )
 
 
 def _option_types(cls: type) -> dict[str, Any]:

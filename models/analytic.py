@@ -1,4 +1,6 @@
-"""The exact denoiser of a Gaussian mixture: the oracle for samplers, curvature and truncation error."""
+"""The exact denoiser of a Gaussian mixture: the oracle for samplers, curvature and truncation
+error.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +34,21 @@ class GaussianMixture:
         return self.means[k] + self.std[k, None] * noise
 
     def denoise(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """E[y | y + sigma n = x] for independent noise; x ``[n, ...]`` with d values each, sigma a scalar or ``[n]``.
+        """E[y | y + sigma n = x] for independent noise; x ``[n, ...]`` with d values each, sigma a
+        scalar or ``[n]``.
 
-        Component k of the noisy density is N(mean_k, std_k^2 + sigma^2); its posterior mean is the weighted average of
-        x and mean_k.
+        Component k of the noisy density is N(mean_k, std_k^2 + sigma^2); its posterior mean is the
+        weighted average of x and mean_k.
         """
         flat = x.reshape(len(x), 1, -1).double()  # [n, 1, d]
-        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).reshape(-1, 1)  # [1 | n, 1]
+        # [1 | n, 1]
+        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).reshape(-1, 1)
         variance = self.std**2 + sigma**2  # [1 | n, k]
         distance = (flat - self.means).square().sum(2)  # [n, k]
         d = flat.shape[2]
-        logit = self.weights.log() - distance / (2 * variance) - d / 2 * (2 * math.pi * variance).log()
+        logit = (
+            self.weights.log() - distance / (2 * variance) - d / 2 * (2 * math.pi * variance).log()
+        )
         posterior = logit.softmax(1)[..., None]  # [n, k, 1]
         shrink = (self.std**2 / variance)[..., None]  # [1 | n, k, 1]
         return (posterior * (self.means + shrink * (flat - self.means))).sum(1).reshape(x.shape)

@@ -1,28 +1,35 @@
-"""Non-leaking augmentation: images are flipped and warped, and labels tell the denoiser how (Karras et al. 2022, F.2).
+"""Non-leaking augmentation: images are flipped and warped, and labels tell the denoiser how (Karras
+et al. 2022, F.2).
 
-The labels are the parameters: ``transform(images, labels)`` repeats what ``Augment`` drew, and zeros leave an image
-alone, so that a network sampled with zero labels draws unaugmented images.
+The labels are the parameters: ``transform(images, labels)`` repeats what ``Augment`` drew, and
+zeros leave an image alone, so that a network sampled with zero labels draws unaugmented images.
 
-========  ==========  =====================================  ==============================================
-labels    transform   value, 0 where not applied             effect
-========  ==========  =====================================  ==============================================
-0         xflip       1 with probability 1/2                 left and right change places, pixel for pixel
-1         yflip       1 with probability 1/2                 top and bottom change places, pixel for pixel
-2         scale       w ~ N(0, 1)                            enlarged by 2^(0.2 w)
-3, 4      rotation    cos a - 1, sin a; a ~ U(-pi, pi)       turned by a, counter-clockwise as displayed
-5, 6      anisotropy  w cos r, w sin r; w ~ N(0, 1),         enlarged by 2^(0.2 abs w) along this direction
-                      r ~ U(-pi, pi)                         (right, up), shrunk by as much across it
-7, 8      translate   w_x, w_y ~ N(0, 1)                     moved w_x / 8 of the side right, w_y / 8 down
-========  ==========  =====================================  ==============================================
+========  ==========  =====================================
+                      ============================================== labels    transform   value, 0
+                      where not applied             effect ========  ==========
+                      =====================================
+                      ============================================== 0         xflip       1 with
+                      probability 1/2                 left and right change places, pixel for pixel
+                      1         yflip       1 with probability 1/2                 top and bottom
+                      change places, pixel for pixel 2         scale       w ~ N(0, 1)
+                      enlarged by 2^(0.2 w) 3, 4      rotation    cos a - 1, sin a; a ~ U(-pi, pi)
+                      turned by a, counter-clockwise as displayed 5, 6      anisotropy  w cos r, w
+                      sin r; w ~ N(0, 1),         enlarged by 2^(0.2 abs w) along this direction r ~
+                      U(-pi, pi)                         (right, up), shrunk by as much across it
+7, 8      translate   w_x, w_y ~ N(0, 1)                     moved w_x / 8 of the side right, w_y /
+8 down ========  ==========  =====================================
+==============================================
 
-They apply in this order. Everything from the scale on is one resampling, as in StyleGAN2-ADA (Karras et al. 2020,
-App. B): the image, continued by reflection, is upsampled by two with the orthogonal wavelet filter sym6, sampled
-bilinearly and filtered down with the same filter. Whole turns by 90 degrees are split off and done by moving pixels.
-Overshoots of the filter are not clipped.
+They apply in this order. Everything from the scale on is one resampling, as in StyleGAN2-ADA
+(Karras et al. 2020, App. B): the image, continued by reflection, is upsampled by two with the
+orthogonal wavelet filter sym6, sampled bilinearly and filtered down with the same filter. Whole
+turns by 90 degrees are split off and done by moving pixels. Overshoots of the filter are not
+clipped.
 
-In EDM a w < 0 shrinks along r, so that (w, r) and (-w, r + pi), opposite stretches, share a label. Here the label
-decides: the law of the stretches and that of the labels stay, but one is now a function of the other. Reflection goes
-on however far a transform reaches. The senses of the angles and of the translation are ours; their laws are symmetric.
+In EDM a w < 0 shrinks along r, so that (w, r) and (-w, r + pi), opposite stretches, share a label.
+Here the label decides: the law of the stretches and that of the labels stay, but one is now a
+function of the other. Reflection goes on however far a transform reaches. The senses of the angles
+and of the translation are ours; their laws are symmetric.
 """
 
 from __future__ import annotations
@@ -42,7 +49,8 @@ SCALE_STD = 0.2  # of log2 of the factor
 ANISOTROPY_STD = 0.2
 TRANSLATE_STD = 0.125  # of the image side
 
-# Low-pass filter of the Symlet with 6 vanishing moments (Daubechies 1992, Ten Lectures on Wavelets, Table 6.3).
+# Low-pass filter of the Symlet with 6 vanishing moments (Daubechies 1992, Ten Lectures on Wavelets,
+# Table 6.3).
 SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -65,7 +73,9 @@ CHUNK = 32  # images warped at once: what they are upsampled to stays within the
 
 @dataclass(frozen=True)
 class Augmented:
-    """Augmented ``images`` ``[n, c, s, s]`` and their ``labels`` ``[n, 9]``, float32, on the images' device."""
+    """Augmented ``images`` ``[n, c, s, s]`` and their ``labels`` ``[n, 9]``, float32, on the
+    images' device.
+    """
 
     images: Tensor
     labels: Tensor
@@ -75,9 +85,10 @@ class Augmented:
 class Augment:
     """The augmentation of a training run.
 
-    Attributes:
-        p: probability of each transform, 0.12 for CIFAR-10 (Karras et al. 2022, App. F.2). x-flips are always on,
-            unless p is 0; so an image is x-flipped with probability 1/2 and y-flipped with probability p/2.
+    Attributes: p: probability of each transform, 0.12 for CIFAR-10 (Karras et al. 2022, App. F.2).
+        x-flips are always on,
+            unless p is 0; so an image is x-flipped with probability 1/2 and y-flipped with
+            probability p/2.
         transforms: those that may be applied, of ``TRANSFORMS``.
 
     Raises:
@@ -92,16 +103,23 @@ class Augment:
         if not 0 <= self.p <= 1:
             raise ValueError(f"p={self.p} is no probability; take one in [0, 1]")
         if unknown := set(self.transforms) - set(TRANSFORMS):
-            raise ValueError(f"unknown transforms {sorted(unknown)}; known are {', '.join(TRANSFORMS)}")
+            raise ValueError(
+                f"unknown transforms {sorted(unknown)}; known are {', '.join(TRANSFORMS)}"
+            )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Augmented:
-        """Augment ``images`` ``[n, c, s, s]`` in [-1, 1]; the random numbers come from the CPU ``generator``."""
+        """Augment ``images`` ``[n, c, s, s]`` in [-1, 1]; the random numbers come from the CPU
+        ``generator``.
+        """
         labels = self.draw(len(images), generator)
         return Augmented(transform(images, labels), labels.to(images.device))
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Draw labels ``[n, 9]``: an image takes 14 uniform numbers, so parts of a batch draw what the whole would."""
-        # Uniform numbers only, in float64: torch's normal numbers depend on how many are drawn at once.
+        """Draw labels ``[n, 9]``: an image takes 14 uniform numbers, so parts of a batch draw what
+        the whole would.
+        """
+        # Uniform numbers only, in float64: torch's normal numbers depend on how many are drawn at
+        # once.
         options = {"dtype": torch.float64, "device": "cpu"}
         uniform = torch.rand(n, len(TRANSFORMS) + 8, generator=generator, **options)
         gate, value = uniform.split([len(TRANSFORMS), 8], dim=1)
@@ -128,7 +146,8 @@ class Augment:
 
 
 def transform(images: Tensor, labels: Tensor) -> Tensor:
-    """The images that the labels describe; an image is resampled only if its labels 2 to 8 ask for it.
+    """The images that the labels describe; an image is resampled only if its labels 2 to 8 ask for
+    it.
 
     Args:
         images: ``[n, c, s, s]``, float, s >= 2.
@@ -141,28 +160,43 @@ def transform(images: Tensor, labels: Tensor) -> Tensor:
     _check(images, labels)
     angle = torch.atan2(labels[:, 4].double(), labels[:, 3].double() + 1)
     turns = (angle / (math.pi / 2)).round()
-    inverse, shift = _inverse_linear(labels, angle - turns * math.pi / 2), _shift(labels, images.shape[-1])
+    inverse, shift = (
+        _inverse_linear(labels, angle - turns * math.pi / 2),
+        _shift(labels, images.shape[-1]),
+    )
 
     images = images.clone()
     _change(images, labels[:, 0] != 0, lambda chosen, _: chosen.flip(3))
     _change(images, labels[:, 1] != 0, lambda chosen, _: chosen.flip(2))
     for k in (1, 2, 3):
         _change(images, turns % 4 == k, lambda chosen, _, k=k: chosen.rot90(k, (2, 3)))
-    _change(images, (labels[:, 2:] != 0).any(1), lambda chosen, rows: _warp(chosen, inverse[rows], shift[rows]))
+    _change(
+        images,
+        (labels[:, 2:] != 0).any(1),
+        lambda chosen, rows: _warp(chosen, inverse[rows], shift[rows]),
+    )
     return images
 
 
 def _check(images: Tensor, labels: Tensor) -> None:
     if images.ndim != 4 or images.shape[2] != images.shape[3] or images.shape[2] < 2:
-        raise ValueError(f"images are {list(images.shape)}; augmentation takes square ones [n, c, s, s] with s >= 2")
+        raise ValueError(
+            f"images are {list(images.shape)}; augmentation takes square ones [n, c, s, s] with s"
+            " >= 2"
+        )
     if not images.is_floating_point():
         raise ValueError(f"images are {images.dtype}; scale them to floats in [-1, 1] first")
     if labels.shape != (len(images), len(GROUPS)) or labels.device.type != "cpu":
-        raise ValueError(f"labels are {list(labels.shape)} on {labels.device}; take [{len(images)}, 9] on the CPU")
+        raise ValueError(
+            f"labels are {list(labels.shape)} on {labels.device}; take [{len(images)}, 9] on"
+            " the CPU"
+        )
 
 
 def _change(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> None:
-    """Replace, in place, the images ``chosen`` ``[n]`` (on the CPU: no wait for a GPU) by ``change(them, rows)``."""
+    """Replace, in place, the images ``chosen`` ``[n]`` (on the CPU: no wait for a GPU) by
+    ``change(them, rows)``.
+    """
     rows = chosen.nonzero().flatten()
     if len(rows):
         on_device = rows.to(images.device)
@@ -170,19 +204,25 @@ def _change(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor], T
 
 
 def _inverse_linear(labels: Tensor, angle: Tensor) -> Tensor:
-    """(A R S)^-1 ``[n, 2, 2]`` in float64, acting on (right, down): scale S first, then rotation R, anisotropy A."""
+    """(A R S)^-1 ``[n, 2, 2]`` in float64, acting on (right, down): scale S first, then rotation R,
+    anisotropy A.
+    """
     scale = torch.exp2(-SCALE_STD * labels[:, 2].double())
     return scale[:, None, None] * _rotation(-angle) @ _stretch(labels, sign=-1)
 
 
 def _rotation(angle: Tensor) -> Tensor:
-    """Rotations ``[n, 2, 2]`` by ``angle`` ``[n]``, counter-clockwise as displayed: the second axis points down."""
+    """Rotations ``[n, 2, 2]`` by ``angle`` ``[n]``, counter-clockwise as displayed: the second axis
+    points down.
+    """
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos, sin, -sin, cos], dim=1).reshape(-1, 2, 2)
 
 
 def _stretch(labels: Tensor, sign: int) -> Tensor:
-    """Anisotropy ``[n, 2, 2]`` for sign 1, its inverse for -1: factors f along the labels' axis and 1/f across it."""
+    """Anisotropy ``[n, 2, 2]`` for sign 1, its inverse for -1: factors f along the labels' axis and
+    1/f across it.
+    """
     x, y = labels[:, 5].double(), labels[:, 6].double()
     axis = torch.atan2(y, x)
     factor = torch.exp2(sign * ANISOTROPY_STD * torch.hypot(x, y))
@@ -196,7 +236,9 @@ def _shift(labels: Tensor, side: int) -> Tensor:
 
 
 def _warp(images: Tensor, inverse: Tensor, shift: Tensor) -> Tensor:
-    """Resample ``[n, c, s, s]``: what was at x, from the centre, comes to ``inverse``^-1 x + ``shift`` (in float64)."""
+    """Resample ``[n, c, s, s]``: what was at x, from the centre, comes to ``inverse``^-1 x +
+    ``shift`` (in float64).
+    """
     up, down = (f(images.shape[-1]).to(images) for f in (_up_matrix, _down_matrix))
     parts = zip(images.split(CHUNK), inverse.split(CHUNK), shift.split(CHUNK), strict=True)
     return torch.cat([_warp_part(*part, up, down) for part in parts])
@@ -206,7 +248,8 @@ def _warp_part(images: Tensor, inverse: Tensor, shift: Tensor, up: Tensor, down:
     side, period = images.shape[-1], len(up) - 1
     centre = side - 1 + DELAY  # of the image, on the upsampled grid
     m = torch.arange(down.shape[1], dtype=images.dtype, device=images.device) - centre
-    # An upsampled point q comes from inverse (q - 2 shift); [n, 2, l] each for the columns and for the rows of q.
+    # An upsampled point q comes from inverse (q - 2 shift); [n, 2, l] each for the columns and for
+    # the rows of q.
     offset = centre - inverse @ (2 * shift)[:, :, None]  # [n, 2, 1]
     inverse, offset = inverse.to(images), offset.to(images)
     across, along = inverse[:, :, :1] * m, inverse[:, :, 1:] * m + offset
@@ -217,11 +260,12 @@ def _warp_part(images: Tensor, inverse: Tensor, shift: Tensor, up: Tensor, down:
 
 
 def _up_matrix(side: int) -> Tensor:
-    """Upsampling of one axis ``[period + 1, side]``, float64: one period of the endlessly reflected pixels.
+    """Upsampling of one axis ``[period + 1, side]``, float64: one period of the endlessly reflected
+    pixels.
 
-    Reflection about the outer pixels' centres makes the pixels 2 (side - 1)-periodic, and the upsampled signal
-    4 (side - 1)-periodic whatever the filter: all that any transform may ask for is in it. Its first sample is repeated
-    at the end, to interpolate towards it.
+    Reflection about the outer pixels' centres makes the pixels 2 (side - 1)-periodic, and the
+    upsampled signal 4 (side - 1)-periodic whatever the filter: all that any transform may ask for
+    is in it. Its first sample is repeated at the end, to interpolate towards it.
     """
     period = 4 * (side - 1)
     matrix = torch.zeros(period + 1, side, dtype=torch.float64, device="cpu")
@@ -234,7 +278,9 @@ def _up_matrix(side: int) -> Tensor:
 
 
 def _down_matrix(side: int) -> Tensor:
-    """Filtering down of one axis ``[side, 2 (side - 1) + 12]``, float64: the transpose of upsampling, mean kept."""
+    """Filtering down of one axis ``[side, 2 (side - 1) + 12]``, float64: the transpose of
+    upsampling, mean kept.
+    """
     matrix = torch.zeros(side, 2 * (side - 1) + len(SYM6), dtype=torch.float64, device="cpu")
     rows = torch.arange(side, device="cpu")
     for a, tap in enumerate(SYM6):

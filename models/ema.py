@@ -9,10 +9,11 @@ from torch import nn
 
 
 class EMA:
-    """Exponential moving average of a network's parameters by half-life in images (Karras et al. 2022, App. F.2).
+    """Exponential moving average of a network's parameters by half-life in images (Karras et al.
+    2022, App. F.2).
 
-    ``rampup`` limits the half-life to that fraction of the images seen so far, so that early averages are not stuck at
-    the initial weights.
+    ``rampup`` limits the half-life to that fraction of the images seen so far, so that early
+    averages are not stuck at the initial weights.
     """
 
     def __init__(self, net: nn.Module, halflife: float, rampup: float | None = 0.05):
@@ -28,7 +29,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self, net: nn.Module, images_seen: int, batch: int) -> None:
-        """Move the average towards ``net`` after a step of ``batch`` images, ``images_seen`` before it."""
+        """Move the average towards ``net`` after a step of ``batch`` images, ``images_seen`` before
+        it.
+        """
         beta = self.beta(images_seen, batch)
         averages = list(self.net.parameters())
         torch._foreach_lerp_(averages, list(net.parameters()), 1 - beta)

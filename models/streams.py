@@ -18,7 +18,10 @@ def unit_noise(like: Tensor, streams: Streams) -> Tensor:
 
     """
     _check(len(like), streams)
-    shape, dtype = like.shape[1:], torch.float32  # whatever the default dtype: float64 draws other numbers
+    shape, dtype = (
+        like.shape[1:],
+        torch.float32,
+    )  # whatever the default dtype: float64 draws other numbers
     rows = [torch.randn(shape, generator=g, device=g.device, dtype=dtype).to(like) for g in streams]
     return torch.stack(rows) if rows else torch.empty_like(like)
 
@@ -27,11 +30,14 @@ def uniform_index(sizes: Sequence[int], streams: Streams) -> Tensor:
     """An index ``[n]`` int64, uniform in 0 .. sizes[i] - 1; errors as for ``unit_noise``."""
     _check(len(sizes), streams)
     drawn = [
-        torch.randint(size, (), generator=g, device=g.device).item() for size, g in zip(sizes, streams, strict=True)
+        torch.randint(size, (), generator=g, device=g.device).item()
+        for size, g in zip(sizes, streams, strict=True)
     ]
     return torch.tensor(drawn, dtype=torch.int64, device="cpu")
 
 
 def _check(n: int, streams: Streams) -> None:
     if len(streams) != n:
-        raise ValueError(f"{len(streams)} streams for {n} samples: this draws, pass one generator for each")
+        raise ValueError(
+            f"{len(streams)} streams for {n} samples: this draws, pass one generator for each"
+        )

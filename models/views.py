@@ -1,8 +1,9 @@
-"""Noise levels of other papers as EDM's sigma: one process x = y + sigma n, seen with other clocks and scales.
+"""Noise levels of other papers as EDM's sigma: one process x = y + sigma n, seen with other clocks
+and scales.
 
-A variance-preserving state is sqrt(abar) y + sqrt(1 - abar) n. Divided by sqrt(abar) it is y + sigma n with
-sigma = sqrt((1 - abar) / abar) (Karras et al. 2022, Table 1 and App. C.1), so that a jump "to step 50 of DDPM" is a
-jump to a sigma.
+A variance-preserving state is sqrt(abar) y + sqrt(1 - abar) n. Divided by sqrt(abar) it is y +
+sigma n with sigma = sqrt((1 - abar) / abar) (Karras et al. 2022, Table 1 and App. C.1), so that a
+jump "to step 50 of DDPM" is a jump to a sigma.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ View = Literal["ddpm", "ncsnv2"]
 
 
 def ddpm_sigmas(steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Tensor:
-    """Sigma ``[steps]`` float64, rising, of steps 1, 2, ... of the linear schedule (Ho et al. 2020, Sec. 4)."""
+    """Sigma ``[steps]`` float64, rising, of steps 1, 2, ... of the linear schedule (Ho et al. 2020,
+    Sec. 4).
+    """
     beta = torch.linspace(beta_first, beta_last, steps, dtype=torch.float64, device="cpu")
     alpha_bar = (1 - beta).cumprod(0)
     return ((1 - alpha_bar) / alpha_bar).sqrt()
 
 
 def ncsnv2_sigmas(levels: int = 232, sigma_first: float = 50.0, sigma_last: float = 0.01) -> Tensor:
-    """Sigma ``[levels]`` float64, rising, of the last 1, 2, ... levels of NCSNv2, by default those of CIFAR-10.
+    """Sigma ``[levels]`` float64, rising, of the last 1, 2, ... levels of NCSNv2, by default those
+    of CIFAR-10.
 
-    The levels are geometric (Song & Ermon 2020, Sec. 3.2). They are meant for pixels in [0, 1] and come out doubled,
-    for pixels in [-1, 1].
+    The levels are geometric (Song & Ermon 2020, Sec. 3.2). They are meant for pixels in [0, 1] and
+    come out doubled, for pixels in [-1, 1].
     """
     options = {"dtype": torch.float64, "device": "cpu"}
     return 2 * torch.logspace(0, 1, levels, sigma_first / sigma_last, **options) * sigma_last

@@ -1,4 +1,6 @@
-"""Run folders to ``results.csv``, wide tables and one ``report.html``: ``python -m reports.build RUNS [--out DIR]``."""
+"""Run folders to ``results.csv``, wide tables and one ``report.html``: ``python -m reports.build
+RUNS [--out DIR]``.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.console import worker
+from bench.process.console import worker
 from bench.record import write_bytes
-from reports.runs import CannotWrite, Excluded, ReportError, read
+from reports.tables.runs import CannotWrite, Excluded, ReportError, read
 
 DESCRIPTION = """Compare the finished runs of a folder: one page, one CSV, and wide tables.
 
@@ -35,24 +37,31 @@ class Report:
     excluded: tuple[Excluded, ...] = ()
 
 
-def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None = None, mixed: bool = False) -> Report:
-    """Write the report on the finished runs in a folder, into that folder unless ``out_dir`` names another.
+def build(
+    runs_dir: Path,
+    out_dir: Path | None = None,
+    run_ids: list[str] | None = None,
+    mixed: bool = False,
+) -> Report:
+    """Write the report on the finished runs in a folder, into that folder unless ``out_dir`` names
+    another.
 
-    ``run_ids`` narrows the report to some runs. What is not comparable (``reports.comparable``) is refused, or with
-    ``mixed`` marked. The same runs give the same bytes.
+    ``run_ids`` narrows the report to some runs. What is not comparable
+    (``reports.tables.comparable``) is refused, or with ``mixed`` marked. The same runs give the
+    same bytes.
 
-    Raises:
-        NotComparable: runs that would be compared must not be.
-        CannotWrite: a file cannot be written; each is written whole or not at all, results.csv first.
-        ReportError: no run folder is there, or one that was named is missing, or the page or the wide tables cannot be
+    Raises: NotComparable: runs that would be compared must not be. CannotWrite: a file cannot be
+        written; each is written whole or not at all, results.csv first. ReportError: no run folder
+        is there, or one that was named is missing, or the page or the wide tables cannot be
             made, which costs no other file.
 
     """
-    from reports.comparable import mark, mismatches, refuse
+    from reports.files.wide import wide_files
     from reports.page import render
-    from reports.runs import feature_sizes
-    from reports.tables import csv_bytes, groups, results
-    from reports.wide import wide_files
+    from reports.tables.comparable import mark, mismatches, refuse
+    from reports.tables.groups import groups
+    from reports.tables.runs import feature_sizes
+    from reports.tables.tidy import csv_bytes, results
 
     runs, excluded = read(Path(runs_dir), run_ids)
     out = Path(out_dir or runs_dir)
@@ -66,8 +75,13 @@ def build(runs_dir: Path, out_dir: Path | None = None, run_ids: list[str] | None
     # The page and the wide tables cannot cost the results, nor each other.
     found = groups(table, feature_sizes(runs))
     problems = [
-        _make("the wide tables", lambda: {out / name: text.encode() for name, text in wide_files(found).items()}),
-        _make(report.html.name, lambda: {report.html: render(table, found, runs, excluded).encode()}),
+        _make(
+            "the wide tables",
+            lambda: {out / name: text.encode() for name, text in wide_files(found).items()},
+        ),
+        _make(
+            report.html.name, lambda: {report.html: render(table, found, runs, excluded).encode()}
+        ),
     ]
     if any(problems):
         raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
@@ -96,11 +110,15 @@ def _make(what: str, contents: Callable[[], dict[Path, bytes]]) -> str | None:
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.build", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m reports.build",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("runs", type=Path, metavar="RUNS", help="folder that holds the run folders")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS)")
-    parser.add_argument("--mixed", action="store_true", help="mark what is not comparable instead of refusing it")
+    parser.add_argument(
+        "--mixed", action="store_true", help="mark what is not comparable instead of refusing it"
+    )
     options = parser.parse_args(args)
     try:
         report = build(options.runs, options.out, mixed=options.mixed)

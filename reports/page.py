@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from markupsafe import Markup
-
-from reports import charts, figures, plane, words
-from reports.adaptive import Adaptive, adaptive
-from reports.guidance import Guided, guided, sentences
-from reports.headline import Headline, headlines
-from reports.reach import Reach, reach
-from reports.rho import Heat, heats
+from reports import text as words
+from reports.figures import charts, style
+from reports.files.wide import COST, CURVATURE
 from reports.room import CELLS, CHARTS, FIGURES, Room, pictures
-from reports.runs import Excluded, Run
-from reports.scaling import NFE, Pareto, pareto, pools
-from reports.special import floors, ordinary
-from reports.starts import Started, started
-from reports.statistics import Cell, ordered
-from reports.summary import Summary, summarise, warnings
-from reports.tables import Group, Panel, cost_cut, profiles, side_by_side, varying_fields
-from reports.wide import COST, CURVATURE
+from reports.sections import plane
+from reports.sections.adaptive import Adaptive, adaptive
+from reports.sections.cost import NFE, Pareto, pareto
+from reports.sections.guidance import Guided, guided, sentences
+from reports.sections.headline import Headline, headlines
+from reports.sections.heats import Heat, heats
+from reports.sections.images import Grid, Pictures, grids, pictures_of
+from reports.sections.pools import pools
+from reports.sections.reach import Reach, reach
+from reports.sections.starts import Started, started
+from reports.sections.summary import Summary, summarise
+from reports.sections.values import BAR_CHARTS, Curve, Figure, curve_of, figure_of
+from reports.sections.warnings import warnings
+from reports.tables import metrics
+from reports.tables.groups import Group, Panel, cost_cut, profiles, side_by_side
+from reports.tables.runs import Excluded, Run
+from reports.tables.select import floors, ordinary
+from reports.tables.statistics import Cell, ordered
+from reports.tables.tidy import varying_fields
+from reports.text import _breakable, _plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BAR_CHARTS = ("curvature_fm", "coupling_ms")
-"""Metrics with one value an arm that are drawn as well as tabled."""
 
 T = TypeVar("T", Guided, Started)
-Pictures = dict[str, list[tuple[Run, Path]]]
-_PNG = b"\x89PNG\r\n\x1a\n"
 _SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
 _NO_RATIO = (
     "classifier_accuracy",
@@ -48,52 +48,18 @@ _NO_RATIO = (
     "transport_cost_independent",
     "validation_loss_own",
 )
-"""Metrics of which a ratio to random says nothing: random couples in no time, or all arms have the same value."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure with its words; a wide one shows several panels side by side; ``marks`` says what its marks mean."""
-
-    title: str
-    svg: Markup
-    caption: str
-    wide: bool = False
-    marks: str = ""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A table of one metric over NFE: rows NFE, columns arms; ``about`` is what no figure says already."""
-
-    panel: Panel
-    arms: list[str]
-    cells: dict[int | None, dict[str, Cell]]
-    about: str
-
-    @property
-    def size(self) -> int:
-        """In cells."""
-        return len(self.arms) * len(self.cells)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A picture of generated images, as base64 PNG."""
-
-    arm: str
-    seed: int
-    png: str
+"""Metrics of which a ratio to random says nothing: random couples in no time, or all arms have the
+same value.
+"""
 
 
 @dataclass(frozen=True)
 class Section:
     """All that is shown of one group.
 
-    Attributes:
-        trained: whether the arms were trained here; networks from files have no random arm to be compared with.
-        charts: the room for charts of guidance, starts and overhead, which are drawn with the page.
-        left_out: how many figures, tables and pictures found no room.
+    Attributes: trained: whether the arms were trained here; networks from files have no random arm
+        to be compared with. charts: the room for charts of guidance, starts and overhead, which are
+        drawn with the page. left_out: how many figures, tables and pictures found no room.
 
     """
 
@@ -122,11 +88,15 @@ class Section:
     left_out: dict[str, int]
 
 
-def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], excluded: Sequence[Excluded]) -> str:
-    """The whole page as HTML; the same runs give the same bytes. ``found``: the groups of the table."""
+def render(
+    table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], excluded: Sequence[Excluded]
+) -> str:
+    """The whole page as HTML; the same runs give the same bytes. ``found``: the groups of the
+    table.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    look = figures.looks(table.coupling)
+    look = style.looks(table.coupling)
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
@@ -136,7 +106,7 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
     )
     environment.filters |= {
         "number": words.number, "short": words.short, "percent": words.percent, "cost": _cost, "plain": _plain,
-        "breakable": _breakable, "judged": words.judged, "about": words.about,
+        "breakable": _breakable, "judged": metrics.judged, "about": metrics.about,
     }  # fmt: skip
     environment.globals |= {"charted": _charted, "sentences": sentences}
     configs, origins = [run.config for run in runs], [run.provenance for run in runs]
@@ -152,7 +122,7 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
         sections=_sections(found, runs, look),
         pools=pooled,
         room=Room(CHARTS),
-        metrics=words.METRICS,
+        metrics=metrics.METRICS,
         missing=words.MISSING,
         no_ratio=_NO_RATIO,
         costs_time=(*COST, "evaluate_seconds"),
@@ -166,20 +136,26 @@ def render(table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], exc
     )
 
 
-def _sections(found: Sequence[Group], runs: Sequence[Run], look: dict[str, figures.Look]) -> list[Section]:
+def _sections(
+    found: Sequence[Group], runs: Sequence[Run], look: dict[str, style.Look]
+) -> list[Section]:
     """All groups, each with an equal share of the room."""
     ids = [set(group.rows.run_id.unique()) for group in found]
     members = [[run for run in runs if run.run_id in own] for own in ids]
-    there = [_pictures(own) for own in members]
+    there = [pictures_of(own) for own in members]
     shares = [share // max(1, len(found)) for share in (FIGURES, CELLS, CHARTS)]
-    numbered = enumerate(zip(found, there, pictures(there), map(plane.scatter, members), strict=True), 1)
-    return [_section(f"g{i}", group, look, map(Room, shares), *shown) for i, (group, *shown) in numbered]
+    numbered = enumerate(
+        zip(found, there, pictures(there), map(plane.scatter, members), strict=True), 1
+    )
+    return [
+        _section(f"g{i}", group, look, map(Room, shares), *shown) for i, (group, *shown) in numbered
+    ]
 
 
 def _section(
     id_: str,
     group: Group,
-    look: dict[str, figures.Look],
+    look: dict[str, style.Look],
     shares: Iterable[Room],
     there: Pictures,
     shown: Pictures,
@@ -188,23 +164,29 @@ def _section(
     every, group = group, group.plain if len(group.plain.rows) else group
     drawings, cells, rest = shares
     found, real = group.panels, floors(every.rows)
-    over_nfe = [panel for panel in found if panel.per_nfe and not words.family(panel.metric)]
-    of_samples = [panel for panel in found if panel.per_nfe and words.family(panel.metric)]
+    over_nfe = [panel for panel in found if panel.per_nfe and not metrics.family(panel.metric)]
+    of_samples = [panel for panel in found if panel.per_nfe and metrics.family(panel.metric)]
     costs = [panel for panel in found if not panel.per_nfe]
     drawn = side_by_side(over_nfe)
     bars = [[panel] for panel in costs if panel.metric in BAR_CHARTS]
     distances = [panel for panel in over_nfe if panel.judged and panel.split == "test"]
 
     def draw(several: Sequence[Sequence[Panel]]) -> list[Figure]:
-        return drawings.keep([partial(_figure, shared, look) for shared in several], lambda figure: len(figure.svg))
+        return drawings.keep(
+            [partial(figure_of, shared, look) for shared in several], lambda figure: len(figure.svg)
+        )
 
     def curves(panels: Sequence[Panel], real: dict[str, float] | None) -> list[Curve]:
-        return cells.keep([partial(_curve, panel, real) for panel in panels], lambda curve: curve.size)
+        return cells.keep(
+            [partial(curve_of, panel, real) for panel in panels], lambda curve: curve.size
+        )
 
-    # What finds room first: the values that all compare, then how their rho was chosen, then other samplers.
+    # What finds room first: the values that all compare, then how their rho was chosen, then other
+    # samplers.
     plain = curves([panel for panel in over_nfe if panel.plain], None)
     first_pass = cells.keep(
-        [partial(list, one) for one in _by_title(heats(group.rows))], lambda arms: sum(map(len, arms))
+        [partial(list, one) for one in _by_title(heats(group.rows))],
+        lambda arms: sum(map(len, arms)),
     )
     section = Section(
         id=id_,
@@ -226,19 +208,18 @@ def _section(
         guided=_listed(guided(every.rows, look), cells),
         started=_listed(started(every.rows), cells),
         more=curves(of_samples, real),
-        samples=_grids(shown),
-        points=drawings.take(lambda: _points(points, look), lambda figure: len(figure.svg)) if points else None,
+        samples=grids(shown),
+        points=(
+            drawings.take(lambda: _points(points, look), lambda figure: len(figure.svg))
+            if points
+            else None
+        ),
         charts=rest,
         left_out={},
     )
     pictures_left = sum(map(len, there.values())) - sum(map(len, shown.values()))
     left_out = {"figures": drawings.refused, "tables": cells.refused, "pictures": pictures_left}
     return replace(section, left_out=left_out)
-
-
-def _curve(panel: Panel, real: dict[str, float] | None) -> Curve:
-    """``real``: what real images have; None where a figure says already what the metric is."""
-    return Curve(panel, ordered(panel.rows.coupling), panel.cells, "" if real is None else _about(panel, real))
 
 
 def _by_title(found: Sequence[Heat]) -> list[list[Heat]]:
@@ -249,73 +230,29 @@ def _listed(found: T | None, cells: Room) -> T | None:
     """Guidance or starts, without the table of everything where that finds no room."""
     if found is None or not found.listing.rows:
         return found
-    kept = cells.take(lambda: found.listing, lambda listing: len(listing.rows) * len(listing.columns))
+    kept = cells.take(
+        lambda: found.listing, lambda listing: len(listing.rows) * len(listing.columns)
+    )
     return replace(found, listing=kept or replace(found.listing, rows=[]))
 
 
 def _charted(
-    room: Room, title: str, found: Sequence[charts.Chart], look: dict[str, figures.Look], about: str = ""
+    room: Room,
+    title: str,
+    found: Sequence[charts.Chart],
+    look: dict[str, style.Look],
+    about: str = "",
 ) -> Figure | None:
     """Charts side by side as one figure; None where there is no room for it."""
     caption = f"{about} {charts.caption(found)}".strip()
     return room.take(
-        lambda: Figure(title, charts.draw(found, look), caption, len(found) > 1), lambda figure: len(figure.svg)
+        lambda: Figure(title, charts.draw(found, look), caption, len(found) > 1),
+        lambda figure: len(figure.svg),
     )
 
 
-def _figure(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
-    """Panels that differ in rho only, as one figure."""
-    panel = shared[0]
-    svg = figures.curve(shared, look) if panel.over else figures.bars(panel, look)
-    title = ", ".join(part for part in (panel.metric, panel.split, panel.settings) if part)
-    title = panel.title if len(shared) == 1 else f"{title}, {words.join([p.schedule for p in shared])}"
-    return Figure(title, svg, _about(panel), len(shared) > 1, figures.caption(shared))
-
-
-def _about(panel: Panel, real: dict[str, float] | None = None) -> str:
-    """What a metric says, of how many images, and what real images have where that is known."""
-    counts = sorted({int(n) for n in panel.rows.n.dropna()})
-    n = f" n = {words.join([f'{count:,}' for count in counts])} generated images." if counts and panel.per_nfe else ""
-    floor = f" Held-out real images: {words.number(real[panel.metric])}." if panel.metric in (real or {}) else ""
-    return words.about(panel.metric) + n + floor
-
-
-def _pictures(members: Sequence[Run]) -> Pictures:
-    """Label (``NFE 5``) to the pictures of the arms, each from the arm's first seed."""
-    first: dict[str, Run] = {}
-    for run in sorted(members, key=lambda run: int(run.config["seed"])):
-        first.setdefault(str(run.config["coupling"]), run)
-    found: dict[str, list[tuple[Run, Path]]] = {}
-    for arm in ordered(first):
-        for path in first[arm].path.glob("samples/*.png"):
-            with path.open("rb") as file:
-                if file.read(len(_PNG)) == _PNG:
-                    found.setdefault(path.stem, []).append((first[arm], path))
-    return {_label(stem): found[stem] for stem in sorted(found, key=_natural)}
-
-
-def _points(found: plane.Scatter, look: dict[str, figures.Look]) -> Figure:
+def _points(found: plane.Scatter, look: dict[str, style.Look]) -> Figure:
     return Figure("Generated points", plane.draw(found, look), found.caption, wide=True)
-
-
-def _grids(shown: Pictures) -> dict[str, list[Grid]]:
-    return {
-        label: [
-            Grid(str(run.config["coupling"]), int(run.config["seed"]), base64.b64encode(path.read_bytes()).decode())
-            for run, path in found
-        ]
-        for label, found in shown.items()
-    }
-
-
-def _label(stem: str) -> str:
-    """What a picture is called that is stored under this name."""
-    return "D along the path" if stem == "tangents" else re.sub(r"^nfe(\d+)$", r"NFE \1", stem)
-
-
-def _natural(name: str) -> list:
-    """Sort key by which nfe5 comes before nfe13."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _differing(origins: Sequence[dict[str, object]]) -> list[str]:
@@ -333,15 +270,3 @@ def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> d
 def _cost(cell: Cell, metric: str) -> str:
     """A value of the cost table; shares as percentages."""
     return words.percent(cell.mean) if metric in _SHARES else words.number(cell.mean)
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may break behind ``:``, ``,`` and ``_``."""
-    return Markup("<wbr>").join(re.split(r"(?<=[:,_])(?=\w\w)", name))
-
-
-def _plain(value: object) -> str:
-    """A config or provenance value as text."""
-    if value is None:
-        return words.MISSING
-    return str(value).lower() if isinstance(value, bool) else str(value)

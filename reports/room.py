@@ -1,4 +1,6 @@
-"""How much the page holds. It stays small enough to be mailed; what is left out is counted, and said where it lies."""
+"""How much the page holds. It stays small enough to be mailed; what is left out is counted, and
+said where it lies.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import TypeVar
 FIGURES = 2_000_000
 """Bytes of figures of the values over NFE and sigma, shared equally by the comparisons."""
 CHARTS = 800_000
-"""Bytes of charts of guidance, starts and overhead, shared likewise; as many again are for those of pools."""
+"""Bytes of charts of guidance, starts and overhead, shared likewise; as many again are for those of
+pools.
+"""
 CELLS = 14_000
 """Cells of tables, of some 150 bytes each, shared likewise."""
 PICTURES = 1_000_000
@@ -50,11 +54,13 @@ class Room:
         return [made for make in things if (made := self.take(make, size)) is not None]
 
 
-def pictures(folders: Sequence[dict[str, list[tuple[T, Path]]]]) -> list[dict[str, list[tuple[T, Path]]]]:
+def pictures(
+    folders: Sequence[dict[str, list[tuple[T, Path]]]],
+) -> list[dict[str, list[tuple[T, Path]]]]:
     """Which pictures are shown, of those of each comparison by their labels.
 
-    A label's pictures, one an arm, are shown together or not at all. All comparisons' first labels come before their
-    second ones.
+    A label's pictures, one an arm, are shown together or not at all. All comparisons' first labels
+    come before their second ones.
     """
     room = PICTURES
     shown: list[dict[str, list[tuple[T, Path]]]] = [{} for _ in folders]

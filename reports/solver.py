@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, get_type_hints
 from markupsafe import Markup
 
 from bench.record import write_bytes
-from reports import figures, words
-from reports.drawing import drawing_style, load_matplotlib
-from reports.figures import Look
-from reports.page import Figure, _breakable, _plain
-from reports.runs import ReportError, flatten
-from reports.statistics import ordered
+from reports import text as words
+from reports.figures import panels as figures
+from reports.figures import style
+from reports.figures.drawing import drawing_style, load_matplotlib
+from reports.figures.style import Look
+from reports.sections.values import Figure
+from reports.tables.runs import ReportError, flatten
+from reports.tables.statistics import ordered
+from reports.text import _breakable, _plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,8 +90,8 @@ PLOTS = (
 def build(csv: Path) -> Path:
     """Write the page beside the table and return its path; the same files give the same bytes.
 
-    Raises:
-        ReportError: the table is missing or not one of ``bench.solve``, or the page cannot be written.
+    Raises: ReportError: the table is missing or not one of ``bench.solve``, or the page cannot be
+        written.
 
     """
     source = csv.with_suffix(".json")
@@ -97,7 +100,9 @@ def build(csv: Path) -> Path:
     try:
         write_bytes(path, page.encode())
     except OSError as error:
-        raise ReportError(f"cannot write {path} ({error.strerror}): copy {csv.name} to a folder of yours") from None
+        raise ReportError(
+            f"cannot write {path} ({error.strerror}): copy {csv.name} to a folder of yours"
+        ) from None
     return path
 
 
@@ -112,11 +117,18 @@ def read(path: Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             found = list(csv.DictReader(file))
-        return [Row(**{f.name: _value(line[f.name], types[f.name]) for f in fields(Row)}) for line in found]
+        return [
+            Row(**{f.name: _value(line[f.name], types[f.name]) for f in fields(Row)})
+            for line in found
+        ]
     except OSError as error:
-        raise ReportError(f"cannot read {path} ({error.strerror}): make it with python -m bench.solve") from None
+        raise ReportError(
+            f"cannot read {path} ({error.strerror}): make it with python -m bench.solve"
+        ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ReportError(f"{path} is no table of python -m bench.solve ({error}): make it anew") from None
+        raise ReportError(
+            f"{path} is no table of python -m bench.solve ({error}): make it anew"
+        ) from None
 
 
 def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, source: str) -> str:
@@ -141,7 +153,10 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
         findings=[finding(size) for size in sizes],
         optimal=OPTIMAL,
         floor=floor(rows),
-        figures=[Figure(plot.title, draw(plot, rows, look), f"{plot.about} {_caption(plot)}") for plot in drawn],
+        figures=[
+            Figure(plot.title, draw(plot, rows, look), f"{plot.about} {_caption(plot)}")
+            for plot in drawn
+        ],
         sizes=sizes,
         look=look,
         provenance=provenance,
@@ -152,7 +167,9 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
 
 
 def in_order(rows: Sequence[Row]) -> list[Row]:
-    """The order of tables and figures: couplings with random first, then peers, then the floor; the sizes rising."""
+    """The order of tables and figures: couplings with random first, then peers, then the floor; the
+    sizes rising.
+    """
     rank = ordered(row.contender for row in rows)
     return sorted(rows, key=lambda row: (_KINDS.index(row.kind), rank.index(row.contender), row.n))
 
@@ -163,19 +180,26 @@ def by_size(rows: Sequence[Row]) -> list[Size]:
 
 
 def looks(rows: Sequence[Row]) -> dict[str, Look]:
-    """Couplings look as in any report that compares them; peers and the floor have the colour of the text."""
-    found = figures.looks(row.contender for row in rows if row.kind == "coupling")
+    """Couplings look as in any report that compares them; peers and the floor have the colour of
+    the text.
+    """
+    found = style.looks(row.contender for row in rows if row.kind == "coupling")
     peers = ordered(row.contender for row in rows if row.kind == "peer")
     text = (figures._INK, "currentColor")
     return (
         found
-        | {name: Look(*text, _PEER_MARKERS[i % 3], _PEER_DASHES[i % 3]) for i, name in enumerate(peers)}
+        | {
+            name: Look(*text, _PEER_MARKERS[i % 3], _PEER_DASHES[i % 3])
+            for i, name in enumerate(peers)
+        }
         | {row.contender: Look(*text, "", _DOTS) for row in rows if row.kind == "floor"}
     )
 
 
 def finding(size: Size) -> str:
-    """The quickest coupling that reaches the optimum at this size, and how much longer the peers take."""
+    """The quickest coupling that reaches the optimum at this size, and how much longer the peers
+    take.
+    """
     exact = [row for row in size.rows if row.kind == "coupling" and row.median_ms and _optimal(row)]
     if not exact:
         return f"n = {size.n}: none is known to be there."
@@ -198,10 +222,10 @@ def floor(rows: Sequence[Row]) -> str:
     row = max(found, key=lambda row: row.n)
     operations = 2 * row.n**2 * row.d
     return (
-        f"The floor: the float32 product of {row.n:,} images with {row.n:,} noises is 2 n² d = "
-        f"{words.number(operations / 1e9)} billion operations and takes {words.number(row.median_ms)} ms here "
-        f"({words.number(operations / row.median_ms / 1e6)} GFLOP/s). Comparing every image with every noise takes "
-        "about as long at the least."
+        f"The floor: the float32 product of {row.n:,} images with {row.n:,} noises is 2 n² d ="
+        f" {words.number(operations / 1e9)} billion operations and takes"
+        f" {words.number(row.median_ms)} ms here ({words.number(operations / row.median_ms / 1e6)}"
+        " GFLOP/s). Comparing every image with every noise takes about as long at the least."
     )
 
 
@@ -220,7 +244,9 @@ def warnings(sizes: Sequence[Size]) -> list[str]:
 
 
 def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
-    """A value against the pool size, n logarithmic: one line a contender, a ring where it did not converge."""
+    """A value against the pool size, n logarithmic: one line a contender, a ring where it did not
+    converge.
+    """
     load_matplotlib()
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D
@@ -236,10 +262,18 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
             axes.plot(x, y, markeredgecolor="none", **style)
             failed = [k for k, row in enumerate(line) if row.converged is False]
             ring = style | {"linestyle": "", "marker": "o", "markersize": 10}
-            axes.plot([x[k] for k in failed], [y[k] for k in failed], markerfacecolor="none", **ring)
-            handles.append(Line2D([], [], label="\n".join(words.pieces(name, 30)), markeredgecolor="none", **style))
+            axes.plot(
+                [x[k] for k in failed], [y[k] for k in failed], markerfacecolor="none", **ring
+            )
+            handles.append(
+                Line2D(
+                    [], [], label="\n".join(words.pieces(name, 30)), markeredgecolor="none", **style
+                )
+            )
         _axes(axes, plot, sorted({row.n for row in rows}))
-        figure.legend(handles=handles, loc="outside upper left", ncols=2, frameon=False, handlelength=2.6)
+        figure.legend(
+            handles=handles, loc="outside upper left", ncols=2, frameon=False, handlelength=2.6
+        )
         return figures._svg(figure, describe(plot, rows))
 
 
@@ -252,7 +286,10 @@ def describe(plot: Plot, rows: Sequence[Row]) -> str:
         for row in line
         if row.n == sizes[-1]
     )
-    return f"Line chart of {plot.label} against pool size from {sizes[0]} to {sizes[-1]}. At n = {sizes[-1]}: {last}."
+    return (
+        f"Line chart of {plot.label} against pool size from {sizes[0]} to {sizes[-1]}. At n ="
+        f" {sizes[-1]}: {last}."
+    )
 
 
 def _lines(plot: Plot, rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -283,13 +320,22 @@ def _axes(axes: Axes, plot: Plot, sizes: Iterable[int]) -> None:
     else:
         low, high = axes.get_ylim()
         axes.set_ylim(min(0.0, low), max(0.0, 1.04 * high))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}")
+    axes.yaxis.set_major_formatter(
+        lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"
+    )
     axes.set(xlabel="n, images in a pool", ylabel=plot.label)
 
 
 def _caption(plot: Plot) -> str:
-    scale = "Both axes are logarithmic" if plot.log else "The axis of n is logarithmic, the other includes 0"
-    return f"{scale}; dashed lines are other libraries, the dotted one is the floor; a ring: not converged."
+    scale = (
+        "Both axes are logarithmic"
+        if plot.log
+        else "The axis of n is logarithmic, the other includes 0"
+    )
+    return (
+        f"{scale}; dashed lines are other libraries, the dotted one is the floor; a ring: not"
+        " converged."
+    )
 
 
 def _optimal(row: Row) -> bool:

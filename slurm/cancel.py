@@ -1,11 +1,13 @@
-"""Cancel what is left of a sweep: ``python -m slurm.cancel sweep.toml``; submitting it again goes on."""
+"""Cancel what is left of a sweep: ``python -m slurm.cancel sweep.toml``; submitting it again goes
+on.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from bench.console import worker
+from bench.process.console import worker
 from slurm import cluster
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -34,7 +36,10 @@ def cancel(sweep: str, runs: Path = Path("runs")) -> int:
         except cluster.NoAnswer as error:
             if folder.may_be_queued():
                 raise
-            print(f"no SLURM job of {folder.path.name} is known; a sweep of this machine ends with Ctrl-C ({error})")
+            print(
+                f"no SLURM job of {folder.path.name} is known; a sweep of this machine ends with"
+                f" Ctrl-C ({error})"
+            )
             return 0
         # The report would start as soon as what it waits for is gone.
         report = [job for job in jobs if job.job_id == folder.jobs().report]
@@ -49,7 +54,12 @@ def main(args: list[str] | None = None) -> int:
     import tyro
 
     try:
-        return tyro.cli(cancel, prog="python -m slurm.cancel", args=args, config=(tyro.conf.PositionalRequiredArgs,))
+        return tyro.cli(
+            cancel,
+            prog="python -m slurm.cancel",
+            args=args,
+            config=(tyro.conf.PositionalRequiredArgs,),
+        )
     except SweepError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

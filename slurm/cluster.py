@@ -22,7 +22,9 @@ class NoAnswer(SweepError):
 
 @dataclass(frozen=True)
 class Queued:
-    """A job that SLURM holds: ``4242_3`` in an array, else ``4242``; its state is ``PENDING``, ``RUNNING`` or so."""
+    """A job that SLURM holds: ``4242_3`` in an array, else ``4242``; its state is ``PENDING``,
+    ``RUNNING`` or so.
+    """
 
     job_id: str
     state: str
@@ -46,7 +48,9 @@ def require() -> None:
 
     """
     if not here():
-        raise SweepError("no SLURM here (srun not found): submit on a login node, or use --cluster local")
+        raise SweepError(
+            "no SLURM here (srun not found): submit on a login node, or use --cluster local"
+        )
 
 
 def max_array_size() -> int:
@@ -61,16 +65,20 @@ def max_array_size() -> int:
 
 
 def queued(comment: str) -> list[Queued]:
-    """The jobs of this user that carry the comment, pending or running, each task of an array by itself.
+    """The jobs of this user that carry the comment, pending or running, each task of an array by
+    itself.
 
     Raises:
         SweepError: SLURM does not answer; a guess might submit a run twice.
 
     """
     output = _ask("squeue", "--me", "--array", "--noheader", "--format=%i|%T|%k")
-    # A comment of another job may have several lines, which then look like no job; ours is one line.
+    # A comment of another job may have several lines, which then look like no job; ours is one
+    # line.
     found = [match.groups() for line in output.split("\n") if (match := _JOB.fullmatch(line))]
-    return [Queued(job_id, state) for job_id, state, note in found if note.rstrip() == comment.rstrip()]
+    return [
+        Queued(job_id, state) for job_id, state, note in found if note.rstrip() == comment.rstrip()
+    ]
 
 
 def cancel(jobs: list[Queued]) -> None:
@@ -89,11 +97,18 @@ def _ask(*command: str) -> str:
     """What a command of SLURM prints; text that is not UTF-8 is kept as Python keeps it in paths."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=_PATIENCE_S, env=_environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=True,
+            timeout=_PATIENCE_S,
+            env=_environment(),
         )
     except OSError as error:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
-        raise NoAnswer(f"no SLURM here ({command[0]} {reason}): use a login node, or --cluster local") from None
+        raise NoAnswer(
+            f"no SLURM here ({command[0]} {reason}): use a login node, or --cluster local"
+        ) from None
     except subprocess.TimeoutExpired:
         raise NoAnswer(f"SLURM does not answer ({command[0]}): try again when it does") from None
     except subprocess.CalledProcessError as error:
@@ -103,7 +118,9 @@ def _ask(*command: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the variables that filter or format the answers, or let scancel ask back."""
+    """The environment without the variables that filter or format the answers, or let scancel ask
+    back.
+    """
     ours = ("SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     kept.pop("SLURM_TIME_FORMAT", None)

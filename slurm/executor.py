@@ -1,4 +1,6 @@
-"""Submitit, as this project uses it: arrays on a cluster, a few processes at a time on this machine."""
+"""Submitit, as this project uses it: arrays on a cluster, a few processes at a time on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from slurm.sweep import Entry
 if TYPE_CHECKING:
     import submitit
 
-# A run resumes after its time limit, so reaching it is no fault; this ends a run that never gets anywhere.
+# A run resumes after its time limit, so reaching it is no fault; this ends a run that never gets
+# anywhere.
 _MAX_TIMEOUTS = 20
 _POLL_S = 0.2
 _REPORT_MINUTES = 30
@@ -32,7 +35,9 @@ _PLACE = ("account", "partition", "qos", "reservation", "constraint", "export")
 _CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
-def tasks_of(entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | None) -> list[RunTask]:
+def tasks_of(
+    entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | None
+) -> list[RunTask]:
     """One task per run, with absolute paths."""
     where = data_dir.resolve() if data_dir else None
     return [
@@ -50,23 +55,34 @@ def tasks_of(entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | N
 
 
 def _setup(code: Snapshot) -> list[str]:
-    """Shell lines before a job: which code it imports, and what to record as the command that a person typed."""
+    """Shell lines before a job: which code it imports, and what to record as the command that a
+    person typed.
+    """
     return [*code.setup(), f"export {COMMAND}={shlex.quote(command_line())}"]
 
 
-def script(array: Array, name: str, folder: SweepFolder, code: Snapshot, max_parallel: int | None) -> str:
+def script(
+    array: Array, name: str, folder: SweepFolder, code: Snapshot, max_parallel: int | None
+) -> str:
     """The script that ``sbatch`` would receive, made by submitit as at submission."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     logs = folder.path / "logs" / "%A"
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
     count = {"map_count": len(array.entries)} if len(array.entries) > 1 else {}
-    asked = sbatch_parameters(array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel)
+    asked = sbatch_parameters(
+        array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel
+    )
     return _make_sbatch_string(command, logs, **count, **asked)
 
 
 def submit_arrays(
-    arrays: list[Array], name: str, folder: SweepFolder, code: Snapshot, max_parallel: int | None, data_dir: Path | None
+    arrays: list[Array],
+    name: str,
+    folder: SweepFolder,
+    code: Snapshot,
+    max_parallel: int | None,
+    data_dir: Path | None,
 ) -> list[str]:
     """Submit the arrays and write their jobs down, each before the next; their ids.
 
@@ -80,22 +96,33 @@ def submit_arrays(
     for array in arrays:
         after = f"afterany:{ids[-1]}" if max_parallel and ids else None
         asked = sbatch_parameters(
-            array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel, dependency=after
+            array.resources,
+            name,
+            folder.comment,
+            _setup(code),
+            array_parallelism=max_parallel,
+            dependency=after,
         )
         submitted = _sbatch(folder, asked, tasks_of(array.entries, folder, data_dir))
         ids.append(submitted[0].split("_")[0])
-        jobs.runs.update({entry.run_id: job for entry, job in zip(array.entries, submitted, strict=True)})
+        jobs.runs.update(
+            {entry.run_id: job for entry, job in zip(array.entries, submitted, strict=True)}
+        )
         folder.write_jobs(jobs)
     return ids
 
 
-def submit_report(entries: list[Entry], name: str, folder: SweepFolder, code: Snapshot, after: list[str]) -> str:
+def submit_report(
+    entries: list[Entry], name: str, folder: SweepFolder, code: Snapshot, after: list[str]
+) -> str:
     """Submit the job that builds the report once all others have ended, well or not; its id."""
     first = entries[0].resources
     use = Resources(_REPORT_MINUTES, cpus=1, memory_gb=4, partition=first.partition, account=first.account,
                     extra={key: value for key, value in first.extra.items() if key == "qos"})  # fmt: skip
     dependency = f"afterany:{':'.join(after)}"
-    asked = sbatch_parameters(use, f"{name}-report", folder.comment, _setup(code), dependency=dependency)
+    asked = sbatch_parameters(
+        use, f"{name}-report", folder.comment, _setup(code), dependency=dependency
+    )
     task = ReportTask(folder.runs_dir, tuple(entry.run_id for entry in entries), folder.path)
     (job,) = _sbatch(folder, asked, [task])
     jobs = folder.jobs()
@@ -110,7 +137,9 @@ def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-    executor = submitit.AutoExecutor(folder.path / "logs" / "%A", "slurm", slurm_max_num_timeout=_MAX_TIMEOUTS)
+    executor = submitit.AutoExecutor(
+        folder.path / "logs" / "%A", "slurm", slurm_max_num_timeout=_MAX_TIMEOUTS
+    )
     executor.update_parameters(**{f"slurm_{key}": value for key, value in asked.items()})
     try:
         with _submission(asked):
@@ -128,9 +157,10 @@ def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str
 def _submission(asked: dict[str, Any]) -> Iterator[None]:
     """The environment of sbatch, whose variables win over the script.
 
-    Of the user's SBATCH_ variables those stay that say where and on whose account to run, unless the sweep says it
-    itself; others would change what the jobs rely on, such as their time limit and their comment. A submission from
-    inside a job would inherit its size from SLURM_ variables; but where SLURM is stays known.
+    Of the user's SBATCH_ variables those stay that say where and on whose account to run, unless
+    the sweep says it itself; others would change what the jobs rely on, such as their time limit
+    and their comment. A submission from inside a job would inherit its size from SLURM_ variables;
+    but where SLURM is stays known.
     """
     from submitit.helpers import clean_env
 
@@ -162,7 +192,13 @@ def _without_percent(folder: Path) -> Iterator[Path]:
 
 
 def run_here(
-    where: str, entries: list[Entry], folder: SweepFolder, logs: Path, code: Snapshot, limit: int, data_dir: Path | None
+    where: str,
+    entries: list[Entry],
+    folder: SweepFolder,
+    logs: Path,
+    code: Snapshot,
+    limit: int,
+    data_dir: Path | None,
 ) -> int:
     """Run on this machine, ``limit`` at a time, wait, and build the report; 1 if a run failed."""
     tasks = tasks_of(tuple(entries), folder, data_dir)
@@ -174,12 +210,19 @@ def run_here(
                     raise error
             failed = 0
         else:
-            executors = {repr(e.resources): local_executor("local", e.resources, place, _setup(code)) for e in entries}
-            work = [(executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)]
+            executors = {
+                repr(e.resources): local_executor("local", e.resources, place, _setup(code))
+                for e in entries
+            }
+            work = [
+                (executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)
+            ]
             jobs = run_locally(work, limit)
             names = [f"{logs.name}/{job.job_id}" for job in jobs]
             written = folder.jobs()
-            written.runs.update({entry.run_id: name for entry, name in zip(entries, names, strict=True)})
+            written.runs.update(
+                {entry.run_id: name for entry, name in zip(entries, names, strict=True)}
+            )
             folder.write_jobs(written)
             errors = [job.exception() for job in jobs]
             failed = _report(errors, entries, [folder.log(name) for name in names])
@@ -187,7 +230,9 @@ def run_here(
     return int(failed > 0)
 
 
-def local_executor(where: str, use: Resources, logs: Path, setup: list[str]) -> submitit.AutoExecutor:
+def local_executor(
+    where: str, use: Resources, logs: Path, setup: list[str]
+) -> submitit.AutoExecutor:
     """Submitit's executor for this machine."""
     import submitit
 
@@ -203,7 +248,8 @@ def local_executor(where: str, use: Resources, logs: Path, setup: list[str]) -> 
 def run_locally(work: list[tuple[submitit.AutoExecutor, Any]], limit: int) -> list[submitit.Job]:
     """Run tasks in processes on this machine, ``limit`` at a time, and wait for them.
 
-    Submitit's local executor has no queue and starts all it is given, so the tasks are held back here.
+    Submitit's local executor has no queue and starts all it is given, so the tasks are held back
+    here.
     """
     jobs: list[submitit.Job] = []
     for executor, task in work:

@@ -1,4 +1,5 @@
-"""The folder of a sweep, ``RUNS/sweeps/NAME/``: what was asked for, which jobs do it, how each fared.
+"""The folder of a sweep, ``RUNS/sweeps/NAME/``: what was asked for, which jobs do it, how each
+fared.
 
 ::
 
@@ -55,9 +56,14 @@ class SweepFolder:
             SweepError: sbatch would put a job's number for a part of it, or end its line there.
 
         """
-        for sign, reason in (("%", "sbatch puts job numbers in place of %"), ("\n", "a job script ends lines there")):
+        for sign, reason in (
+            ("%", "sbatch puts job numbers in place of %"),
+            ("\n", "a job script ends lines there"),
+        ):
             if sign in str(self.path):
-                raise SweepError(f"{self.runs_dir}: {reason}: choose --runs without {sign!r}, or --cluster local")
+                raise SweepError(
+                    f"{self.runs_dir}: {reason}: choose --runs without {sign!r}, or --cluster local"
+                )
 
     def manifest(self) -> dict:
         """What was last submitted.
@@ -72,7 +78,9 @@ class SweepFolder:
         """The runs of the sweep, in its order."""
         return [run["run_id"] for run in self.manifest()["runs"]]
 
-    def write_manifest(self, sweep: Sweep, entries: list[Entry], text: str, code: dict[str, object]) -> None:
+    def write_manifest(
+        self, sweep: Sweep, entries: list[Entry], text: str, code: dict[str, object]
+    ) -> None:
         """Write down what is asked for."""
         classes = {repr(entry.resources): asdict(entry.resources) for entry in entries}
         numbers = {key: number for number, key in enumerate(classes)}
@@ -83,7 +91,11 @@ class SweepFolder:
             "sweep": text,
             "resources": list(classes.values()),
             "runs": [
-                {"run_id": entry.run_id, "label": entry.label, "resources": numbers[repr(entry.resources)]}
+                {
+                    "run_id": entry.run_id,
+                    "label": entry.label,
+                    "resources": numbers[repr(entry.resources)],
+                }
                 for entry in entries
             ],
         }
@@ -100,7 +112,9 @@ class SweepFolder:
     def attempt(self, run_id: str) -> dict:
         """What the run's latest job said of itself; empty where none has begun."""
         try:
-            return json.loads((self.path / "attempts" / f"{run_id}.json").read_text(encoding="utf-8"))
+            return json.loads(
+                (self.path / "attempts" / f"{run_id}.json").read_text(encoding="utf-8")
+            )
         except FileNotFoundError:
             return {}
         except ValueError:
@@ -124,7 +138,8 @@ class SweepFolder:
 
     def log(self, job_id: str) -> Path:
         """What the job wrote to its standard error."""
-        where, _, name = job_id.rpartition("/")  # on this machine a process id, which a later sweep may meet again
+        # On this machine a process id, which a later sweep may meet again
+        where, _, name = job_id.rpartition("/")
         return self.path / "logs" / (where or name.split("_")[0]) / f"{name}_0_log.err"
 
     def last_line(self, job_id: str | None) -> str:
@@ -135,12 +150,15 @@ class SweepFolder:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
             lines = file.read().decode(errors="replace").replace("\r", "\n").splitlines()
-        said = [line.strip() for line in lines if line.strip() and not line.startswith(_NOT_THE_REASON)]
+        said = [
+            line.strip() for line in lines if line.strip() and not line.startswith(_NOT_THE_REASON)
+        ]
         return said[-1] if said else ""
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep a second submission waiting until this one is through; the lock ends with the process.
+        """Keep a second submission waiting until this one is through; the lock ends with the
+        process.
 
         Raises:
             SweepError: the folder cannot be written.
@@ -166,7 +184,8 @@ class SweepFolder:
             write_json(self.path / name, content)
         except OSError as error:
             raise SweepError(
-                f"cannot write {self.path / name} ({error.strerror}): make room, or choose other --runs"
+                f"cannot write {self.path / name} ({error.strerror}): make room, or choose other"
+                " --runs"
             ) from None
 
     def _read(self, name: str) -> dict:
@@ -174,7 +193,8 @@ class SweepFolder:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise SweepError(
-                f"{self.path} holds no {name}: submit the sweep first, or name its folder with --runs"
+                f"{self.path} holds no {name}: submit the sweep first, or name its folder with"
+                " --runs"
             ) from None
         except ValueError as error:
             raise SweepError(f"{self.path / name} is damaged ({error}): move it away") from None

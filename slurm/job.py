@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunTask:
-    """What a job of the array calls. Small on purpose: it is pickled, results go to the run's own folder.
+    """What a job of the array calls. Small on purpose: it is pickled, results go to the run's own
+    folder.
 
-    Attributes:
-        config: the run.
-        runs_dir: where run folders are made; absolute, for the job may start elsewhere.
-        data_dir: the folder of the data sets, or None for the default.
-        device: ``cpu`` or ``cuda``.
-        threads: CPU threads. Left to itself torch takes the whole node, which it shares with other runs.
-        processes: how many of these jobs are one run.
-        attempts: folder for what the job says of itself.
+    Attributes: config: the run. runs_dir: where run folders are made; absolute, for the job may
+        start elsewhere. data_dir: the folder of the data sets, or None for the default. device:
+        ``cpu`` or ``cuda``. threads: CPU threads. Left to itself torch takes the whole node, which
+        it shares with other runs. processes: how many of these jobs are one run. attempts: folder
+        for what the job says of itself.
 
     """
 
@@ -48,8 +46,8 @@ class RunTask:
         import torch
 
         from bench.arm import run_arm
-        from bench.background import end_process
         from bench.config import Execution
+        from bench.process.background import end_process
 
         _listen()
         first = True
@@ -67,14 +65,17 @@ class RunTask:
                 self._say("failed", reason=str(error) or type(error).__name__)
             raise
         except SystemExit as leaving:
-            end_process(leaving.code)  # a solver that is still at work must not keep the job alive until it is killed
+            # A solver that is still at work must not keep the job alive until it is killed
+            end_process(leaving.code)
         if first:
             self._say("done")
         if self.processes > 1:
             torch.distributed.destroy_process_group()
 
     def checkpoint(self) -> DelayedSubmission:
-        """Resubmit as it is, on preemption and at the time limit: the run folder knows how far it came."""
+        """Resubmit as it is, on preemption and at the time limit: the run folder knows how far it
+        came.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -82,7 +83,13 @@ class RunTask:
     def _say(self, state: str, **more: object) -> None:
         """Record the state beside the sweep: the run's own folder may be what fails."""
         restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-        said = {"state": state, "updated": utc_now(), "host": socket.gethostname(), "restarts": restarts, **more}
+        said = {
+            "state": state,
+            "updated": utc_now(),
+            "host": socket.gethostname(),
+            "restarts": restarts,
+            **more,
+        }
         try:
             write_json(self.attempts / f"{self.config.run_id}.json", said)
         except OSError as error:
@@ -121,15 +128,24 @@ class ReportTask:
         for link in links.iterdir():
             if link.name not in self.run_ids:
                 link.unlink()
-        command = [sys.executable, "-m", "reports.build", str(links), "--mixed", "--out", str(self.out)]
+        command = [
+            sys.executable,
+            "-m",
+            "reports.build",
+            str(links),
+            "--mixed",
+            "--out",
+            str(self.out),
+        ]
         subprocess.run(command, check=True)
 
 
 def _listen() -> None:
     """Clusters differ in how they announce the end.
 
-    USR2 (ours) or USR1 before a limit: submitit queues the job again. TERM, which precedes KILL: leave, for SLURM
-    itself queues again what it preempted, and must not what a user cancelled. In training all wait for a checkpoint.
+    USR2 (ours) or USR1 before a limit: submitit queues the job again. TERM, which precedes KILL:
+    leave, for SLURM itself queues again what it preempted, and must not what a user cancelled. In
+    training all wait for a checkpoint.
     """
     requeue = signal.getsignal(signal.SIGUSR2)
     if callable(requeue):
@@ -150,6 +166,8 @@ def _meet() -> bool:
 
 
 def _forget_torchrun() -> None:
-    """Drop the variables of torchrun that a shell may still hold; a run of one process waits for no other."""
+    """Drop the variables of torchrun that a shell may still hold; a run of one process waits for no
+    other.
+    """
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         os.environ.pop(name, None)

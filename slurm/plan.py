@@ -17,7 +17,9 @@ from slurm.sweep import Entry
 
 @dataclass(frozen=True)
 class Array:
-    """Runs that are submitted as one job array: of one class of resources, no more than an array holds."""
+    """Runs that are submitted as one job array: of one class of resources, no more than an array
+    holds.
+    """
 
     resources: Resources
     entries: tuple[Entry, ...]
@@ -26,7 +28,11 @@ class Array:
 def left(entries: list[Entry], standings: list[Standing], retry_failed: bool) -> list[Entry]:
     """The runs that no job has and that are not done; failed ones only when asked."""
     wanted = {"pending", "stopped"} | ({"failed"} if retry_failed else set())
-    return [entry for entry, standing in zip(entries, standings, strict=True) if standing.state in wanted]
+    return [
+        entry
+        for entry, standing in zip(entries, standings, strict=True)
+        if standing.state in wanted
+    ]
 
 
 def arrays(entries: list[Entry], most: int) -> list[Array]:
@@ -58,7 +64,9 @@ def arms(entries: list[Entry], standings: list[Standing]) -> list[str]:
 
 
 def estimate(entries: list[Entry], runs_dir: Path) -> str:
-    """How long the training takes, by the speed of recorded runs of the same data, network and kind of device."""
+    """How long the training takes, by the speed of recorded runs of the same data, network and kind
+    of device.
+    """
     speeds = _recorded_speeds(runs_dir, {_kind(entry.config) for entry in entries})
     hours = {"GPU": 0.0, "CPU": 0.0}
     unknown: list[Entry] = []
@@ -72,7 +80,10 @@ def estimate(entries: list[Entry], runs_dir: Path) -> str:
     words = [f"{value:.3g} {device}-hours" for device, value in hours.items() if value]
     if unknown:
         names = ", ".join(dict.fromkeys(entry.config.data for entry in unknown))
-        words.append(f"unknown for {len(unknown)} runs (no finished run of {names} with this network and device here)")
+        words.append(
+            f"unknown for {len(unknown)} runs (no finished run of {names} with this network and"
+            " device here)"
+        )
     return "training: " + (" and ".join(words) or "nothing left")
 
 
@@ -89,7 +100,12 @@ def _recorded_speeds(runs_dir: Path, kinds: set[str]) -> dict[tuple[str, str], f
         folder = RunFolder(path.parent)
         try:
             config, origin = folder.config(), folder.provenance()
-            parts = [config["data"], config.get("resolution"), config["network"], config["training"]["precision"]]
+            parts = [
+                config["data"],
+                config.get("resolution"),
+                config["network"],
+                config["training"]["precision"],
+            ]
             kind = json.dumps(parts, sort_keys=True)
             if kind not in kinds:
                 continue

@@ -16,7 +16,16 @@ _OWN_SBATCH_KEYS = {
     "account": "account", "job-name": "name", "array": "--max-parallel",
 }  # fmt: skip
 # What the jobs themselves rest on.
-_KEPT_SBATCH_KEYS = ("comment", "dependency", "error", "open-mode", "output", "requeue", "no-requeue", "signal")
+_KEPT_SBATCH_KEYS = (
+    "comment",
+    "dependency",
+    "error",
+    "open-mode",
+    "output",
+    "requeue",
+    "no-requeue",
+    "signal",
+)
 
 
 class SweepError(ValueError):
@@ -78,17 +87,25 @@ def check_resources(table: dict[str, object], where: str = "resources") -> Resou
     refuse_unknown(table, [f.name for f in fields(Resources)], where)
     for key, least in _LEAST.items():
         value = table.get(key, least)
-        if type(value) is not int or value < least:  # a bool is an int, and "01:00:00" a time to SLURM alone
-            raise SweepError(f"{where}.{key} must be a whole number, {least} or more, not {value!r}")
+        # A bool is an int, and "01:00:00" a time to SLURM alone
+        if type(value) is not int or value < least:
+            raise SweepError(
+                f"{where}.{key} must be a whole number, {least} or more, not {value!r}"
+            )
     for key in _TEXTS:
         if not isinstance(table.get(key, ""), str):
             raise SweepError(f"{where}.{key} must be a text, not {table[key]!r}")
     _check_extra(table.get("extra", {}), where)
     resources = Resources(**table)
     if resources.gpus and resources.node_processes > resources.gpus:
-        raise SweepError(f"{where}.processes is {resources.processes}, but a node has {resources.gpus} GPUs: one each")
+        raise SweepError(
+            f"{where}.processes is {resources.processes}, but a node has {resources.gpus} GPUs: one"
+            " each"
+        )
     if resources.minutes * 60 < resources.signal_delay_s + _EARLY_S + _WORK_S:
-        raise SweepError(f"{where}.minutes must be 2 or more: SLURM warns a run up to a minute early")
+        raise SweepError(
+            f"{where}.minutes must be 2 or more: SLURM warns a run up to a minute early"
+        )
     return resources
 
 
@@ -120,11 +137,16 @@ def refuse_unknown(table: dict[str, object], known: list[str], where: str) -> No
 
 
 # A job that begins while slurmctld restarts would fail at srun, and SLURM would not run it again.
-WAIT_FOR_CONTROLLER = 'for _ in $(seq 60); do squeue --jobs="$SLURM_JOB_ID" >/dev/null 2>&1 && break; sleep 2; done'
+WAIT_FOR_CONTROLLER = (
+    'for _ in $(seq 60); do squeue --jobs="$SLURM_JOB_ID" >/dev/null 2>&1 && break; sleep 2; done'
+)
 
 
-def sbatch_parameters(use: Resources, name: str, comment: str, setup: list[str], **more: object) -> dict[str, Any]:
-    """What sbatch is asked for, in submitit's names; the time is a number, for submitit computes with it.
+def sbatch_parameters(
+    use: Resources, name: str, comment: str, setup: list[str], **more: object
+) -> dict[str, Any]:
+    """What sbatch is asked for, in submitit's names; the time is a number, for submitit computes
+    with it.
 
     ``more`` may hold ``array_parallelism`` and ``dependency``; None leaves an option out.
     """

@@ -1,4 +1,6 @@
-"""A copy of the code as it was at submission: jobs start hours later, when the files here may be others."""
+"""A copy of the code as it was at submission: jobs start hours later, when the files here may be
+others.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.git import git
+from bench.record.git import git
 from slurm.resources import SweepError
 
 ROOT = Path(__file__).parents[1]
-# A patch that ``git apply`` takes: settings of the repository would print another one, or another program's.
+# A patch that ``git apply`` takes: settings of the repository would print another one, or another
+# program's.
 _DIFF = (
     "diff", "--binary", "--full-index", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--unified=3",
     "--inter-hunk-context=0", "--src-prefix=a/", "--dst-prefix=b/", f"-O{os.devnull}", "HEAD", "--",
@@ -29,10 +32,9 @@ _ROOMS = ("bench", "couplings", "models", "reports", "slurm")
 class Snapshot:
     """The code of a submission.
 
-    Attributes:
-        path: the copy, a git checkout of its own with the same changes; None where the code is no checkout.
-        git_sha: its commit.
-        changes: the name of the file beside the copy that holds the changes since that commit; None for a clean tree.
+    Attributes: path: the copy, a git checkout of its own with the same changes; None where the code
+        is no checkout. git_sha: its commit. changes: the name of the file beside the copy that
+        holds the changes since that commit; None for a clean tree.
 
     """
 
@@ -43,13 +45,19 @@ class Snapshot:
     def recorded(self) -> dict[str, object]:
         """What the manifest says of it."""
         copy = self.path.name if self.path else None
-        return {"git_sha": self.git_sha, "git_dirty": bool(self.changes), "copy": copy, "changes": self.changes}
+        return {
+            "git_sha": self.git_sha,
+            "git_dirty": bool(self.changes),
+            "copy": copy,
+            "changes": self.changes,
+        }
 
     def setup(self) -> list[str]:
         """Shell lines that make a job import the copy, or what is installed, wherever it starts."""
         lines = ["export PYTHONSAFEPATH=1"]  # or the folder of the submission would come first
         code = self.path or ROOT
-        # What pip installed is found without help, and before the standard library it would hide parts of that.
+        # What pip installed is found without help, and before the standard library it would hide
+        # parts of that.
         if not code.name.endswith("-packages"):
             lines.append(f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}")
         return lines
@@ -57,7 +65,9 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class _State:
-    """Commit, changes since as a binary patch, and new files in our rooms; commit None where it is no checkout."""
+    """Commit, changes since as a binary patch, and new files in our rooms; commit None where it is
+    no checkout.
+    """
 
     sha: str | None
     patch: bytes = b""
@@ -66,7 +76,9 @@ class _State:
     @classmethod
     def of(cls, root: Path) -> _State:
         try:
-            top = os.fsdecode(git(root, "rev-parse", "--show-toplevel", trusted=root)).removesuffix("\n")
+            top = os.fsdecode(git(root, "rev-parse", "--show-toplevel", trusted=root)).removesuffix(
+                "\n"
+            )
             if Path(top).resolve() != root.resolve():
                 return cls(None)
             sha = git(root, "rev-parse", "HEAD", trusted=root).decode().strip()
@@ -75,7 +87,9 @@ class _State:
         command = ("ls-files", "-z", "--others", "--exclude-standard", "--", *_ROOMS)
         listed = os.fsdecode(git(root, *command, trusted=root)).split("\0")
         # A repository inside ours is listed as a folder; it is not our code.
-        new = tuple((name, (root / name).read_bytes()) for name in listed if name and not name.endswith("/"))
+        new = tuple(
+            (name, (root / name).read_bytes()) for name in listed if name and not name.endswith("/")
+        )
         return cls(sha, git(root, *_DIFF, trusted=root), new)
 
     def snapshot(self, folder: Path) -> Snapshot:
@@ -91,7 +105,8 @@ class _State:
 
 
 def take(folder: Path, root: Path = ROOT) -> Snapshot:
-    """Copy the code into ``folder``, once for each state of it; the copy stays while jobs may need it.
+    """Copy the code into ``folder``, once for each state of it; the copy stays while jobs may need
+    it.
 
     Raises:
         SweepError: it cannot be copied.
@@ -123,18 +138,24 @@ def _told(folder: Path) -> Iterator[None]:
         yield
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"") or str(error).encode()
-        raise SweepError(f"cannot copy the code to {folder}: {' '.join(os.fsdecode(said).split())}") from None
+        raise SweepError(
+            f"cannot copy the code to {folder}: {' '.join(os.fsdecode(said).split())}"
+        ) from None
 
 
 def _copy(root: Path, code: _State, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     making = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    # The process that serves a clone asks again who owns the checkout, and never sees the options of this one.
-    trusted = [f"-c safe.directory={shlex.quote(str(path))}" for path in (root.resolve(), root.resolve() / ".git")]
+    # The process that serves a clone asks again who owns the checkout, and never sees the options
+    # of this one.
+    trusted = [
+        f"-c safe.directory={shlex.quote(str(path))}"
+        for path in (root.resolve(), root.resolve() / ".git")
+    ]
     serve = " ".join(["git", *trusted, "upload-pack"])
     try:
-        # A checkout of its own, so that a run's provenance names the commit and whether it was changed.
-        # By its path: in a URL, % would begin a code.
+        # A checkout of its own, so that a run's provenance names the commit and whether it was
+        # changed. By its path: in a URL, % would begin a code.
         options = ("--quiet", "--depth=1", "--no-local", "--template=", f"--upload-pack={serve}")
         git(making, "clone", *options, "--", str(root.resolve()), str(making))
         git(making, "checkout", "--quiet", "--detach", code.sha)

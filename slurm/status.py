@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.console import reader
+from bench.process.console import reader
 from slurm import cluster
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -17,14 +17,14 @@ _WATCH_S = 5.0
 _MOST_SHOWN = 50
 
 
-def status(sweep: str, runs: Path = Path("runs"), watch: bool = False, log: str | None = None) -> int:
+def status(
+    sweep: str, runs: Path = Path("runs"), watch: bool = False, log: str | None = None
+) -> int:
     """Show the runs of a sweep by state.
 
-    Args:
-        sweep: The sweep file, or the sweep's name.
-        runs: The folder it was submitted with.
-        watch: Show it again every few seconds until no run is active.
-        log: Show where the logs of this run are, and the end of what it wrote. A part of its name will do.
+    Args: sweep: The sweep file, or the sweep's name. runs: The folder it was submitted with. watch:
+        Show it again every few seconds until no run is active. log: Show where the logs of this run
+        are, and the end of what it wrote. A part of its name will do.
 
     Returns:
         0, or 1 if a run failed.
@@ -62,15 +62,25 @@ def look(folder: SweepFolder) -> tuple[list[Standing], str]:
 
 def table(folder: SweepFolder, standings: list[Standing], note: str) -> list[str]:
     """The lines to show: a count for each state, then the runs that need a look."""
-    lines = [f"{folder.path.name}: {len(standings)} runs: {summary(standings)}", *([note] if note else [])]
+    lines = [
+        f"{folder.path.name}: {len(standings)} runs: {summary(standings)}",
+        *([note] if note else []),
+    ]
     for state in STATES:
         group = [standing for standing in standings if standing.state == state]
         if not group or state in ("done", "pending"):
             continue
         lines.append(f"{state} ({MEANING[state]}):")
         for standing in group[:_MOST_SHOWN]:
-            reason = standing.reason or (folder.last_line(standing.job_id) if state == "stopped" else "")
-            lines.append("  " + "  ".join(part for part in (standing.run_id, standing.job_id or "", reason) if part))
+            reason = standing.reason or (
+                folder.last_line(standing.job_id) if state == "stopped" else ""
+            )
+            lines.append(
+                "  "
+                + "  ".join(
+                    part for part in (standing.run_id, standing.job_id or "", reason) if part
+                )
+            )
         if len(group) > _MOST_SHOWN:
             lines.append(f"  and {len(group) - _MOST_SHOWN} more")
     report = folder.path / "report.html"
@@ -88,7 +98,11 @@ def _show_log(folder: SweepFolder, word: str) -> int:
     errors = folder.log(job_id)
     for path in (errors.with_suffix(".out"), errors):
         print(f"==> {path}")
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else "not written yet"
+        text = (
+            path.read_text(encoding="utf-8", errors="replace")
+            if path.exists()
+            else "not written yet"
+        )
         print("\n".join(text.splitlines()[-20:]))
     return 0
 

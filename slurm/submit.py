@@ -1,8 +1,9 @@
 """Run a sweep: ``python -m slurm.submit sweep.toml``.
 
-On a SLURM cluster the runs become job arrays, one for each class of resources, and the command returns at once; a last
-job builds the report. A run that is preempted or reaches its time limit is queued again and goes on where it was.
-Submitting the same sweep once more resumes what was cancelled and passes over what is done, queued or failed.
+On a SLURM cluster the runs become job arrays, one for each class of resources, and the command
+returns at once; a last job builds the report. A run that is preempted or reaches its time limit is
+queued again and goes on where it was. Submitting the same sweep once more resumes what was
+cancelled and passes over what is done, queued or failed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from bench.console import worker
+from bench.process.console import worker
 from slurm import cluster, plan, snapshot
 from slurm.folder import SweepFolder
 from slurm.resources import SweepError
@@ -38,22 +39,22 @@ def submit(
 ) -> int:
     """Run a sweep: every combination of its axes, as SLURM job arrays or on this machine.
 
-    Args:
-        sweep_file: The sweep, a TOML file.
-        cluster: slurm (job arrays; returns at once), local (processes on this machine, and waits for them;
+    Args: sweep_file: The sweep, a TOML file. cluster: slurm (job arrays; returns at once), local
+        (processes on this machine, and waits for them;
             with a GPU all use the first) or debug (inside this process).
-        max_parallel: How many runs at a time. Arrays then follow one another. Default: as many as the cluster gives,
-            256 an array; one on this machine.
+        max_parallel: How many runs at a time. Arrays then follow one another. Default: as many as
+            the cluster gives, 256 an array; one on this machine.
         dry_run: Show the runs and the sbatch scripts; submit nothing.
-        retry_failed: Submit failed runs too. Default: they are listed with the last line of their log.
+        retry_failed: Submit failed runs too. Default: they are listed with the last line of their
+            log.
         runs: Receives the run folders and, in sweeps/NAME/, the manifest, the logs and the report.
         data_dir: The folder of the data sets. Default: data, below the current directory.
 
     Returns:
         0, or 1 if a run on this machine failed.
 
-    Raises:
-        SweepError: the sweep or an option is wrong, SLURM refuses or does not answer, or nothing can be written.
+    Raises: SweepError: the sweep or an option is wrong, SLURM refuses or does not answer, or
+        nothing can be written.
 
     """
     sweep = read(sweep_file)
@@ -61,7 +62,9 @@ def submit(
         raise SweepError(f"--max-parallel must be 1 or more, not {max_parallel}")
     if cluster == "slurm":
         SweepFolder(runs, sweep.name).check_for_sbatch()
-    order = _Order(sweep, sweep.entries(), SweepFolder(runs, sweep.name), cluster, max_parallel, data_dir)
+    order = _Order(
+        sweep, sweep.entries(), SweepFolder(runs, sweep.name), cluster, max_parallel, data_dir
+    )
     if dry_run:
         return order.show(retry_failed)
     order.require()
@@ -90,8 +93,12 @@ class _Order:
             cluster.require()
         elif any(entry.resources.nodes > 1 for entry in self.entries):
             raise SweepError("resources.nodes is for a cluster: this machine is one node")
-        elif self.where == "debug" and any(entry.resources.all_processes > 1 for entry in self.entries):
-            raise SweepError("a run of several processes cannot be debugged inside this one: use --cluster local")
+        elif self.where == "debug" and any(
+            entry.resources.all_processes > 1 for entry in self.entries
+        ):
+            raise SweepError(
+                "a run of several processes cannot be debugged inside this one: use --cluster local"
+            )
 
     def queue(self) -> list[cluster.Queued] | None:
         """Our jobs in the queue; all of them are known, or a run might be submitted twice."""
@@ -102,8 +109,8 @@ class _Order:
         queue = cluster.queued(self.folder.comment)
         if unknown := sorted({job.array_id for job in queue} - known - set(jobs.past_reports)):
             raise SweepError(
-                f"job {unknown[0]} is of this sweep, but a submission that broke off did not write it down: "
-                f"wait for it, or scancel {unknown[0]}"
+                f"job {unknown[0]} is of this sweep, but a submission that broke off did not write"
+                f" it down: wait for it, or scancel {unknown[0]}"
             )
         return queue
 
@@ -126,7 +133,9 @@ class _Order:
         return 0
 
     def ask(self) -> tuple[list[cluster.Queued] | None, int, str]:
-        """Our jobs in the queue, how many runs an array takes, and why SLURM could not be asked for them, if so."""
+        """Our jobs in the queue, how many runs an array takes, and why SLURM could not be asked for
+        them, if so.
+        """
         if not cluster.here():
             return None, cluster.USUAL_MAX_ARRAY, "no SLURM here"
         try:
@@ -146,7 +155,9 @@ class _Order:
         return found
 
     def is_measured(self, entry: Entry) -> bool:
-        """Whether a finished run holds all that the sweep asks for: an evaluation may ask for more than it did."""
+        """Whether a finished run holds all that the sweep asks for: an evaluation may ask for more
+        than it did.
+        """
         from bench.arm import is_done
         from bench.record import RunFolder
 
@@ -158,12 +169,18 @@ class _Order:
     def announce(self, standings: list[Standing], retry_failed: bool) -> list[Entry]:
         """Print count, arms, time and failures; the runs that are left to do."""
         todo = plan.left(self.entries, standings, retry_failed)
-        print(f"{self.sweep.name}: {len(self.entries)} runs into {self.folder.runs_dir}: {summary(standings)}")
+        print(
+            f"{self.sweep.name}: {len(self.entries)} runs into {self.folder.runs_dir}:"
+            f" {summary(standings)}"
+        )
         print("\n".join(plan.arms(self.entries, standings)))
         print(plan.estimate(todo, self.folder.runs_dir))
         failed = [standing for standing in standings if standing.state == "failed"]
         for standing in failed[:_MOST_FAILURES_SHOWN]:
-            print(f"failed  {standing.run_id}  {self.folder.last_line(standing.job_id) or standing.reason}")
+            print(
+                f"failed  {standing.run_id} "
+                f" {self.folder.last_line(standing.job_id) or standing.reason}"
+            )
         if len(failed) > _MOST_FAILURES_SHOWN:
             print(f"and {len(failed) - _MOST_FAILURES_SHOWN} more failed")
         if failed and not retry_failed:
@@ -178,7 +195,9 @@ class _Order:
         todo = self.announce(self.survey(queue), retry_failed)
         code = snapshot.take(self.folder.path / "code")
         if code.path is None:
-            print("note: the code is no git checkout, so jobs run what is installed when they start")
+            print(
+                "note: the code is no git checkout, so jobs run what is installed when they start"
+            )
         self.folder.write_manifest(self.sweep, self.entries, text, code.recorded())
         if not todo:
             print(f"nothing to submit; the report is in {self.folder.path}")
@@ -188,9 +207,13 @@ class _Order:
             self._submit_arrays(todo, code, queue)
             return 0
         logs = self.folder.path / "logs" / time.strftime("%Y%m%d-%H%M%S")
-        return executor.run_here(self.where, todo, self.folder, logs, code, self.max_parallel or 1, self.data_dir)
+        return executor.run_here(
+            self.where, todo, self.folder, logs, code, self.max_parallel or 1, self.data_dir
+        )
 
-    def _submit_arrays(self, todo: list[Entry], code: Snapshot, queue: list[cluster.Queued]) -> None:
+    def _submit_arrays(
+        self, todo: list[Entry], code: Snapshot, queue: list[cluster.Queued]
+    ) -> None:
         from slurm import executor
 
         before = sorted({job.array_id for job in queue} - {self.folder.jobs().report})
@@ -202,9 +225,17 @@ class _Order:
             self.max_parallel,
             self.data_dir,
         )
-        report = executor.submit_report(self.entries, self.sweep.name, self.folder, code, [*before, *submitted])
-        print(f"submitted as job {', '.join(submitted)}; job {report} builds {self.folder.path}/report.html")
-        print(f"python -m slurm.status {self.sweep.name} --runs {self.folder.runs_dir} tells how it goes")
+        report = executor.submit_report(
+            self.entries, self.sweep.name, self.folder, code, [*before, *submitted]
+        )
+        print(
+            f"submitted as job {', '.join(submitted)}; job {report} builds"
+            f" {self.folder.path}/report.html"
+        )
+        print(
+            f"python -m slurm.status {self.sweep.name} --runs {self.folder.runs_dir} tells how it"
+            " goes"
+        )
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,4 +1,6 @@
-"""How the runs of a sweep stand, from our own files and the queue; SLURM's accounting is not needed."""
+"""How the runs of a sweep stand, from our own files and the queue; SLURM's accounting is not
+needed.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MEANING = {
     "running": "a job is at work",
     "queued": "a job waits",
     "failed": "the run raised an error: --retry-failed",
-    "stopped": "begun, but no job has it (cancelled, killed, out of memory): submit again, it goes on",
+    "stopped": (
+        "begun, but no job has it (cancelled, killed, out of memory): submit again, it goes on"
+    ),
     "pending": "not begun, no job has it",
 }
 ACTIVE = ("running", "queued")
@@ -41,17 +45,22 @@ class Standing:
     reason: str = ""
 
 
-def survey(folder: SweepFolder, run_ids: list[str], queue: list[cluster.Queued] | None) -> list[Standing]:
+def survey(
+    folder: SweepFolder, run_ids: list[str], queue: list[cluster.Queued] | None
+) -> list[Standing]:
     """How each run stands.
 
-    ``queue`` holds the sweep's jobs; None where SLURM cannot be asked, and what jobs said last must do.
+    ``queue`` holds the sweep's jobs; None where SLURM cannot be asked, and what jobs said last must
+    do.
     """
     jobs = folder.jobs().runs
     held = None if queue is None else {job.job_id: job.state for job in queue}
     return [_standing(folder, run_id, jobs.get(run_id), held) for run_id in run_ids]
 
 
-def _standing(folder: SweepFolder, run_id: str, job_id: str | None, held: dict[str, str] | None) -> Standing:
+def _standing(
+    folder: SweepFolder, run_id: str, job_id: str | None, held: dict[str, str] | None
+) -> Standing:
     if job_id is not None and held is not None and job_id in held:
         return Standing(run_id, "queued" if held[job_id] in _WAITING else "running", job_id)
     state, failure = _own_state(folder.runs_dir / run_id)

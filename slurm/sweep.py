@@ -4,20 +4,18 @@
 
     name = "digits"
 
-    [base]                          # options of bench.run, the same for every run; preset = "..." among them
-    data = "digits"
+    [base]                          # options of bench.run, the same for every run; preset = "..."
+    among them data = "digits"
 
     [grid]                          # lists: every combination is a run
     coupling = ["random", "lapjv"]
     seed = [0, 1, 2]
 
-    [[zip]]                         # lists of one length, walked together; every combination with [grid]
-    pool = [256, 1024]
-    batch = [64, 128]
+    [[zip]]                         # lists of one length, walked together; every combination with
+    [grid] pool = [256, 1024] batch = [64, 128]
 
-    [[exclude]]                     # runs to leave out: a value, a pattern or a list of them for each option
-    coupling = "lapjv*"
-    pool = 1024
+    [[exclude]]                     # runs to leave out: a value, a pattern or a list of them for
+    each option coupling = "lapjv*" pool = 1024
 
     [resources]                     # of one run
     minutes = 30
@@ -102,7 +100,8 @@ class Sweep:
         axes += [[dict(zip(group, point, strict=True)) for point in zip(*group.values(), strict=True)]
                  for group in self.zip]  # fmt: skip
         runs = [
-            {**self.base, **{k: v for part in point for k, v in part.items()}} for point in itertools.product(*axes)
+            {**self.base, **{k: v for part in point for k, v in part.items()}}
+            for point in itertools.product(*axes)
         ]
         for pattern in self.exclude:
             if not any(matches(pattern, run) for run in runs):
@@ -115,12 +114,14 @@ class Sweep:
     def entries(self) -> list[Entry]:
         """Every run, checked.
 
-        Raises:
-            SweepError: an option is unknown or out of range, two runs are the same, or a pattern matches none.
+        Raises: SweepError: an option is unknown or out of range, two runs are the same, or a
+            pattern matches none.
 
         """
         options = self.expand()
-        arms = [" ".join(f"{key}={run[key]}" for key in self.varied if key != "seed") for run in options]
+        arms = [
+            " ".join(f"{key}={run[key]}" for key in self.varied if key != "seed") for run in options
+        ]
         configs = build(options, arms)
         entries = [
             Entry(config.run_id, arm, config, use)
@@ -131,8 +132,9 @@ class Sweep:
             if entry.run_id in seen:
                 twin = seen[entry.run_id].label
                 raise SweepError(
-                    f"the sweep names the same run twice: {entry.label or self.name} (as {twin}); "
-                    "what only its measurements differ in, such as start and guidance, belongs in [base], as one list"
+                    f"the sweep names the same run twice: {entry.label or self.name} (as {twin});"
+                    " what only its measurements differ in, such as start and guidance, belongs in"
+                    " [base], as one list"
                 )
             seen[entry.run_id] = entry
         return entries
@@ -149,7 +151,9 @@ class Sweep:
         for use in used:
             key = repr(use)
             if key not in checked:
-                checked[key] = check_resources({k: v for k, v in asdict(use).items() if v is not None})
+                checked[key] = check_resources(
+                    {k: v for k, v in asdict(use).items() if v is not None}
+                )
         return [checked[repr(use)] for use in used]
 
 
@@ -161,27 +165,37 @@ def matches(pattern: Pattern, run: Options) -> bool:
             return fnmatchcase(value, wanted)
         return value == wanted
 
-    return all(key in run and any(fits(run[key], wanted) for wanted in values) for key, values in pattern.items())
+    return all(
+        key in run and any(fits(run[key], wanted) for wanted in values)
+        for key, values in pattern.items()
+    )
 
 
 def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
     """The checked configuration of each run.
 
-    Checks cost milliseconds, and a sweep may have ten thousand runs: what is neither coupling nor seed is checked once
-    for each distinct combination, a coupling once for each guidance, for runs with labels and for those without.
+    Checks cost milliseconds, and a sweep may have ten thousand runs: what is neither coupling nor
+    seed is checked once for each distinct combination, a coupling once for each guidance, for runs
+    with labels and for those without.
 
     Raises:
         SweepError: an option is unknown or out of range; the message names the arm.
 
     """
-    from bench.config import ConfigError, RunConfig, load_preset, make
+    from bench.check import make
+    from bench.config import ConfigError, RunConfig, load_preset
 
     parts: dict[str, tuple[RunConfig, str]] = {}  # and the preset's own coupling
     specs: dict[tuple[str, bool, GuidanceConfig], str] = {}
     built = []
     for run, arm in zip(options, arms, strict=True):
-        rest = {key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")}
-        part, preset = json.dumps([run.get("preset"), rest], sort_keys=True, default=str), run.get("preset")
+        rest = {
+            key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")
+        }
+        part, preset = (
+            json.dumps([run.get("preset"), rest], sort_keys=True, default=str),
+            run.get("preset"),
+        )
         seed = run.get("seed", 0)
         if type(seed) is not int or seed < 0:
             raise SweepError(f"seed must be a whole number, 0 or more, not {seed!r}")
@@ -228,14 +242,18 @@ def parse(content: dict[str, object]) -> Sweep:
     name = content.get("name")
     # A folder's and a job's name.
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
-        raise SweepError(f"name must be one word of letters, digits, '.', '_' and '-', not {name!r}")
+        raise SweepError(
+            f"name must be one word of letters, digits, '.', '_' and '-', not {name!r}"
+        )
     for key in _TABLES:
         if not isinstance(content.get(key, {}), dict):
             raise SweepError(f"{key} must be a table: write [{key}] above its keys")
     for key in _LISTS:
         tables = content.get(key, [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            raise SweepError(f"{key} must be a list of tables: write [[{key}]] above the keys of each")
+            raise SweepError(
+                f"{key} must be a list of tables: write [[{key}]] above the keys of each"
+            )
     base = _flatten(content.get("base", {}))
     grid = _flatten(content.get("grid", {}))
     groups = tuple(_flatten(group) for group in content.get("zip", []))
@@ -251,17 +269,22 @@ def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
     """Dotted keys for nested tables: TOML reads ``training.pool = 512`` as a table in a table."""
     flat = {}
     for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= (
+            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
     return flat
 
 
-def _check_axes(base: Options, grid: dict[str, object], groups: tuple[dict[str, object], ...]) -> None:
+def _check_axes(
+    base: Options, grid: dict[str, object], groups: tuple[dict[str, object], ...]
+) -> None:
     homes = dict.fromkeys(base, "[base]")
     for where, table in [("[grid]", grid), *(("[[zip]]", group) for group in groups)]:
         for key, values in table.items():
             if not isinstance(values, list) or not values:
                 raise SweepError(
-                    f"{where.strip('[]')}.{key} must be a list of values; a single value belongs in [base]"
+                    f"{where.strip('[]')}.{key} must be a list of values; a single value belongs in"
+                    " [base]"
                 )
             if key in homes:
                 raise SweepError(f"{key} is in both {homes[key]} and {where}: keep one")
@@ -269,8 +292,12 @@ def _check_axes(base: Options, grid: dict[str, object], groups: tuple[dict[str, 
     for group in groups:
         lengths = {key: len(values) for key, values in group.items()}
         if len(set(lengths.values())) != 1:
-            counts = ", ".join(f"{key} has {length}" for key, length in lengths.items()) or "it is empty"
-            raise SweepError(f"the lists of a [[zip]] are walked together and must be equally long: {counts}")
+            counts = (
+                ", ".join(f"{key} has {length}" for key, length in lengths.items()) or "it is empty"
+            )
+            raise SweepError(
+                f"the lists of a [[zip]] are walked together and must be equally long: {counts}"
+            )
 
 
 def _pattern(table: dict[str, object], known: list[str], where: str) -> Pattern:
@@ -281,8 +308,13 @@ def _pattern(table: dict[str, object], known: list[str], where: str) -> Pattern:
     return {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
 
 
-def _check_override(table: dict[str, object], known: list[str]) -> tuple[Pattern, dict[str, object]]:
-    match, changes = table.get("match"), {key: value for key, value in table.items() if key != "match"}
+def _check_override(
+    table: dict[str, object], known: list[str]
+) -> tuple[Pattern, dict[str, object]]:
+    match, changes = (
+        table.get("match"),
+        {key: value for key, value in table.items() if key != "match"},
+    )
     if not isinstance(match, dict):
         raise SweepError('an [[override]] needs a match, such as match = {coupling = "lapjv"}')
     check_resources(changes, "override")

@@ -12,13 +12,17 @@ def real_data() -> Path:
     """The folder of the real data sets, named by OT_BENCH_DATA."""
     folder = os.environ.get("OT_BENCH_DATA")
     if not folder:
-        pytest.skip("set OT_BENCH_DATA to the folder that holds fashion-mnist/ and cifar-10-batches-py/")
+        pytest.skip(
+            "set OT_BENCH_DATA to the folder that holds fashion-mnist/ and cifar-10-batches-py/"
+        )
     return Path(folder)
 
 
 @pytest.fixture
 def defaults():
-    """Set a default of the process, `float64`, `meta` or `numpy errors`; all are set back afterwards."""
+    """Set a default of the process, `float64`, `meta` or `numpy errors`; all are set back
+    afterwards.
+    """
     import numpy as np
     import torch
 
@@ -28,7 +32,8 @@ def defaults():
         if what == "float64":
             torch.set_default_dtype(torch.float64)
         elif what == "meta":
-            torch.set_default_device("meta")  # has no values: whatever is made there by mistake fails
+            # Has no values: whatever is made there by mistake fails
+            torch.set_default_device("meta")
         else:
             np.seterr(all="raise")
 

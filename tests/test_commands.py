@@ -36,7 +36,11 @@ if __name__ == "__main__":
 
 def environment(**more):
     """Without the path that would put ours first anyway."""
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("PYTHONPATH", "PYTHONSAFEPATH")
+    }
     return kept | {key: str(value) for key, value in more.items()}
 
 
@@ -67,7 +71,9 @@ def write_theirs(folder, except_for):
 def test_a_command_and_its_processes_take_all_packages_from_one_place(installed, tmp_path, room):
     write_theirs(tmp_path, except_for=room)
     command = [sys.executable, "-m", f"{room}.probe", "an", "argument"]
-    done = subprocess.run(command, env=environment(PYTHONPATH=installed), cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=environment(PYTHONPATH=installed), cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(installed / each / "__init__.py") for each in ROOMS] * 2
 
@@ -76,22 +82,37 @@ def test_a_command_and_its_processes_take_all_packages_from_one_place(installed,
 def test_every_command_starts_where_a_user_has_packages_of_these_names(tmp_path, command):
     write_theirs(tmp_path, except_for=command.split(".")[0])
     words = [sys.executable, "-m", command, "--help"]
-    done = subprocess.run(words, env=environment(PYTHONPATH=ROOT), cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        words, env=environment(PYTHONPATH=ROOT), cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert f"python -m {command}" in done.stdout
 
 
 def test_a_program_that_imports_us_keeps_its_path(tmp_path):
-    """Also one that is run by ``python -m`` itself and imports us while its own package is imported."""
+    """Also one that is run by ``python -m`` itself and imports us while its own package is
+    imported.
+    """
     package = tmp_path / "mine"
     package.mkdir()
-    look = "import sys\nbefore = list(sys.path)\nimport bench, couplings, reports, slurm\nassert sys.path == before\n"
+    look = (
+        "import sys\nbefore = list(sys.path)\nimport bench, couplings, reports, slurm\nassert"
+        " sys.path == before\n"
+    )
     (package / "__init__.py").write_text(look)
     (package / "train.py").write_text(look + "import mine\nprint('kept', sys.path[0])\n")
     (tmp_path / "script.py").write_text(look + "print('kept', sys.path[0])\n")
-    for words in (["-m", "mine.train", "-m", "bench.run"], ["script.py"], ["-c", look + "print('kept', sys.path[0])"]):
+    for words in (
+        ["-m", "mine.train", "-m", "bench.run"],
+        ["script.py"],
+        ["-c", look + "print('kept', sys.path[0])"],
+    ):
         done = subprocess.run(
-            [sys.executable, *words], env=environment(PYTHONPATH=ROOT), cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, *words],
+            env=environment(PYTHONPATH=ROOT),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         expected = "" if words[0] == "-c" else str(tmp_path)
         assert done.stdout == f"kept {expected}\n", done.stderr

@@ -43,7 +43,9 @@ def block(text, word):
 def names():
     """What a reader's own training loop has."""
     generator = torch.Generator().manual_seed(0)
-    images, noise = torch.randn(2, 24, 3, 8, 8, generator=generator) * torch.tensor([0.5, 1.0]).view(2, 1, 1, 1, 1)
+    images, noise = torch.randn(2, 24, 3, 8, 8, generator=generator) * torch.tensor(
+        [0.5, 1.0]
+    ).view(2, 1, 1, 1, 1)
     train_images = torch.randn(256, 3, 8, 8, generator=generator) / 2
     labels, index = torch.arange(24) % 3, torch.arange(24)
     return {
@@ -67,7 +69,9 @@ def quick(monkeypatch):
     """A semi-discrete map of this size is fitted in a minute; a coarse one shows the same."""
     from couplings import get
 
-    shortened = functools.partial(re.sub, r"^semidiscrete:project=pca:128$", "semidiscrete:project=pca:16,max_chi2=5")
+    shortened = functools.partial(
+        re.sub, r"^semidiscrete:project=pca:128$", "semidiscrete:project=pca:16,max_chi2=5"
+    )
     monkeypatch.setattr("couplings.get", lambda spec: get(shortened(spec)))
 
 
@@ -89,7 +93,12 @@ def test_every_block_of_the_readme_runs_in_order(names, tmp_path, monkeypatch):
 def test_the_diagnostics_of_the_readme_find_the_optimum(names):
     code = block(README, "from couplings import get\n") + block(README, "optimality_gap")
     exec(
-        compile(code.replace("diagnostics.optimality_gap", "gap = diagnostics.optimality_gap"), "README", "exec"), names
+        compile(
+            code.replace("diagnostics.optimality_gap", "gap = diagnostics.optimality_gap"),
+            "README",
+            "exec",
+        ),
+        names,
     )
     assert names["gap"] == pytest.approx(0, abs=1e-6)
 
@@ -100,7 +109,9 @@ def results(folder, seeds, arms=("random", "lapjv"), metric="fd_classifier"):
         for arm in arms:
             value = (4.0 if arm == "random" else 3.0) + 0.1 * seed
             found = [
-                Measurement(f"{name}{metric}", value / nfe, nfe=nfe, rho=7.0, split=split, n=500, **PLACE)
+                Measurement(
+                    f"{name}{metric}", value / nfe, nfe=nfe, rho=7.0, split=split, n=500, **PLACE
+                )
                 for name, split in (("grid_", "train"), ("", "test"), ("", "train"))
                 for nfe in (5, 13)
             ]
@@ -114,13 +125,25 @@ def results(folder, seeds, arms=("random", "lapjv"), metric="fd_classifier"):
         (3, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: lower (better), -24%"),
         (3, ("random", "lapjv"), "fd_pixels", "lapjv, pool 1024, NFE 5: lower (better), -24%"),
         (2, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: no claim, -25%"),
-        (1, ("random", "lapjv"), "fd_classifier", "lapjv, pool 1024, NFE 5: no claim, shared seeds: 1"),
-        (1, ("random", "lapjv"), "fd_pixels", "lapjv, pool 1024, NFE 13: no claim, shared seeds: 1"),
+        (
+            1,
+            ("random", "lapjv"),
+            "fd_classifier",
+            "lapjv, pool 1024, NFE 5: no claim, shared seeds: 1",
+        ),
+        (
+            1,
+            ("random", "lapjv"),
+            "fd_pixels",
+            "lapjv, pool 1024, NFE 13: no claim, shared seeds: 1",
+        ),
         (3, ("lapjv", "knn"), "fd_classifier", "knn, pool 1024, NFE 13: no claim, shared seeds: 0"),
         (3, ("random", "lapjv"), "fd_dinov2", ""),
     ],
 )
-def test_the_claims_are_found_in_any_results(tmp_path, monkeypatch, capsys, seeds, arms, metric, said):
+def test_the_claims_are_found_in_any_results(
+    tmp_path, monkeypatch, capsys, seeds, arms, metric, said
+):
     results(tmp_path / "runs", seeds, arms, metric)
     monkeypatch.chdir(tmp_path)
     exec(compile(block(README, "pd.read_csv"), "README.md", "exec"), {})
@@ -131,10 +154,13 @@ def test_the_claims_are_found_in_any_results(tmp_path, monkeypatch, capsys, seed
 
 
 def test_the_coupling_of_contributing_keeps_what_the_contract_tests_ask(tmp_path):
-    """In a copy of the package: here it would stay registered."""
-    shutil.copytree(ROOT / "couplings", tmp_path / "couplings", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "tests/couplings", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "couplings/nearest.py").write_text(block(CONTRIBUTING, '@register("nearest")'))
+    shutil.copytree(
+        ROOT / "couplings", tmp_path / "couplings", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(
+        ROOT / "tests/couplings", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (tmp_path / "couplings/batch/nearest.py").write_text(block(CONTRIBUTING, "class Nearest"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "nearest"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
@@ -145,18 +171,17 @@ def test_the_coupling_of_contributing_keeps_what_the_contract_tests_ask(tmp_path
 
 def test_the_data_set_of_contributing_is_one(tmp_path, monkeypatch):
     spiral = module(block(CONTRIBUTING, "Dataset("), "spiral", monkeypatch)
-    dataset = load("spiral")
+    dataset = load("mine.spiral")
     assert (dataset.name, dataset.image_shape, len(dataset.train)) == ("spiral", (2, 1, 1), 2000)
     assert dataset.train.images.std().item() == pytest.approx(0.5, abs=0.02)
     assert spiral.load().checksum == dataset.checksum
 
 
 def module(code, name, monkeypatch):
-    """A data set as if its file were in the package."""
-    made = type(sys)(f"bench.data.{name}")
+    """A plug-in as if its file were in a package of the user's own."""
+    made = type(sys)(f"mine.{name}")
     exec(compile(code, "CONTRIBUTING.md", "exec"), vars(made))
     monkeypatch.setitem(sys.modules, made.__name__, made)
-    monkeypatch.setattr("bench.data.contract.names", lambda: (name,))
     return made
 
 
@@ -172,14 +197,23 @@ IMAGES, LABELS = torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
         (IMAGES, LABELS.float(), 1, "toy: labels must be [4] int64, not [4] float32"),
         (IMAGES, LABELS + 1, 1, "toy: labels must be 0 to 0, not 1 to 1"),
         (IMAGES.double(), LABELS, 1, "uint8 or float32, not [4, 1, 2, 2] float64"),
-        (IMAGES[0], LABELS[:1], 1, "images must be [n, c, h, w], uint8 or float32, not [1, 2, 2] float32"),
+        (
+            IMAGES[0],
+            LABELS[:1],
+            1,
+            "images must be [n, c, h, w], uint8 or float32, not [1, 2, 2] float32",
+        ),
     ],
 )
-def test_a_data_set_that_is_none_is_refused_with_the_way_out(monkeypatch, images, labels, classes, said):
+def test_a_data_set_that_is_none_is_refused_with_the_way_out(
+    monkeypatch, images, labels, classes, said
+):
     made = module("", "toy", monkeypatch)
-    made.load = lambda data_dir: Dataset("toy", Split(images, labels), Split(IMAGES, LABELS), classes)
+    made.load = lambda data_dir: Dataset(
+        "toy", Split(images, labels), Split(IMAGES, LABELS), classes
+    )
     with pytest.raises(DataError, match=re.escape(said)):
-        load("toy")
+        load("mine.toy")
 
 
 def test_the_metric_of_contributing_is_named_where_it_says(names):
@@ -188,7 +222,10 @@ def test_the_metric_of_contributing_is_named_where_it_says(names):
     assert names["mean_distance"](real, samples) == pytest.approx(5.0)
     for place in re.findall(r"`(bench/[\w/]+\.py|reports/[\w/]+\.py)`", CONTRIBUTING):
         assert (ROOT / place).exists() or place == "bench/data/spiral.py", place
-    quality, words = (importlib.import_module(name) for name in ("bench.quality", "reports.words"))
+    quality, words = (
+        importlib.import_module(name)
+        for name in ("bench.metrics.of_samples", "reports.tables.metrics")
+    )
     assert all((quality.Ruler.names, quality.Ruler.measure, words.METRICS, words.FAMILIES))
 
 
@@ -203,7 +240,9 @@ def commands(text):
             words = shlex.split(part, comments=True)
             if "-m" in words and words[0] in ("python", "torchrun"):
                 place = words.index("-m")
-                yield pytest.param(words[place + 1], words[place + 2 :], id=" ".join(words[place + 1 :]))
+                yield pytest.param(
+                    words[place + 1], words[place + 2 :], id=" ".join(words[place + 1 :])
+                )
 
 
 @pytest.mark.parametrize(("name", "args"), [*commands(README), *commands(CONTRIBUTING)])

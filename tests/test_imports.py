@@ -20,8 +20,8 @@ ALLOWED = {
 DOORS = {"bench/run.py": {"reports"}, "bench/solve.py": {"reports"}}
 # Of bench, the outer rooms see the configuration and the records; a job has a run to call.
 BENCH_FACE = {
-    "slurm": {"bench.config", "bench.record", "bench.arm", "bench.background", "bench.git", "bench.console"},
-    "reports": {"bench.record", "bench.console"},
+    "slurm": {"bench.arm", "bench.check", "bench.config", "bench.process", "bench.record"},
+    "reports": {"bench.process", "bench.record"},
 }
 
 
@@ -58,11 +58,25 @@ def test_there_is_something_to_guard():
     assert {f.split("/")[0] for f in FILES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("module", ["bench.run", "bench.solve", "bench.speed", "slurm.submit", "couplings"])
+@pytest.mark.parametrize(
+    "module", ["bench.run", "bench.solve", "bench.speed", "slurm.submit", "couplings"]
+)
 def test_heavy_libraries_wait_until_they_are_needed(module):
-    heavy = ["jax", "ott", "ot", "lapjv", "submitit", "pandas", "seaborn", "matplotlib", "torchvision"]
+    heavy = [
+        "jax",
+        "ott",
+        "ot",
+        "lapjv",
+        "submitit",
+        "pandas",
+        "seaborn",
+        "matplotlib",
+        "torchvision",
+    ]
     if module != "couplings":
         heavy.append("torch")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.strip() == "[]"

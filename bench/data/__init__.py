@@ -14,10 +14,11 @@ from bench.data.contract import (
     Split,
     as_images,
     check_resolution,
+    find,
     load,
     names,
 )
-from bench.data.description import announce, describe
+from bench.data._description import announce, describe
 
 __all__ = [
     "OWN_IMAGES",
@@ -29,6 +30,7 @@ __all__ = [
     "as_images",
     "check_resolution",
     "describe",
+    "find",
     "load",
     "names",
 ]

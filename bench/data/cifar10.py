@@ -2,8 +2,9 @@
 
 Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 
-The batches are pickles, and a pickle can run any code. Each is therefore checked against its published MD5
-before it is opened, and then opened by an unpickler that knows three NumPy names and nothing else.
+The batches are pickles, and a pickle can run any code. Each is therefore checked against its
+published MD5 before it is opened, and then opened by an unpickler that knows three NumPy names and
+nothing else.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.data._source import SourceFile, check, fetch, missing
 from bench.data.contract import DataError, Dataset, Split
-from bench.data.source import SourceFile, check, fetch, missing
 
 _FOLDER = "cifar-10-batches-py"
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
@@ -54,7 +55,10 @@ def _batches(data_dir: Path | None) -> list[bytes]:
     (archive,) = fetch([_ARCHIVE], data_dir, instead=f" (or unpack it there, as {_FOLDER}/)")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         members = [tar.extractfile(f"{_FOLDER}/{name}").read() for name in _MD5]
-    return [check(member, md5, name, _URL) for member, (name, md5) in zip(members, _MD5.items(), strict=True)]
+    return [
+        check(member, md5, name, _URL)
+        for member, (name, md5) in zip(members, _MD5.items(), strict=True)
+    ]
 
 
 class _BatchUnpickler(pickle.Unpickler):
@@ -62,7 +66,9 @@ class _BatchUnpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in _PICKLED:
-            raise DataError(f"a CIFAR-10 batch asks for {module}.{name}: fetch the official file from {_URL}")
+            raise DataError(
+                f"a CIFAR-10 batch asks for {module}.{name}: fetch the official file from {_URL}"
+            )
         return super().find_class(module, name)
 
 
@@ -71,6 +77,7 @@ def _unpickle(content: bytes) -> dict[bytes, object]:
 
 
 def _split(batches: list[dict[bytes, object]]) -> Split:
-    pixels = np.concatenate([batch[b"data"] for batch in batches])  # [n, 3072]: red, green, blue, row by row
+    # [n, 3072]: red, green, blue, row by row
+    pixels = np.concatenate([batch[b"data"] for batch in batches])
     labels = [label for batch in batches for label in batch[b"labels"]]
     return Split(torch.from_numpy(pixels).reshape(-1, 3, 32, 32), torch.tensor(labels))

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import pkgutil
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from bench.defaults import plain_torch
+from bench.process.defaults import plain_torch
+from couplings import plugins
 
-_NOT_DATA_SETS = {
-    "contract",
-    "description",
-    "image_files",
-    "image_tree",
-    "label_file",
-    "layout",
-    "remarks",
-    "source",
-}
-OWN_IMAGES = ("image-folder", "image-zip")  # the user's own: ``data_dir`` names the images, and they can be resized
+# The user's own: ``data_dir`` names the images, and they can be resized
+OWN_IMAGES = ("image-folder", "image-zip")
 
 
 class DataError(ValueError):
@@ -67,7 +57,8 @@ class Origin:
 class Dataset:
     """A training and a held-out split with labels in ``0 .. num_classes - 1``.
 
-    ``bounded`` says that values end at -1 and 1, as those of pictures do; points in the plane have no bounds.
+    ``bounded`` says that values end at -1 and 1, as those of pictures do; points in the plane have
+    no bounds.
     """
 
     name: str
@@ -94,7 +85,9 @@ class Dataset:
 
 
 def as_images(images: Tensor) -> Tensor:
-    """Bring stored images ``[n, c, h, w]`` to float32 in [-1, 1]: uint8 by x / 127.5 - 1, floats as is."""
+    """Bring stored images ``[n, c, h, w]`` to float32 in [-1, 1]: uint8 by x / 127.5 - 1, floats as
+    is.
+    """
     if images.dtype == torch.uint8:
         return images.float().div_(127.5).sub_(1)
     return images
@@ -102,32 +95,40 @@ def as_images(images: Tensor) -> Tensor:
 
 def names() -> tuple[str, ...]:
     """Names of the known data sets, one for each file in this folder."""
-    files = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
-    return tuple(sorted(name.replace("_", "-") for name in files - _NOT_DATA_SETS))
+    return plugins.names("bench.data")
+
+
+def find(name: str) -> ModuleType:
+    """The module of a data set: one of this folder, or the user's own if the name has a dot.
+
+    Raises:
+        DataError: there is none.
+
+    """
+    try:
+        return plugins.load("data set", name, "bench.data")
+    except plugins.PluginError as error:
+        raise DataError(str(error)) from error.__cause__
 
 
 @plain_torch()
 def load(name: str, data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """Load the data set ``name``.
 
-    Args:
-        name: one of ``names()``.
-        data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of images itself, for
+    Args: name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``.
+        data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of
+        images itself, for
             ``image-zip`` the zip itself.
         resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
 
-    Raises:
-        DataError: the name is unknown, or the files are missing and cannot be fetched, or are damaged; or
+    Raises: DataError: the name is unknown, or the files are missing and cannot be fetched, or are
+        damaged; or
             ``resolution`` does not apply; or what was read is not what ``Dataset`` promises.
 
     """
-    if name not in names():
-        near = get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown data set {name!r}.{hint} Known: {', '.join(names())}")
     check_resolution(name, resolution)
-    read = importlib.import_module(f"bench.data.{name.replace('-', '_')}").load
-    dataset = read(data_dir, resolution) if name in OWN_IMAGES else read(data_dir)
+    module = find(name)
+    dataset = module.load(data_dir, resolution) if name in OWN_IMAGES else module.load(data_dir)
     for split in (dataset.train, dataset.test):
         _check(split, dataset)
     return dataset
@@ -142,13 +143,22 @@ def _check(split: Split, dataset: Dataset) -> None:
     """
     images, labels, classes = split.images, split.labels, dataset.num_classes
     if labels is None or classes < 1:
-        raise DataError(f"{dataset.name}: images without labels take zeros [n] int64 and num_classes=1")
+        raise DataError(
+            f"{dataset.name}: images without labels take zeros [n] int64 and num_classes=1"
+        )
     if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
-        raise DataError(f"{dataset.name}: images must be [n, c, h, w], uint8 or float32, not {_said(images)}")
+        raise DataError(
+            f"{dataset.name}: images must be [n, c, h, w], uint8 or float32, not {_said(images)}"
+        )
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise DataError(f"{dataset.name}: labels must be [{len(images)}] int64, not {_said(labels)}")
+        raise DataError(
+            f"{dataset.name}: labels must be [{len(images)}] int64, not {_said(labels)}"
+        )
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(f"{dataset.name}: labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}")
+        raise DataError(
+            f"{dataset.name}: labels must be 0 to {classes - 1}, not {labels.min()} to"
+            f" {labels.max()}"
+        )
 
 
 def _said(tensor: Tensor) -> str:

@@ -1,7 +1,7 @@
 """Scikit-learn's 1,797 handwritten digits of 8x8 pixels: the set that needs no files.
 
-Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998 (its
-test part, as embedded in scikit-learn).
+Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository,
+1998 (its test part, as embedded in scikit-learn).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _SEED = 0
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Digits as float32 ``[n, 1, 8, 8]`` in [-1, 1]; a fixed split, stratified by label, of 1437 and 360."""
+    """Digits as float32 ``[n, 1, 8, 8]`` in [-1, 1]; a fixed split, stratified by label, of 1437
+    and 360.
+    """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

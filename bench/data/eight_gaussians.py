@@ -1,7 +1,7 @@
 """Eight equal Gaussians on a circle in the plane, as images of two channels and one pixel.
 
-The density is known: the mixture of N(MEANS[k], STD^2 I) with equal weights. Each coordinate has mean 0 and
-variance RADIUS^2 / 2 + STD^2 = 0.5^2, EDM's sigma_data.
+The density is known: the mixture of N(MEANS[k], STD^2 I) with equal weights. Each coordinate has
+mean 0 and variance RADIUS^2 / 2 + STD^2 = 0.5^2, EDM's sigma_data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fashion-MNIST, from the four official IDX files, padded to 32x32.
 
-Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms,
-2017.
+Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+Algorithms, 2017.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from bench.data._source import SourceFile, fetch
 from bench.data.contract import DataError, Dataset, Split
-from bench.data.source import SourceFile, fetch
 
 _FOLDER = "fashion-mnist"
 _ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -30,20 +30,24 @@ _PADDING = 2  # 28 to 32 pixels: the networks halve the side several times
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Fashion-MNIST as uint8 ``[n, 1, 32, 32]``, black outside the official 28x28: 60,000 and 10,000 images.
+    """Fashion-MNIST as uint8 ``[n, 1, 32, 32]``, black outside the official 28x28: 60,000 and
+    10,000 images.
 
     Raises:
         DataError: the files are missing and cannot be fetched, or fail their checksum.
 
     """
-    files = [SourceFile(f"{_FOLDER}/{name}", md5, f"{_ADDRESS}/{name}") for name, md5 in _MD5.items()]
+    files = [
+        SourceFile(f"{_FOLDER}/{name}", md5, f"{_ADDRESS}/{name}") for name, md5 in _MD5.items()
+    ]
     train_images, train_labels, test_images, test_labels = map(parse_idx, fetch(files, data_dir))
     train, test = _split(train_images, train_labels), _split(test_images, test_labels)
     return Dataset("fashion-mnist", train, test, num_classes=10)
 
 
 def parse_idx(compressed: bytes) -> Tensor:
-    """Read a gzipped IDX file of unsigned bytes: two zeros, type 8, the number of axes, the sizes, the data.
+    """Read a gzipped IDX file of unsigned bytes: two zeros, type 8, the number of axes, the sizes,
+    the data.
 
     Raises:
         DataError: it is no such file.
@@ -54,8 +58,11 @@ def parse_idx(compressed: bytes) -> Tensor:
         raise DataError("not an IDX file of unsigned bytes: fetch the official file")
     axes = content[3]
     shape = struct.unpack_from(f">{axes}I", content, 4)
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy())
+    return torch.from_numpy(
+        np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
+    )
 
 
 def _split(images: Tensor, labels: Tensor) -> Split:
-    return Split(pad(images, [_PADDING] * 4)[:, None], labels.long())  # [n, 28, 28] -> [n, 1, 32, 32]
+    # [n, 28, 28] -> [n, 1, 32, 32]
+    return Split(pad(images, [_PADDING] * 4)[:, None], labels.long())

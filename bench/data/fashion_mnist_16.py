@@ -1,4 +1,6 @@
-"""Fashion-MNIST at 16x16: the 32x32 set, each 2x2 block averaged. Small enough to train on without a GPU."""
+"""Fashion-MNIST at 16x16: the 32x32 set, each 2x2 block averaged. Small enough to train on without
+a GPU.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def load(data_dir: Path | None = None) -> Dataset:
 
 
 def halve(images: Tensor) -> Tensor:
-    """Average each 2x2 block of uint8 ``[n, c, h, w]``, rounded half up, in uint8 ``[n, c, h/2, w/2]``."""
+    """Average each 2x2 block of uint8 ``[n, c, h, w]``, rounded half up, in uint8 ``[n, c, h/2,
+    w/2]``.
+    """
     n, c, h, w = images.shape
     blocks = images.reshape(n, c, h // 2, 2, w // 2, 2)
     return ((blocks.sum(dim=(3, 5), dtype=torch.int16) + 2) // 4).to(torch.uint8)

@@ -1,10 +1,11 @@
 """A folder of the user's own images; its sub-folders are the classes.
 
-``--data-dir`` names the folder. Where it holds ``train/`` and ``test/`` (or ``val/``, in any case), they are the two
-splits and nothing else is read; otherwise every 10th image of a class, sorted by path, is held out. Within a split the
-first-level sub-folders, sorted by name, are the classes 0, 1, ...; without sub-folders there is one class. The rules
-are those of ``layout``; labels in a ``dataset.json`` are read as by ``image-zip``. Hidden files and files without an
-image's suffix are skipped and counted. Images are decoded to RGB, or to one channel if all are greyscale; transparency
+``--data-dir`` names the folder. Where it holds ``train/`` and ``test/`` (or ``val/``, in any case),
+they are the two splits and nothing else is read; otherwise every 10th image of a class, sorted by
+path, is held out. Within a split the first-level sub-folders, sorted by name, are the classes 0, 1,
+...; without sub-folders there is one class. The rules are those of ``layout``; labels in a
+``dataset.json`` are read as by ``image-zip``. Hidden files and files without an image's suffix are
+skipped and counted. Images are decoded to RGB, or to one channel if all are greyscale; transparency
 is laid over black. With ``--resolution N`` the centred square of each is averaged down to N x N.
 """
 
@@ -13,17 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.data._image_tree import Tree, load_tree
+from bench.data._remarks import CIRCLE, OTHER, Remarks, printable
 from bench.data.contract import DataError, Dataset
-from bench.data.image_tree import Tree, load_tree
-from bench.data.remarks import CIRCLE, OTHER, Remarks, printable
 
 
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images in and below ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.
 
-    Args:
-        data_dir: the folder of the images.
-        resolution: side to bring every image to, in pixels; None leaves them as stored, and demands equal squares.
+    Args: data_dir: the folder of the images. resolution: side to bring every image to, in pixels;
+        None leaves them as stored, and demands equal squares.
 
     Raises:
         DataError: the folder is missing, or is refused by ``load_tree``.
@@ -32,9 +32,14 @@ def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset
     root = _check_root(data_dir)
     remarks = Remarks()
     try:
-        found = {path.relative_to(root).as_posix(): is_folder for path, is_folder in _walk(root, frozenset(), remarks)}
+        found = {
+            path.relative_to(root).as_posix(): is_folder
+            for path, is_folder in _walk(root, frozenset(), remarks)
+        }
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}): check its permissions"
+        ) from error
     files = [name for name, is_folder in found.items() if not is_folder]
     folders = [name for name, is_folder in found.items() if is_folder]
     tree = Tree(root, files, folders, lambda name: _read(root / name), remarks)
@@ -47,7 +52,8 @@ def _check_root(data_dir: Path | None) -> Path:
     root = Path(data_dir)
     if root.is_file():
         raise DataError(
-            f"{root} is a file, not a folder of images: for a zip pass --data image-zip, unpack any other archive"
+            f"{root} is a file, not a folder of images: for a zip pass --data image-zip, unpack any"
+            " other archive"
         )
     if not root.is_dir():
         raise DataError(f"there is no folder {root}: pass the folder of the images as --data-dir")
@@ -65,11 +71,14 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         way_out = "remove the link" if path.is_symlink() else "check its permissions"
-        raise DataError(f"{printable(str(path))} cannot be read ({error.strerror}): {way_out}") from error
+        raise DataError(
+            f"{printable(str(path))} cannot be read ({error.strerror}): {way_out}"
+        ) from error
 
 
 def _walk(folder: Path, above: frozenset[Path], remarks: Remarks) -> Iterator[tuple[Path, bool]]:
-    """Files and folders in and below ``folder``, and whether each is a folder; hidden ones are not entered.
+    """Files and folders in and below ``folder``, and whether each is a folder; hidden ones are not
+    entered.
 
     A link to a folder is followed unless it leads back to one ``above``.
     """
@@ -79,7 +88,8 @@ def _walk(folder: Path, above: frozenset[Path], remarks: Remarks) -> Iterator[tu
             if entry.exists() and not entry.is_file() and not entry.is_dir():
                 remarks.add(OTHER, entry.name)  # a pipe or a device would be read without end
             else:
-                yield entry, False  # also a link to nowhere: called an image, it is refused when it is read
+                # Also a link to nowhere: called an image, it is refused when it is read
+                yield entry, False
         elif entry.resolve() in above:
             remarks.add(CIRCLE, entry.name)
         else:

@@ -1,10 +1,12 @@
-"""A zip of the user's own images with labels in ``dataset.json``, as the data set tool of EDM writes it, or in folders.
+"""A zip of the user's own images with labels in ``dataset.json``, as the data set tool of EDM
+writes it, or in folders.
 
-Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022. The zip holds images such as
-``00000/img00000000.png`` and at its top ``dataset.json`` with ``{"labels": [["00000/img00000000.png", 6], ...]}``, or
-with ``null`` for no labels (one class). It may be compressed. ``--data-dir`` names the zip itself. The classes, sorted,
-become 0, 1, ...; every 10th image of a class, sorted by name, is held out. In all else, and without a ``dataset.json``,
-a zip is read as ``image-folder`` reads the folder it was made of.
+Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022. The zip
+holds images such as ``00000/img00000000.png`` and at its top ``dataset.json`` with ``{"labels":
+[["00000/img00000000.png", 6], ...]}``, or with ``null`` for no labels (one class). It may be
+compressed. ``--data-dir`` names the zip itself. The classes, sorted, become 0, 1, ...; every 10th
+image of a class, sorted by name, is held out. In all else, and without a ``dataset.json``, a zip is
+read as ``image-folder`` reads the folder it was made of.
 """
 
 from __future__ import annotations
@@ -12,18 +14,17 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from bench.data._image_tree import Tree, load_tree
+from bench.data._label_file import normal_name
+from bench.data._remarks import REPEATED, Remarks, printable
 from bench.data.contract import DataError, Dataset
-from bench.data.image_tree import Tree, load_tree
-from bench.data.label_file import normal_name
-from bench.data.remarks import REPEATED, Remarks, printable
 
 
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images of the zip ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.
 
-    Args:
-        data_dir: the zip.
-        resolution: side to bring every image to, in pixels; None leaves them as stored, and demands equal squares.
+    Args: data_dir: the zip. resolution: side to bring every image to, in pixels; None leaves them
+        as stored, and demands equal squares.
 
     Raises:
         DataError: the zip is missing, is none, or cannot be read; or is refused by ``load_tree``.
@@ -39,7 +40,10 @@ def _check_path(data_dir: Path | None) -> Path:
         raise DataError("--data image-zip needs --data-dir FILE.zip, the zip of the images")
     path = Path(data_dir)
     if path.is_dir():
-        raise DataError(f"{path} is a folder, not a zip: pass the zip itself, or for a folder --data image-folder")
+        raise DataError(
+            f"{path} is a folder, not a zip: pass the zip itself, or for a folder --data"
+            " image-folder"
+        )
     if not path.is_file():
         raise DataError(f"there is no file {path}: pass the zip of the images as --data-dir")
     return path
@@ -55,11 +59,13 @@ def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+        raise DataError(
+            f"{path} cannot be read ({error.strerror}): check its permissions"
+        ) from error
     except Exception as error:  # noqa: BLE001 - a damaged zip fails in many ways
         raise DataError(
-            f"{path} is not a zip, or a damaged one ({error}): make or fetch it again; any other archive unpack, "
-            "and pass the folder with --data image-folder"
+            f"{path} is not a zip, or a damaged one ({error}): make or fetch it again; any other"
+            " archive unpack, and pass the folder with --data image-folder"
         ) from error
 
 
@@ -91,6 +97,6 @@ def _read(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes
         return archive.read(entry)
     except RuntimeError as error:  # NotImplementedError is one
         raise DataError(
-            f"{path}: {printable(entry.filename)} was made with Deflate64, a password or another way that is not read "
-            "here: zip the images again without it"
+            f"{path}: {printable(entry.filename)} was made with Deflate64, a password or another"
+            " way that is not read here: zip the images again without it"
         ) from error

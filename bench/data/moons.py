@@ -1,7 +1,8 @@
 """Two interleaved half circles in the plane, as images of two channels and one pixel.
 
-With t uniform on [0, pi], moon 0 is (cos t, sin t) and moon 1 is (1 - cos t, 1/2 - sin t), both with Gaussian
-noise. The two coordinates have mean (1/2, 1/4) and, without the noise, variance (3/4, 9/16 - 1/pi).
+With t uniform on [0, pi], moon 0 is (cos t, sin t) and moon 1 is (1 - cos t, 1/2 - sin t), both
+with Gaussian noise. The two coordinates have mean (1/2, 1/4) and, without the noise, variance (3/4,
+9/16 - 1/pi).
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """What samples are measured in.
 
-One file, one extractor: ``load(dataset, cache, device, *, option=None) -> Features``. The keyword arguments, words or
-whole numbers, are the options of its spec: ``name`` or ``name:key=value,key=value``, such as
-``inception:weights=inception.pth``. Files whose name begins with an underscore hold no extractor.
+One file, one extractor: ``load(dataset, cache, device, *, option=None) -> Features``. The keyword
+arguments, words or whole numbers, are the options of its spec: ``name`` or
+``name:key=value,key=value``, such as ``inception:weights=inception.pth``. Files whose name begins
+with an underscore hold no extractor.
 """
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,10 @@ import torch
 from torch import Tensor
 
 from bench.data import Dataset
-from bench.defaults import plain_torch
-from couplings.spec import CouplingError, split_spec, unknown
+from bench.process.defaults import plain_torch
+from couplings import plugins
+from couplings.errors import CouplingError, unknown
+from couplings.spec import split_spec
 
 DEFAULT = ("classifier", "pixels")
 BATCH = 64  # images that a large network takes at a time: 500 of 299 x 299 pixels would take 6 GiB
@@ -59,13 +60,13 @@ class Features:
 def names(dataset: Dataset | None = None) -> tuple[str, ...]:
     """Names of the extractors taken by default; those that suit a data set, where one is given."""
     one_class = dataset is not None and dataset.num_classes < 2
-    return tuple(name for name in DEFAULT if not (one_class and name == "classifier"))  # it would have nothing to learn
+    # It would have nothing to learn
+    return tuple(name for name in DEFAULT if not (one_class and name == "classifier"))
 
 
 def all_names() -> tuple[str, ...]:
     """Names of all extractors, one for each file in this folder, taken by default or not."""
-    files = (module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
-    return tuple(sorted(file.replace("_", "-") for file in files if not file.startswith("_")))
+    return plugins.names("bench.features")
 
 
 def check(spec: str) -> None:
@@ -82,8 +83,8 @@ def check(spec: str) -> None:
 def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
     """Load (or train once and cache) the extractor of a spec for a data set.
 
-    Raises:
-        FeatureError: unknown name or option, a library or a file is missing, or the extractor is not good enough.
+    Raises: FeatureError: unknown name or option, a library or a file is missing, or the extractor
+        is not good enough.
 
     """
     extractor, options = _parse(spec)
@@ -93,8 +94,8 @@ def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
 def load_all(specs: Sequence[str], dataset: Dataset, cache: Path, device: str) -> list[Features]:
     """Load the extractors of several specs.
 
-    Raises:
-        FeatureError: as ``load``, or two of them have one name, so that their metrics could not be told apart.
+    Raises: FeatureError: as ``load``, or two of them have one name, so that their metrics could not
+        be told apart.
 
     """
     for spec in specs:
@@ -103,13 +104,18 @@ def load_all(specs: Sequence[str], dataset: Dataset, cache: Path, device: str) -
     for spec in specs:
         features = load(spec, dataset, cache, device)
         if features.name in found:
-            raise FeatureError(f"{spec}: the name {features.name!r} is taken; leave one out, or give another name=NAME")
+            raise FeatureError(
+                f"{spec}: the name {features.name!r} is taken; leave one out, or give another"
+                " name=NAME"
+            )
         found[features.name] = features
     return list(found.values())
 
 
 def in_batches(extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The extractor that takes ``BATCH`` images at a time, so that the memory of a large network is bounded."""
+    """The extractor that takes ``BATCH`` images at a time, so that the memory of a large network is
+    bounded.
+    """
     return lambda images: torch.cat([extract(batch) for batch in images.split(BATCH)])
 
 
@@ -117,17 +123,20 @@ def _parse(spec: str) -> tuple[Callable[..., Features], dict[str, str | int]]:
     """The extractor of a spec and its options."""
     try:
         name, words = split_spec(spec)
-        if name not in all_names():
-            raise unknown("features", name, all_names())
-        extractor = importlib.import_module(f"bench.features.{name.replace('-', '_')}").load
-        hints, parameters = get_type_hints(extractor), inspect.signature(extractor).parameters.values()
+        extractor = plugins.load("features", name, "bench.features").load
+        hints, parameters = (
+            get_type_hints(extractor),
+            inspect.signature(extractor).parameters.values(),
+        )
         options = {p.name: hints[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
         for key in words:
             if key not in options:
                 raise unknown(f"option of {name}", key, options)
-    except CouplingError as error:
+    except (CouplingError, plugins.PluginError) as error:
         raise FeatureError(str(error)) from None
-    return extractor, {key: _read(word, options[key], f"{name}: {key}") for key, word in words.items()}
+    return extractor, {
+        key: _read(word, options[key], f"{name}: {key}") for key, word in words.items()
+    }
 
 
 def _read(word: str, hint: Any, where: str) -> str | int:

@@ -1,4 +1,6 @@
-"""What the extractors of torch-fidelity share; the library itself is imported when one of them is loaded."""
+"""What the extractors of torch-fidelity share; the library itself is imported when one of them is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +24,21 @@ def library(module: str) -> ModuleType:
     try:
         return import_module(f"torch_fidelity.{module}")
     except ImportError as error:
-        raise FeatureError(f"these features need torch-fidelity ({error}): pip install '.[fid]'") from None
+        raise FeatureError(
+            f"these features need torch-fidelity ({error}): pip install '.[fid]'"
+        ) from None
     except RuntimeError as error:  # an operator of torchvision is missing
         raise FeatureError(
-            f"torch-fidelity cannot be imported ({first_line(error)}): install the torchvision of the same build "
-            f"(CPU or CUDA) as torch {torch.__version__}, from where that torch came from"
+            f"torch-fidelity cannot be imported ({first_line(error)}): install the torchvision of"
+            f" the same build (CPU or CUDA) as torch {torch.__version__}, from where that torch"
+            " came from"
         ) from None
 
 
 def fingerprint(name: str, digest: str) -> str:
-    """Of a network with weights of a SHA-256; the library resizes, so that its version decides on features as well."""
+    """Of a network with weights of a SHA-256; the library resizes, so that its version decides on
+    features as well.
+    """
     return f"{name}-{digest}-torch-fidelity-{library('version').__version__}"
 
 
@@ -44,7 +51,9 @@ def check_channels(dataset: Dataset, name: str) -> None:
     """
     channels = dataset.image_shape[0]
     if channels not in (1, 3) or not dataset.bounded:
-        raise FeatureError(f"{name} takes pictures of 1 or 3 channels, {dataset.name} has none: leave {name} out")
+        raise FeatureError(
+            f"{name} takes pictures of 1 or 3 channels, {dataset.name} has none: leave {name} out"
+        )
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Features of a small convolutional classifier, trained once on the data set's labels and cached by its checksum."""
+"""Features of a small convolutional classifier, trained once on the data set's labels and cached by
+its checksum.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ LONGER = {"cifar10": 4}  # times that budget, where it leaves the classifier und
 BATCH = 128
 FLOOR = 0.8  # below this test accuracy the features say little about the classes
 FLOORS = {"cifar10": 0.6, "moons": 0.9}
-TIMES_CHANCE = 2.0  # for images of the user's own, whose classes may be hard to tell: the accuracy is reported beside
+# For images of the user's own, whose classes may be hard to tell: the accuracy is reported beside
+TIMES_CHANCE = 2.0
 
 
 class Classifier(nn.Module):
@@ -38,7 +41,9 @@ class Classifier(nn.Module):
             layers += [nn.Conv2d(width, 2 * width, 3, padding=1, stride=2), nn.ReLU()]
             width, size = min(2 * width, 128), -(-size // 2)
             layers[-2] = nn.Conv2d(layers[-2].in_channels, width, 3, padding=1, stride=2)
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * size**2, WIDTH), nn.ReLU())
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(width * size**2, WIDTH), nn.ReLU()
+        )
         self.head = nn.Linear(WIDTH, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # [n, c, h, w] -> [n, num_classes]
@@ -55,7 +60,8 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     path = cache / f"classifier-v{VERSION}-{dataset.checksum[:16]}.pt"
     net = Classifier(dataset.image_shape, dataset.num_classes)
     cache.mkdir(parents=True, exist_ok=True)
-    # Runs that start together wait for one of them to train it: all arms must be measured with the same ruler.
+    # Runs that start together wait for one of them to train it: all arms must be measured with the
+    # same ruler.
     with FileLock(f"{path}.lock"):
         if not path.exists():
             _train_and_save(dataset, device, path)
@@ -70,8 +76,9 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     floor = _floor(dataset)
     if accuracy < floor:
         raise FeatureError(
-            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under {floor:.0%}, so its "
-            "features would mislead: check the labels, add images, or measure without it (--features pixels)"
+            f"the classifier of {dataset.name} reaches {accuracy:.1%} on the test split, under"
+            f" {floor:.0%}, so its features would mislead: check the labels, add images, or measure"
+            " without it (--features pixels)"
         )
     net = net.to(device).eval().requires_grad_(False)
 
@@ -81,7 +88,9 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     def classify(features: Tensor) -> Tensor:
         return probabilities(features).argmax(1)
 
-    return Features("classifier", net.body, WIDTH, _fingerprint(net), accuracy, classify, probabilities)
+    return Features(
+        "classifier", net.body, WIDTH, _fingerprint(net), accuracy, classify, probabilities
+    )
 
 
 def _floor(dataset: Dataset) -> float:
@@ -105,7 +114,9 @@ def _fingerprint(net: Classifier) -> str:
 
 
 def _train(dataset: Dataset, device: str) -> Classifier:
-    """Train with Adam, a falling learning rate and shifts by up to a pixel; the seed is fixed: it is a ruler."""
+    """Train with Adam, a falling learning rate and shifts by up to a pixel; the seed is fixed: it
+    is a ruler.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Classifier(dataset.image_shape, dataset.num_classes).to(device)

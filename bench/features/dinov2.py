@@ -1,8 +1,9 @@
-"""DINOv2 features (Oquab et al. 2023) of ViT-L/14 through torch-fidelity: their Frechet distance is known as FD-DINOv2.
+"""DINOv2 features (Oquab et al. 2023) of ViT-L/14 through torch-fidelity: their Frechet distance is
+known as FD-DINOv2.
 
-Images are taken as 8 bits and resized to 224 x 224 as TensorFlow 1 did; other codes resize in other ways, so that their
-numbers differ. Code and weights of the network come through torch.hub, which keeps them under ``TORCH_HOME``: a machine
-without a network needs a copy of that folder.
+Images are taken as 8 bits and resized to 224 x 224 as TensorFlow 1 did; other codes resize in other
+ways, so that their numbers differ. Code and weights of the network come through torch.hub, which
+keeps them under ``TORCH_HOME``: a machine without a network needs a copy of that folder.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ SIZE = 1024
 def load(dataset: Dataset, cache: Path, device: str) -> Features:
     """DINOv2's class token ``[n, 1024]``.
 
-    Raises:
-        FeatureError: torch-fidelity is missing, the network cannot be fetched, or the images are no pictures.
+    Raises: FeatureError: torch-fidelity is missing, the network cannot be fetched, or the images
+        are no pictures.
 
     """
     check_channels(dataset, "dinov2")

@@ -1,7 +1,9 @@
-"""Inception-v3 pool3 features through torch-fidelity: those, and no others, whose Frechet distance is called FID.
+"""Inception-v3 pool3 features through torch-fidelity: those, and no others, whose Frechet distance
+is called FID.
 
-Images are taken as 8 bits, resized to 299 x 299 as TensorFlow 1 did (bilinear, no antialiasing) and fed to the network
-of Heusel et al. (2017), whose weights of 2015-12-05 torch-fidelity took over from TensorFlow.
+Images are taken as 8 bits, resized to 299 x 299 as TensorFlow 1 did (bilinear, no antialiasing) and
+fed to the network of Heusel et al. (2017), whose weights of 2015-12-05 torch-fidelity took over
+from TensorFlow.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
 def load(dataset: Dataset, cache: Path, device: str, *, weights: str | None = None) -> Features:
-    """Inception-v3 pool3 ``[n, 2048]``, with the weights of a file or those that torch-fidelity downloads.
+    """Inception-v3 pool3 ``[n, 2048]``, with the weights of a file or those that torch-fidelity
+    downloads.
 
-    Raises:
-        FeatureError: torch-fidelity or the weights are missing, the weights are others than FID's, or the images are
+    Raises: FeatureError: torch-fidelity or the weights are missing, the weights are others than
+        FID's, or the images are
             no pictures.
 
     """
@@ -60,12 +63,16 @@ def _downloaded(url: str) -> Path:
 
 
 def _check(path: Path) -> None:
-    """Refuse other weights, before they are unpickled: their distance would be called FID and be none."""
+    """Refuse other weights, before they are unpickled: their distance would be called FID and be
+    none.
+    """
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise FeatureError(f"inception: {path} cannot be read ({error.strerror}): is the path right?") from None
+        raise FeatureError(
+            f"inception: {path} cannot be read ({error.strerror}): is the path right?"
+        ) from None
     if found != SHA256:
         raise FeatureError(
             f"{path} does not hold the Inception weights that FID is defined by: "

@@ -1,8 +1,8 @@
 """Features of any network that was saved with TorchScript: ``torchscript:path=PATH``.
 
-The network is given images ``[n, c, h, w]`` float32 in [-1, 1] with the channels of the data set, and returns features
-``[n, d]``. Any other preparation (three channels, ImageNet's mean and deviation) belongs in the script, which is then
-one file that says all::
+The network is given images ``[n, c, h, w]`` float32 in [-1, 1] with the channels of the data set,
+and returns features ``[n, d]``. Any other preparation (three channels, ImageNet's mean and
+deviation) belongs in the script, which is then one file that says all::
 
     class Extractor(torch.nn.Module):
         def __init__(self, net):
@@ -14,8 +14,8 @@ one file that says all::
 
     torch.jit.script(Extractor(net)).save("my-net.pt")
 
-Loading such a file runs no Python and unpickles none: it can call torch's operators alone. These can read and write
-files, so take networks from people you trust all the same.
+Loading such a file runs no Python and unpickles none: it can call torch's operators alone. These
+can read and write files, so take networks from people you trust all the same.
 """
 
 from __future__ import annotations
@@ -44,16 +44,13 @@ def load(
 ) -> Features:
     """The network's features ``[n, d]``.
 
-    Args:
-        dataset: its images tell how many features there are, and that the network can take them.
-        cache: not used.
-        device: where the network runs.
-        path: the TorchScript file.
-        name: as in ``fd_<name>``; the file's name without its ending where None.
-        size: pixels to resize images to beforehand, bilinear and antialiased; None leaves them as they are.
+    Args: dataset: its images tell how many features there are, and that the network can take them.
+        cache: not used. device: where the network runs. path: the TorchScript file. name: as in
+        ``fd_<name>``; the file's name without its ending where None. size: pixels to resize images
+        to beforehand, bilinear and antialiased; None leaves them as they are.
 
-    Raises:
-        FeatureError: no or another kind of file, a name that is taken or malformed, or a network that cannot take these
+    Raises: FeatureError: no or another kind of file, a name that is taken or malformed, or a
+        network that cannot take these
             images or returns no features ``[n, d]``.
 
     """
@@ -67,21 +64,31 @@ def load(
 
     def extract(images: Tensor) -> Tensor:
         if size is not None:
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
+            images = F.interpolate(
+                images, (size, size), mode="bilinear", antialias=True, align_corners=False
+            )
         return net(images)
 
     features = _tried(extract, as_images(dataset.train.images[:2]).to(device), file)
     resized = f"-size{size}" if size is not None else ""
-    return Features(name, in_batches(extract), features, f"torchscript-{digest}{resized}", slow=True)
+    return Features(
+        name, in_batches(extract), features, f"torchscript-{digest}{resized}", slow=True
+    )
 
 
 def _checked(name: str) -> str:
-    """The name, if metrics can be named by it: ``kid_<name>`` must be of one family and of one extractor."""
+    """The name, if metrics can be named by it: ``kid_<name>`` must be of one family and of one
+    extractor.
+    """
     if name in {*all_names(), "fid"}:
-        raise FeatureError(f"torchscript: {name!r} means another thing here: give another name=NAME")
+        raise FeatureError(
+            f"torchscript: {name!r} means another thing here: give another name=NAME"
+        )
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         near = "-".join(re.findall(r"[a-z0-9]+", name.lower())) or "my-net"
-        raise FeatureError(f"torchscript: {name!r}: a name has lower case, digits and dashes: give name={near}")
+        raise FeatureError(
+            f"torchscript: {name!r}: a name has lower case, digits and dashes: give name={near}"
+        )
     return name
 
 
@@ -91,12 +98,18 @@ def _read(path: Path, device: str) -> tuple[nn.Module, str]:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning)
+            warnings.filterwarnings(
+                "ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning
+            )
             net = torch.jit.load(str(path), map_location=device)
     except OSError as error:
-        raise FeatureError(f"torchscript: {path} cannot be read ({error.strerror}): is the path right?") from None
+        raise FeatureError(
+            f"torchscript: {path} cannot be read ({error.strerror}): is the path right?"
+        ) from None
     except RuntimeError:
-        raise FeatureError(f"{path} is no TorchScript file: write it with torch.jit.script(net).save(PATH)") from None
+        raise FeatureError(
+            f"{path} is no TorchScript file: write it with torch.jit.script(net).save(PATH)"
+        ) from None
     for parameter in net.parameters():  # a script module has no requires_grad_ of its own
         parameter.requires_grad_(False)
     return net.eval(), digest
@@ -110,10 +123,21 @@ def _tried(extract: nn.Module, images: Tensor, path: Path) -> int:
         found = extract(images)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise FeatureError(f"{path} cannot take images {shape} ({reason}): prepare them in the script") from None
-    if not isinstance(found, Tensor) or found.dtype != torch.float32 or found.shape[:1] + found.shape[2:] != (2,):
-        got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise FeatureError(
-            f"{path} returns {got}, wanted are float32 features [n, d]: average or flatten in the script"
+            f"{path} cannot take images {shape} ({reason}): prepare them in the script"
+        ) from None
+    if (
+        not isinstance(found, Tensor)
+        or found.dtype != torch.float32
+        or found.shape[:1] + found.shape[2:] != (2,)
+    ):
+        got = (
+            f"{found.dtype} {list(found.shape)}"
+            if isinstance(found, Tensor)
+            else type(found).__name__
+        )
+        raise FeatureError(
+            f"{path} returns {got}, wanted are float32 features [n, d]: average or flatten in the"
+            " script"
         )
     return found.shape[1]

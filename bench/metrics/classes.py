@@ -1,4 +1,6 @@
-"""What a classifier makes of the samples: are all classes there, and is each sample of the class that was asked for?"""
+"""What a classifier makes of the samples: are all classes there, and is each sample of the class
+that was asked for?
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,11 @@ UNKNOWN = -1
 
 
 def class_distance(generated: Tensor, real: Tensor, num_classes: int) -> float:
-    """Total variation 1/2 sum_c |p_c - q_c| between the class shares of predictions ``[n]`` and ``[m]``, in [0, 1].
+    """Total variation 1/2 sum_c |p_c - q_c| between the class shares of predictions ``[n]`` and
+    ``[m]``, in [0, 1].
 
-    Both sets are classified by the same network, so that its errors do not count as a difference. NaN where a class is
-    ``UNKNOWN``.
+    Both sets are classified by the same network, so that its errors do not count as a difference.
+    NaN where a class is ``UNKNOWN``.
     """
     if (generated == UNKNOWN).any() or (real == UNKNOWN).any():
         return math.nan
@@ -24,7 +27,8 @@ def class_distance(generated: Tensor, real: Tensor, num_classes: int) -> float:
 
 
 def class_agreement(predicted: Tensor, asked: Tensor) -> float:
-    """Share of samples whose predicted class ``[n]`` is the one that was asked for ``[n]``: top-1 agreement.
+    """Share of samples whose predicted class ``[n]`` is the one that was asked for ``[n]``: top-1
+    agreement.
 
     NaN where a predicted class is ``UNKNOWN``.
     """

@@ -1,7 +1,8 @@
-"""Copies of training images: are samples nearer to the training set than images are that nobody trained on?
+"""Copies of training images: are samples nearer to the training set than images are that nobody
+trained on?
 
-Distances alone mean nothing, as they depend on data and features. So held-out real images are the measure: a model that
-has learnt the distribution lies as near to the training set as they do.
+Distances alone mean nothing, as they depend on data and features. So held-out real images are the
+measure: a model that has learnt the distribution lies as near to the training set as they do.
 """
 
 from __future__ import annotations
@@ -20,27 +21,32 @@ QUANTILE = 0.05  # share of the held-out images that counts as copies: what chan
 def nearest(x: Tensor, reference: Iterable[Tensor]) -> Tensor:
     """Distance ``[n]``, in float64, from each row of x ``[n, d]`` to its nearest reference.
 
-    References come in chunks ``[., d]``, which bound the memory. A matrix product, |a|^2 + |b|^2 - 2 a.b, is quick but
-    loses what the norms and the product have in common. So it only chooses the nearest of a chunk, about the chunk's
-    mean, and the distance is taken from the difference of the two: that of a copy is exactly 0. Among rows whose
-    distances differ by less than some 1e-8 of the spread of the data the choice is open.
+    References come in chunks ``[., d]``, which bound the memory. A matrix product, |a|^2 + |b|^2 -
+    2 a.b, is quick but loses what the norms and the product have in common. So it only chooses the
+    nearest of a chunk, about the chunk's mean, and the distance is taken from the difference of the
+    two: that of a copy is exactly 0. Among rows whose distances differ by less than some 1e-8 of
+    the spread of the data the choice is open.
     """
     x = x.double()
     found = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     for chunk in reference:
         rows = chunk.to(x.device).double()
         centre = rows.mean(0)
-        chosen = torch.cdist(x - centre, rows - centre, compute_mode="use_mm_for_euclid_dist").argmin(1)
+        chosen = torch.cdist(
+            x - centre, rows - centre, compute_mode="use_mm_for_euclid_dist"
+        ).argmin(1)
         torch.minimum(found, (x - rows[chosen]).norm(dim=1), out=found)
     return found
 
 
 def copy_rate(generated: Tensor, held_out: Tensor, quantile: float = QUANTILE) -> float:
-    """Share of samples nearer to the training set than all but a quantile of the held-out images (this project's own).
+    """Share of samples nearer to the training set than all but a quantile of the held-out images
+    (this project's own).
 
-    Both are distances to the nearest training image, ``[n]`` and ``[m]``. Samples as good as held-out images give the
-    quantile, copies give 1, samples far from all images give 0. In the spirit of the nearest-neighbour test of Meehan,
-    Chaudhuri & Dasgupta 2020, which compares the same two sets of distances. NaN where a distance is not finite.
+    Both are distances to the nearest training image, ``[n]`` and ``[m]``. Samples as good as
+    held-out images give the quantile, copies give 1, samples far from all images give 0. In the
+    spirit of the nearest-neighbour test of Meehan, Chaudhuri & Dasgupta 2020, which compares the
+    same two sets of distances. NaN where a distance is not finite.
     """
     if not all_finite(generated, held_out):
         return math.nan
@@ -50,8 +56,8 @@ def copy_rate(generated: Tensor, held_out: Tensor, quantile: float = QUANTILE) -
 def copy_distance(generated: Tensor, held_out: Tensor) -> float:
     """Ratio of the median distances ``[n]`` and ``[m]`` to the nearest training image.
 
-    1 is as near as held-out images are, below is nearer, 0 is a copy. Not finite where these are copies themselves, and
-    NaN where a distance is not finite.
+    1 is as near as held-out images are, below is nearer, 0 is a copy. Not finite where these are
+    copies themselves, and NaN where a distance is not finite.
     """
     if not all_finite(generated, held_out):
         return math.nan

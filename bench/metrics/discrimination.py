@@ -14,14 +14,17 @@ from bench.metrics._finite import all_finite
 
 
 def auc(real: Tensor, fake: Tensor) -> float:
-    """Probability that a real one's logit exceeds a fake one's, ties counted half (Mann-Whitney U / (n m)).
+    """Probability that a real one's logit exceeds a fake one's, ties counted half (Mann-Whitney U /
+    (n m)).
 
     Logits ``[n]`` and ``[m]``.
     """
     if not all_finite(real, fake):
         return math.nan
     fakes = fake.double().sort().values
-    below, not_above = (torch.searchsorted(fakes, real.double(), right=right) for right in (False, True))
+    below, not_above = (
+        torch.searchsorted(fakes, real.double(), right=right) for right in (False, True)
+    )
     return float((below + not_above).double().mean() / (2 * len(fake)))
 
 
@@ -34,14 +37,18 @@ def accuracy(real: Tensor, fake: Tensor) -> float:
 
 
 def calibration_error(real: Tensor, fake: Tensor, bins: int = 10) -> float:
-    """Expected calibration error: |share of reals - mean d| in each tenth of d, averaged over all samples.
+    """Expected calibration error: |share of reals - mean d| in each tenth of d, averaged over all
+    samples.
 
-    Of as many reals as fakes, logits ``[n]`` and ``[m]``; 0 where d is the probability of being real.
+    Of as many reals as fakes, logits ``[n]`` and ``[m]``; 0 where d is the probability of being
+    real.
     """
     if not all_finite(real, fake):
         return math.nan
     d = torch.cat([real, fake]).double().sigmoid()
     is_real = (torch.arange(len(d), device="cpu") < len(real)).double()
     bin_of = (d * bins).long().clamp_max(bins - 1).cpu()
-    excess = torch.zeros(bins, dtype=torch.float64, device="cpu").index_add_(0, bin_of, is_real - d.cpu())
+    excess = torch.zeros(bins, dtype=torch.float64, device="cpu").index_add_(
+        0, bin_of, is_real - d.cpu()
+    )
     return float(excess.abs().sum() / len(d))

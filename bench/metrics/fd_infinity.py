@@ -16,11 +16,12 @@ def sizes(n: int, points: int = POINTS) -> list[int]:
 
 
 def fd_infinity(distances: Mapping[int, float]) -> float:
-    """Where a line in 1/n through the distances of n samples ends at 1/n = 0 (Chong & Forsyth 2020).
+    """Where a line in 1/n through the distances of n samples ends at 1/n = 0 (Chong & Forsyth
+    2020).
 
-    The distance of n samples is too high by about c / n, and c depends on the model. Only the bias of the samples goes:
-    that of the reference stays, which is the same for all models. May fall below zero by chance. NaN where a distance
-    is not finite.
+    The distance of n samples is too high by about c / n, and c depends on the model. Only the bias
+    of the samples goes: that of the reference stays, which is the same for all models. May fall
+    below zero by chance. NaN where a distance is not finite.
 
     Raises:
         ValueError: fewer than two numbers of samples.

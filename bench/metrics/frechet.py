@@ -1,63 +1,25 @@
-"""Frechet distance between two Gaussians fitted to features; "FID" only for Inception features of 50,000 images."""
+"""Frechet distance between two Gaussians fitted to features; "FID" only for Inception features of
+50,000 images.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from bench.metrics._finite import all_finite
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Streaming count, sum and outer-product sum of features, in float64; memory does not grow with the count."""
-
-    count: int
-    total: Tensor  # [d]
-    outer: Tensor  # [d, d]
-
-    @classmethod
-    def of(cls, features: Tensor) -> Moments:
-        """Moments of features ``[n, d]``."""
-        x = features.double()
-        return cls(len(x), x.sum(0), x.T @ x)
-
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(self.count + other.count, self.total + other.total, self.outer + other.outer)
-
-    @property
-    def mean(self) -> Tensor:
-        """``[d]``."""
-        return self.total / self.count
-
-    @property
-    def covariance(self) -> Tensor:
-        """Unbiased, ``[d, d]``; of fewer than two samples there is none."""
-        return (self.outer - self.count * self.mean.outer(self.mean)) / (self.count - 1)
-
-    @cached_property
-    def has_covariance(self) -> bool:
-        """Whether there are samples enough for a covariance, and all of them are finite."""
-        return self.count > 1 and all_finite(self.total, self.outer)
-
-    @cached_property
-    def root(self) -> Tensor:
-        """The symmetric square root of the covariance, ``[d, d]``; kept, for it costs more than the rest together."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        return vectors * values.clamp_min(0).sqrt() @ vectors.T
+from bench.metrics._moments import Moments
 
 
 def frechet_distance(samples: Moments, reference: Moments) -> float:
     """|m - m_r|^2 + Tr(S + S_r - 2 (S S_r)^(1/2)) (Heusel et al. 2017, Eq. 6).
 
-    The trace of the root is the sum of the roots of the eigenvalues of S_r^(1/2) S S_r^(1/2), which is symmetric, so
-    no matrix square root of a non-symmetric product is needed. The root of the reference is kept by it: of many
-    distances to one reference, each takes the eigenvalues of one matrix.
+    The trace of the root is the sum of the roots of the eigenvalues of S_r^(1/2) S S_r^(1/2), which
+    is symmetric, so no matrix square root of a non-symmetric product is needed. The root of the
+    reference is kept by it: of many distances to one reference, each takes the eigenvalues of one
+    matrix.
 
     Warns:
         UserWarning: fewer samples than features, where the covariance has no full rank.
@@ -68,8 +30,8 @@ def frechet_distance(samples: Moments, reference: Moments) -> float:
     count, d = min(samples.count, reference.count), len(samples.total)
     if count <= d:
         warnings.warn(
-            f"Frechet distance of {count} samples in {d} features: the covariance has no full rank, "
-            "values are biased; take more samples",
+            f"Frechet distance of {count} samples in {d} features: the covariance has no full rank,"
+            " values are biased; take more samples",
             stacklevel=2,
         )
     own = samples.covariance
@@ -77,6 +39,16 @@ def frechet_distance(samples: Moments, reference: Moments) -> float:
     if not all_finite(product):  # finite moments so large that their product is not
         return math.nan
     # Beyond the rank are zeros; of rounding errors in their place the roots would add up.
-    trace_root = torch.linalg.eigvalsh((product + product.T) / 2)[-min(d, count - 1) :].clamp_min(0).sqrt().sum()
-    gap = (samples.mean - reference.mean).square().sum() + own.trace() + reference.covariance.trace() - 2 * trace_root
+    trace_root = (
+        torch.linalg.eigvalsh((product + product.T) / 2)[-min(d, count - 1) :]
+        .clamp_min(0)
+        .sqrt()
+        .sum()
+    )
+    gap = (
+        (samples.mean - reference.mean).square().sum()
+        + own.trace()
+        + reference.covariance.trace()
+        - 2 * trace_root
+    )
     return max(gap.item(), 0.0)  # rounding may put the distance of equal Gaussians below zero

@@ -1,4 +1,6 @@
-"""How noisy the gradient of the training loss is at fixed weights (McCandlish et al. 2018, arXiv 1812.06162)."""
+"""How noisy the gradient of the training loss is at fixed weights (McCandlish et al. 2018, arXiv
+1812.06162).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ class GradientNoise:
 
     @property
     def scale(self) -> float:
-        """B_simple = tr(Sigma) / |G|^2, the batch whose noise equals its signal (Eq. 2.9); NaN without a signal.
+        """B_simple = tr(Sigma) / |G|^2, the batch whose noise equals its signal (Eq. 2.9); NaN
+        without a signal.
 
         A ratio of unbiased estimates, so consistent, not unbiased.
         """
@@ -33,12 +36,13 @@ class GradientNoise:
 
 
 def gradient_noise(gradients: Iterable[Tensor], batch: int) -> GradientNoise:
-    """From the mean gradients ``[p]`` of two or more independent batches of ``batch`` pairs; keeps one vector of p.
+    """From the mean gradients ``[p]`` of two or more independent batches of ``batch`` pairs; keeps
+    one vector of p.
 
-    The spread of the batches' gradients g_k about their mean m over K batches gives the covariance C of a batch,
-    tr(C) = sum |g_k - m|^2 / (K - 1), and |G|^2 = |m|^2 - tr(C) / K. tr(Sigma) = batch tr(C): that of a pair if the
-    pairs of a batch are independent. Pairs of one pool are not quite; it is then the noise of such a batch, times its
-    size. Batches must not share a pool.
+    The spread of the batches' gradients g_k about their mean m over K batches gives the covariance
+    C of a batch, tr(C) = sum |g_k - m|^2 / (K - 1), and |G|^2 = |m|^2 - tr(C) / K. tr(Sigma) =
+    batch tr(C): that of a pair if the pairs of a batch are independent. Pairs of one pool are not
+    quite; it is then the noise of such a batch, times its size. Batches must not share a pool.
 
     Raises:
         ValueError: fewer than two batches, which have no spread.

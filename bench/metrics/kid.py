@@ -1,4 +1,6 @@
-"""Kernel Inception Distance, here in any features: an unbiased squared distance, so that small samples do no harm."""
+"""Kernel Inception Distance, here in any features: an unbiased squared distance, so that small
+samples do no harm.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,18 @@ SUBSET_SIZE = 500
 
 
 def kid(
-    x: Tensor, y: Tensor, generator: torch.Generator, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE
+    x: Tensor,
+    y: Tensor,
+    generator: torch.Generator,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
 ) -> float:
-    """Mean over random subsets of the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3 (Binkowski et al. 2018).
+    """Mean over random subsets of the unbiased MMD^2 with k(a, b) = (a.b / d + 1)^3 (Binkowski et
+    al. 2018).
 
-    Subsets of x ``[n, d]`` and y ``[m, d]`` are drawn without replacement; where a set is smaller than a subset, the
-    subsets are as large as the set. Unbiased, so that the value of two equal distributions may be below zero. NaN where
-    a feature is not finite, in a subset or not.
+    Subsets of x ``[n, d]`` and y ``[m, d]`` are drawn without replacement; where a set is smaller
+    than a subset, the subsets are as large as the set. Unbiased, so that the value of two equal
+    distributions may be below zero. NaN where a feature is not finite, in a subset or not.
 
     Raises:
         ValueError: fewer than two samples on a side, where nothing is unbiased.
@@ -33,14 +40,22 @@ def kid(
         return math.nan
     total = 0.0
     for _ in range(subsets):
-        rows, others = (torch.randperm(len(z), generator=generator, device="cpu")[:size] for z in (x, y))
+        rows, others = (
+            torch.randperm(len(z), generator=generator, device="cpu")[:size] for z in (x, y)
+        )
         total += mmd2(x[rows].double(), y[others].double()).item()
     return total / subsets
 
 
 def mmd2(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased MMD^2 of x ``[n, d]`` and y ``[m, d]`` (Gretton et al. 2012, Eq. 3): no sample meets itself."""
-    return _mean_off_diagonal(_kernel(x, x)) + _mean_off_diagonal(_kernel(y, y)) - 2 * _kernel(x, y).mean()
+    """The unbiased MMD^2 of x ``[n, d]`` and y ``[m, d]`` (Gretton et al. 2012, Eq. 3): no sample
+    meets itself.
+    """
+    return (
+        _mean_off_diagonal(_kernel(x, x))
+        + _mean_off_diagonal(_kernel(y, y))
+        - 2 * _kernel(x, y).mean()
+    )
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""Local truncation error: how far one step of a sampler ends from the path it began on, for each noise level.
+"""Local truncation error: how far one step of a sampler ends from the path it began on, for each
+noise level.
 
-Karras et al. 2022, Sec. 3: the root mean square difference between one step and many small ones over the same interval,
-both from a point of the finely integrated path. That path is followed once, whatever the steps do.
+Karras et al. 2022, Sec. 3: the root mean square difference between one step and many small ones
+over the same interval, both from a point of the finely integrated path. That path is followed once,
+whatever the steps do.
 """
 
 from __future__ import annotations
@@ -9,24 +11,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.samplers import Denoise, euler, heun
+from models.samplers.contract import Denoise
+from models.samplers.euler import euler
+from models.samplers.heun import heun
 
 EULER, HEUN = "local_error_euler", "local_error_heun"
 SUBSTEPS = 16
 """Heun steps that make one interval of the fine path.
 
-They err by 16^-2 = 0.4 % of what one Heun step does, by the order. On eight Gaussians, with 7 steps or more, profiles
-are within 0.6 % of their greatest value, and within 2.1 % of every value above a thousandth of it.
+They err by 16^-2 = 0.4 % of what one Heun step does, by the order. On eight Gaussians, with 7 steps
+or more, profiles are within 0.6 % of their greatest value, and within 2.1 % of every value above a
+thousandth of it.
 """
 
 
 def local_errors(
-    denoise: Denoise, latents: Tensor, sigmas: Tensor, labels: Tensor | None = None, substeps: int = SUBSTEPS
+    denoise: Denoise,
+    latents: Tensor,
+    sigmas: Tensor,
+    labels: Tensor | None = None,
+    substeps: int = SUBSTEPS,
 ) -> dict[str, Tensor]:
-    """Squared error per pixel of one step over each interval, ``[n, steps - 1]`` float64, by ``EULER`` and ``HEUN``.
+    """Squared error per pixel of one step over each interval, ``[n, steps - 1]`` float64, by
+    ``EULER`` and ``HEUN``.
 
-    The last step, to 0, has none: its denoising is the end of every sampler's path. Takes 2 substeps + 3 evaluations
-    an interval; the fine levels are geometric, so that they are dense where sigma is small.
+    The last step, to 0, has none: its denoising is the end of every sampler's path. Takes 2
+    substeps + 3 evaluations an interval; the fine levels are geometric, so that they are dense
+    where sigma is small.
 
     Args:
         denoise: the denoiser.
@@ -49,18 +60,24 @@ def local_errors(
 
 
 def interval_sigmas(sigmas: Tensor) -> list[float]:
-    """The noise levels that the errors belong to: the upper ends of the intervals of ``sigmas`` ``[steps + 1]``."""
+    """The noise levels that the errors belong to: the upper ends of the intervals of ``sigmas``
+    ``[steps + 1]``.
+    """
     return sigmas[:-2].tolist()
 
 
 def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> dict[tuple[str, float], float]:
-    """Root mean squares over all samples, by metric and noise level, in units of the images' range [-1, 1].
+    """Root mean squares over all samples, by metric and noise level, in units of the images' range
+    [-1, 1].
 
-    One Euler step of h from sigma errs by h^2 / (2 sigma^2) times the denoiser's drift in ln sigma, to leading order.
+    One Euler step of h from sigma errs by h^2 / (2 sigma^2) times the denoiser's drift in ln sigma,
+    to leading order.
     """
     profiles = {name: per_sample[name].mean(0).sqrt().tolist() for name in (EULER, HEUN)}
     return {
-        (name, sigma): value for name, profile in profiles.items() for sigma, value in zip(sigmas, profile, strict=True)
+        (name, sigma): value
+        for name, profile in profiles.items()
+        for sigma, value in zip(sigmas, profile, strict=True)
     }
 
 

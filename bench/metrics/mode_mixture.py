@@ -1,7 +1,8 @@
-"""Mode mixture: samples between the modes of the data, where a continuous map from one noise had to pass.
+"""Mode mixture: samples between the modes of the data, where a continuous map from one noise had to
+pass.
 
-A classifier that is well calibrated is unsure of some real images too, and a classifier that is too sure finds no
-mixture at all. So the figure to compare with is that of held-out real images.
+A classifier that is well calibrated is unsure of some real images too, and a classifier that is too
+sure finds no mixture at all. So the figure to compare with is that of held-out real images.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from bench.metrics._finite import all_finite
 
-THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)  # as counted for DPM-OT; 0.2 in arXiv 2410.13431
+# As counted for DPM-OT; 0.2 in arXiv 2410.13431
+THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)
 RADIUS = 4.0  # standard deviations: a Gaussian in the plane puts 3e-4 of its mass outside
 
 
 def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
-    """Share of samples that two or more classes claim, each with ``threshold`` or more (Li et al. 2023, Eq. 22).
+    """Share of samples that two or more classes claim, each with ``threshold`` or more (Li et al.
+    2023, Eq. 22).
 
     Args:
         probabilities: of a fixed classifier, ``[n, classes]``, rows of sum 1.
@@ -35,7 +38,9 @@ def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
     if not all_finite(probabilities):
         return math.nan
     if not len(probabilities) or (probabilities.double().sum(1) - 1).abs().max() > 1e-3:
-        raise ValueError("mode mixture needs class probabilities [n, classes] that sum to 1: take the softmax")
+        raise ValueError(
+            "mode mixture needs class probabilities [n, classes] that sum to 1: take the softmax"
+        )
     return ((probabilities >= threshold).sum(1) >= 2).double().mean().item()
 
 
@@ -47,9 +52,10 @@ def mixture_scan(probabilities: Tensor) -> dict[float, float]:
 def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RADIUS) -> float:
     """Share of points between two modes, for data whose modes are known (this project's own).
 
-    A point is between modes where it is further than ``radius`` standard deviations from its nearest mode's mean a,
-    and towards the mean b that is next nearest: its projection on the line through a and b falls strictly between
-    them. Points that lie beyond the modes are off as well, but no mixture.
+    A point is between modes where it is further than ``radius`` standard deviations from its
+    nearest mode's mean a, and towards the mean b that is next nearest: its projection on the line
+    through a and b falls strictly between them. Points that lie beyond the modes are off as well,
+    but no mixture.
 
     NaN where a point is not finite.
 
@@ -67,11 +73,14 @@ def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RAD
     nearest_pair = torch.pdist(means).min().item()
     if not len(flat) or nearest_pair < 2 * radius * std:
         raise ValueError(
-            f"{len(flat)} points, means {nearest_pair:.3g} apart: radius * std must be at most half of that"
+            f"{len(flat)} points, means {nearest_pair:.3g} apart: radius * std must be at most half"
+            " of that"
         )
     if not all_finite(flat):
         return math.nan
-    near = torch.cdist(flat, means, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False)
+    near = torch.cdist(flat, means, compute_mode="donot_use_mm_for_euclid_dist").topk(
+        2, dim=1, largest=False
+    )
     a, b = means[near.indices].unbind(1)
     along = ((flat - a) * (b - a)).sum(1) / (b - a).square().sum(1)  # never above 1/2: a is nearer
     return ((near.values[:, 0] > radius * std) & (along > 0)).double().mean().item()

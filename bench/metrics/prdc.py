@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage: fidelity and diversity apart, by balls around nearest neighbours."""
+"""Precision, recall, density and coverage: fidelity and diversity apart, by balls around nearest
+neighbours.
+"""
 
 from __future__ import annotations
 
@@ -27,25 +29,30 @@ class PRDC:
 def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
     """How samples ``[m, d]`` lie in the balls around real ones ``[n, d]``, and the reverse.
 
-    The ball of a sample ends at its k-th nearest neighbour of its own set.
-    Precision: share of generated samples in any real ball; recall: share of real samples in any generated ball
-    (Kynkaanniemi et al. 2019, Eq. 1-2). Density: real balls around a generated sample, over k, on average; coverage:
-    share of real balls with a generated sample in them (Naeem et al. 2020, Sec. 3). All depend on n and m.
+    The ball of a sample ends at its k-th nearest neighbour of its own set. Precision: share of
+    generated samples in any real ball; recall: share of real samples in any generated ball
+    (Kynkaanniemi et al. 2019, Eq. 1-2). Density: real balls around a generated sample, over k, on
+    average; coverage: share of real balls with a generated sample in them (Naeem et al. 2020, Sec.
+    3). All depend on n and m.
 
-    Distances are float64 and taken from differences, so that equal ones count as equal. NaN where a feature is not
-    finite.
+    Distances are float64 and taken from differences, so that equal ones count as equal. NaN where a
+    feature is not finite.
 
     Raises:
         ValueError: k or fewer samples on a side, which have no k-th neighbour.
 
     """
     if min(len(real), len(generated)) <= k:
-        raise ValueError(f"{len(real)} real and {len(generated)} generated samples: take more than k = {k} of each")
+        raise ValueError(
+            f"{len(real)} real and {len(generated)} generated samples: take more than k = {k} of"
+            " each"
+        )
     if not all_finite(real, generated):
         return PRDC(math.nan, math.nan, math.nan, math.nan)
     real, generated = real.double(), generated.double()
     real_radius, generated_radius = radii(real, k), radii(generated, k)
-    balls = torch.zeros(len(generated), dtype=torch.int64, device=real.device)  # real balls around each generated one
+    # Real balls around each generated one
+    balls = torch.zeros(len(generated), dtype=torch.int64, device=real.device)
     recalled, covered = [], []
     for rows in range(0, len(real), _ROWS):
         distance = _distances(real[rows : rows + _ROWS], generated)  # [rows, m]
@@ -62,12 +69,16 @@ def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
 
 
 def radii(x: Tensor, k: int) -> Tensor:
-    """Distance ``[n]`` from each row of ``[n, d]`` to its k-th nearest other row; at its own place lies the 0-th."""
+    """Distance ``[n]`` from each row of ``[n, d]`` to its k-th nearest other row; at its own place
+    lies the 0-th.
+    """
     return torch.cat([_distances(rows, x).kthvalue(k + 1, dim=1).values for rows in x.split(_ROWS)])
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """``[n, m]``, without the matrix product: by its rounding a sample may lie just outside the ball of its copy."""
+    """``[n, m]``, without the matrix product: by its rounding a sample may lie just outside the
+    ball of its copy.
+    """
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 

@@ -1,14 +1,18 @@
-"""How noisy the regression target of the denoiser is: E Var(y | x, sigma) / d of the pairs, x = y + sigma z.
+"""How noisy the regression target of the denoiser is: E Var(y | x, sigma) / d of the pairs, x = y +
+sigma z.
 
-It is the floor of the loss, E|y - D|^2 = E Var(y | x) + E|D - E[y|x]|^2, so that the loss of ANY denoiser that was not
-made from the pairs it is measured on is an upper bound, for every coupling. Two cases are known without a denoiser:
+It is the floor of the loss, E|y - D|^2 = E Var(y | x) + E|D - E[y|x]|^2, so that the loss of ANY
+denoiser that was not made from the pairs it is measured on is an upper bound, for every coupling.
+Two cases are known without a denoiser:
 
-- independent noise: the posterior over a finite set of images is closed form (``posterior_variance``);
-- any pairing as sigma -> infinity, where x tells the noise alone: two pools that share a noise give two independent
-  images of it (``partner_variance``).
+- independent noise: the posterior over a finite set of images is closed form
+  (``posterior_variance``);
+- any pairing as sigma -> infinity, where x tells the noise alone: two pools that share a noise give
+  two independent images of it (``partner_variance``).
 
-For coupled noise at finite sigma no such form is known. Nearest neighbours in x (``couplings.diagnostics``) would also
-give an upper bound, but in more than a few dimensions they lie so far away that it is the variance of all images.
+For coupled noise at finite sigma no such form is known. Nearest neighbours in x
+(``couplings.diagnostics``) would also give an upper bound, but in more than a few dimensions they
+lie so far away that it is the variance of all images.
 """
 
 from __future__ import annotations
@@ -21,16 +25,20 @@ from torch import Tensor
 CHUNK = 2048  # candidates weighted at a time
 
 
-def posterior_variance(candidates: Tensor, rows: Tensor, noise: Tensor, sigmas: Sequence[float]) -> list[float]:
-    """E Var(y | x, sigma) / d under INDEPENDENT noise and y uniform on the candidates, one value a sigma: unbiased.
+def posterior_variance(
+    candidates: Tensor, rows: Tensor, noise: Tensor, sigmas: Sequence[float]
+) -> list[float]:
+    """E Var(y | x, sigma) / d under INDEPENDENT noise and y uniform on the candidates, one value a
+    sigma: unbiased.
 
-    Candidate j has posterior weight w_j ~ exp(-|x - y_j|^2 / (2 sigma^2)); y and a draw y' from the posterior are
-    independent copies given x, so E Var = E|y - y'|^2 / 2 = E sum_j w_j |y - y_j|^2 / 2. Time and memory beyond two
-    matrix products do not grow with d.
+    Candidate j has posterior weight w_j ~ exp(-|x - y_j|^2 / (2 sigma^2)); y and a draw y' from the
+    posterior are independent copies given x, so E Var = E|y - y'|^2 / 2 = E sum_j w_j |y - y_j|^2 /
+    2. Time and memory beyond two matrix products do not grow with d.
 
-    Where the candidates are a random part of a larger set, to know the part is to know more: E Var(y | x, part) <=
-    E Var(y | x), so that the value is a LOWER bound for the whole set. In the same sense the value of a training set
-    lies below that of the population; at small sigma it falls to 0, as each image is recognised by its x.
+    Where the candidates are a random part of a larger set, to know the part is to know more: E
+    Var(y | x, part) <= E Var(y | x), so that the value is a LOWER bound for the whole set. In the
+    same sense the value of a training set lies below that of the population; at small sigma it
+    falls to 0, as each image is recognised by its x.
 
     Args:
         candidates: ``[n, ...]`` images.
@@ -42,13 +50,16 @@ def posterior_variance(candidates: Tensor, rows: Tensor, noise: Tensor, sigmas: 
     flat, z = candidates.flatten(1), noise.flatten(1).double()
     y = flat[rows].double()
     peak = z.new_full((len(sigmas), len(y)), -torch.inf)  # running maximum of the logits
-    mass, spread = torch.zeros_like(peak), torch.zeros_like(peak)  # sums of w, and of w |y - y_j|^2, over exp(peak)
+    # Sums of w, and of w |y - y_j|^2, over exp(peak)
+    mass, spread = torch.zeros_like(peak), torch.zeros_like(peak)
     for chunk in flat.split(CHUNK):
         other = chunk.double()
-        gap = (y.square().sum(1)[:, None] + other.square().sum(1) - 2 * y @ other.T).clamp_min(0)  # [q, b]
+        # [q, b]
+        gap = (y.square().sum(1)[:, None] + other.square().sum(1) - 2 * y @ other.T).clamp_min(0)
         along = (z * y).sum(1)[:, None] - z @ other.T  # <z, y - y_j>
         for k, sigma in enumerate(sigmas):
-            # -|x - y_j|^2 / (2 sigma^2) without |z|^2 / 2, which all candidates share: no digits lost at small sigma.
+            # -|x - y_j|^2 / (2 sigma^2) without |z|^2 / 2, which all candidates share: no digits
+            # lost at small sigma.
             logits = -gap / (2 * sigma**2) - along / sigma
             top = torch.maximum(peak[k], logits.max(1).values)
             weights, fade = (logits - top[:, None]).exp(), (peak[k] - top).exp()
@@ -59,10 +70,11 @@ def posterior_variance(candidates: Tensor, rows: Tensor, noise: Tensor, sigmas: 
 
 
 def partner_variance(first: Tensor, second: Tensor) -> float:
-    """E Var(y | z) / d from two images ``[n, ...]`` each of the same noises, paired in two independent pools: unbiased.
+    """E Var(y | z) / d from two images ``[n, ...]`` each of the same noises, paired in two
+    independent pools: unbiased.
 
-    Given the noise the two are independent copies, so E Var = E|y - y'|^2 / 2. Pools that share m noises tell, of each,
-    what the other m - 1 are; by the law of total variance the value is then a lower bound, close where m is a small
-    part of the pool.
+    Given the noise the two are independent copies, so E Var = E|y - y'|^2 / 2. Pools that share m
+    noises tell, of each, what the other m - 1 are; by the law of total variance the value is then a
+    lower bound, close where m is a small part of the pool.
     """
     return (first.double() - second.double()).square().mean().item() / 2

@@ -1,15 +1,18 @@
-"""What the path of the sampling ODE looks like: curvature, length, turning and the drift of the denoiser along it.
+"""What the path of the sampling ODE looks like: curvature, length, turning and the drift of the
+denoiser along it.
 
-Each name ends in the time variable, or the coordinates, it is taken in; measures in other variables rank differently.
+Each name ends in the time variable, or the coordinates, it is taken in; measures in other variables
+rank differently.
 
 ========== ============================= =======================================================
-``sigma``  x against sigma               EDM's own: dx/dsigma = (x - D) / sigma, sigma_max to sigma_min
-``fm``     z = x / (1 + sigma) against   flow matching: the same path between image (t = 0) and noise
-           t = sigma / (1 + sigma)       (t = 1), dz/dt = (x - D) / sigma - D
+           ``sigma``  x against sigma               EDM's own: dx/dsigma = (x - D) / sigma,
+           sigma_max to sigma_min ``fm``     z = x / (1 + sigma) against   flow matching: the same
+           path between image (t = 0) and noise t = sigma / (1 + sigma)       (t = 1), dz/dt = (x -
+           D) / sigma - D
 ========== ============================= =======================================================
 
-All are taken from the points of one dense path (128 steps or more), one after the other: no tensor of the images' size
-is kept but those of the first and of the last point, and one sum.
+All are taken from the points of one dense path (128 steps or more), one after the other: no tensor
+of the images' size is kept but those of the first and of the last point, and one sum.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-PER_PATH = ("curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma")
+PER_PATH = (
+    "curvature_fm",
+    "path_excess_fm",
+    "path_excess_sigma",
+    "turning_angle_fm",
+    "turning_angle_sigma",
+)
 """Metrics with one value a path; ``summary`` gives their means."""
 DRIFT = "denoiser_drift_ln_sigma"
 """The profile: one value for each interval between two noise levels."""
@@ -36,7 +45,9 @@ class Point:
 
     @classmethod
     def sigma(cls, sigma: float, x: Tensor, denoised: Tensor) -> Point:
-        """From noise level, state x and denoiser output D ``[n, ...]``: x against sigma (Karras et al. 2022, Eq. 4)."""
+        """From noise level, state x and denoiser output D ``[n, ...]``: x against sigma (Karras et
+        al. 2022, Eq. 4).
+        """
         return cls(sigma, x, (x - denoised) / sigma)
 
     @classmethod
@@ -47,13 +58,14 @@ class Point:
 
 @dataclass
 class Curvature:
-    """Mean squared deviation of the velocity from the chord, per dimension (Lee, Kim & Ye 2023; Liu et al. 2022).
+    """Mean squared deviation of the velocity from the chord, per dimension (Lee, Kim & Ye 2023; Liu
+    et al. 2022).
 
-    int |v - (z_T - z_0) / T|^2 dt / (T d), by the trapezoidal rule: 0 iff the path is straight at constant speed. Over
-    the whole of [0, 1], and times d, it is Liu's straightness S.
+    int |v - (z_T - z_0) / T|^2 dt / (T d), by the trapezoidal rule: 0 iff the path is straight at
+    constant speed. Over the whole of [0, 1], and times d, it is Liu's straightness S.
 
-    With u = v - v_first it keeps int u dt and, per sample, int |u|^2 dt / d. Without that shift the curvature of a
-    nearly straight path would drown in the rounding of |v|^2.
+    With u = v - v_first it keeps int u dt and, per sample, int |u|^2 dt / d. Without that shift the
+    curvature of a nearly straight path would drown in the rounding of |v|^2.
     """
 
     first: Point | None = None
@@ -78,7 +90,8 @@ class Curvature:
     def value(self) -> Tensor:
         """Curvature of every sample's path, ``[n]``.
 
-        |v - c|^2 = |u|^2 - 2 u (c - v_first) + |c - v_first|^2 with the chord c; the last two need only int u dt.
+        |v - c|^2 = |u|^2 - 2 u (c - v_first) + |c - v_first|^2 with the chord c; the last two need
+        only int u dt.
         """
         duration = self.last.time - self.first.time
         chord = (self.last.place - self.first.place) / duration - self.first.velocity
@@ -92,7 +105,8 @@ class Shape:
     first: Point | None = None
     last: Point | None = None
     length: Tensor | None = None  # [n], of the polygon through the points
-    turned: Tensor | None = None  # [n], radians: the sum of the angles between successive velocities
+    # [n], radians: the sum of the angles between successive velocities
+    turned: Tensor | None = None
 
     def add(self, point: Point) -> None:
         """Go on to the next point of the path."""
@@ -114,7 +128,8 @@ class Shape:
 class Tangents:
     """D at some points of the paths of the first samples of a batch.
 
-    x - sigma dx/dsigma = D: where one Euler step would end from there. All alike along a row means a straight path.
+    x - sigma dx/dsigma = D: where one Euler step would end from there. All alike along a row means
+    a straight path.
     """
 
     rows: int
@@ -124,8 +139,12 @@ class Tangents:
 
     @classmethod
     def evenly(cls, rows: int, columns: int, points: int) -> Tangents:
-        """As many columns evenly over a path's points, both ends among them; fewer where it has fewer points."""
-        places = torch.linspace(0, points - 1, min(columns, points), dtype=torch.float32, device="cpu")
+        """As many columns evenly over a path's points, both ends among them; fewer where it has
+        fewer points.
+        """
+        places = torch.linspace(
+            0, points - 1, min(columns, points), dtype=torch.float32, device="cpu"
+        )
         return cls(rows, places.round().long().tolist())
 
     def add(self, denoised: Tensor) -> None:
@@ -163,9 +182,11 @@ class Path:
             self.tangents.add(denoised)
 
     def per_sample(self) -> dict[str, Tensor]:
-        """Each metric for every sample: ``PER_PATH`` ``[n]``, and ``DRIFT``, squared, ``[n, points - 1]``.
+        """Each metric for every sample: ``PER_PATH`` ``[n]``, and ``DRIFT``, squared, ``[n, points
+        - 1]``.
 
-        With tangents, also ``tangents`` ``[rows, columns, ...]`` float32, of the first samples alone.
+        With tangents, also ``tangents`` ``[rows, columns, ...]`` float32, of the first samples
+        alone.
         """
         found = {
             "curvature_fm": self.curvature_fm.value,
@@ -178,13 +199,17 @@ class Path:
         return found | ({"tangents": self.tangents.images} if self.tangents else {})
 
 
-def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> dict[tuple[str, float | None], float]:
-    """Values by metric and noise level, over all samples: means of ``PER_PATH``, root mean squares of ``DRIFT``.
+def summary(
+    per_sample: dict[str, Tensor], sigmas: list[float]
+) -> dict[tuple[str, float | None], float]:
+    """Values by metric and noise level, over all samples: means of ``PER_PATH``, root mean squares
+    of ``DRIFT``.
 
-    The drift is ||dD / d ln sigma|| / sqrt(d), by differences between successive points of the path, so it belongs to
-    the levels between them, ``drift_sigmas``. D is constant along the path iff x is straight at constant speed in
-    sigma: d^2x/dsigma^2 = -(1/sigma) dD/dsigma. One Euler step of h at sigma therefore errs by h^2 / (2 sigma^2) times
-    the drift, to leading order: EDM's local truncation error (Karras et al. 2022, Sec. 3).
+    The drift is ||dD / d ln sigma|| / sqrt(d), by differences between successive points of the
+    path, so it belongs to the levels between them, ``drift_sigmas``. D is constant along the path
+    iff x is straight at constant speed in sigma: d^2x/dsigma^2 = -(1/sigma) dD/dsigma. One Euler
+    step of h at sigma therefore errs by h^2 / (2 sigma^2) times the drift, to leading order: EDM's
+    local truncation error (Karras et al. 2022, Sec. 3).
     """
     means = {(name, None): per_sample[name].mean().item() for name in PER_PATH}
     profile = per_sample[DRIFT].mean(0).sqrt().tolist()
@@ -192,7 +217,9 @@ def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> dict[tuple[st
 
 
 def drift_sigmas(levels: Tensor) -> list[float]:
-    """The levels the drift belongs to: geometric means of neighbours among the levels ``[points]`` of a path."""
+    """The levels the drift belongs to: geometric means of neighbours among the levels ``[points]``
+    of a path.
+    """
     return (levels[1:] * levels[:-1]).sqrt().tolist()
 
 
@@ -207,7 +234,9 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _angle(a: Tensor, b: Tensor) -> Tensor:
-    """Angle between vectors ``[n, ...]``, in radians ``[n]``; exact near 0, where an arc cosine is not (Kahan 2006)."""
+    """Angle between vectors ``[n, ...]``, in radians ``[n]``; exact near 0, where an arc cosine is
+    not (Kahan 2006).
+    """
     a, b = a.flatten(1), b.flatten(1)
     p, q = a * b.norm(dim=1, keepdim=True), b * a.norm(dim=1, keepdim=True)
     return 2 * torch.atan2((p - q).norm(dim=1), (p + q).norm(dim=1))

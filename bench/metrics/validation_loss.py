@@ -1,7 +1,8 @@
 """The loss of a denoiser on given pairs.
 
-A coupled denoiser estimates E[y|x] under its own pairs. Its loss under independent noise asks it for another
-expectation, so that this loss alone compares no two couplings: measure each denoiser under both pairings.
+A coupled denoiser estimates E[y|x] under its own pairs. Its loss under independent noise asks it
+for another expectation, so that this loss alone compares no two couplings: measure each denoiser
+under both pairings.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ CHUNK = 256  # pairs denoised at a time
 
 @torch.no_grad()
 def denoising_errors(
-    denoise: Callable[..., Tensor], images: Tensor, noise: Tensor, sigma: Tensor, labels: Tensor | None = None
+    denoise: Callable[..., Tensor],
+    images: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    labels: Tensor | None = None,
 ) -> Tensor:
-    """|D(y + sigma z; sigma) - y|^2 / d of every pair, ``[n]`` float64: the loss of Karras et al. 2022, Eq. 2, a pixel.
+    """|D(y + sigma z; sigma) - y|^2 / d of every pair, ``[n]`` float64: the loss of Karras et al.
+    2022, Eq. 2, a pixel.
 
     Args:
         denoise: called as ``denoise(x, sigma, labels)``.

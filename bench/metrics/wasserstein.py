@@ -1,8 +1,9 @@
-"""The Wasserstein distance between sets of points, by exact optimal transport: for data of few dimensions.
+"""The Wasserstein distance between sets of points, by exact optimal transport: for data of few
+dimensions.
 
-Its value at n points has a bias, which is all that two sets of one distribution have: the floor. In clusters it falls
-slowly, as n^-1/4, for their shares vary by chance (eight Gaussians: 0.14 at 500 points, 0.08 at 2,000), and floors
-differ. So compare values at one n, and against the same points.
+Its value at n points has a bias, which is all that two sets of one distribution have: the floor. In
+clusters it falls slowly, as n^-1/4, for their shares vary by chance (eight Gaussians: 0.14 at 500
+points, 0.08 at 2,000), and floors differ. So compare values at one n, and against the same points.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ SPLITS = ("train", "test")
 
 
 def w2(x: Tensor, y: Tensor) -> float:
-    """The 2-Wasserstein distance of equal weights on x and on y, ``[n, d]`` each, in the units of the points.
+    """The 2-Wasserstein distance of equal weights on x and on y, ``[n, d]`` each, in the units of
+    the points.
 
-    sqrt(min over permutations p of mean |x_i - y_p(i)|^2), which is the least over all plans too (Birkhoff). By the
-    network simplex of POT (Bonneel et al. 2011), which here computes costs as it goes along: memory is O(n), time is
-    about O(n^2). NaN where a point is not finite.
+    sqrt(min over permutations p of mean |x_i - y_p(i)|^2), which is the least over all plans too
+    (Birkhoff). By the network simplex of POT (Bonneel et al. 2011), which here computes costs as it
+    goes along: memory is O(n), time is about O(n^2). NaN where a point is not finite.
 
     Raises:
         ValueError: the sets differ in shape or are empty.
@@ -40,7 +42,9 @@ def w2(x: Tensor, y: Tensor) -> float:
     from ot import emd2_lazy
 
     if x.shape != y.shape or x.dim() != 2 or not len(x):
-        raise ValueError(f"w2 of {tuple(x.shape)} and {tuple(y.shape)}: give two sets [n, d] of the same shape")
+        raise ValueError(
+            f"w2 of {tuple(x.shape)} and {tuple(y.shape)}: give two sets [n, d] of the same shape"
+        )
     x, y = x.double().cpu(), y.double().cpu()
     if not all_finite(x, y):
         return math.nan
@@ -50,7 +54,9 @@ def w2(x: Tensor, y: Tensor) -> float:
     x, y = (((z - centre) / scale).numpy() for z in (x, y))  # the solver's tolerance is absolute
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # raised below
-        total, log = emd2_lazy(x, y, ones, ones, numItermax=MOST_ITERATIONS, log=True, return_matrix=False)
+        total, log = emd2_lazy(
+            x, y, ones, ones, numItermax=MOST_ITERATIONS, log=True, return_matrix=False
+        )
     if log["warning"]:
         raise RuntimeError(f"w2 of {len(x)} points: {log['warning']} Take fewer points")
     return scale * math.sqrt(max(total, 0.0) / len(x))
@@ -60,24 +66,27 @@ def w2(x: Tensor, y: Tensor) -> float:
 class PlaneRuler:
     """The distance of samples in the plane to the points of a data set, and how small it can be.
 
-    For data ``in_the_plane``. The first n samples meet the first n points of a split, as many as there are of both, at
-    most ``MOST_POINTS``.
+    For data ``in_the_plane``. The first n samples meet the first n points of a split, as many as
+    there are of both, at most ``MOST_POINTS``.
     """
 
     dataset: Dataset
 
     def names(self, n: int, conditional: bool = False) -> list[tuple[str, str | None, int]]:
-        """Metric, split and number of points behind it, of all that ``measure`` finds in ``n`` samples."""
+        """Metric, split and number of points behind it, of all that ``measure`` finds in ``n``
+        samples.
+        """
         size = self._size(n)
         return [*(("w2", split, size) for split in SPLITS), ("w2_floor", None, size)]
 
     def measure(
         self, images: Iterable[Tensor], n: int, asked: Tensor | None = None
     ) -> dict[tuple[str, str | None], float]:
-        """The distances of ``n`` generated points, given in chunks ``[., c, h, w]``; what classes were asked is no use.
+        """The distances of ``n`` generated points, given in chunks ``[., c, h, w]``; what classes
+        were asked is no use.
 
-        ``w2_floor`` is the root mean square distance between as many training and held-out points, of each pair of
-        disjoint sets of them up to ``MOST_PAIRS``.
+        ``w2_floor`` is the root mean square distance between as many training and held-out points,
+        of each pair of disjoint sets of them up to ``MOST_PAIRS``.
         """
         size = self._size(n)
         samples = torch.cat(list(images)).flatten(1)[:size]
@@ -98,7 +107,9 @@ class PlaneRuler:
     def _floor(self, size: int) -> float:
         if size not in self._floors:
             train, test = (self._points[split].split(size) for split in SPLITS)
-            pairs = [(a, b) for a, b in zip(train, test, strict=False) if len(a) == len(b) == size][:MOST_PAIRS]
+            pairs = [(a, b) for a, b in zip(train, test, strict=False) if len(a) == len(b) == size][
+                :MOST_PAIRS
+            ]
             self._floors[size] = math.sqrt(sum(w2(a, b) ** 2 for a, b in pairs) / len(pairs))
         return self._floors[size]
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from bench.config import RunConfig, make
-from models import networks
+from bench.check import make
+from bench.config import RunConfig
+from models.networks import archs as networks
 
 TINY = {
     "images": 640,
@@ -25,7 +26,9 @@ def toy_net():
     def make_net(classes):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = networks.small(4, 1, label_dim=classes, model_channels=8, channel_mult=(1,)).eval()
+            net = networks.small(
+                4, 1, label_dim=classes, model_channels=8, channel_mult=(1,)
+            ).eval()
             net.model.dec["4x4_aux_conv"].weight.data.normal_(std=0.1)
         return net
 
@@ -49,7 +52,10 @@ def tiny_flags() -> list[str]:
     """The same on the command line."""
     words = []
     for key, value in TINY.items():
-        words += [f"--{key.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+        words += [
+            f"--{key.replace('_', '-')}",
+            *map(str, value if isinstance(value, list) else [value]),
+        ]
     return words
 
 

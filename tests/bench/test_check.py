@@ -15,7 +15,9 @@ def configuration(coupling, pool):
     return replace(base, coupling=coupling, training=replace(base.training, pool=pool))
 
 
-@pytest.mark.parametrize(("coupling", "pool"), [("lapjv", 46_341), ("sinkhorn", 20_000), ("partial", 20_000)])
+@pytest.mark.parametrize(
+    ("coupling", "pool"), [("lapjv", 46_341), ("sinkhorn", 20_000), ("partial", 20_000)]
+)
 def test_what_no_machine_can_count_is_refused_with_the_configuration(coupling, pool):
     with pytest.raises(ConfigError, match=f"--pool {pool}: {coupling}|--pool {pool}: a draw"):
         check(configuration(coupling, pool))
@@ -28,7 +30,9 @@ def test_what_memory_cannot_hold_is_refused_before_anything_is_written(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("coupling", ["random", "lapjv", "semidiscrete", "lapjv:within_class=true", "knn"])
+@pytest.mark.parametrize(
+    "coupling", ["random", "lapjv", "semidiscrete", "lapjv:within_class=true", "knn"]
+)
 def test_ordinary_pools_pass(coupling):
     check_pool(check(configuration(coupling, 512)), data.load("moons"))
 
@@ -36,4 +40,6 @@ def test_ordinary_pools_pass(coupling):
 def test_a_coupling_that_solves_class_by_class_is_judged_by_its_largest_class():
     config = check(configuration("lapjv:within_class=true", 80_000))
     with pytest.raises(ConfigError, match="GB are available|46,340"):
-        check_pool(replace(config, training=replace(config.training, pool=200_000)), data.load("moons"))
+        check_pool(
+            replace(config, training=replace(config.training, pool=200_000)), data.load("moons")
+        )

@@ -1,27 +1,33 @@
-"""The classes that a conditional denoiser is asked for, on data whose classes are not equally large."""
+"""The classes that a conditional denoiser is asked for, on data whose classes are not equally
+large.
+"""
 
 import dataclasses
 
 import pytest
 import torch
 
-from bench.check import check
-from bench.config import ConfigError, RunConfig, from_dict, make
+from bench.check import check, make
+from bench.config import ConfigError, RunConfig, from_dict
 from bench.data import Dataset, Split, as_images, load
+from bench.evaluation.loop import evaluate
+from bench.evaluation.subject import Arm
 from bench.features import Features, classifier
-from bench.measure import Arm
-from bench.quality import Ruler
-from bench.ranks import Ranks
+from bench.metrics.of_samples import Ruler
+from bench.process.ranks import Ranks
 from bench.record import RunFolder
-from bench.sampling import draw_latents
-from bench.session import evaluate
-from models import networks
+from bench.sampling.latents import draw_latents
+from models.networks import archs as networks
 
 ALONE = Ranks(0, 1, "cpu")
 SHARES = (0.9, 0.1)
 MEANS = torch.tensor([[-1.0, 0.0], [1.0, 0.5]])
 POINTS = Features(
-    "points", lambda x: x.flatten(1), size=2, fingerprint="points", classify=lambda f: (f[:, 0] > 0).long()
+    "points",
+    lambda x: x.flatten(1),
+    size=2,
+    fingerprint="points",
+    classify=lambda f: (f[:, 0] > 0).long(),
 )
 
 
@@ -57,13 +63,18 @@ def test_classes_come_as_often_as_in_the_training_split(unbalanced):
 
 @pytest.mark.parametrize("law", ["data", "uniform"])
 def test_noise_does_not_depend_on_the_law_nor_labels_on_the_chunk(unbalanced, law):
-    whole, part = draw_latents(40, unbalanced, 3, law=law), draw_latents(7, unbalanced, 3, start=20, law=law)
+    whole, part = (
+        draw_latents(40, unbalanced, 3, law=law),
+        draw_latents(7, unbalanced, 3, start=20, law=law),
+    )
     assert torch.equal(whole.noise, draw_latents(40, unbalanced, 3).noise)
     assert torch.equal(part.labels, whole.labels[20:27])
 
 
 def test_a_perfect_model_is_as_near_to_the_data_as_real_images_are(unbalanced):
-    """The mean alone is off by 0.4 x |difference of the means| where classes are drawn uniformly: 0.68 squared."""
+    """The mean alone is off by 0.4 x |difference of the means| where classes are drawn uniformly:
+    0.68 squared.
+    """
     as_data, uniform = (of_perfect_model(unbalanced, law) for law in ("data", "uniform"))
     for split in ("train", "test"):
         assert as_data["fd_points", split] < 0.02
@@ -86,13 +97,17 @@ def test_fresh_real_images_of_the_class_asked_for_are_near_to_held_out_ones(real
         rows = [of_class[c][first[c] : first[c] + counts[c]] for c in (0, 1)]
         return Split(torch.cat(rows), torch.arange(2).repeat_interleave(torch.tensor(counts)))
 
-    dataset = Dataset("two", split((0, 0), (1800, 200)), split((1800, 200), (900, 100)), num_classes=2)
+    dataset = Dataset(
+        "two", split((0, 0), (1800, 200)), split((1800, 200), (900, 100)), num_classes=2
+    )
     ruler = Ruler(classifier.load(dataset, tmp_path, "cpu"), dataset, "cpu")
     distance = {}
     for law in ("data", "uniform"):
         asked = draw_latents(1000, dataset, 0, law=law).labels
         order = torch.stack([(asked == c).cumsum(0) - 1 for c in (0, 1)])
-        fresh = torch.stack([of_class[c][3000 + int(order[c, i])] for i, c in enumerate(asked.tolist())])
+        fresh = torch.stack(
+            [of_class[c][3000 + int(order[c, i])] for i, c in enumerate(asked.tolist())]
+        )
         distance[law] = ruler.measure([fresh], 1000, asked)["fd_classifier", "test"]
     assert distance["data"] < 1
     assert distance["uniform"] > 50
@@ -106,12 +121,21 @@ def net(toy_net):
 @pytest.fixture(scope="module")
 def toy() -> Dataset:
     g = torch.Generator().manual_seed(0)
-    splits = (Split(torch.randn(n, 1, 4, 4, generator=g) / 2, (torch.arange(n) % 10 == 0).long()) for n in (60, 40))
+    splits = (
+        Split(torch.randn(n, 1, 4, 4, generator=g) / 2, (torch.arange(n) % 10 == 0).long())
+        for n in (60, 40)
+    )
     return Dataset("toy", *splits, num_classes=2)
 
 
 def config(law="data") -> RunConfig:
-    values = {"nfe": (3,), "samples": 200, "reference_steps": 8, "rhos": (), "metrics": ("samples",)}
+    values = {
+        "nfe": (3,),
+        "samples": 200,
+        "reference_steps": 8,
+        "rhos": (),
+        "metrics": ("samples",),
+    }
     evaluation = dataclasses.replace(RunConfig().evaluation, class_law=law, **values)
     return dataclasses.replace(RunConfig(), data="toy", evaluation=evaluation)
 
@@ -121,7 +145,9 @@ def asked(arm) -> float:
 
 
 def test_an_evaluation_asks_by_its_law_and_says_by_which(net, toy, tmp_path):
-    as_data, uniform = (Arm(config(law), net, toy, [], "cpu", tmp_path) for law in ("data", "uniform"))
+    as_data, uniform = (
+        Arm(config(law), net, toy, [], "cpu", tmp_path) for law in ("data", "uniform")
+    )
     assert asked(as_data) == pytest.approx(0.1, abs=0.085)
     assert asked(uniform) == pytest.approx(0.5, abs=0.15)
     assert (as_data.origin["class_law"], uniform.origin["class_law"]) == ("data", "uniform")
@@ -134,7 +160,9 @@ def test_an_unconditional_denoiser_has_no_law(toy, tmp_path):
 
 
 def test_what_another_law_gave_is_measured_again(net, toy, tmp_path):
-    """A record of before there were laws, whose classes were drawn uniformly, does not count either."""
+    """A record of before there were laws, whose classes were drawn uniformly, does not count
+    either.
+    """
     pixels = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
 
     def value(law):
@@ -149,7 +177,9 @@ def test_what_another_law_gave_is_measured_again(net, toy, tmp_path):
 
 def test_the_law_names_a_run_only_where_it_is_another():
     """Runs keep their folders; a uniform law is in config.json, where reports find it."""
-    base, uniform = (make(overrides={"conditional": True, "class_law": law}) for law in ("data", "uniform"))
+    base, uniform = (
+        make(overrides={"conditional": True, "class_law": law}) for law in ("data", "uniform")
+    )
     assert "class_law" not in base.identity["evaluation"]
     assert base.run_id == make(overrides={"conditional": True}).run_id
     assert uniform.identity["evaluation"]["class_law"] == "uniform"
@@ -159,7 +189,9 @@ def test_the_law_names_a_run_only_where_it_is_another():
 
 def test_no_law_makes_another_unconditional_run():
     assert make(overrides={"class_law": "uniform"}) == make()
-    of_file = dataclasses.replace(make(), checkpoint="0" * 64, evaluation=config("uniform").evaluation)
+    of_file = dataclasses.replace(
+        make(), checkpoint="0" * 64, evaluation=config("uniform").evaluation
+    )
     assert check(of_file).evaluation.class_law == "uniform"  # its network may be conditional
 
 

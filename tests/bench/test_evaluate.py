@@ -11,9 +11,9 @@ import torch
 from bench.arm import run_arm
 from bench.config import ConfigError, Execution
 from bench.evaluate import main, parse, trained
-from bench.guide import GuideError
+from bench.guidance.images import GuideError
 from bench.record import RunFolder
-from bench.samples import SampleStore
+from bench.sampling.store import SampleStore
 
 CPU = Execution(device="cpu")
 
@@ -32,7 +32,9 @@ def folder(tiny, original, tmp_path) -> RunFolder:
 
 
 def settings(folder, metric="fd_classifier"):
-    return Counter((m.nfe, m.rho, m.sampler, m.split, m.n) for m in folder.measurements() if m.metric == metric)
+    return Counter(
+        (m.nfe, m.rho, m.sampler, m.split, m.n) for m in folder.measurements() if m.metric == metric
+    )
 
 
 def test_rows_are_added_and_none_is_doubled_or_changed(folder, capsys):
@@ -51,7 +53,7 @@ def test_rows_are_added_and_none_is_doubled_or_changed(folder, capsys):
 
 def test_the_same_again_is_nothing_to_do(folder, monkeypatch):
     before = (folder.path / "metrics.jsonl").read_bytes()
-    monkeypatch.setattr("bench.measure.sample", None)
+    monkeypatch.setattr("bench.evaluation.subject.sample", None)
     assert main([str(folder), "--device", "cpu"]) == 0
     assert (folder.path / "metrics.jsonl").read_bytes() == before
 
@@ -88,7 +90,9 @@ def test_another_network_in_the_same_file_is_measured_anew(folder, tmp_path):
         write_network(path, factor)
         assert main([*words, "--device", "cpu"]) == 0
         rows = {m.key: m.value for m in folder.measurements()}
-        values.append({key: value for key, value in rows.items() if key[0] in ("fd_sides", "grid_fd_sides")})
+        values.append(
+            {key: value for key, value in rows.items() if key[0] in ("fd_sides", "grid_fd_sides")}
+        )
         fingerprints.append(folder.provenance()["features"])
     first, second, again = values
     assert {key[0] for key in first} == {"fd_sides", "grid_fd_sides"}
@@ -101,13 +105,17 @@ def test_another_network_in_the_same_file_is_measured_anew(folder, tmp_path):
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_failure_takes_nothing_away(folder, capsys, monkeypatch, begun):
-    """Neither where the features cannot be had nor where sampling breaks off: the run can be reported as before."""
+    """Neither where the features cannot be had nor where sampling breaks off: the run can be
+    reported as before.
+    """
     before = folder.measurements()
     words = [str(folder), "--nfe", "7", "--device", "cpu"]
     if begun:
-        monkeypatch.setattr("bench.measure.sample", None)
+        monkeypatch.setattr("bench.evaluation.subject.sample", None)
         assert main(words) == 1
-        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+        (line,) = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error")
+        ]
         assert line.startswith(f"error: {folder.run_id}: TypeError: ")
     else:
         assert main([*words, "--features", "torchscript:path=nowhere.pt"]) == 2
@@ -149,30 +157,56 @@ def test_samples_that_were_kept_stay_and_are_used(folder, monkeypatch):
 
 
 def test_what_is_given_twice_is_measured_once(folder):
-    assert main([str(folder), "--nfe", "7", "7", "--rhos", "9", "9", "--metrics", "grid", "--device", "cpu"]) == 0
-    assert {(nfe, rho) for nfe, rho, *_ in settings(folder, "grid_fd_classifier")} >= {(7, 9.0), (7, 7.0)}
+    assert (
+        main(
+            [
+                str(folder),
+                "--nfe",
+                "7",
+                "7",
+                "--rhos",
+                "9",
+                "9",
+                "--metrics",
+                "grid",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    assert {(nfe, rho) for nfe, rho, *_ in settings(folder, "grid_fd_classifier")} >= {
+        (7, 9.0),
+        (7, 7.0),
+    }
     assert parse([str(folder)]).evaluation.rhos == (9.0,)
 
 
 def test_truncation_errors_alone_take_the_trajectories_alone(folder, monkeypatch):
     made, add = [], SampleStore.add
     monkeypatch.setattr(
-        SampleStore, "add", lambda self, start, **t: made.append(len(t["images"])) or add(self, start, **t)
+        SampleStore,
+        "add",
+        lambda self, start, **t: made.append(len(t["images"])) or add(self, start, **t),
     )
     assert main([str(folder), "--nfe", "7", "--metrics", "truncation", "--device", "cpu"]) == 0
     assert made == [16, 16]  # the dense reference and what is compared with it
 
 
 def test_nothing_is_trained(folder, monkeypatch):
-    monkeypatch.setattr("bench.train.Stepper.step", None, raising=False)
+    monkeypatch.setattr("bench.training.step.Stepper.step", None, raising=False)
     weights = (folder.path / "checkpoint.pt").read_bytes()
     assert main([str(folder), "--rhos", "3", "9", "--grid-samples", "80", "--device", "cpu"]) == 0
     assert (folder.path / "checkpoint.pt").read_bytes() == weights
-    assert settings(folder, "grid_fd_classifier").keys() >= {(5, rho, "heun", "train", 80) for rho in (3.0, 9.0)}
+    assert settings(folder, "grid_fd_classifier").keys() >= {
+        (5, rho, "heun", "train", 80) for rho in (3.0, 9.0)
+    }
 
 
 def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
-    assert main([str(folder), "--samplers", "euler", "dopri5:tolerance=0.01", "--device", "cpu"]) == 0
+    assert (
+        main([str(folder), "--samplers", "euler", "dopri5:tolerance=0.01", "--device", "cpu"]) == 0
+    )
     rows = [m for m in folder.measurements() if m.metric == "truncation_error"]
     assert {(m.nfe, m.rho) for m in rows if m.sampler == "euler"} == {(3, 7.0), (5, 7.0)}
     (adaptive,) = [m for m in rows if m.sampler == "dopri5:tolerance=0.01"]
@@ -188,7 +222,10 @@ def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
         ([], ["which runs"]),
         (["RUN", "--sigma-max", "40"], ["--sigma-max", "another run"]),
         (["RUN", "--samplers", "heum"], ["heun"]),
-        (["RUN", "--from-checkpoint", "nothing.safetensors"], ["nothing.safetensors", "models.import_edm"]),
+        (
+            ["RUN", "--from-checkpoint", "nothing.safetensors"],
+            ["nothing.safetensors", "models.import_edm"],
+        ),
         (["RUN", "--from-checkpoint", "/"], ["--from-checkpoint /", "directory"]),
         (["RUN", "--from-checkpoint", "/dev/null"], ["--from-checkpoint", "empty"]),
         (["RUN", "--nfe", "4"], ["--nfe 4"]),

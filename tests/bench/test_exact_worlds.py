@@ -1,7 +1,8 @@
-"""Worlds where all is known: our metrics on the exact denoiser of independent pairs, against closed forms.
+"""Worlds where all is known: our metrics on the exact denoiser of independent pairs, against closed
+forms.
 
-One Gaussian, where every metric has a formula, and the eight Gaussians of the data set, by scipy's eighth-order
-integrator on a posterior mean written anew here.
+One Gaussian, where every metric has a formula, and the eight Gaussians of the data set, by scipy's
+eighth-order integrator on a posterior mean written anew here.
 """
 
 import math
@@ -20,15 +21,19 @@ from bench.data.eight_gaussians import STD as MODE_STD
 from bench.metrics.trajectory import DRIFT, PER_PATH, Path, drift_sigmas, summary
 from bench.metrics.truncation import truncation_error
 from bench.metrics.wasserstein import PlaneRuler, w2
-from models.adaptive import dopri5
 from models.analytic import GaussianMixture
-from models.samplers import CountNFE, euler, heun
+from models.samplers.contract import CountNFE
+from models.samplers.dopri5 import dopri5
+from models.samplers.euler import euler
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
 LOW, HIGH, DENSE = 0.002, 80.0, 256
 MEAN, STD = torch.tensor([[0.3, -0.4]]).double(), 0.5
 GAUSSIAN = GaussianMixture(MEAN, torch.tensor([STD]).double(), torch.ones(1).double())
-EIGHT = GaussianMixture(MEANS, torch.full((8,), MODE_STD).double(), torch.full((8,), 1 / 8).double())
+EIGHT = GaussianMixture(
+    MEANS, torch.full((8,), MODE_STD).double(), torch.full((8,), 1 / 8).double()
+)
 
 
 def normal(n, seed=0) -> torch.Tensor:
@@ -52,7 +57,8 @@ def directions(latents):
 def curvature_per_direction() -> float:
     """z = (1 - t) mean + c q with q^2 = s^2 (1 - t)^2 + t^2, and q'^2 = 1 + s^2 - s^2 / q^2.
 
-    So the curvature is |c|^2 / d times the variance of q' over t, and int dt / q^2 = arctan(sigma / s) / s.
+    So the curvature is |c|^2 / d times the variance of q' over t, and int dt / q^2 = arctan(sigma /
+    s) / s.
     """
     t = np.array([LOW, HIGH]) / (1 + np.array([LOW, HIGH]))
     q = np.sqrt(STD**2 * (1 - t) ** 2 + t**2)
@@ -64,12 +70,19 @@ def curvature_per_direction() -> float:
 def growth(sampler, steps) -> float:
     """What a sampler makes of deviations from the mean, a product over its steps.
 
-    For dx / dsigma = sigma / (s^2 + sigma^2) (x - mean). The last step, to 0, is the denoiser: s^2 / (s^2 + sigma^2).
+    For dx / dsigma = sigma / (s^2 + sigma^2) (x - mean). The last step, to 0, is the denoiser: s^2
+    / (s^2 + sigma^2).
     """
-    rate, levels, product = (lambda sigma: sigma / (STD**2 + sigma**2)), karras_sigmas(steps).tolist(), 1.0
+    rate, levels, product = (
+        (lambda sigma: sigma / (STD**2 + sigma**2)),
+        karras_sigmas(steps).tolist(),
+        1.0,
+    )
     for high, low in zip(levels[:-2], levels[1:-1], strict=True):
         once = 1 + (low - high) * rate(high)
-        product *= once if sampler is euler else 1 + (low - high) * (rate(high) + once * rate(low)) / 2
+        product *= (
+            once if sampler is euler else 1 + (low - high) * (rate(high) + once * rate(low)) / 2
+        )
     return product * STD**2 / (STD**2 + LOW**2)
 
 
@@ -78,12 +91,17 @@ def test_gaussian_curvature_of_each_path_and_of_all():
     found = observed(GAUSSIAN, latents)["curvature_fm"]
     expected = curvature_per_direction() * directions(latents).square().mean(1)
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=0)
-    of_all = curvature_per_direction() * (HIGH**2 + MEAN.square().mean().item()) / (STD**2 + HIGH**2)
-    assert found.mean().item() == pytest.approx(of_all, rel=5 / math.sqrt(4000))  # the mean of chi^2 / 2, five errors
+    of_all = (
+        curvature_per_direction() * (HIGH**2 + MEAN.square().mean().item()) / (STD**2 + HIGH**2)
+    )
+    # The mean of chi^2 / 2, five errors
+    assert found.mean().item() == pytest.approx(of_all, rel=5 / math.sqrt(4000))
 
 
 def test_gaussian_paths_are_straight_lines_at_a_changing_speed():
-    """In EDM's coordinates. In those of flow matching the velocity is c q' - mean: it turns between its two ends."""
+    """In EDM's coordinates. In those of flow matching the velocity is c q' - mean: it turns between
+    its two ends.
+    """
     latents = normal(50)
     found = observed(GAUSSIAN, latents)
     assert found["path_excess_sigma"].abs().max() < 1e-12
@@ -109,22 +127,27 @@ def test_gaussian_drift_at_each_level():
 def test_gaussian_truncation_error(sampler, steps):
     latents = normal(100)
     coarse, dense = (
-        integrate(GAUSSIAN.denoise, latents, karras_sigmas(n)) for integrate, n in ((sampler, steps), (heun, DENSE))
+        integrate(GAUSSIAN.denoise, latents, karras_sigmas(n))
+        for integrate, n in ((sampler, steps), (heun, DENSE))
     )
     start = (HIGH * latents - MEAN).square().mean().sqrt().item()
     assert truncation_error(coarse, dense) == pytest.approx(
         abs(growth(sampler, steps) - growth(heun, DENSE)) * start, rel=1e-9
     )
     exact = STD / math.sqrt(STD**2 + HIGH**2) * start
-    assert truncation_error(coarse, MEAN.expand(100, 2)) == pytest.approx(growth(sampler, steps) * start, rel=1e-9)
+    assert truncation_error(coarse, MEAN.expand(100, 2)) == pytest.approx(
+        growth(sampler, steps) * start, rel=1e-9
+    )
     assert growth(heun, DENSE) * start == pytest.approx(exact, rel=1e-3)
 
 
 @pytest.mark.parametrize("steps", [2, 5, 18])
 def test_gaussian_samples_are_as_far_from_the_data_as_the_samplers_error_says(steps):
-    """Samples are N(mean - f mean, (f sigma_max)^2). Data made of the same noise are their optimal partners.
+    """Samples are N(mean - f mean, (f sigma_max)^2). Data made of the same noise are their optimal
+    partners.
 
-    A scaling and a shift are the gradient of a convex function, so no other pairing is nearer (Brenier 1991).
+    A scaling and a shift are the gradient of a convex function, so no other pairing is nearer
+    (Brenier 1991).
     """
     noise, f = normal(400), growth(heun, steps)
     samples = heun(GAUSSIAN.denoise, noise, karras_sigmas(steps))
@@ -133,7 +156,8 @@ def test_gaussian_samples_are_as_far_from_the_data_as_the_samplers_error_says(st
     assert w2(samples, data) == pytest.approx(expected, rel=1e-9)
     of_all = math.sqrt((f * MEAN).square().sum().item() + 2 * (f * HIGH - STD) ** 2)
     fresh = MEAN + STD * normal(400, seed=1)
-    floor, by_chance = w2(data, fresh), 5 / math.sqrt(2 * 2 * 400)  # of a standard deviation of 800 values
+    # Of a standard deviation of 800 values
+    floor, by_chance = w2(data, fresh), 5 / math.sqrt(2 * 2 * 400)
     assert w2(samples, fresh) == pytest.approx(of_all, abs=floor + by_chance * of_all)
     assert w2(samples, fresh) == pytest.approx(expected, abs=floor)  # the triangle inequality
 
@@ -170,11 +194,18 @@ class ExactPath:
             sigma = math.exp(-minus_log_sigma)
             v, w = self.velocities(sigma, state[:2])
             per_step = sigma / (1 + sigma) ** 2  # dt / d ln sigma
-            return [*(-sigma * v), w @ w * per_step, np.linalg.norm(v) * sigma, np.linalg.norm(w) * per_step]
+            return [
+                *(-sigma * v),
+                w @ w * per_step,
+                np.linalg.norm(v) * sigma,
+                np.linalg.norm(w) * per_step,
+            ]
 
         start = [*(HIGH * self.latent), 0, 0, 0]
         where = (-math.log(HIGH), -math.log(LOW))
-        return solve_ivp(slope, where, start, method="DOP853", rtol=1e-10, atol=1e-12, dense_output=True)
+        return solve_ivp(
+            slope, where, start, method="DOP853", rtol=1e-10, atol=1e-12, dense_output=True
+        )
 
     def place(self, sigma) -> np.ndarray:
         return self.solution.sol(-np.log(sigma))[:2].T
@@ -202,7 +233,9 @@ class ExactPath:
     def drift(self, sigma) -> np.ndarray:
         """dD / d ln sigma by central differences."""
         h = 1e-4
-        ends = [posterior_mean(self.place(s), s) for s in (sigma * math.exp(h), sigma * math.exp(-h))]
+        ends = [
+            posterior_mean(self.place(s), s) for s in (sigma * math.exp(h), sigma * math.exp(-h))
+        ]
         return (ends[0] - ends[1]) / (2 * h)
 
 
@@ -228,8 +261,12 @@ def test_eight_gaussians_drift_at_each_level(latents, paths):
     levels = drift_sigmas(karras_sigmas(DENSE)[:-1])
     found = summary(observed(EIGHT, latents), levels)
     some = levels[::15]
-    expected = [math.sqrt(np.mean([np.square(path.drift(sigma)) for path in paths])) for sigma in some]
-    np.testing.assert_allclose([found[DRIFT, sigma] for sigma in some], expected, rtol=0.02, atol=1e-5)
+    expected = [
+        math.sqrt(np.mean([np.square(path.drift(sigma)) for path in paths])) for sigma in some
+    ]
+    np.testing.assert_allclose(
+        [found[DRIFT, sigma] for sigma in some], expected, rtol=0.02, atol=1e-5
+    )
 
 
 def test_eight_gaussians_truncation_error(latents, paths):

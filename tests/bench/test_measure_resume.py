@@ -1,4 +1,6 @@
-"""A killed evaluation goes on to the very same numbers, and a large one needs no more memory than a small one."""
+"""A killed evaluation goes on to the very same numbers, and a large one needs no more memory than a
+small one.
+"""
 
 import dataclasses
 import os
@@ -11,37 +13,45 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from bench import ledger, sampling
-from bench import session as module
 from bench.arm import run_arm
 from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
+from bench.evaluation import ledger
+from bench.evaluation import loop as module
+from bench.evaluation.loop import evaluate
+from bench.evaluation.subject import Arm, OdePath, Ruler
 from bench.features import Features
-from bench.measure import Arm, OdePath, Ruler
-from bench.ranks import Ranks
+from bench.process.ranks import Ranks
 from bench.record import RunFolder, RunFolderError
 from bench.run import parse
-from bench.samples import SampleStore
-from bench.sampling import Setting, as_stored, draw_latents, sample
-from bench.session import evaluate
-from models import networks
-from models.samplers import heun
+from bench.sampling import sample as sampling
+from bench.sampling.latents import as_stored, draw_latents
+from bench.sampling.sample import sample
+from bench.sampling.setting import Setting
+from bench.sampling.store import SampleStore
+from models.networks import archs as networks
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
 ALONE = Ranks(0, 1, "cpu")
 ROOT = Path(__file__).parents[2]
-HALVES = Features("halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h")
+HALVES = Features(
+    "halves", lambda images: images.flatten(1).unflatten(1, (8, 2)).mean(2), size=8, fingerprint="h"
+)
 SAMPLES, TRAJECTORIES, CHUNK, NFE, DENSE = 50, 20, 16, (3, 5), 23
 GRID, STORED = 10, ("samples", "truncation", "grid", "paths")  # what is measured in stored images
 # NFE, rho, first sample: the dense reference, the fixed rho, the grid, and the rest of its best.
-CHUNKS = [(DENSE, 7, 0), (DENSE, 7, 16)] + [(nfe, 7, start) for nfe in NFE for start in (0, 16, 32, 48)]
+CHUNKS = [(DENSE, 7, 0), (DENSE, 7, 16)] + [
+    (nfe, 7, start) for nfe in NFE for start in (0, 16, 32, 48)
+]
 CHUNKS += [(5, 3, 0), (5, 9, 0), (5, 9, 10), (5, 9, 26), (5, 9, 42)]
 
 
 def toy() -> Dataset:
     g = torch.Generator().manual_seed(0)
     train, test = (
-        Split(torch.randint(256, (n, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(n) % 3) for n in (60, 40)
+        Split(torch.randint(256, (n, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(n) % 3)
+        for n in (60, 40)
     )
     return Dataset("toy", train, test, num_classes=3)
 
@@ -59,10 +69,23 @@ def arm(folder: Path, net=None, extractor=HALVES, keep=True, progress=False, **c
     base = RunConfig()
     settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12}
     settings |= {"rhos": (3.0, 7.0, 9.0), "grid_samples": GRID, "metrics": STORED, **changes}
-    config = dataclasses.replace(base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings))
-    with pytest.MonkeyPatch.context() as patch:  # called by other processes and by fixtures of the module as well
+    config = dataclasses.replace(
+        base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings)
+    )
+    # Called by other processes and by fixtures of the module as well
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sampling, "CHUNK", CHUNK)
-        return evaluate(config, net or small_net(), toy(), [extractor], ALONE, RunFolder(folder), None, progress, keep)
+        return evaluate(
+            config,
+            net or small_net(),
+            toy(),
+            [extractor],
+            ALONE,
+            RunFolder(folder),
+            None,
+            progress,
+            keep,
+        )
 
 
 @pytest.fixture(autouse=True)
@@ -108,7 +131,9 @@ STOPS += [(point, k) for point in ("record", "seal") for k in range(5)]
 
 
 @pytest.mark.parametrize(("point", "count"), STOPS)
-def test_stopped_anywhere_the_end_is_the_same_bit_for_bit(tmp_path, monkeypatch, undisturbed, made, point, count):
+def test_stopped_anywhere_the_end_is_the_same_bit_for_bit(
+    tmp_path, monkeypatch, undisturbed, made, point, count
+):
     """Stopped at any chunk, at any record, or between the record and its seal in evaluation.json."""
     cls, name = {
         "chunk": (SampleStore, "add"),
@@ -130,7 +155,8 @@ def test_stopped_anywhere_the_end_is_the_same_bit_for_bit(tmp_path, monkeypatch,
     assert arm(tmp_path) == undisturbed[0] == recorded(tmp_path)
     assert contents(tmp_path) == contents(undisturbed[1])
     again = [chunk for chunk in CHUNKS if made.count(chunk) > 1]
-    assert len(again) <= (point == "chunk")  # the chunk that was under way, and none that was written
+    # The chunk that was under way, and none that was written
+    assert len(again) <= (point == "chunk")
     assert set(made) == set(CHUNKS)
 
 
@@ -138,7 +164,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
-from bench import record
+from bench.record import files
 from test_measure_resume import arm
 
 wanted, replace = int(sys.argv[2]), os.replace
@@ -148,7 +174,7 @@ def killing(source, target):
     if wanted == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
-record.os.replace = killing
+files.os.replace = killing
 arm(Path(sys.argv[1]))
 """
 
@@ -156,7 +182,15 @@ arm(Path(sys.argv[1]))
 @pytest.mark.parametrize(("file", "count"), [(".safetensors", 5), ("metrics.jsonl", 2)])
 def test_kill_9_in_the_middle_of_a_write(tmp_path, undisturbed, made, file, count):
     """The process dies with the file written and not yet in its place."""
-    command = [sys.executable, "-c", CHILD, str(tmp_path), str(count), file, str(Path(__file__).parent)]
+    command = [
+        sys.executable,
+        "-c",
+        CHILD,
+        str(tmp_path),
+        str(count),
+        file,
+        str(Path(__file__).parent),
+    ]
     died = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert died.returncode == -signal.SIGKILL, died.stderr
     left = contents(tmp_path)
@@ -174,7 +208,9 @@ def test_the_images_are_those_of_the_sampler(undisturbed):
     images = torch.cat(list(SampleStore(folder).images(SAMPLES)))
     exact = torch.cat(list(SampleStore(folder).tensors("exact", TRAJECTORIES)))
     latents = draw_latents(SAMPLES, toy(), 0)
-    expected = sample(small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu").images
+    expected = sample(
+        small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu"
+    ).images
     assert images.dtype == torch.uint8
     assert torch.equal(images, as_stored(expected, toy()))
     assert torch.equal(exact, expected[:TRAJECTORIES])
@@ -185,7 +221,9 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
         heun(net, latents.noise, karras_sigmas(12), labels, path)
-    assert undisturbed[0][0].value == pytest.approx(path.per_sample()["curvature_fm"].mean().item(), rel=1e-4)
+    assert undisturbed[0][0].value == pytest.approx(
+        path.per_sample()["curvature_fm"].mean().item(), rel=1e-4
+    )
 
 
 def test_a_damaged_chunk_alone_is_made_again(tmp_path, undisturbed, made, capsys):
@@ -209,7 +247,9 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
 
     monkeypatch.setattr(RunFolder, "add", looking)
     assert arm(tmp_path, keep=False) == undisturbed[0]
-    dense, three, five, low, best = (f"heun-nfe{name}" for name in ("23-rho7", "3-rho7", "5-rho7", "5-rho3", "5-rho9"))
+    dense, three, five, low, best = (
+        f"heun-nfe{name}" for name in ("23-rho7", "3-rho7", "5-rho7", "5-rho3", "5-rho9")
+    )
     assert held == [[dense], [dense, three], [dense, five], [dense, low, best], [dense, low, best]]
     assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
 
@@ -237,7 +277,8 @@ def test_only_a_new_number_of_evaluations_is_sampled(tmp_path, made, undisturbed
     arm(tmp_path, nfe=(3,), keep=False)
     made.clear()
     assert arm(tmp_path, keep=False) == undisturbed[0]
-    assert {nfe for nfe, _, _ in made} == {DENSE, 5}  # the truncation error needs the dense reference
+    # The truncation error needs the dense reference
+    assert {nfe for nfe, _, _ in made} == {DENSE, 5}
 
 
 def test_lost_measurements_are_made_again(tmp_path, undisturbed):
@@ -247,7 +288,9 @@ def test_lost_measurements_are_made_again(tmp_path, undisturbed):
 
 
 def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatch):
-    """Also after being stopped at once: what the old weights gave must not pass for a result of the new ones."""
+    """Also after being stopped at once: what the old weights gave must not pass for a result of the
+    new ones.
+    """
     arm(tmp_path)
     net = small_net()
     net.model.dec["4x4_aux_conv"].weight.data *= 3
@@ -263,8 +306,13 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
     made.clear()
     found = arm(tmp_path, net)
     assert made == CHUNKS
-    shares = ("precision", "recall", "density", "coverage", "copy_rate")  # of so few samples, they may well be equal
-    pairs = [(new, old) for new, old in zip(found, undisturbed[0], strict=True) if not new.metric.startswith(shares)]
+    # Of so few samples, they may well be equal
+    shares = ("precision", "recall", "density", "coverage", "copy_rate")
+    pairs = [
+        (new, old)
+        for new, old in zip(found, undisturbed[0], strict=True)
+        if not new.metric.startswith(shares)
+    ]
     assert all(new.value != old.value for new, old in pairs)
     assert recorded(tmp_path) == found
 
@@ -272,12 +320,16 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
 def test_other_features_are_measured_on_the_same_images(tmp_path, made, undisturbed):
     arm(tmp_path)
     made.clear()
-    doubled = Features("halves", lambda images: 2 * HALVES.extract(images), size=8, fingerprint="doubled")
+    doubled = Features(
+        "halves", lambda images: 2 * HALVES.extract(images), size=8, fingerprint="doubled"
+    )
     found = arm(tmp_path, extractor=doubled)
     assert made == []
     for new, old in zip(found, undisturbed[0], strict=True):
         if not new.metric.startswith("kid"):  # its kernel has no scale of its own
-            assert new.value == pytest.approx(old.value * (4 if "fd_" in new.metric else 1), rel=1e-6)
+            assert new.value == pytest.approx(
+                old.value * (4 if "fd_" in new.metric else 1), rel=1e-6
+            )
 
 
 def test_a_damaged_ledger_names_the_way_out(tmp_path):
@@ -291,7 +343,9 @@ def test_seconds_add_up_over_sessions(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger.time, "perf_counter", lambda: next(now))
 
     def seconds():
-        (found,) = [m.value for m in RunFolder(tmp_path).measurements() if m.metric == "evaluate_seconds"]
+        (found,) = [
+            m.value for m in RunFolder(tmp_path).measurements() if m.metric == "evaluate_seconds"
+        ]
         return found
 
     arm(tmp_path, nfe=(3,))
@@ -336,7 +390,8 @@ def test_progress_begins_where_the_work_stopped_and_ends_at_its_total(tmp_path, 
     monkeypatch.setattr(SampleStore, "add", add)
     arm(tmp_path, keep=False)
     first, second = Bar.made
-    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * (GRID + SAMPLES)  # the grid below the best rho, and there
+    # The grid below the best rho, and there
+    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * (GRID + SAMPLES)
     assert first.initial == 0 < first.total
     assert second.initial == DENSE * TRAJECTORIES + 3 * SAMPLES + 5 * CHUNK
     assert second.n == second.total == total
@@ -349,9 +404,9 @@ import torch
 from bench.config import RunConfig
 from bench.data import Dataset, Split
 from bench.features import Features
-from bench.measure import Arm, OdePath, Ruler
-from bench.session import evaluate
-from bench.ranks import Ranks
+from bench.evaluation.subject import Arm, OdePath, Ruler
+from bench.evaluation.loop import evaluate
+from bench.process.ranks import Ranks
 from bench.record import RunFolder
 
 class Half(torch.nn.Module):
@@ -379,9 +434,13 @@ print(peak(1000), peak(8000))
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from /proc")
+@pytest.mark.skipif(
+    not os.path.exists("/proc/self/status"), reason="peak memory is read from /proc"
+)
 def test_memory_does_not_grow_with_the_samples():
-    """8,000 images of 32x32x3 are 94 MB in float32, as much again as latents: none of it may be held."""
+    """8,000 images of 32x32x3 are 94 MB in float32, as much again as latents: none of it may be
+    held.
+    """
     env = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back at once
     command = [sys.executable, "-c", MEMORY]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)

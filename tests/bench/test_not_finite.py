@@ -8,16 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import sampling
 from bench.config import RunConfig
 from bench.data import Dataset, Split
+from bench.evaluation.ledger import is_finished
+from bench.evaluation.loop import evaluate
+from bench.evaluation.pictures import save_grid
 from bench.features import Features
-from bench.ledger import is_finished
-from bench.pictures import save_grid
-from bench.ranks import Ranks
+from bench.process.ranks import Ranks
 from bench.record import RunFolder
-from bench.samples import SampleStore
-from bench.session import evaluate
+from bench.sampling import sample as sampling
+from bench.sampling.latents import draw_latents
+from bench.sampling.store import SampleStore
 
 ALONE = Ranks(0, 1, "cpu")
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
@@ -41,7 +42,9 @@ HALVES = Features(
 
 
 class Diverged(torch.nn.Module):
-    """The denoiser of Gaussian pixels; but ``bad`` at low noise, where the first pixel is above ``above``."""
+    """The denoiser of Gaussian pixels; but ``bad`` at low noise, where the first pixel is above
+    ``above``.
+    """
 
     label_dim, sigma_data = 0, 0.5
 
@@ -51,7 +54,8 @@ class Diverged(torch.nn.Module):
 
     def forward(self, x, sigma, labels=None, augment_labels=None):
         sigma = torch.as_tensor(sigma, dtype=torch.float32).expand(len(x))
-        shrunk = x.float() / (1 + 4 * sigma**2)[:, None, None, None]  # exact for N(0, 1/4): no pixel changes its sign
+        # Exact for N(0, 1/4): no pixel changes its sign
+        shrunk = x.float() / (1 + 4 * sigma**2)[:, None, None, None]
         low, high = (sigma < 0.1)[:, None, None, None], x[:, :1, :1, :1] > self.above
         return torch.where(low & (high | x.isnan()), self.bad, shrunk)
 
@@ -66,15 +70,27 @@ def dataset(request) -> Dataset:
 
 
 def config(**changes) -> RunConfig:
-    values = {"nfe": (3, 5), "samples": SAMPLES, "trajectories": 20, "reference_steps": 12, "rhos": (3.0, 9.0)}
-    values |= {"grid_samples": 20, "metrics": ("samples", "truncation", "grid", "paths", "local"), **changes}
+    values = {
+        "nfe": (3, 5),
+        "samples": SAMPLES,
+        "trajectories": 20,
+        "reference_steps": 12,
+        "rhos": (3.0, 9.0),
+    }
+    values |= {
+        "grid_samples": 20,
+        "metrics": ("samples", "truncation", "grid", "paths", "local"),
+        **changes,
+    }
     return dataclasses.replace(
         RunConfig(), data="toy", evaluation=dataclasses.replace(RunConfig().evaluation, **values)
     )
 
 
 def measured(net, dataset, folder, extractors=(HALVES, PIXELS), **changes):
-    return evaluate(config(**changes), net, dataset, list(extractors), ALONE, RunFolder(folder), progress=False)
+    return evaluate(
+        config(**changes), net, dataset, list(extractors), ALONE, RunFolder(folder), progress=False
+    )
 
 
 def metrics_of(rows, *prefixes) -> list[float]:
@@ -85,7 +101,18 @@ def metrics_of(rows, *prefixes) -> list[float]:
 def test_metrics_of_all_kinds_are_nan(bad, dataset, tmp_path):
     """Infinite pixels would be clipped to a picture's range, and NaN become some level of 8 bits."""
     rows = measured(Diverged(bad, above=-math.inf), dataset, tmp_path)
-    of_samples = ("fd_", "kid_", "precision", "recall", "density", "coverage", "copy_", "class_", "truncation", "grid_")
+    of_samples = (
+        "fd_",
+        "kid_",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "copy_",
+        "class_",
+        "truncation",
+        "grid_",
+    )
     values = metrics_of(rows, *of_samples)
     assert len(values) > 40
     assert all(map(math.isnan, values))
@@ -97,11 +124,15 @@ def test_metrics_of_all_kinds_are_nan(bad, dataset, tmp_path):
 
 def test_some_samples_that_are_not_finite_are_enough(dataset, tmp_path):
     rows = measured(Diverged(), dataset, tmp_path, metrics=("samples",), rhos=())
-    assert all(map(math.isnan, metrics_of(rows, "fd_", "kid_", "precision", "recall", "copy_", "class_")))
+    assert all(
+        map(math.isnan, metrics_of(rows, "fd_", "kid_", "precision", "recall", "copy_", "class_"))
+    )
 
 
 def test_the_run_is_whole_and_its_record_can_be_read(dataset, tmp_path):
-    """No cell of the search is finite, so nothing but the fixed rho is measured in full; nothing is done twice."""
+    """No cell of the search is finite, so nothing but the fixed rho is measured in full; nothing is
+    done twice.
+    """
     rows = measured(Diverged(), dataset, tmp_path)
     assert {row.rho for row in rows if row.metric == "fd_halves"} == {7.0}
     assert is_finished(RunFolder(tmp_path), config())
@@ -117,8 +148,10 @@ def test_there_is_one_note_with_the_numbers(dataset, tmp_path, capsys):
     """The count is that of the samples themselves."""
     net = Diverged()
     evaluation = config().evaluation
-    latents = sampling.draw_latents(SAMPLES, dataset, 0)
-    images = sampling.sample(net, latents, sampling.Setting("heun", 3, 7.0), evaluation, "cpu").images
+    latents = draw_latents(SAMPLES, dataset, 0)
+    images = sampling.sample(
+        net, latents, sampling.Setting("heun", 3, 7.0), evaluation, "cpu"
+    ).images
     bad = int((~images.flatten(1).isfinite().all(1)).sum())
     assert 0 < bad < SAMPLES
     measured(net, dataset, tmp_path, nfe=(3,), rhos=(), metrics=("samples",))
@@ -131,13 +164,20 @@ def test_there_is_one_note_with_the_numbers(dataset, tmp_path, capsys):
 def test_finite_samples_make_no_note(dataset, tmp_path, capsys):
     rows = measured(Diverged(above=math.inf), dataset, tmp_path)
     assert "not finite" not in "".join(capsys.readouterr())
-    assert all(math.isfinite(row.value) for row in rows if row.metric.startswith(("fd_", "kid_", "grid_")))
+    assert all(
+        math.isfinite(row.value) for row in rows if row.metric.startswith(("fd_", "kid_", "grid_"))
+    )
 
 
 @pytest.mark.parametrize("sampler", ["euler", "dopri5:tolerance=0.01", "euler-maruyama"])
 def test_other_samplers_end_with_nan_as_well(sampler, dataset, tmp_path):
     rows = measured(
-        Diverged(above=-math.inf), dataset, tmp_path, samplers=(sampler,), metrics=("samples", "truncation"), rhos=()
+        Diverged(above=-math.inf),
+        dataset,
+        tmp_path,
+        samplers=(sampler,),
+        metrics=("samples", "truncation"),
+        rhos=(),
     )
     assert {row.sampler for row in rows if row.metric == "fd_halves"} == {sampler}
     assert all(map(math.isnan, metrics_of(rows, "fd_", "truncation")))
@@ -146,10 +186,16 @@ def test_other_samplers_end_with_nan_as_well(sampler, dataset, tmp_path):
 
 def test_starts_are_measured_too(dataset, tmp_path):
     rows = measured(
-        Diverged(above=-math.inf), dataset, tmp_path, start=("truncated:sigma=2",), metrics=("samples",), rhos=()
+        Diverged(above=-math.inf),
+        dataset,
+        tmp_path,
+        start=("truncated:sigma=2",),
+        metrics=("samples",),
+        rhos=(),
     )
     assert all(map(math.isnan, metrics_of(rows, "mode_mixture_0.2_halves")))
-    assert len(metrics_of(rows, "mode_mixture_0.2_halves")) == 6  # two starts at three numbers of evaluations
+    # Two starts at three numbers of evaluations
+    assert len(metrics_of(rows, "mode_mixture_0.2_halves")) == 6
 
 
 def test_points_in_the_plane_are_measured_too(tmp_path):
@@ -157,7 +203,9 @@ def test_points_in_the_plane_are_measured_too(tmp_path):
     splits = (Split(torch.randn(n, 2, 1, 1, generator=g), torch.arange(n) % 3) for n in (60, 40))
     plane = Dataset("plane", *splits, num_classes=3, bounded=False)
     points = dataclasses.replace(PIXELS, size=2)
-    rows = measured(Diverged(above=-math.inf), plane, tmp_path, [points], metrics=("samples",), rhos=())
+    rows = measured(
+        Diverged(above=-math.inf), plane, tmp_path, [points], metrics=("samples",), rhos=()
+    )
     found = {row.metric: row.value for row in rows if row.split in ("test", None)}
     assert math.isnan(found["w2"])
     assert math.isfinite(found["w2_floor"])
@@ -177,8 +225,15 @@ def test_a_store_says_which_samples_were_finite(tmp_path):
 
 
 def test_a_picture_of_nothing_is_grey(tmp_path):
-    images = torch.stack([torch.full((1, 16, 16), value) for value in (math.nan, 1.0, -1.0, math.inf)])
+    images = torch.stack(
+        [torch.full((1, 16, 16), value) for value in (math.nan, 1.0, -1.0, math.inf)]
+    )
     save_grid(tmp_path / "grid.png", images)
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     half = len(pixels) // 2
-    assert [int(pixels[r, c]) for r, c in ((0, 0), (0, half), (half, 0), (half, half))] == [128, 255, 0, 255]
+    assert [int(pixels[r, c]) for r, c in ((0, 0), (0, half), (half, 0), (half, half))] == [
+        128,
+        255,
+        0,
+        255,
+    ]

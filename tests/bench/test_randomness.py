@@ -36,5 +36,7 @@ def test_seeds_suit_every_generator(seed, purpose, rank, step):
 def test_another_process_finds_the_same_stream():
     """Python's own hash of a string differs from process to process; a seed must not."""
     command = "from bench.randomness import derive; print(derive(3, 'latents', 1, 42))"
-    other = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    other = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
     assert int(other.stdout) == derive(3, "latents", 1, 42)

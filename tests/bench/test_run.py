@@ -14,15 +14,16 @@ import torch
 
 from bench import data
 from bench.arm import check_folder, run_arm
-from bench.checkpoints import save_checkpoint
-from bench.config import Execution, make
-from bench.measure import Arm
+from bench.check import make
+from bench.config import Execution
+from bench.evaluation.subject import Arm
 from bench.record import RunFolder, write_json
-from bench.reuse import reuse_training
 from bench.run import Command, main, parse
-from bench.train import new_state
-from models import networks
+from bench.training.checkpoints import save_checkpoint
+from bench.training.reuse import reuse_training
+from bench.training.state import new_state
 from models.import_edm import ReleasedNetwork, write_network
+from models.networks import archs as networks
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,19 +81,30 @@ def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
         (["--seed", str(2**63 - 1), "--seeds", "2"], ["--seeds 2", "2^63 - 1"]),
         (["--images", str(2**63)], ["--images", "2^63 - 1"]),
         (["--rhos", "nan"], ["nan"]),
-        (["--guidance", "discriminator", "--guidance.fakes", "3"], ["3 images", "--guidance.fakes"]),
-        (["--guidance", "discriminator", "--guidance.encoder", __file__], ["--guidance.encoder", "TorchScript"]),
+        (
+            ["--guidance", "discriminator", "--guidance.fakes", "3"],
+            ["3 images", "--guidance.fakes"],
+        ),
+        (
+            ["--guidance", "discriminator", "--guidance.encoder", __file__],
+            ["--guidance.encoder", "TorchScript"],
+        ),
         (["--from-checkpoint", "/"], ["--from-checkpoint", "directory"]),
         (["--from-checkpoint", "/dev/null"], ["--from-checkpoint", "empty"]),
         (["--precision", "tf32", "--device", "cpu"], ["--precision", "bfloat16"]),
         (["--workers", "-1"], ["--workers"]),
         (["--micro-batch", "0"], ["--micro-batch"]),
-        (["--from-checkpoint", "nothing.safetensors"], ["nothing.safetensors", "models.import_edm"]),
+        (
+            ["--from-checkpoint", "nothing.safetensors"],
+            ["nothing.safetensors", "models.import_edm"],
+        ),
         (["--runs", "/dev/null/runs"], ["--runs"]),
         (["--data", "cifar10", "--data-dir", "/dev/null"], ["cifar"]),
     ],
 )
-def test_bad_input_is_one_line_exit_code_2_and_nothing_written(tmp_path, monkeypatch, capsys, flags, words):
+def test_bad_input_is_one_line_exit_code_2_and_nothing_written(
+    tmp_path, monkeypatch, capsys, flags, words
+):
     def offline(*_, **__):
         raise OSError("no network in tests")
 
@@ -113,7 +125,9 @@ def test_cuda_without_a_device_is_refused(tmp_path, monkeypatch, capsys):
     assert "--device" in capsys.readouterr().err
 
 
-def test_from_nothing_to_report_and_at_once_the_second_time(tmp_path, tiny_flags, capsys, monkeypatch):
+def test_from_nothing_to_report_and_at_once_the_second_time(
+    tmp_path, tiny_flags, capsys, monkeypatch
+):
     flags = ["--coupling", "lapjv", "--runs", str(tmp_path / "runs"), *tiny_flags]
     assert main(flags) == 0
     printed = capsys.readouterr().out
@@ -138,7 +152,7 @@ def test_from_nothing_to_report_and_at_once_the_second_time(tmp_path, tiny_flags
     def never(*_):
         raise AssertionError("a finished run must not train again")
 
-    monkeypatch.setattr("bench.train.train", never)
+    monkeypatch.setattr("bench.training.loop.train", never)
     assert main(flags) == 0
     assert {f.run_id: (f.path / "metrics.jsonl").read_bytes() for f in folders} == before
 
@@ -158,11 +172,19 @@ def test_an_arm_that_fails_does_not_take_the_others_along(tmp_path, tiny_flags, 
     printed = capsys.readouterr()
     assert "max_iterations" in printed.err
     assert "lapjv" in (tmp_path / "report.html").read_text()
-    states = {f.name.split("-")[1]: RunFolder(f).status()["state"] for f in tmp_path.glob("digits-*")}
-    assert states == {"random": "done", "lapjv": "done", "sinkhorn_epsilon=0.001_max_iterations=1": "failed"}
+    states = {
+        f.name.split("-")[1]: RunFolder(f).status()["state"] for f in tmp_path.glob("digits-*")
+    }
+    assert states == {
+        "random": "done",
+        "lapjv": "done",
+        "sinkhorn_epsilon=0.001_max_iterations=1": "failed",
+    }
 
 
-def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(tmp_path, tiny_flags, capsys, monkeypatch):
+def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(
+    tmp_path, tiny_flags, capsys, monkeypatch
+):
     """Also what nobody thought of: here a LinAlgError in the middle of the measuring."""
     measure = Arm.measure
 
@@ -172,11 +194,23 @@ def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(tmp_path, t
         return measure(self, task, job)
 
     monkeypatch.setattr(Arm, "measure", diverged)
-    flags = ["--coupling", "greedy", "lapjv", "--runs", str(tmp_path), *tiny_flags, "--metrics", "truncation"]
+    flags = [
+        "--coupling",
+        "greedy",
+        "lapjv",
+        "--runs",
+        str(tmp_path),
+        *tiny_flags,
+        "--metrics",
+        "truncation",
+    ]
     assert main(flags) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     (failed,) = tmp_path.glob("digits-greedy-*")
-    assert line == f"error: {failed.name}: LinAlgError: ill-conditioned matrix (traceback: {failed / 'traceback.txt'})"
+    assert (
+        line == f"error: {failed.name}: LinAlgError: ill-conditioned matrix (traceback:"
+        f" {failed / 'traceback.txt'})"
+    )
     assert "in diverged" in (failed / "traceback.txt").read_text()
     assert RunFolder(failed).status()["state"] == "failed"
     table = (tmp_path / "results.csv").read_text()
@@ -202,7 +236,8 @@ def check_report_failures(runs, flags, capsys, monkeypatch):
     printed = capsys.readouterr()
     assert "lapjv" in printed.out
     assert [line for line in printed.err.splitlines() if line.startswith("error")] == [
-        f"error: report.html cannot be made (RuntimeError: no such backend); {runs / 'results.csv'} is written"
+        f"error: report.html cannot be made (RuntimeError: no such backend); {runs / 'results.csv'}"
+        " is written"
     ]
     assert (runs / "results.csv").exists()
 
@@ -217,8 +252,19 @@ def check_report_failures(runs, flags, capsys, monkeypatch):
     assert "--out" not in line
 
 
-def test_a_training_is_reused_where_only_the_evaluation_makes_another_run(tmp_path, tiny_flags, capsys, monkeypatch):
-    flags = ["--no-baseline", "--coupling", "lapjv", "--runs", str(tmp_path), *tiny_flags, "--metrics", "truncation"]
+def test_a_training_is_reused_where_only_the_evaluation_makes_another_run(
+    tmp_path, tiny_flags, capsys, monkeypatch
+):
+    flags = [
+        "--no-baseline",
+        "--coupling",
+        "lapjv",
+        "--runs",
+        str(tmp_path),
+        *tiny_flags,
+        "--metrics",
+        "truncation",
+    ]
     assert main(flags) == 0
     (first,) = [RunFolder(path.parent) for path in tmp_path.glob("*/config.json")]
 
@@ -226,14 +272,23 @@ def test_a_training_is_reused_where_only_the_evaluation_makes_another_run(tmp_pa
         raise AssertionError("a finished training must not be repeated")
 
     capsys.readouterr()
-    monkeypatch.setattr("bench.train._run_steps", never)
+    monkeypatch.setattr("bench.training.loop._run_steps", never)
     assert main([*flags, "--reference-steps", "10", "--sigma-max", "40"]) == 0
     assert f"training reused from {first.run_id}" in capsys.readouterr().out
-    (second,) = [RunFolder(path.parent) for path in tmp_path.glob("*/config.json") if path.parent != first.path]
+    (second,) = [
+        RunFolder(path.parent)
+        for path in tmp_path.glob("*/config.json")
+        if path.parent != first.path
+    ]
     assert second.provenance()["trained_in"] == first.run_id
-    assert (second.path / "checkpoint.pt").read_bytes() == (first.path / "checkpoint.pt").read_bytes()
+    assert (second.path / "checkpoint.pt").read_bytes() == (
+        first.path / "checkpoint.pt"
+    ).read_bytes()
     same = ("train_seconds", "transport_cost", "images_per_s")
-    kept = [{m.metric: m.value for m in run.measurements() if m.metric in same} for run in (first, second)]
+    kept = [
+        {m.metric: m.value for m in run.measurements() if m.metric in same}
+        for run in (first, second)
+    ]
     assert kept[0] == kept[1]
     assert len(kept[0]) == len(same)
     # A third one names the run that was trained, not the one that it copied from.
@@ -270,7 +325,7 @@ def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("bench.train.train", broken)
+    monkeypatch.setattr("bench.training.loop.train", broken)
     with pytest.raises(RuntimeError):
         run_arm(tiny, tmp_path, Execution(device="cpu"), progress=False)
     status = RunFolder(tmp_path / tiny.run_id).status()
@@ -281,8 +336,8 @@ def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
 CHILD = """
 import sys
 from pathlib import Path
-from bench import train
-from bench.config import make
+from bench.training import loop as train
+from bench.check import make
 from bench.features import classifier
 from bench.arm import run_arm
 from bench.config import Execution
@@ -295,7 +350,9 @@ run_arm(make(None, overrides), Path(sys.argv[1]), Execution(device="cpu"), progr
 
 def start(runs: Path, overrides: dict) -> subprocess.Popen:
     code = CHILD.format(overrides=overrides)
-    return subprocess.Popen([sys.executable, "-c", code, str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
 
 
 FULL = {"augment": 0.3, "dropout": 0.1, "ema_halflife": 1000, "lr_ramp": 2000, "conditional": True,
@@ -303,7 +360,9 @@ FULL = {"augment": 0.3, "dropout": 0.1, "ema_halflife": 1000, "lr_ramp": 2000, "
 
 
 @pytest.mark.parametrize("more", [{}, FULL], ids=["plain", "full"])
-def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(tmp_path, tiny_overrides, more):
+def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(
+    tmp_path, tiny_overrides, more
+):
     overrides = {**tiny_overrides, "images": 3840, **more}
     config = make(None, overrides)
     killed = start(tmp_path / "killed", overrides)
@@ -313,13 +372,16 @@ def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
     killed.communicate()
-    assert torch.load(checkpoint, weights_only=True)["step"] < 60, "killed too late to mean anything"
+    assert torch.load(checkpoint, weights_only=True)["step"] < 60, (
+        "killed too late to mean anything"
+    )
     for runs in ("killed", "whole"):
         process = start(tmp_path / runs, overrides)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     results = [
-        torch.load(tmp_path / r / config.run_id / "checkpoint.pt", weights_only=True) for r in ("killed", "whole")
+        torch.load(tmp_path / r / config.run_id / "checkpoint.pt", weights_only=True)
+        for r in ("killed", "whole")
     ]
     for part in ("net", "ema"):
         for name, tensor in results[0][part].items():
@@ -333,7 +395,9 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path, tiny, tiny_flag
         "import sys, time; from pathlib import Path; from bench.record import RunFolder\n"
         "with RunFolder(Path(sys.argv[1])).lock():\n    print('locked', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout.readline().strip() == "locked"
         flags = ["--coupling", "lapjv", "--no-baseline", "--runs", str(tmp_path), *tiny_flags]
@@ -353,13 +417,20 @@ def network_file(path, **keywords):
     } | keywords  # fmt: skip
     torch.manual_seed(0)
     denoiser = networks.ddpmpp(**keywords).eval()
-    write_network(ReleasedNetwork("ddpmpp", keywords, denoiser, "test", ("float32",), "0" * 64), path)
+    write_network(
+        ReleasedNetwork("ddpmpp", keywords, denoiser, "test", ("float32",), "0" * 64), path
+    )
     return denoiser
 
 
 def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
     network_file(tmp_path / "edm-digits.safetensors")
-    flags = ["--from-checkpoint", str(tmp_path / "edm-digits.safetensors"), "--runs", str(tmp_path / "runs")]
+    flags = [
+        "--from-checkpoint",
+        str(tmp_path / "edm-digits.safetensors"),
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     assert main([*flags, *tiny_flags]) == 0
     (folder,) = [RunFolder(p.parent) for p in (tmp_path / "runs").glob("*/config.json")]
     assert folder.config()["coupling"] == "edm-digits"
@@ -377,10 +448,16 @@ def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
 
 
 @pytest.mark.parametrize(
-    ("keywords", "words"), [({"img_resolution": 16}, "images [1, 16, 16]"), ({"label_dim": 3}, "3 classes")]
+    ("keywords", "words"),
+    [({"img_resolution": 16}, "images [1, 16, 16]"), ({"label_dim": 3}, "3 classes")],
 )
 def test_a_network_for_other_images_is_refused(tmp_path, tiny_flags, capsys, keywords, words):
     network_file(tmp_path / "other.safetensors", **keywords)
-    flags = ["--from-checkpoint", str(tmp_path / "other.safetensors"), "--runs", str(tmp_path / "runs")]
+    flags = [
+        "--from-checkpoint",
+        str(tmp_path / "other.safetensors"),
+        "--runs",
+        str(tmp_path / "runs"),
+    ]
     assert main([*flags, *tiny_flags]) == 2
     assert words in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""The solver benchmark through its command line; peak memory, which takes processes, has tests of its own."""
+"""The solver benchmark through its command line; peak memory, which takes processes, has tests of
+its own.
+"""
 
 import csv
 import json
@@ -9,11 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import memory, peers, solve
-from bench.memory import Probe
-from bench.peers import Contender, Solved
-from bench.pools import Pools, measure_ends, pair_cost
-from bench.solve import Command, Tally, main, p95, predict
+from bench import solve
+from bench.benchmarks import contenders as peers
+from bench.benchmarks import memory
+from bench.benchmarks.contenders import Contender, Solved
+from bench.benchmarks.memory import Probe
+from bench.benchmarks.pools import Pools, measure_ends, pair_cost
+from bench.benchmarks.solver import Command, Tally, p95, predict
+from bench.solve import main
 from couplings import CouplingError, get
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +26,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def no_processes(monkeypatch):
-    monkeypatch.setattr(memory, "probe", lambda pools, name, n, limit: Probe(0.001, peak_mb=float(n)))
+    monkeypatch.setattr(
+        memory, "probe", lambda pools, name, n, limit: Probe(0.001, peak_mb=float(n))
+    )
 
 
 def rows_of(out: Path) -> dict[tuple[str, int], dict[str, str]]:
@@ -45,12 +52,30 @@ def measured(command, *entrants):
 
 
 def test_one_command_leaves_table_page_and_provenance(tmp_path, capsys):
-    args = ["--couplings", "lapjv", "random", "--n", "32", "16", "--rounds", "3", "--out", str(tmp_path)]
+    args = [
+        "--couplings",
+        "lapjv",
+        "random",
+        "--n",
+        "32",
+        "16",
+        "--rounds",
+        "3",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(args) == 0
     rows = rows_of(tmp_path)
-    assert list(rows) == [(name, n) for n in (16, 32) for name in ("lapjv", "random", "matrix product")]
+    assert list(rows) == [
+        (name, n) for n in (16, 32) for name in ("lapjv", "random", "matrix product")
+    ]
     best = rows["lapjv", 32]
-    assert (best["rounds"], best["peak_mb"], best["converged"], best["d"]) == ("3", "32.0", "True", "3072")
+    assert (best["rounds"], best["peak_mb"], best["converged"], best["d"]) == (
+        "3",
+        "32.0",
+        "True",
+        "3072",
+    )
     assert float(best["gain"]) == pytest.approx(1, abs=1e-6)
     assert float(best["cost_ratio"]) == pytest.approx(1, abs=1e-6)
     assert 0 < float(best["matrix_ms"]) < float(best["p95_ms"]) + 1000
@@ -127,10 +152,17 @@ def test_a_contender_that_raises_is_a_row_and_the_others_go_on():
         return identity(pool)
 
     cells = measured(
-        Command(n=(4,), rounds=5), entrant("a", refuse), entrant("b", breaks_later), entrant("c", identity)
+        Command(n=(4,), rounds=5),
+        entrant("a", refuse),
+        entrant("b", breaks_later),
+        entrant("c", identity),
     )
     assert (cells["a", 4].rounds, cells["a", 4].note) == (0, "marginals off: raise epsilon")
-    assert (cells["a", 4].median_ms, cells["a", 4].gain, cells["a", 4].converged) == (None, None, None)
+    assert (cells["a", 4].median_ms, cells["a", 4].gain, cells["a", 4].converged) == (
+        None,
+        None,
+        None,
+    )
     assert (cells["b", 4].rounds, cells["b", 4].converged) == (1, False)
     assert cells["b", 4].note == "round 2: RuntimeError: boom"
     assert (cells["c", 4].rounds, cells["c", 4].converged, cells["c", 4].note) == (5, True, "")
@@ -141,7 +173,9 @@ def test_one_round_without_convergence_marks_the_row_and_repeated_noises_are_cou
 
     def solver(pool):
         n = len(pool.images)
-        return Solved(torch.arange(n), torch.zeros(n, dtype=torch.int64), next(results), remark="short of it")
+        return Solved(
+            torch.arange(n), torch.zeros(n, dtype=torch.int64), next(results), remark="short of it"
+        )
 
     cell = measured(Command(n=(4,), rounds=3), entrant("a", solver))["a", 4]
     assert (cell.converged, cell.note, cell.repeated) == (False, "short of it", 0.75)
@@ -149,7 +183,9 @@ def test_one_round_without_convergence_marks_the_row_and_repeated_noises_are_cou
 
 def test_what_a_probe_finds_too_much_is_not_solved_here(monkeypatch):
     monkeypatch.setattr(memory, "probe", lambda *_: Probe(9.0, problem="stopped: over the limit"))
-    cell = measured(Command(n=(4,), rounds=2), entrant("a", lambda pool: pytest.fail("solved")))["a", 4]
+    cell = measured(Command(n=(4,), rounds=2), entrant("a", lambda pool: pytest.fail("solved")))[
+        "a", 4
+    ]
     assert (cell.rounds, cell.note) == (0, "stopped: over the limit")
 
 
@@ -199,14 +235,18 @@ def test_p95_is_the_nearest_rank(count, expected):
 def test_the_table_is_rewritten_as_it_goes_and_ctrl_c_keeps_it(tmp_path, monkeypatch, capsys):
     def interrupted(command, entrants, tallies):
         for number, step in enumerate(solve_measure(command, entrants, tallies)):
-            if number == 5:  # of two contenders and three rounds: memory 2, warm-up 2, first round 1
+            # Of two contenders and three rounds: memory 2, warm-up 2, first round 1
+            if number == 5:
                 assert rows_of(tmp_path)["random", 8]["peak_mb"] == "8.0"
                 raise KeyboardInterrupt
             yield step
 
     solve_measure = solve.measure
     monkeypatch.setattr(solve, "measure", interrupted)
-    assert main(["--couplings", "random", "--n", "8", "16", "--rounds", "3", "--out", str(tmp_path)]) == 130
+    assert (
+        main(["--couplings", "random", "--n", "8", "16", "--rounds", "3", "--out", str(tmp_path)])
+        == 130
+    )
     rows = rows_of(tmp_path)
     assert {n for _, n in rows} == {8}
     assert sorted(row["rounds"] for row in rows.values()) == ["1", "1"]
@@ -240,8 +280,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
 
 
 def test_the_whole_command_in_a_process_of_its_own(tmp_path):
-    command = [sys.executable, "-m", "bench.solve", "--couplings", "random", "--n", "64", "--rounds", "1"]
-    done = subprocess.run([*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "bench.solve",
+        "--couplings",
+        "random",
+        "--n",
+        "64",
+        "--rounds",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert "matrix product" in done.stdout
     assert float(rows_of(tmp_path)["random", 64]["peak_mb"]) < 10
 
@@ -251,6 +303,16 @@ def test_help_teaches_every_option(capsys):
         main(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for option in ("--couplings", "--n", "--data", "--data-dir", "--peers", "--rounds", "--limit", "--seed", "--out"):
+    for option in (
+        "--couplings",
+        "--n",
+        "--data",
+        "--data-dir",
+        "--peers",
+        "--rounds",
+        "--limit",
+        "--seed",
+        "--out",
+    ):
         assert option in text
     assert "python -m bench.solve --peers" in text

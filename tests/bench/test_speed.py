@@ -7,10 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench import data, runners, speed
+from bench import data, speed
+from bench.benchmarks import speed as speed_benchmark
+from bench.benchmarks import steps as runners
+from bench.benchmarks.settings import DATA, PLAIN, Command, Setting, Tally, ratio, settings
+from bench.benchmarks.speed import Contest
+from bench.benchmarks.steps import Batches, Runner, start
 from bench.config import load_preset, presets
-from bench.runners import Batches, Contest, Runner, start
-from bench.speed import DATA, PLAIN, Command, Setting, Tally, main, parse, ratio, settings
+from bench.speed import main, parse
 
 TINY = ["--preset", "digits", "--model-channels", "8", "--channel-mult", "1", "--batch", "8"]
 QUICK = [*TINY, "--rounds", "2", "--sample-rounds", "1", "--nfe", "5", "--device", "cpu"]
@@ -34,9 +38,16 @@ def test_one_command_leaves_table_and_provenance(tmp_path, capsys):
     assert list(rows) == [PLAIN, "float32", "bfloat16"]
     for row in rows.values():
         assert (row["rounds"], row["sample_rounds"], row["nfe"], row["note"]) == ("2", "1", "5", "")
-        assert (row["preset"], row["image_shape"], row["batch"], row["device"]) == ("digits", "1x8x8", "8", "cpu")
+        assert (row["preset"], row["image_shape"], row["batch"], row["device"]) == (
+            "digits",
+            "1x8x8",
+            "8",
+            "cpu",
+        )
         assert float(row["train_images_per_s"]) == pytest.approx(8000 / float(row["train_ms"]))
-        assert float(row["evaluations_per_s"]) == pytest.approx(5 * float(row["sample_images_per_s"]))
+        assert float(row["evaluations_per_s"]) == pytest.approx(
+            5 * float(row["sample_images_per_s"])
+        )
         assert float(row["train_ratio"]) > 0
     assert rows[PLAIN]["train_ratio"] == rows[PLAIN]["sample_ratio"] == "1.0"
     told = json.loads((tmp_path / "speed.json").read_text())
@@ -58,17 +69,27 @@ def test_plain_loop_and_trainer_do_the_same_work(flags, training):
         pairs = batches.draw(number)
         assert plain.step(pairs).item() == pytest.approx(ours.step(pairs).item(), rel=1e-5)
     for side in ("net", "average"):
-        for a, b in zip(getattr(plain, side).parameters(), getattr(ours, side).parameters(), strict=True):
+        for a, b in zip(
+            getattr(plain, side).parameters(), getattr(ours, side).parameters(), strict=True
+        ):
             torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     first = start(Setting(PLAIN, plain=True), batches).net
-    moved = [not torch.equal(a, b) for a, b in zip(first.parameters(), ours.net.parameters(), strict=True)]
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(first.parameters(), ours.net.parameters(), strict=True)
+    ]
     assert sum(moved) > len(moved) / 2
 
 
 def test_settings_of_a_device():
     assert [s.name for s in settings("cuda:0", False)] == [PLAIN, "float32", "bfloat16", "tf32"]
     compiled = settings("cpu", True)
-    assert [s.name for s in compiled[1:]] == ["float32", "bfloat16", "float32 compiled", "bfloat16 compiled"]
+    assert [s.name for s in compiled[1:]] == [
+        "float32",
+        "bfloat16",
+        "float32 compiled",
+        "bfloat16 compiled",
+    ]
     assert [s.compiled for s in compiled] == [False, False, False, True, True]
 
 
@@ -98,7 +119,7 @@ def test_in_each_round_all_train_on_the_same_batch_and_the_first_changes(monkeyp
 
         return Runner(step, net, net, net, torch.optim.SGD(net.parameters()))
 
-    monkeypatch.setattr(runners, "start", fake)
+    monkeypatch.setattr(speed_benchmark, "start", fake)
     tallies = [Tally(Setting("a", plain=True)), Tally(Setting("b"))]
     contest = Contest(Command(rounds=2, sample_rounds=0), batches_of(), tallies)
     assert len(list(contest.measure())) == contest.steps
@@ -122,7 +143,7 @@ def test_a_setting_that_raises_is_a_row_with_a_note(tmp_path, monkeypatch):
             raise RuntimeError("out of memory\nand a long story")
         return begin(setting, batches)
 
-    monkeypatch.setattr(runners, "start", refuse)
+    monkeypatch.setattr(speed_benchmark, "start", refuse)
     assert main([*QUICK, "--out", str(tmp_path)]) == 0
     rows = rows_of(tmp_path)
     assert (rows["bfloat16"]["note"], rows["bfloat16"]["train_ms"]) == ("out of memory", "")
@@ -146,8 +167,9 @@ def test_memory_counts_what_training_keeps_and_what_a_step_takes():
     weights = sum(p.numel() for p in runner.net.parameters())
     # Four float32 a weight, and one count of steps for each of Adam's tensors.
     assert runner.kept_mb() == pytest.approx(16 * weights / 1e6, rel=0.05)
-    # glibc maps blocks above 32 MiB afresh; a smaller one may reuse pages that count as held already.
-    activations = runners.peak_mb("cpu", lambda: torch.ones(16_000_000))
+    # glibc maps blocks above 32 MiB afresh; a smaller one may reuse pages that count as held
+    # already.
+    activations = speed_benchmark.peak_mb("cpu", lambda: torch.ones(16_000_000))
     assert activations is None or activations == pytest.approx(64, rel=0.1)
 
 

@@ -1,4 +1,6 @@
-"""A signal while a pool is being coupled: the process ends at once, and the run resumes to the same weights."""
+"""A signal while a pool is being coupled: the process ends at once, and the run resumes to the same
+weights.
+"""
 
 import os
 import signal
@@ -9,19 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.config import make
+from bench.check import make
 
 ROOT = Path(__file__).parents[2]
 
-# The second pool, once its turn comes in a first process, is never done: as of a solver that works for hours.
+# The second pool, once its turn comes in a first process, is never done: as of a solver that works
+# for hours.
 CHILD = """
 import ctypes, signal, sys
 from pathlib import Path
-from bench import pairs
-from bench.checkpoints import Keeper
+from bench.pairs import stream as pairs
+from bench.training.checkpoints import Keeper
 from bench.arm import run_arm
-from bench.background import end_process
-from bench.config import Execution, make
+from bench.process.background import end_process
+from bench.check import make
+from bench.config import Execution
 
 said = []
 

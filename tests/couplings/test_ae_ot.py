@@ -16,7 +16,10 @@ def fitted():
     """Four clusters in the plane, far apart beside their width."""
     spread = 0.1 * torch.randn(4 * EACH, 2, generator=torch.Generator().manual_seed(0))
     images = MODES.repeat_interleave(EACH, 0) + spread
-    return get("semidiscrete:batch=1024").fit(images, generator=torch.Generator().manual_seed(1)), images
+    return (
+        get("semidiscrete:batch=1024").fit(images, generator=torch.Generator().manual_seed(1)),
+        images,
+    )
 
 
 @pytest.fixture
@@ -32,11 +35,15 @@ def test_neighbours_are_the_best_cells_and_their_angles(fitted, noise):
     for row, angles in zip(near.index[:10], near.angle[:10], strict=True):
         a, *others = torch.cat([images[row], -torch.ones(5, 1)], 1).double()
         expected = [math.acos(a @ b / (a.norm() * b.norm())) for b in others]
-        torch.testing.assert_close(angles, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            angles, torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
+        )
 
 
 def test_angles_of_images_that_nearly_coincide_keep_their_digits(seeded):
-    """Two images at a distance s: their normals (y, -1) enclose about s / (1 + y^2) in one dimension."""
+    """Two images at a distance s: their normals (y, -1) enclose about s / (1 + y^2) in one
+    dimension.
+    """
     gap = 1e-9
     images = torch.tensor([[0.5], [0.5 + gap], [3.0], [-2.0]], dtype=torch.float64)
     sd = get("semidiscrete:max_chi2=10,steps=50,batch=64").fit(images, generator=seeded(0))
@@ -80,7 +87,11 @@ def test_noises_without_an_allowed_pair_are_dropped(fitted, noise, seeded):
     near = neighbours(sd, images, noise, 3)
     angle = angle_at(near, 10)
     # Noises of the same two cells have the same angle.
-    assert (near.angle < angle - 1e-9).double().mean() <= 0.1 <= (near.angle <= angle + 1e-9).double().mean()
+    assert (
+        (near.angle < angle - 1e-9).double().mean()
+        <= 0.1
+        <= (near.angle <= angle + 1e-9).double().mean()
+    )
     some = extend(sd, images, near, angle, seeded(3))
     assert torch.equal(some.rows, (near.angle <= angle).any(1).nonzero()[:, 0])
     assert torch.equal(some.pairs[:, 0], near.index[some.rows, 0])

@@ -27,7 +27,9 @@ def pair(coupling, seeded):
     """Pair with labels and a generator, so that couplings which need them run as well."""
 
     def run(images, noise, seed=0):
-        return coupling.pair(images, noise, labels=torch.arange(len(images)) % 3, generator=seeded(seed))
+        return coupling.pair(
+            images, noise, labels=torch.arange(len(images)) % 3, generator=seeded(seed)
+        )
 
     return run
 
@@ -115,7 +117,11 @@ def test_inputs_stay_and_no_graph_is_kept(pair, pool):
 
 
 def test_global_randomness_stays(pair, pool):
-    before = torch.get_rng_state(), pickle.dumps(np.random.get_state()), random.getstate()  # noqa: NPY002
+    before = (
+        torch.get_rng_state(),
+        pickle.dumps(np.random.get_state()),
+        random.getstate(),
+    )  # noqa: NPY002
     pair(*pool(N))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert pickle.dumps(np.random.get_state()) == before[1]  # noqa: NPY002
@@ -134,7 +140,9 @@ def test_images_and_noise_of_different_dtypes(pair, pool, double):
     mixed = [x.double() if which == double else x for which, x in enumerate((images, noise))]
     pairing = pair(*mixed)
     assert torch.equal(pairing.index, pair(images, noise).index)
-    assert pairing.report["cost_after"] == pytest.approx(squared_distance(images, noise[pairing.index]), rel=1e-5)
+    assert pairing.report["cost_after"] == pytest.approx(
+        squared_distance(images, noise[pairing.index]), rel=1e-5
+    )
 
 
 def test_layouts_and_shapes(pair, pool):
@@ -160,7 +168,9 @@ def test_constant_costs(coupling, pair, pool, same):
     images = images[:1].expand_as(images) if same != "noise" else images
     noise = noise[:1].expand_as(noise) if same != "images" else noise
     report = pair(images, noise).report
-    assert not coupling.permutes or report["cost_after"] == pytest.approx(report["cost_before"], rel=1e-5)
+    assert not coupling.permutes or report["cost_after"] == pytest.approx(
+        report["cost_before"], rel=1e-5
+    )
 
 
 def test_duplicated_rows(coupling, pair, pool):
@@ -185,7 +195,9 @@ def test_extreme_scales(pair, pool, power):
     except CouplingError:
         return
     assert torch.equal(scaled.index, expected.index)
-    assert scaled.report["cost_after"] == pytest.approx(expected.report["cost_after"] * 4.0**power, rel=1e-6)
+    assert scaled.report["cost_after"] == pytest.approx(
+        expected.report["cost_after"] * 4.0**power, rel=1e-6
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -233,7 +245,9 @@ def test_a_solver_that_returns_no_permutation_is_refused(pool, index):
         Broken().pair(*pool(3))
 
 
-@pytest.mark.parametrize(("saving", "believed"), [(Saving(0.5, 0.0), True), (Saving(0.5, 1e-3), False), (None, False)])
+@pytest.mark.parametrize(
+    ("saving", "believed"), [(Saving(0.5, 0.0), True), (Saving(0.5, 1e-3), False), (None, False)]
+)
 def test_a_saving_is_believed_only_where_it_keeps_the_digits(pool, saving, believed):
     @dataclass(frozen=True, kw_only=True)
     class Reversed(Coupling):

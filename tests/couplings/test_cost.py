@@ -18,7 +18,9 @@ def affine_residual(matrix, expected) -> float:
     return float((a - factor * b).norm() / a.norm())
 
 
-@pytest.mark.parametrize(("cost", "metric"), [("sqeuclidean", "sqeuclidean"), ("dot", "sqeuclidean")])
+@pytest.mark.parametrize(
+    ("cost", "metric"), [("sqeuclidean", "sqeuclidean"), ("dot", "sqeuclidean")]
+)
 def test_squared_cost_is_the_product_up_to_shifts(pool, cost, metric):
     images, noise = (x.flatten(1) for x in pool(30))
     matrix = assignment_cost(images, noise, cost)
@@ -35,7 +37,12 @@ def test_l2_is_the_distance_up_to_scale_and_shifts(pool):
 
 def test_l2_where_images_and_noises_touch(pool):
     images, _ = (x.flatten(1).double() for x in pool(12))
-    assert affine_residual(assignment_cost(images, images.flip(0), "l2"), cdist(images, images.flip(0))) < 1e-7
+    assert (
+        affine_residual(
+            assignment_cost(images, images.flip(0), "l2"), cdist(images, images.flip(0))
+        )
+        < 1e-7
+    )
 
 
 def test_an_offset_that_dwarfs_the_products_is_taken_out_first(pool):

@@ -24,8 +24,12 @@ def brute(images, noise, reduce):
 def test_costs_against_all_permutations():
     images, noise = normal(5, 2, 3), normal(5, 2, 3, seed=1)
     assert d.optimal_cost(images, noise) == pytest.approx(brute(images, noise, min))
-    assert d.independent_cost(images, noise) == pytest.approx(brute(images, noise, lambda c: sum(c) / len(c)))
-    assert d.transport_cost(images, noise) == pytest.approx(float((images - noise).square().sum() / 5))
+    assert d.independent_cost(images, noise) == pytest.approx(
+        brute(images, noise, lambda c: sum(c) / len(c))
+    )
+    assert d.transport_cost(images, noise) == pytest.approx(
+        float((images - noise).square().sum() / 5)
+    )
 
 
 def test_gap():
@@ -33,7 +37,9 @@ def test_gap():
     best = noise[get("hungarian").pair(images, noise).index]
     assert d.optimality_gap(images, best) == pytest.approx(0, abs=1e-9)
     gaps = [
-        d.optimality_gap(images, noise[torch.randperm(60, generator=torch.Generator().manual_seed(s))])
+        d.optimality_gap(
+            images, noise[torch.randperm(60, generator=torch.Generator().manual_seed(s))]
+        )
         for s in range(200)
     ]
     assert sum(gaps) / 200 == pytest.approx(1, abs=0.03)
@@ -51,14 +57,18 @@ def test_dual_bound_is_weak_and_tight_for_the_optimal_potential():
     _, log = ot.emd([], [], cost, log=True)
     potential = torch.from_numpy(log["u"])
     assert d.dual_bound(images, noise, potential) == pytest.approx(exact, rel=1e-9)
-    assert d.optimality_gap(images, noise, potential) == pytest.approx(d.optimality_gap(images, noise))
+    assert d.optimality_gap(images, noise, potential) == pytest.approx(
+        d.optimality_gap(images, noise)
+    )
     assert d.optimality_gap(images, noise, 0 * potential) > 0
     with pytest.raises(CouplingError, match="potential"):
         d.dual_bound(images, noise, potential[:3])
 
 
 def test_entropy_and_duplicates():
-    assert d.renormalised_entropy(torch.full((4, 4), -2 * math.log(4), dtype=torch.float64)) == pytest.approx(1)
+    assert d.renormalised_entropy(
+        torch.full((4, 4), -2 * math.log(4), dtype=torch.float64)
+    ) == pytest.approx(1)
     assert d.duplicates(torch.tensor([2, 0, 1])) == 0
     assert d.duplicates(torch.tensor([2, 2, 2, 1])) == 0.5
     assert d.duplicates(torch.tensor([])) == 0
@@ -114,7 +124,9 @@ def test_power_drift():
     half = d.power_drift(images, 2 * images, [1.0])[1.0]  # fully aligned, whatever the law
     centred = images - images.mean(0)
     assert half == pytest.approx(
-        4 * float(centred.square().sum()) / (5 * images.square().sum() + 4 * 400 * images.mean(0).square().sum())
+        4
+        * float(centred.square().sum())
+        / (5 * images.square().sum() + 4 * 400 * images.mean(0).square().sum())
     )
 
 
@@ -142,12 +154,18 @@ def test_posterior_variance_of_two_points():
 def test_an_offset_of_all_data_takes_no_digits(offset):
     images, noise = normal(300, 4), normal(300, 4, seed=1)
     moved = images + offset
-    assert d.independent_cost(moved, noise + offset) == pytest.approx(d.independent_cost(images, noise), rel=1e-9)
-    assert d.posterior_variance(moved, noise, 0.5) == pytest.approx(d.posterior_variance(images, noise, 0.5), rel=1e-7)
+    assert d.independent_cost(moved, noise + offset) == pytest.approx(
+        d.independent_cost(images, noise), rel=1e-9
+    )
+    assert d.posterior_variance(moved, noise, 0.5) == pytest.approx(
+        d.posterior_variance(images, noise, 0.5), rel=1e-7
+    )
     paired = noise[get("hungarian").pair(images, noise).index]
     power = float((moved + 0.5 * paired).square().sum(1).mean())
     gain = float(((images - images.mean(0)) * paired).sum(1).mean())
-    assert d.power_drift(moved, paired, [0.5])[0.5] == pytest.approx(gain / (power - gain), rel=1e-7)
+    assert d.power_drift(moved, paired, [0.5])[0.5] == pytest.approx(
+        gain / (power - gain), rel=1e-7
+    )
 
 
 def test_misfits_are_refused():

@@ -1,4 +1,6 @@
-"""Three gloo processes run every case once and write down what they got; the tests compare it with one process."""
+"""Three gloo processes run every case once and write down what they got; the tests compare it with
+one process.
+"""
 
 import os
 import subprocess
@@ -39,7 +41,9 @@ ERRORS = {
     "nan": "noise hold NaN",
     "crash": "ZeroDivisionError: out of luck",
     "some_labels": "ranks differ in labels: torch.int64 .n. on rank 0, none on rank 1",
-    "dtypes": "ranks differ in the dtype of noise: torch.float32 on rank 0, torch.float64 on rank 1",
+    "dtypes": (
+        "ranks differ in the dtype of noise: torch.float32 on rank 0, torch.float64 on rank 1"
+    ),
     "devices": "rank 1: .*meta",
     "shapes": "ranks differ in the shape of an image",
     "misfit": "rank 1: images and noise must have one shape",
@@ -112,7 +116,9 @@ def outcome(*args):
 
 
 def run_equal(name: str, pair):
-    """What `pair_global` gives for this rank's rows of the whole pool, in the group that the sizes ask for."""
+    """What `pair_global` gives for this rank's rows of the whole pool, in the group that the sizes
+    ask for.
+    """
     spec, sizes = EQUAL[name]
     group = pair if len(sizes) == 2 else None
     rank = distributed.get_rank(group)

@@ -84,9 +84,13 @@ except CouplingError as error:
 
 def ott(**variables):
     """What the script prints with these variables, and no others of JAX."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))
+    }
     command = [sys.executable, "-c", OTT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=kept | variables)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=kept | variables
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout.strip()
 

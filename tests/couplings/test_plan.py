@@ -11,7 +11,9 @@ from couplings.plan import LogPlan, draw, entropy, gumbel, marginal_error, pairi
 
 
 def doubly_stochastic(n: int, seed: int = 0) -> torch.Tensor:
-    plan = torch.rand(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).pow(4)
+    plan = torch.rand(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).pow(
+        4
+    )
     for _ in range(500):
         plan = plan / plan.sum(0)
         plan = plan / plan.sum(1, keepdim=True)
@@ -53,7 +55,9 @@ def test_a_plan_by_potentials_is_that_plan(seeded):
 
 def test_gumbel_noise_does_not_depend_on_the_rows_drawn_at_a_time(seeded):
     like, generator = torch.empty(6, 33), seeded(0)
-    parts = torch.cat([gumbel(like[:1], generator), gumbel(like[1:4], generator), gumbel(like[4:], generator)])
+    parts = torch.cat(
+        [gumbel(like[:1], generator), gumbel(like[1:4], generator), gumbel(like[4:], generator)]
+    )
     assert torch.equal(gumbel(like, seeded(0)), parts)
     many = gumbel(torch.empty(200, 500), seeded(1))
     assert kstest(many.flatten().numpy(), "gumbel_r").pvalue > 1e-3
@@ -96,7 +100,8 @@ def test_lost_mass_is_refused(seeded):
     pool = Pool(torch.zeros(3, 1), torch.zeros(3, 1), generator=seeded(0))
     with pytest.raises(CouplingError, match="lost the mass"):
         pairing_from_plan(plan.log(), pool, replace=False)
-    narrow = torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.float64) / 5  # rows 1 and 2 share a column
+    # Rows 1 and 2 share a column
+    narrow = torch.tensor([[1.0, 1, 1], [1, 0, 0], [1, 0, 0]], dtype=torch.float64) / 5
     with pytest.raises(CouplingError, match="no permutation"):
         draw(narrow.log(), seeded(0), False)
 

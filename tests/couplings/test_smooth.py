@@ -35,7 +35,10 @@ def test_limits(fitted, noise):
     assert ((cold - hard).abs().amax(1) < 1e-6).double().mean() > 0.97
     hot = smooth_map(sd, images, noise, 1e7 * gap)
     torch.testing.assert_close(hot, images.mean(0).expand_as(hot), atol=1e-5, rtol=0)
-    near = [(smooth_map(sd, images, noise, tau * gap) - hard).square().sum(1).mean() for tau in (0.03, 0.1, 0.3, 1)]
+    near = [
+        (smooth_map(sd, images, noise, tau * gap) - hard).square().sum(1).mean()
+        for tau in (0.03, 0.1, 0.3, 1)
+    ]
     assert near == sorted(near)
 
 
@@ -65,7 +68,7 @@ def test_gap_is_between_the_two_best(fitted, noise):
 def test_scores_agree_with_assign_in_any_chunks(fitted, noise, monkeypatch):
     sd, images = fitted
     whole = smooth_map(sd, images, noise, 0.3)
-    monkeypatch.setattr("couplings.semidiscrete.SCORES", 7 * N)
+    monkeypatch.setattr("couplings.dataset.semidiscrete.SCORES", 7 * N)
     for part in sd.scores(noise):
         assert len(part.rows) <= 7
         assert torch.equal(part.index[part.values.argmax(1)], sd.assign(noise[part.rows]))
@@ -82,7 +85,9 @@ def test_classes_keep_apart(pool, seeded):
     hot = smooth_map(sd, images, noise, 1e6, wanted)
     for c in (0, 1):
         mean = images[labels == c].mean(0)
-        torch.testing.assert_close(hot[wanted == c], mean.expand_as(hot[wanted == c]), atol=1e-3, rtol=0)
+        torch.testing.assert_close(
+            hot[wanted == c], mean.expand_as(hot[wanted == c]), atol=1e-3, rtol=0
+        )
     with pytest.raises(CouplingError, match="does not hold"):
         smooth_map(sd, images, noise, 1.0, wanted + 5)
 

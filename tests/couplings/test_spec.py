@@ -69,7 +69,9 @@ def test_any_text_is_a_coupling_or_a_coupling_error(text):
 
 def test_values_are_read_by_type():
     text = "sample:flag=TRUE, count = -2,rate=1e-3,path=pca:64,kind=large,limit=7"
-    assert parse(text) == Sample(flag=True, count=-2, rate=0.001, path="pca:64", kind="large", limit=7)
+    assert parse(text) == Sample(
+        flag=True, count=-2, rate=0.001, path="pca:64", kind="large", limit=7
+    )
     assert parse("sample:limit=none") == Sample()
 
 

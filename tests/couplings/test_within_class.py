@@ -42,7 +42,9 @@ def test_each_class_is_solved_as_if_alone(pool, name):
 
 @pytest.mark.parametrize("name", BATCH)
 def test_a_report_is_the_mean_over_the_classes_that_were_solved(pool, seeded, name):
-    """30 of 40 images are the only ones of their class: the report is that of the other ten, solved by themselves."""
+    """30 of 40 images are the only ones of their class: the report is that of the other ten, solved
+    by themselves.
+    """
     images, noise = pool(40)
     labels = torch.arange(40).clamp_max(30)
     several = labels == 30
@@ -65,8 +67,20 @@ def test_classes_are_weighted_by_their_sizes(pool, seeded, name):
     generator, parts = seeded(0), []
     for label in (3, 7, 9):  # the order in which the classes draw from the generator
         rows = label == LABELS
-        parts.append((int(rows.sum()), within.pair(images[rows], noise[rows], LABELS[rows], generator).report))
-    for key in report.keys() - {"cost_before", "cost_after", "seconds", "duplicates", "classes", "singletons"}:
+        parts.append(
+            (
+                int(rows.sum()),
+                within.pair(images[rows], noise[rows], LABELS[rows], generator).report,
+            )
+        )
+    for key in report.keys() - {
+        "cost_before",
+        "cost_after",
+        "seconds",
+        "duplicates",
+        "classes",
+        "singletons",
+    }:
         expected = sum(size * part[key] for size, part in parts) / 48
         assert report[key] == pytest.approx(expected, rel=1e-12), key
 
@@ -78,14 +92,18 @@ def test_classes_of_one_only_are_left_as_given(pool, seeded, name):
     assert pairing.index.tolist() == list(range(12))
     assert pairing.report["cost_after"] == pairing.report["cost_before"]
     assert pairing.report["singletons"] == pairing.report["classes"] == 12
-    assert pairing.report.keys() == get("random").pair(images, noise, generator=seeded(0)).report.keys() | {
+    assert pairing.report.keys() == get("random").pair(
+        images, noise, generator=seeded(0)
+    ).report.keys() | {
         "classes",
         "singletons",
     }
 
 
 def test_labels_leak_into_the_noise_unless_pairs_stay_within_the_class(pool, seeded):
-    """A linear probe reads the class from label-blind paired noise (C2OT: 20 to 30 % where chance is 10 %)."""
+    """A linear probe reads the class from label-blind paired noise (C2OT: 20 to 30 % where chance
+    is 10 %).
+    """
     generator, n, classes = seeded(0), 1500, 5
     labels = torch.arange(n) % classes
     centres = torch.randn(classes, 3, 6, 6, generator=generator)
@@ -94,7 +112,9 @@ def test_labels_leak_into_the_noise_unless_pairs_stay_within_the_class(pool, see
 
     def accuracy(spec):
         paired = noise[get(spec).pair(images, noise, labels).index].flatten(1).numpy()
-        return np.mean(cross_val_predict(RidgeClassifier(), paired, labels.numpy(), cv=3) == labels.numpy())
+        return np.mean(
+            cross_val_predict(RidgeClassifier(), paired, labels.numpy(), cv=3) == labels.numpy()
+        )
 
     assert accuracy("lapjv") > 0.5
     assert accuracy("random") == pytest.approx(0.2, abs=0.04)

@@ -20,7 +20,9 @@ def seeded() -> Callable[[int], torch.Generator]:
 
 @pytest.fixture
 def filter_matrix() -> Callable[[int, list[int], int], Tensor]:
-    """R ``[out, size]`` of one axis: down-sampling is R x R^T, up-sampling by two is (2 R)^T x (2 R)."""
+    """R ``[out, size]`` of one axis: down-sampling is R x R^T, up-sampling by two is (2 R)^T x (2
+    R).
+    """
 
     def build(size: int, taps: list[int], padding: int) -> Tensor:
         out = (size + 2 * padding - len(taps)) // 2 + 1

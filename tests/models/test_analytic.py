@@ -29,7 +29,9 @@ def test_denoiser_is_the_posterior_mean_by_quadrature(sigma, x):
     where = {"points": [*means, x], "limit": 200, "epsabs": 0, "epsrel": 1e-10}
     mass = quad(joint, -8, 8, **where)[0]
     expected = quad(lambda y: y * joint(y), -8, 8, **where)[0] / mass
-    got = mixture([[m] for m in means], std, weights).denoise(torch.tensor([[x]]).double(), torch.tensor(sigma))
+    got = mixture([[m] for m in means], std, weights).denoise(
+        torch.tensor([[x]]).double(), torch.tensor(sigma)
+    )
     assert got.item() == pytest.approx(expected, rel=1e-7)
 
 
@@ -38,7 +40,9 @@ def test_single_gaussian_shrinks_towards_its_mean(seeded):
     x = torch.randn(4, 2, generator=seeded(), dtype=torch.float64)
     sigma = torch.tensor([0.1, 0.5, 2.0, 50.0], dtype=torch.float64)
     shrink = (0.25 / (0.25 + sigma**2))[:, None]
-    torch.testing.assert_close(gaussian.denoise(x, sigma), gaussian.means + shrink * (x - gaussian.means))
+    torch.testing.assert_close(
+        gaussian.denoise(x, sigma), gaussian.means + shrink * (x - gaussian.means)
+    )
 
 
 def test_images_keep_their_shape_and_a_scalar_sigma_serves_all(seeded):

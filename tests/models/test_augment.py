@@ -7,7 +7,9 @@ import torch
 from models import augment
 from models.augment import DELAY, GROUPS, SYM6, TRANSFORMS, Augment, transform
 
-SLICES = {name: [k for k, group in enumerate(GROUPS) if TRANSFORMS[group] == name] for name in TRANSFORMS}
+SLICES = {
+    name: [k for k, group in enumerate(GROUPS) if TRANSFORMS[group] == name] for name in TRANSFORMS
+}
 CHANNEL_PHASES = (0.3, 1.7, 2.9)
 
 
@@ -24,9 +26,14 @@ def one_hot_labels(n, **values):
 
 
 def wave(points):
-    """A smooth function of points ``[..., 2]`` (right, down; in pixels from the centre): ``[..., 3]``."""
+    """A smooth function of points ``[..., 2]`` (right, down; in pixels from the centre): ``[...,
+    3]``.
+    """
     x, y = points[..., 0], points[..., 1]
-    waves = [np.sin(0.30 * x + 0.12 * y + p) + 0.5 * np.cos(0.17 * x - 0.35 * y + 2 * p) for p in CHANNEL_PHASES]
+    waves = [
+        np.sin(0.30 * x + 0.12 * y + p) + 0.5 * np.cos(0.17 * x - 0.35 * y + 2 * p)
+        for p in CHANNEL_PHASES
+    ]
     return np.stack(waves, axis=-1) / 1.5
 
 
@@ -41,13 +48,20 @@ def waves(n, side=32):
 
 
 def matrix_of(labels, side):
-    """3 x 3 matrix (points to points, right and down in pixels from the centre) built from one row of labels."""
+    """3 x 3 matrix (points to points, right and down in pixels from the centre) built from one row
+    of labels.
+    """
     flip_x, flip_y, scale, cos1, sin, ax, ay, tx, ty = (float(v) for v in labels)
     # Points are complex numbers right + i up, so that angles are counter-clockwise as displayed.
-    stretch, direction = 2 ** (0.2 * math.hypot(ax, ay)), complex(ax, ay) / (math.hypot(ax, ay) or 1)
+    stretch, direction = (
+        2 ** (0.2 * math.hypot(ax, ay)),
+        complex(ax, ay) / (math.hypot(ax, ay) or 1),
+    )
 
     def move(point):
-        point = complex(-point.real if flip_x else point.real, -point.imag if flip_y else point.imag)
+        point = complex(
+            -point.real if flip_x else point.real, -point.imag if flip_y else point.imag
+        )
         point *= 2 ** (0.2 * scale)
         point *= complex(cos1 + 1, sin)
         if direction:
@@ -61,7 +75,9 @@ def matrix_of(labels, side):
 
 
 def analytic(labels, side):
-    """What the wave becomes under one row of labels: ``[3, side, side]``, and the mask of points from well inside."""
+    """What the wave becomes under one row of labels: ``[3, side, side]``, and the mask of points
+    from well inside.
+    """
     points = pixels(side)
     inverse = np.linalg.inv(matrix_of(labels, side))
     source = points @ inverse[:2, :2].T + inverse[:2, 2]
@@ -86,7 +102,8 @@ def test_filter_is_the_orthonormal_wavelet_with_six_vanishing_moments():
     k = np.arange(12)
     for moment in range(6):
         assert abs(((-1.0) ** k * (k - 5.5) ** moment) @ h) < 1e-7
-    # Daubechies' own choice of the roots has its mass at one end; the least asymmetric one near the middle.
+    # Daubechies' own choice of the roots has its mass at one end; the least asymmetric one near the
+    # middle.
     spread = ((k - k @ h**2) ** 2) @ h**2
     assert spread < 0.6
     assert k @ h / h.sum() == pytest.approx(DELAY)
@@ -136,7 +153,9 @@ def test_quarter_turns_move_pixels(seeded, turns, side):
     images = some_images(seeded, side=side)
     angle = turns * math.pi / 2
     labels = one_hot_labels(8, l3=math.cos(angle) - 1, l4=math.sin(angle))
-    torch.testing.assert_close(transform(images, labels), images.rot90(turns, (2, 3)), rtol=0, atol=3e-5)
+    torch.testing.assert_close(
+        transform(images, labels), images.rot90(turns, (2, 3)), rtol=0, atol=3e-5
+    )
 
 
 @pytest.mark.parametrize("side", [8, 32])
@@ -144,7 +163,9 @@ def test_quarter_turns_move_pixels(seeded, turns, side):
 def test_integer_translation_is_exact_with_endless_reflection(seeded, side, right, down):
     images = some_images(seeded, side=side, channels=1)
     pad = 80
-    padded = torch.tensor(np.pad(images.numpy(), ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="reflect"))
+    padded = torch.tensor(
+        np.pad(images.numpy(), ((0, 0), (0, 0), (pad, pad), (pad, pad)), mode="reflect")
+    )
     expected = padded[:, :, pad - down : pad - down + side, pad - right : pad - right + side]
     labels = one_hot_labels(8, l7=right * 8 / side, l8=down * 8 / side)
     torch.testing.assert_close(transform(images, labels), expected, rtol=0, atol=1e-4)
@@ -154,7 +175,8 @@ def test_integer_translation_is_exact_with_endless_reflection(seeded, side, righ
 
 def test_translation_by_the_side_of_an_image_is_eight_labels(seeded):
     images = some_images(seeded, side=8)
-    moved = transform(images, one_hot_labels(8, l7=7))  # seven pixels: the left column is now the right one
+    # Seven pixels: the left column is now the right one
+    moved = transform(images, one_hot_labels(8, l7=7))
     torch.testing.assert_close(moved[..., 7], images[..., 0], rtol=0, atol=1e-5)
 
 
@@ -204,7 +226,8 @@ def test_oracle_tells_wrong_signs_apart():
 
 
 def test_linear_ramps_are_reproduced_far_better_than_by_interpolating_pixels():
-    # Six vanishing moments: away from the edges a ramp is upsampled, sampled and filtered down without error.
+    # Six vanishing moments: away from the edges a ramp is upsampled, sampled and filtered down
+    # without error.
     points = torch.tensor(pixels(32))
     ramp = (0.02 * points[..., 0] - 0.03 * points[..., 1]).expand(1, 1, -1, -1)
     angle = 0.3
@@ -225,11 +248,13 @@ def test_constant_images_stay_constant(seeded):
 def test_energy_is_kept_for_smooth_images_and_never_grows_much_for_noise(seeded):
     labels = Augment(p=1, transforms=("rotation", "translate")).draw(64, seeded(4))
     smooth = transform(waves(64), labels)
-    # Reflection repeats what lies inside, so the energy moves with what is in view, but not on average.
+    # Reflection repeats what lies inside, so the energy moves with what is in view, but not on
+    # average.
     assert smooth.square().mean().item() == pytest.approx(waves(1).square().mean().item(), rel=0.1)
     noise = torch.randn(64, 1, 32, 32, generator=seeded(6))
     energy = transform(noise, labels).square().mean().item()
-    assert 0.5 < energy < 1.05  # bilinear sampling at twice the resolution damps the finest detail only
+    # Bilinear sampling at twice the resolution damps the finest detail only
+    assert 0.5 < energy < 1.05
     wide = torch.nn.functional.avg_pool2d(torch.randn(64, 1, 128, 128, generator=seeded(7)), 4) * 4
     blurred = torch.nn.functional.avg_pool2d(wide, 5, 1, 2)
     ratio = transform(blurred, labels).square().mean() / blurred.square().mean()
@@ -254,7 +279,9 @@ def test_labels_follow_the_laws_of_their_parameters(seeded):
     bound = 5 / math.sqrt(n)
     angles = torch.atan2(labels[:, 4], labels[:, 3] + 1)
     radius, axes = labels[:, 5:7].norm(dim=1), torch.atan2(labels[:, 6], labels[:, 5])
-    torch.testing.assert_close((labels[:, 3] + 1).square() + labels[:, 4].square(), torch.ones(n).double())
+    torch.testing.assert_close(
+        (labels[:, 3] + 1).square() + labels[:, 4].square(), torch.ones(n).double()
+    )
     for angle in (angles, axes):
         assert (angle.sort().values / math.pi - torch.linspace(-1, 1, n)).abs().max() < 2 * bound
     for normal in (labels[:, 2], labels[:, 7], labels[:, 8], radius * labels[:, 2].sign()):
@@ -282,7 +309,9 @@ def test_parts_of_a_batch_are_augmented_as_the_whole_is(seeded, sizes):
     g = seeded(1)
     parts = [Augment(p=0.6)(part, g) for part in images.split(sizes)]
     assert torch.equal(torch.cat([part.labels for part in parts]), whole.labels)
-    torch.testing.assert_close(torch.cat([part.images for part in parts]), whole.images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        torch.cat([part.images for part in parts]), whole.images, rtol=0, atol=1e-5
+    )
 
 
 def test_what_is_drawn_does_not_depend_on_which_transforms_are_on(seeded):
@@ -294,7 +323,9 @@ def test_what_is_drawn_does_not_depend_on_which_transforms_are_on(seeded):
     assert torch.equal(seldom[seldom != 0], often[seldom != 0])
 
 
-@pytest.mark.parametrize("shape", [(5, 1, 8, 8), (5, 3, 32, 32), (2, 2, 9, 9), (3, 1, 2, 2), (1, 4, 64, 64)])
+@pytest.mark.parametrize(
+    "shape", [(5, 1, 8, 8), (5, 3, 32, 32), (2, 2, 9, 9), (3, 1, 2, 2), (1, 4, 64, 64)]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_square_images_of_every_size_and_type(seeded, shape, dtype):
     images = torch.rand(shape, generator=seeded(), dtype=dtype)

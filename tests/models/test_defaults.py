@@ -3,16 +3,17 @@
 import pytest
 import torch
 
-from models import networks
 from models.analytic import GaussianMixture
 from models.augment import Augment
-from models.discriminator import NoisyEncoder, draw_log_uniform_sigma, feature_channels
-from models.guidance import Boost, Guidance, Guide, boosted_heun
-from models.precondition import draw_sigma
-from models.samplers import heun
+from models.guidance.discriminator import NoisyEncoder, draw_log_uniform_sigma, feature_channels
+from models.guidance.guide import Guidance, Guide
+from models.networks import archs as networks
+from models.objectives.edm import draw_sigma
+from models.samplers._boosted_heun import Boost, boosted_heun
+from models.samplers.euler_maruyama import euler_maruyama
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
-from models.starts import random_index
-from models.stochastic import euler_maruyama
+from models.starts.random_index import random_index
 from models.streams import unit_noise
 from models.views import sigma_of
 
@@ -22,7 +23,9 @@ def stream(seed):
 
 
 def network():
-    """A denoiser with labels, made on the CPU: as torch's own layers, ours are made on the default device."""
+    """A denoiser with labels, made on the CPU: as torch's own layers, ours are made on the default
+    device.
+    """
     torch.manual_seed(0)
     with torch.device("cpu"):
         return networks.small(label_dim=3, model_channels=8, channel_mult=[1]).eval()
@@ -30,7 +33,9 @@ def network():
 
 def mixture(images):
     points = images.flatten(1).double()
-    return GaussianMixture(points, points.new_full((len(points),), 0.1), points.new_full((len(points),), 1 / 4))
+    return GaussianMixture(
+        points, points.new_full((len(points),), 0.1), points.new_full((len(points),), 1 / 4)
+    )
 
 
 def logit(x, sigma, labels):
@@ -55,7 +60,9 @@ def everything(images):
             "exact": heun(world.denoise, latents, sigmas),
             "guided": heun(world.denoise, latents, sigmas, guide=Guide(Guidance(logit))),
             "boosted": boosted_heun(world.denoise, latents, sigmas, boost=boost),
-            "stochastic": euler_maruyama(world.denoise, latents, sigmas, streams=streams, coupled=False),
+            "stochastic": euler_maruyama(
+                world.denoise, latents, sigmas, streams=streams, coupled=False
+            ),
             "start": random_index(images)(latents, streams, None),
             **net.state_dict(),
         }
@@ -74,5 +81,6 @@ def test_what_is_drawn_and_sampled_ignores_the_defaults_of_torch(defaults, what)
 
 
 def test_an_encoder_is_tried_on_the_device_where_it_is():
-    encoder = NoisyEncoder((1, 8, 8)).to("meta")  # stands for a GPU: a tensor from the CPU fails there
+    # Stands for a GPU: a tensor from the CPU fails there
+    encoder = NoisyEncoder((1, 8, 8)).to("meta")
     assert feature_channels(encoder, (1, 8, 8)) == encoder.channels

@@ -13,8 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models import import_edm, networks
+from models import import_edm
 from models.import_edm import ImportRefused, load_network, read_released
+from models.networks import archs as networks
 
 SONG = {
     "model_type": "SongUNet",
@@ -24,18 +25,26 @@ SONG = {
     "channel_mult_noise": 1,
     "resample_filter": [1, 1],
 }
-RELEASED = {  # the words of the released classes for what models.networks calls by one name
+RELEASED = {  # the words of the released classes for what models.networks.archs calls by one name
     "ddpmpp": SONG,
-    "ncsnpp": SONG
-    | {
-        "embedding_type": "fourier",
-        "encoder_type": "residual",
-        "channel_mult_noise": 2,
-        "resample_filter": [1, 3, 3, 1],
-    },
+    "ncsnpp": (
+        SONG
+        | {
+            "embedding_type": "fourier",
+            "encoder_type": "residual",
+            "channel_mult_noise": 2,
+            "resample_filter": [1, 3, 3, 1],
+        }
+    ),
     "adm": {"model_type": "DhariwalUNet"},
 }
-SIZES = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4], "dropout": 0.13}
+SIZES = {
+    "model_channels": 16,
+    "channel_mult": [1, 2],
+    "num_blocks": 1,
+    "attn_resolutions": [4],
+    "dropout": 0.13,
+}
 SHAPE = {"img_resolution": 8, "img_channels": 3, "label_dim": 3, "augment_dim": 9}
 
 
@@ -43,7 +52,13 @@ class Persistent:
     """Pickles as an object of a persistent class does."""
 
     def __init__(self, class_name: str, state: dict, source: str = ""):
-        self.meta = {"type": "class", "version": 6, "module_src": source, "class_name": class_name, "state": state}
+        self.meta = {
+            "type": "class",
+            "version": 6,
+            "module_src": source,
+            "class_name": class_name,
+            "state": state,
+        }
 
     def __reduce__(self):
         return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
@@ -89,17 +104,34 @@ def small(arch: str, **options):
     return getattr(networks, arch)(**SHAPE | SIZES | options)
 
 
-def snapshot(net, arch: str, *, class_name: str = "EDMPrecond", source: str = "", **options) -> dict:
+def snapshot(
+    net, arch: str, *, class_name: str = "EDMPrecond", source: str = "", **options
+) -> dict:
     kwargs = SHAPE | SIZES | RELEASED[arch] | {"use_fp16": False} | options
-    ema = persist(net, class_name, source, _init_args=(), _init_kwargs=kwargs, sigma_data=0.5, sigma_max=float("inf"))
+    ema = persist(
+        net,
+        class_name,
+        source,
+        _init_args=(),
+        _init_kwargs=kwargs,
+        sigma_data=0.5,
+        sigma_max=float("inf"),
+    )
     ema.meta["state"]["_modules"]["model"].meta["class_name"] = RELEASED[arch]["model_type"]
     loss = Persistent("EDMLoss", {"P_mean": -1.2, "_init_kwargs": {}})
-    return {"ema": ema, "loss_fn": loss, "augment_pipe": None, "dataset_kwargs": {"path": "cifar10.zip"}}
+    return {
+        "ema": ema,
+        "loss_fn": loss,
+        "augment_pipe": None,
+        "dataset_kwargs": {"path": "cifar10.zip"},
+    }
 
 
 @pytest.fixture
 def convert(tmp_path, capsys):
-    """Write the content as a pickle, run the command, return its exit code, the file it writes and what it printed."""
+    """Write the content as a pickle, run the command, return its exit code, the file it writes and
+    what it printed.
+    """
 
     def run(content):
         source, out = tmp_path / "network.pkl", tmp_path / "network.safetensors"
@@ -170,14 +202,21 @@ def test_metadata_says_what_the_file_is(convert, scramble, tmp_path):
     }
 
 
-def test_options_left_out_are_those_of_the_released_classes_and_numpy_numbers_count(convert, scramble, seeded):
+def test_options_left_out_are_those_of_the_released_classes_and_numpy_numbers_count(
+    convert, scramble, seeded
+):
     net = scramble(networks.ddpmpp(8, 3, 3, 9, 16, (1, 2, 2, 2), 1, (16,), 0.1)).eval()
     content = snapshot(net, "ddpmpp")
     state = content["ema"].meta["state"]
     state |= {name: SHAPE[name] for name in ("img_resolution", "img_channels", "label_dim")} | {
         "sigma_data": np.float64(0.25)
     }
-    kwargs = {"model_type": "SongUNet", "model_channels": np.int64(16), "num_blocks": 1, "augment_dim": 9}
+    kwargs = {
+        "model_type": "SongUNet",
+        "model_channels": np.int64(16),
+        "num_blocks": 1,
+        "augment_dim": 9,
+    }
     state["_init_kwargs"] = kwargs
     code, out, _ = convert(content)
     assert code == 0
@@ -199,7 +238,9 @@ def test_weights_become_float32(dtype, convert, scramble, seeded):
 
 def test_source_text_is_never_run(convert, tmp_path):
     canary = tmp_path / "canary"
-    code, _, _ = convert(snapshot(small("ddpmpp"), "ddpmpp", source=f"open({str(canary)!r}, 'w').close()\n1/0"))
+    code, _, _ = convert(
+        snapshot(small("ddpmpp"), "ddpmpp", source=f"open({str(canary)!r}, 'w').close()\n1/0")
+    )
     assert code == 0
     assert not canary.exists()
 
@@ -238,7 +279,10 @@ def test_other_preconditionings_are_refused_by_name(class_name, refusal):
         ({"encoder_type": "skip"}, "'encoder_type': 'skip'"),
         ({"embedding_type": "fourier"}, "none of: ddpmpp, ncsnpp"),
         ({"channel_mult_emb": 2}, "none of: ddpmpp, ncsnpp"),
-        ({"attention_kind": "linear"}, "an option that models.networks.ddpmpp lacks: attention_kind"),
+        (
+            {"attention_kind": "linear"},
+            "an option that models.networks.archs.ddpmpp lacks: attention_kind",
+        ),
         ({"img_resolution": 9}, "make no network"),
         ({"label_dim": None, "img_channels": "three"}, "img_channels must be a whole number"),
         ({"dropout": 1.5}, "dropout is out of range"),
@@ -284,7 +328,9 @@ class Hostile:
     ("function", "command", "named"),
     [(os.system, "touch '{}'", "posix.system"), (eval, "open('{}', 'w').close()", "builtins.eval")],
 )
-def test_a_hostile_pickle_is_refused_wherever_it_strikes(where, function, command, named, refusal, tmp_path):
+def test_a_hostile_pickle_is_refused_wherever_it_strikes(
+    where, function, command, named, refusal, tmp_path
+):
     hostile = Hostile(function, command.format(tmp_path / "canary"))
     pickle.loads(pickle.dumps(hostile))  # it does bite
     (tmp_path / "canary").unlink()
@@ -347,7 +393,10 @@ def test_an_interrupted_write_leaves_the_old_file(convert, tmp_path, monkeypatch
     assert code == 2
     assert "disk full" in printed.err
     assert out.read_bytes() == old
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.pkl", "network.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "network.pkl",
+        "network.safetensors",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +408,10 @@ def test_an_interrupted_write_leaves_the_old_file(convert, tmp_path, monkeypatch
         ({"keywords": "[]"}, "is damaged"),
         ({"keywords": json.dumps(SHAPE | SIZES | {"num_blocks": 10**9})}, "num_blocks"),
         ({"keywords": json.dumps(SHAPE | SIZES | {"depth": 1})}, "make no network"),
-        ({"keywords": json.dumps(SHAPE | SIZES | {"label_dim": 4})}, "tensor model.map_label.weight has shape"),
+        (
+            {"keywords": json.dumps(SHAPE | SIZES | {"label_dim": 4})},
+            "tensor model.map_label.weight has shape",
+        ),
         ({"sigma_data": "half"}, "is damaged"),
         ({"arch": "EDMDenoiser"}, "unknown network 'EDMDenoiser'"),
     ],
@@ -388,11 +440,17 @@ def test_read_released_names_the_family(tmp_path):
     path = tmp_path / "network.pkl"
     path.write_bytes(pickle.dumps(snapshot(small("adm"), "adm")))
     network = read_released(path)
-    assert (network.arch, network.source, network.source_dtypes) == ("adm", "EDMPrecond(DhariwalUNet)", ("float32",))
+    assert (network.arch, network.source, network.source_dtypes) == (
+        "adm",
+        "EDMPrecond(DhariwalUNet)",
+        ("float32",),
+    )
 
 
 def test_help_teaches():
-    run = subprocess.run([sys.executable, "-m", "models.import_edm", "--help"], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "models.import_edm", "--help"], capture_output=True, text=True
+    )
     assert run.returncode == 0
     for words in ("PICKLE", "OUT.safetensors", "Example:", "load_network"):
         assert words in run.stdout

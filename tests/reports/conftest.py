@@ -22,7 +22,9 @@ PIXEL = bytes.fromhex(
 
 
 def factor(coupling: str, nfe: int) -> float:
-    """How good the arm is against random: lapjv better up to NFE 5 and worse from 13 on, sinkhorn always better."""
+    """How good the arm is against random: lapjv better up to NFE 5 and worse from 13 on, sinkhorn
+    always better.
+    """
     if coupling == "random":
         return 1.0
     return (0.6 if nfe <= 5 else 1.25) if coupling == "lapjv" else 0.9
@@ -35,8 +37,12 @@ def measurements(coupling: str, seed: int) -> list[Measurement]:
         value = 80 / nfe * factor(coupling, nfe) * noise
         found.append(Measurement("truncation_error", value / 100, nfe=nfe, n=512, **COMMON))
         for split, shift in (("train", 0.98), ("test", 1.0)):
-            found.append(Measurement("fd_classifier", value * shift, nfe=nfe, split=split, n=2000, **COMMON))
-            found.append(Measurement("fd_pixels", value * shift / 3, nfe=nfe, split=split, n=2000, **COMMON))
+            found.append(
+                Measurement("fd_classifier", value * shift, nfe=nfe, split=split, n=2000, **COMMON)
+            )
+            found.append(
+                Measurement("fd_pixels", value * shift / 3, nfe=nfe, split=split, n=2000, **COMMON)
+            )
     cost = 1.0 if coupling == "random" else 0.7
     scalars = {
         "transport_cost": 128.0 * cost, "transport_cost_independent": 128.0, "coupling_ms": 40 * (1 - cost),
@@ -58,8 +64,16 @@ def make_run(
     checkpoint: str | None = None,
     **origin: object,
 ) -> RunFolder:
-    """Write one finished run; ``checkpoint`` is the hash of the file that it measured instead of training."""
-    config = RunConfig(data, coupling, seed, training=TrainingConfig(images=images, pool=pool), checkpoint=checkpoint)
+    """Write one finished run; ``checkpoint`` is the hash of the file that it measured instead of
+    training.
+    """
+    config = RunConfig(
+        data,
+        coupling,
+        seed,
+        training=TrainingConfig(images=images, pool=pool),
+        checkpoint=checkpoint,
+    )
     folder = RunFolder(runs / config.run_id)
     write_json(folder.path / "config.json", config.identity)
     provenance = {
@@ -76,8 +90,11 @@ def make_run(
     return folder
 
 
-def measured_over_rho(values: dict[int, dict[float, float]], fixed: float = 7.0) -> list[Measurement]:
-    """A first pass with these values, NFE to rho to value, and all images at the fixed and at the best rho.
+def measured_over_rho(
+    values: dict[int, dict[float, float]], fixed: float = 7.0
+) -> list[Measurement]:
+    """A first pass with these values, NFE to rho to value, and all images at the fixed and at the
+    best rho.
 
     The first pass says half as much; the train split lies 2 % below the test split.
     """
@@ -85,16 +102,22 @@ def measured_over_rho(values: dict[int, dict[float, float]], fixed: float = 7.0)
     for nfe, by_rho in values.items():
         for rho, value in by_rho.items():
             place = {"nfe": nfe, **COMMON, "rho": float(rho)}
-            found.append(Measurement("grid_fd_classifier", value / 2, split="train", n=200, **place))
+            found.append(
+                Measurement("grid_fd_classifier", value / 2, split="train", n=200, **place)
+            )
             if rho in (fixed, min(by_rho, key=by_rho.get)):
                 found.append(Measurement("fd_classifier", value, split="test", n=5000, **place))
-                found.append(Measurement("fd_classifier", 0.98 * value, split="train", n=5000, **place))
+                found.append(
+                    Measurement("fd_classifier", 0.98 * value, split="train", n=5000, **place)
+                )
                 found.append(Measurement("truncation_error", value / 10, n=512, **place))
     return found
 
 
 def steered(arm: str, seed: int, nfes: tuple[int, ...] = (9, 17)) -> list[Measurement]:
-    """Guidance of three weights by two discriminators: weight 1 is best on the train split, 2 on the test split."""
+    """Guidance of three weights by two discriminators: weight 1 is best on the train split, 2 on
+    the test split.
+    """
     noise, found = 1 + 0.03 * seed, []
     for nfe in nfes:
         place = {"nfe": nfe, **COMMON}
@@ -102,26 +125,46 @@ def steered(arm: str, seed: int, nfes: tuple[int, ...] = (9, 17)) -> list[Measur
         for split in ("train", "test"):
             found.append(Measurement("fd_classifier", plain, split=split, n=2000, **place))
         for noising, gain in (("independent", 0.95), ("lapjv", 0.85)):
-            for weight, train, test in ((0.5, 0.97, 0.97), (1.0, gain, gain), (2.0, gain * 1.1, gain * 0.9)):
+            for weight, train, test in (
+                (0.5, 0.97, 0.97),
+                (1.0, gain, gain),
+                (2.0, gain * 1.1, gain * 0.9),
+            ):
                 setting = place | {"guidance": f"dg-{noising}:weight={weight:g}"}
                 for split, times in (("train", train), ("test", test)):
-                    found.append(Measurement("fd_classifier", plain * times, split=split, n=2000, **setting))
-                    found.append(Measurement("fd_pixels", plain * times / 3, split=split, n=2000, **setting))
+                    found.append(
+                        Measurement("fd_classifier", plain * times, split=split, n=2000, **setting)
+                    )
+                    found.append(
+                        Measurement("fd_pixels", plain * times / 3, split=split, n=2000, **setting)
+                    )
                 found.append(Measurement("discriminator_passes", (nfe + 1) / 2, n=2000, **setting))
     for noising in ("independent", "lapjv"):
         for sigma in (None, 0.1, 1.0, 10.0):
             auc = 0.9 - 0.1 * (sigma or 1) ** 0.3 + 0.01 * seed
-            for metric, value in (("dg_auc", auc), ("dg_accuracy", auc - 0.1), ("dg_calibration_error", 0.02)):
+            for metric, value in (
+                ("dg_auc", auc),
+                ("dg_accuracy", auc - 0.1),
+                ("dg_calibration_error", 0.02),
+            ):
                 for split in ("train", "test"):
-                    found.append(Measurement(metric, value, guidance=f"dg-{noising}", split=split, n=512, sigma=sigma))
+                    found.append(
+                        Measurement(
+                            metric, value, guidance=f"dg-{noising}", split=split, n=512, sigma=sigma
+                        )
+                    )
     return found
 
 
 STARTS = ("truncated", "random-index", "expressway", "ot-prior", "ot-prior:tau=0.1")
 
 
-def jumped(arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "heun") -> list[Measurement]:
-    """Four kinds of start at three levels: hard maps are like random jumps up to noise that changes sign."""
+def jumped(
+    arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "heun"
+) -> list[Measurement]:
+    """Four kinds of start at three levels: hard maps are like random jumps up to noise that changes
+    sign.
+    """
     found = [Measurement("mode_mixture_0.2_real_classifier", 0.02, n=360)]
     for kind in STARTS:
         for sigma in (0.5, 2.0, 10.0):
@@ -132,7 +175,11 @@ def jumped(arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "
             costs = {"start_sigma": sigma, "prior_error": 0.1 * bad, "prior_error_fresh": 4.0 * bad}
             costs |= {"prior_error_floor": 3.9, "start_targets": 1437.0}
             if name in ("expressway", "ot-prior"):
-                costs |= {"start_fit_seconds": 12.0 + seed, "start_fit_noises": 2e6, "start_chi2": 0.008}
+                costs |= {
+                    "start_fit_seconds": 12.0 + seed,
+                    "start_fit_noises": 2e6,
+                    "start_chi2": 0.008,
+                }
             found += [Measurement(metric, value, start=start) for metric, value in costs.items()]
             for nfe in nfes:
                 place = {"nfe": nfe, "n": 2000, **COMMON, "start": start, "sampler": sampler}
@@ -148,7 +195,12 @@ def jumped(arm: str, seed: int, nfes: tuple[int, ...] = (5, 9), sampler: str = "
         place = {"nfe": nfe, "n": 2000, **COMMON}
         for split in ("train", "test"):
             found.append(
-                Measurement("fd_classifier", 80 / nfe * factor(arm, nfe) * (1 + 0.03 * seed), split=split, **place)
+                Measurement(
+                    "fd_classifier",
+                    80 / nfe * factor(arm, nfe) * (1 + 0.03 * seed),
+                    split=split,
+                    **place,
+                )
             )
         found.append(Measurement("copy_rate_classifier", 0.06, split="train", **place))
         found.append(Measurement("mode_mixture_0.2_classifier", 0.03, **place))
@@ -177,7 +229,8 @@ def gallery(tmp_path_factory) -> Path:
             found += jumped(coupling, seed) if coupling != ARMS[2] else []
             make_run(runs, coupling, seed, found=[*{m.key: m for m in found}.values()])
             small = [
-                replace(m, value=1.1 * m.value) if m.metric in OVER_POOL else m for m in measurements(coupling, seed)
+                replace(m, value=1.1 * m.value) if m.metric in OVER_POOL else m
+                for m in measurements(coupling, seed)
             ]
             make_run(runs, coupling, seed, pool=256, found=small)
     return runs
@@ -210,25 +263,43 @@ EXACT = ("grid_fd_classifier", "start_sigma", "discriminator_passes")
 
 
 def jittered_run(arm: str, seed: int, pool: int) -> list[Measurement]:
-    """All that a run can have, at values of which no two are alike, so that a wrong row gives a wrong number."""
+    """All that a run can have, at values of which no two are alike, so that a wrong row gives a
+    wrong number.
+    """
     draw, good = random.Random(f"{arm} {seed} {pool}"), list(JITTERED).index(arm) + pool / 1024
     values = {
-        nfe: {rho: (80 - 20 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)}
+        nfe: {
+            rho: (80 - 20 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)
+        }
         for nfe in (3, 5, 9, 17)
     }
-    found = [m if m.metric in EXACT else replace(m, n=m.n and 2000) for m in measured_over_rho(values)]
+    found = [
+        m if m.metric in EXACT else replace(m, n=m.n and 2000) for m in measured_over_rho(values)
+    ]
     for tolerance, nfe in (("0.01", 40), ("0.0001", 90)):
         adaptive = {**COMMON, "rho": None, "sampler": f"dopri5:tolerance={tolerance}"}
         nfe += draw.randrange(9)
-        found.append(Measurement("fd_classifier", 70 / nfe, nfe=nfe, split="test", n=2000, **adaptive))
+        found.append(
+            Measurement("fd_classifier", 70 / nfe, nfe=nfe, split="test", n=2000, **adaptive)
+        )
         found.append(Measurement("truncation_error", 7 / nfe, nfe=nfe, n=512, **adaptive))
-    found += [m for m in measurements(arm, seed) if m.metric not in ("fd_classifier", "fd_pixels", "truncation_error")]
+    found += [
+        m
+        for m in measurements(arm, seed)
+        if m.metric not in ("fd_classifier", "fd_pixels", "truncation_error")
+    ]
     if pool == 1024:
         found += [*steered(arm, seed), *(jumped(arm, seed) if arm == "lapjv" else [])]
     found += [Measurement("coupling_fit_seconds", 5.0 * good)] if arm == "knn" else []
-    found = [replace(m, value=1.4 * m.value) if m.start == "ot-prior:sigma=10" and m.nfe else m for m in found]
+    found = [
+        replace(m, value=1.4 * m.value) if m.start == "ot-prior:sigma=10" and m.nfe else m
+        for m in found
+    ]
     unique = {m.key: m for m in reversed(found)}.values()
-    return [m if m.metric in EXACT else replace(m, value=m.value * draw.uniform(0.95, 1.05)) for m in unique]
+    return [
+        m if m.metric in EXACT else replace(m, value=m.value * draw.uniform(0.95, 1.05))
+        for m in unique
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -245,8 +316,8 @@ def jittered(tmp_path_factory) -> Path:
 class Page(HTMLParser):
     """A page's tables and list items as text, each with where it stands: section, headings, class.
 
-    A table is its place with ``caption`` and ``rows``, lists of cells, of which the first is the head; a ``<small>``
-    within a cell is set off by ``|``.
+    A table is its place with ``caption`` and ``rows``, lists of cells, of which the first is the
+    head; a ``<small>`` within a cell is set off by ``|``.
     """
 
     def __init__(self, html: str) -> None:
@@ -254,7 +325,8 @@ class Page(HTMLParser):
         self.place: dict[str, str] = {"section": "", "h3": "", "h4": "", "view": ""}
         self.tables: list[dict] = []
         self.items: list[dict[str, str]] = []
-        self.into: tuple[str, list[str]] | None = None  # the tag whose text is gathered, and the text
+        # The tag whose text is gathered, and the text
+        self.into: tuple[str, list[str]] | None = None
         self.feed(html)
 
     def handle_starttag(self, tag: str, attributes: list) -> None:
@@ -262,12 +334,17 @@ class Page(HTMLParser):
         if tag == "section":
             self.place = {"section": attributes["aria-labelledby"], "h3": "", "h4": "", "view": ""}
         elif tag == "table":
-            self.tables.append({**self.place, "class": attributes.get("class", ""), "caption": "", "rows": []})
+            self.tables.append(
+                {**self.place, "class": attributes.get("class", ""), "caption": "", "rows": []}
+            )
         elif tag == "tr":
             self.tables[-1]["rows"].append([])
         elif tag == "small" and self.into:
             self.into[1].append(" | ")
-        elif tag in ("td", "th", "li", "h3", "h4", "caption") or (tag, attributes.get("class")) == ("p", "view"):
+        elif tag in ("td", "th", "li", "h3", "h4", "caption") or (tag, attributes.get("class")) == (
+            "p",
+            "view",
+        ):
             self.into = (tag, [])
 
     def handle_data(self, data: str) -> None:

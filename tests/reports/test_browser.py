@@ -13,7 +13,9 @@ from reports.build import build
 from reports.solver import build as build_solver
 from tests.reports.test_solver import write
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 PROBE = Path(__file__).with_name("probe.js").read_text()
 # Whatever the page may not do is then an error on the console.
@@ -35,9 +37,9 @@ class Visit:
 
     def __init__(self, page: str, place: Path, width: int, *options: str):
         (place / "page.html").write_text(
-            page.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">').replace(
-                "</body>", f"<script>{PROBE}</script></body>"
-            )
+            page.replace(
+                "<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+            ).replace("</body>", f"<script>{PROBE}</script></body>")
         )
         (place / "around.html").write_text(AROUND.replace("WIDTH", str(width)))
         command = [
@@ -104,7 +106,9 @@ def test_all_tables_sort_both_ways(desk):
         for values, sign in ((up, 1), (down, -1)):
             numbers = [sign * float(v) for v in values if re.fullmatch(r"-?[\d.]+(e-?\d+)?", v)]
             assert numbers == sorted(numbers)
-    assert any(len(set(table["before"])) > 2 and table["up"][0] != table["before"] for table in tables)
+    assert any(
+        len(set(table["before"])) > 2 and table["up"][0] != table["before"] for table in tables
+    )
 
 
 def test_large_tables_are_filtered(desk):

@@ -7,15 +7,18 @@ import pytest
 
 from bench.record import Measurement, write_bytes
 from reports.build import build, main
-from reports.runs import ReportError, read
-from reports.tables import groups, panels, read_csv
+from reports.tables.groups import groups, panels
+from reports.tables.runs import ReportError, read
+from reports.tables.tidy import read_csv
 
 FEW = [Measurement("truncation_error", 1.0, nfe=5), Measurement("coupling_ms", 2.0)]
 VOID = {"meta", "link", "img", "br", "wbr", "path", "use", "rect"}
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, table cells by what they show, text, and whether all tags are closed."""
+    """Tags with their attributes, table cells by what they show, text, and whether all tags are
+    closed.
+    """
 
     def __init__(self, html: str):
         super().__init__()
@@ -60,9 +63,13 @@ def html(report):
 
 
 def test_pictures_are_called_by_what_they_show():
-    from reports.page import _label
+    from reports.sections.images import _label
 
-    assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == ["NFE 13", "D along the path", "other"]
+    assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == [
+        "NFE 13",
+        "D along the path",
+        "other",
+    ]
 
 
 def test_the_numbers_on_the_page_are_those_of_the_csv(report, html):
@@ -72,7 +79,9 @@ def test_the_numbers_on_the_page_are_those_of_the_csv(report, html):
         if metric.startswith(("fd_", "truncation")):
             rows = table[table.metric.eq(metric) & table.split.fillna("").eq(split)]
             means = rows.groupby(["nfe", "coupling"]).value.mean()
-            expected |= {(metric, split, str(nfe), arm): value for (nfe, arm), value in means.items()}
+            expected |= {
+                (metric, split, str(nfe), arm): value for (nfe, arm), value in means.items()
+            }
         else:
             means = table[table.metric == metric].groupby("coupling").value.mean()
             expected |= {(metric, split, "", arm): value for arm, value in means.items()}
@@ -103,7 +112,10 @@ def test_the_page_is_whole_and_alone(html):
     targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert targets <= set(names)
     parts = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
-    assert parts == [f"g1-{key}" for key in ("figures", "reach", "values", "cost", "pareto", "straight", "images")]
+    assert parts == [
+        f"g1-{key}"
+        for key in ("figures", "reach", "values", "cost", "pareto", "straight", "images")
+    ]
     assert set(parts) <= targets  # the contents list names them all
 
 
@@ -199,17 +211,24 @@ def test_no_finished_run_still_gives_a_page(tmp_path, make):
 
 
 def test_run_ids_narrow_the_report(tmp_path, make):
-    names = [make(tmp_path, coupling, found=FEW).run_id for coupling in ("random", "lapjv", "hungarian")]
+    names = [
+        make(tmp_path, coupling, found=FEW).run_id for coupling in ("random", "lapjv", "hungarian")
+    ]
     table = read_csv(build(tmp_path, run_ids=names[:2]).csv)
     assert set(table.run_id) == set(names[:2])
 
 
 def test_every_panel_is_on_the_page(tmp_path, make):
     """A metric that this package does not know is shown like any other."""
-    make(tmp_path, found=[Measurement("novelty", 0.5, nfe=5, split="test"), Measurement("memory_gb", 2.0)])
+    make(
+        tmp_path,
+        found=[Measurement("novelty", 0.5, nfe=5, split="test"), Measurement("memory_gb", 2.0)],
+    )
     report = build(tmp_path)
     (group,) = groups(read_csv(report.csv))
-    assert {key[0] for key in Page(report.html.read_text()).cells} == {p.metric for p in panels(group)}
+    assert {key[0] for key in Page(report.html.read_text()).cells} == {
+        p.metric for p in panels(group)
+    }
 
 
 def test_metrics_of_samples_are_tables_coloured_by_their_own_good_side(tmp_path, make):
@@ -230,7 +249,8 @@ def test_metrics_of_samples_are_tables_coloured_by_their_own_good_side(tmp_path,
         "kid_classifier": "ratio worse",
         "copy_rate_pixels": "ratio unclear",
     }
-    assert sum(tag == "svg" for tag, _ in page.tags) == 1  # of fd_classifier: the others are tables alone
+    # Of fd_classifier: the others are tables alone
+    assert sum(tag == "svg" for tag, _ in page.tags) == 1
     assert "Higher is better" in page.text
     assert "3 more tables on the samples" in page.text
 
@@ -249,7 +269,16 @@ def test_errors_are_one_line(tmp_path, capsys, make):
 
 def test_command_line(tmp_path, make):
     make(tmp_path / "runs", found=FEW)
-    command = [sys.executable, "-W", "error", "-m", "reports.build", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "reports.build",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"report:  {tmp_path / 'report.html'}" in done.stdout
@@ -258,7 +287,10 @@ def test_command_line(tmp_path, make):
 
 def test_importing_is_light():
     code = "import sys, reports.build; print([m for m in ('pandas', 'seaborn', 'matplotlib', 'torch', 'jinja2') if m in sys.modules])"  # noqa: E501
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )
 
 
 def test_guidance_and_starts_have_their_own_sections(tmp_path, make, guided_rows, started_rows):
@@ -280,20 +312,35 @@ def test_guidance_and_starts_have_their_own_sections(tmp_path, make, guided_rows
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory, make, over_rho):
-    """Two arms, three seeds: a first pass over rho, three samplers, profiles. lapjv gains at its best rho alone."""
+    """Two arms, three seeds: a first pass over rho, three samplers, profiles. lapjv gains at its
+    best rho alone.
+    """
     runs = tmp_path_factory.mktemp("full")
     plain = {"start": "gaussian", "guidance": "none"}
     for seed in range(3):
         for arm, shift in (("random", 0), ("lapjv", 1)):
-            values = {nfe: {7: 40 / nfe + seed, 90: (60 - 30 * shift) / nfe + seed} for nfe in (3, 5, 9)}
+            values = {
+                nfe: {7: 40 / nfe + seed, 90: (60 - 30 * shift) / nfe + seed} for nfe in (3, 5, 9)
+            }
             found = over_rho(values)
             found += [
-                Measurement("fd_classifier", 90 / nfe, nfe, 7.0, "euler", split="test", n=5000, **plain)
+                Measurement(
+                    "fd_classifier", 90 / nfe, nfe, 7.0, "euler", split="test", n=5000, **plain
+                )
                 for nfe in (3, 5)
             ]
             nfe = 50 + seed - 20 * shift
             found += [
-                Measurement("fd_classifier", 2.5, nfe, None, "dopri5:tolerance=0.001", split="test", n=5000, **plain),
+                Measurement(
+                    "fd_classifier",
+                    2.5,
+                    nfe,
+                    None,
+                    "dopri5:tolerance=0.001",
+                    split="test",
+                    n=5000,
+                    **plain,
+                ),
             ]
             found += [Measurement("local_error_euler", s, sigma=s) for s in (0.1, 1.0)]
             make(runs, arm, seed, found=found)
@@ -302,16 +349,27 @@ def full(tmp_path_factory, make, over_rho):
 
 def test_the_page_speaks_of_fixed_and_best_rho(full):
     text = " ".join(full.text.split())
-    said = text.index("At rho 7"), text.index("Each arm at its own best rho"), text.index("The verdict depends on rho")
+    said = (
+        text.index("At rho 7"),
+        text.index("Each arm at its own best rho"),
+        text.index("The verdict depends on rho"),
+    )
     assert list(said) == sorted(said)
     assert "no clear difference at NFE 3 to 9" in text[said[0] : said[1]]
     assert "lapjv: lower (better) than random at NFE 3 to 9" in text[said[1] : said[2]]
-    assert "lapjv at NFE 3 to 9: no clear difference at rho 7, lower (better) at best rho" in text[said[2] :]
+    assert (
+        "lapjv at NFE 3 to 9: no clear difference at rho 7, lower (better) at best rho"
+        in text[said[2] :]
+    )
 
 
 def test_samplers_are_not_mixed(full):
     tables = [attributes for tag, attributes in full.tags if tag == "table"]
-    settings = [(a["data-settings"], a["data-schedule"]) for a in tables if a.get("data-metric") == "fd_classifier"]
+    settings = [
+        (a["data-settings"], a["data-schedule"])
+        for a in tables
+        if a.get("data-metric") == "fd_classifier"
+    ]
     assert sorted(settings) == [
         *[("", "best rho")] * 2,
         *[("", "rho 7")] * 2,
@@ -335,13 +393,17 @@ def test_the_first_pass_is_a_heat_table_with_the_best_of_each_column_marked(full
 def test_no_heading_stands_over_nothing(tmp_path, make):
     make(tmp_path, found=[Measurement("curvature_fm", 0.1), Measurement("coupling_ms", 1.0)])
     page = Page(build(tmp_path).html.read_text())
-    parts = [attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes]
+    parts = [
+        attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes
+    ]
     assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
 
 
 def test_that_there_is_no_verdict_is_said_once(tmp_path, make):
     for pool in (64, 256):
-        make(tmp_path, "lapjv", pool=pool, images=1024 * 64, found=[Measurement("coupling_ms", 1.0)])
+        make(
+            tmp_path, "lapjv", pool=pool, images=1024 * 64, found=[Measurement("coupling_ms", 1.0)]
+        )
     assert build(tmp_path).html.read_text().count("there is no verdict on quality") == 1
 
 

@@ -16,16 +16,25 @@ def fd(*values, n=100):
 
 
 def changes(found):
-    return {(row.metric, row.nfe): (row.a, row.b, row.change, row.relative) for row in found.rows.itertuples()}
+    return {
+        (row.metric, row.nfe): (row.a, row.b, row.change, row.relative)
+        for row in found.rows.itertuples()
+    }
 
 
 def test_two_runs_are_matched_by_what_was_measured(tmp_path, make):
     a = make(tmp_path, "random", found=fd(10.0, 5.0, 4.0), git_sha="old").path
     b = make(tmp_path, "lapjv", seed=1, found=fd(9.0, 5.0), git_sha="new").path
     found = diff(a, b)
-    assert {c.field: (c.before, c.after) for c in found.config} == {"coupling": ("random", "lapjv"), "seed": ("0", "1")}
+    assert {c.field: (c.before, c.after) for c in found.config} == {
+        "coupling": ("random", "lapjv"),
+        "seed": ("0", "1"),
+    }
     assert {c.field: (c.before, c.after) for c in found.provenance}["git_sha"] == ("old", "new")
-    assert changes(found) == {("fd_classifier", 3): (10.0, 9.0, -1.0, -0.1), ("fd_classifier", 5): (5.0, 5.0, 0.0, 0.0)}
+    assert changes(found) == {
+        ("fd_classifier", 3): (10.0, 9.0, -1.0, -0.1),
+        ("fd_classifier", 5): (5.0, 5.0, 0.0, 0.0),
+    }
     assert (found.only_a, found.only_b) == (1, 0)
 
 
@@ -59,8 +68,12 @@ def test_a_field_that_varies_within_a_study_tells_its_runs_apart(tmp_path, make)
 
 
 def test_numbers_of_other_numbers_of_images_are_not_matched(tmp_path, make):
-    a = make(tmp_path, "random", found=[*fd(10.0, n=100), Measurement("coupling_ms", 1.0, n=100)]).path
-    b = make(tmp_path, "lapjv", found=[*fd(10.0, n=200), Measurement("coupling_ms", 2.0, n=200)]).path
+    a = make(
+        tmp_path, "random", found=[*fd(10.0, n=100), Measurement("coupling_ms", 1.0, n=100)]
+    ).path
+    b = make(
+        tmp_path, "lapjv", found=[*fd(10.0, n=200), Measurement("coupling_ms", 2.0, n=200)]
+    ).path
     found = diff(a, b)
     assert list(found.rows["metric"]) == ["coupling_ms"]  # there n counts pools
     assert (found.only_a, found.only_b) == (1, 1)
@@ -120,7 +133,9 @@ def test_errors_are_one_line(tmp_path, make, capsys):
     done = make(tmp_path / "a", found=fd(1.0)).path
     failed = make(tmp_path / "b", found=fd(1.0))
     failed.set_status("failed", reason="loss is nan")
-    doubled = make(tmp_path / "c", found=[Measurement("coupling_ms", 1.0, n=n) for n in (1, 2)]).path
+    doubled = make(
+        tmp_path / "c", found=[Measurement("coupling_ms", 1.0, n=n) for n in (1, 2)]
+    ).path
     (tmp_path / "empty").mkdir()
     for a, b, part in (
         (done, tmp_path / "nowhere", "is no folder"),

@@ -1,17 +1,20 @@
-"""Which distances the terminal, the summary and the headline speak of: some distance to the test split, always."""
+"""Which distances the terminal, the summary and the headline speak of: some distance to the test
+split, always.
+"""
 
 import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from reports.headline import headlines
-from reports.runs import feature_sizes, read
-from reports.scaling import pareto
-from reports.special import distances
-from reports.summary import summarise
-from reports.tables import groups, read_runs, results
-from reports.terminal import terminal_table
-from reports.words import about, metric_rank, to_judge
+from reports.files.terminal import terminal_table
+from reports.sections.cost import pareto
+from reports.sections.headline import headlines
+from reports.sections.summary import summarise
+from reports.tables.groups import groups
+from reports.tables.metrics import about, metric_rank, to_judge
+from reports.tables.runs import feature_sizes, read
+from reports.tables.select import distances
+from reports.tables.tidy import read_runs, results
 
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none"}
 UNJUDGED = "there is no verdict on quality"
@@ -48,7 +51,9 @@ def compared(folder, make, *metrics, seeds=3, n=500, **origin):
         (("fd_net", "w2"), "w2"),
     ],
 )
-def test_some_distance_to_the_test_split_is_judged_whatever_the_features(tmp_path, make, metrics, first):
+def test_some_distance_to_the_test_split_is_judged_whatever_the_features(
+    tmp_path, make, metrics, first
+):
     group = compared(tmp_path, make, *metrics)
     assert summarise(group).findings[0].title == f"{first}, test"
     assert headlines(group.panels)[0].quality.startswith(f"{first}, test, at NFE 13: ")
@@ -62,7 +67,10 @@ def test_pixels_are_judged_only_where_there_is_no_other_distance():
     both = [("fd_pixels", "test"), ("fd_classifier", "test"), ("truncation_error", None)]
     assert to_judge(both) == [("fd_classifier", "test"), ("truncation_error", None)]
     assert to_judge(both[:1]) == [("fd_pixels", "test")]
-    assert to_judge([("fd_classifier", "train"), ("fd_infinity_net", "test"), ("kid_net", "test")]) == []
+    assert (
+        to_judge([("fd_classifier", "train"), ("fd_infinity_net", "test"), ("kid_net", "test")])
+        == []
+    )
 
 
 def test_the_verdict_on_own_features_is_better_and_worse_in_words_and_colours(tmp_path, make):
@@ -104,4 +112,7 @@ def test_the_quality_against_cost_is_of_the_same_distance(tmp_path, make):
 def test_only_what_was_not_measured_is_said_to_be_missing(tmp_path, make):
     make(tmp_path, found=[Measurement("fd_pixels", 1.0, nfe=5, split="train", n=500, **PLACE)])
     page = " ".join(build(tmp_path).html.read_text().split())
-    assert "Neither a distance to the test split nor truncation_error was measured at a chosen NFE" in page
+    assert (
+        "Neither a distance to the test split nor truncation_error was measured at a chosen NFE"
+        in page
+    )

@@ -1,4 +1,6 @@
-"""Networks from files (``bench.run --from-checkpoint``): several of them are arms of one comparison."""
+"""Networks from files (``bench.run --from-checkpoint``): several of them are arms of one
+comparison.
+"""
 
 import re
 
@@ -6,10 +8,12 @@ import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from reports.runs import feature_sizes, read
-from reports.summary import summarise, warnings
-from reports.tables import groups, read_csv, read_runs, results
-from reports.terminal import terminal_table
+from reports.files.terminal import terminal_table
+from reports.sections.summary import summarise
+from reports.sections.warnings import warnings
+from reports.tables.groups import groups
+from reports.tables.runs import feature_sizes, read
+from reports.tables.tidy import read_csv, read_runs, results
 
 A, B = "683b03be" + "a" * 56, "99c0ffee" + "b" * 56
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none", "n": 500}
@@ -77,7 +81,9 @@ def test_one_file_counts_once_whatever_training_was_asked_for(tmp_path, make):
     make(tmp_path, "net", checkpoint=A, images=2000, found=quality(9.0))
     runs, excluded = read(tmp_path)
     assert len(runs) == 1
-    assert [item.reason for item in excluded] == [f"same configuration as {runs[0].run_id}, which is included"]
+    assert [item.reason for item in excluded] == [
+        f"same configuration as {runs[0].run_id}, which is included"
+    ]
 
 
 def test_beside_trained_runs_they_are_a_comparison_of_their_own(two, make):

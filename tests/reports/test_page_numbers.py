@@ -1,4 +1,6 @@
-"""Every number in the page's tables against results.csv, both parsed here with nothing of reports but the words."""
+"""Every number in the page's tables against results.csv, both parsed here with nothing of reports
+but the words.
+"""
 
 import math
 from html.parser import HTMLParser
@@ -16,7 +18,9 @@ ARMS = {"random": 0.0, "lapjv": 1.0, "knn": 2.0}
 
 
 class Tables(HTMLParser):
-    """The cells of all tables: their attributes and those of what they lie in, what they show, their row's header."""
+    """The cells of all tables: their attributes and those of what they lie in, what they show,
+    their row's header.
+    """
 
     def __init__(self, html):
         super().__init__()
@@ -59,16 +63,38 @@ def folder(tmp_path_factory, make, over_rho):
         for i, (arm, shift) in enumerate(ARMS.items()):
             for seed in range(3):
                 level = (1 + 0.1 * shift + 0.03 * seed) * (2 if pool == 256 else 1)
-                values = {k: {7: 40 / k * level, 16: (50 - 15 * shift) / k * level} for k in (3, 5, 9)}
+                values = {
+                    k: {7: 40 / k * level, 16: (50 - 15 * shift) / k * level} for k in (3, 5, 9)
+                }
                 found = over_rho(values)
                 found += [
-                    Measurement("fd_classifier", 90 / k * level, k, 7.0, "euler", split="test", n=5000, **PLAIN)
+                    Measurement(
+                        "fd_classifier",
+                        90 / k * level,
+                        k,
+                        7.0,
+                        "euler",
+                        split="test",
+                        n=5000,
+                        **PLAIN,
+                    )
                     for k in (3, 5)
                 ]
-                found += [Measurement("fd_classifier", 30.0 / level, 9, 7.0, "heun", split="test", n=100, **PLAIN)]
-                found += [Measurement("kid_classifier", level - 1, 5, 7.0, "heun", split="test", n=5000, **PLAIN)]
+                found += [
+                    Measurement(
+                        "fd_classifier", 30.0 / level, 9, 7.0, "heun", split="test", n=100, **PLAIN
+                    )
+                ]
+                found += [
+                    Measurement(
+                        "kid_classifier", level - 1, 5, 7.0, "heun", split="test", n=5000, **PLAIN
+                    )
+                ]
                 found += [Measurement("local_error_euler", s * level, sigma=s) for s in (0.1, 1.0)]
-                found += [Measurement("transport_cost", 10 - level, n=9), Measurement("coupling_ms", i * level, n=9)]
+                found += [
+                    Measurement("transport_cost", 10 - level, n=9),
+                    Measurement("coupling_ms", i * level, n=9),
+                ]
                 found += [Measurement("transport_cost_independent", 10.0 + seed, n=9)]
                 found += [Measurement("coupling_share", 0.01 * i * level, n=9)]
                 found += [Measurement("curvature_fm", level / 10, 255, 7.0, "heun", n=512, **PLAIN)]
@@ -138,13 +164,24 @@ def test_every_value_is_the_mean_of_its_rows(cells, tidy):
         for small in (small for small in cell["small"] if small.startswith("×")):
             random = behind({**cell, "data-coupling": "random"}, tidy)
             value, rounding = shown(small.split("[")[0])
-            assert value == pytest.approx(rows["value"].mean() / random["value"].mean(), abs=rounding), cell
+            assert value == pytest.approx(
+                rows["value"].mean() / random["value"].mean(), abs=rounding
+            ), cell
             gaps = rows.set_index("seed")["value"] - random.set_index("seed")["value"]
             ends = [shown(end) for end in small.partition("[")[2].strip("]").split(",")]
-            for (value, rounding), t in zip(ends, stats.t.ppf([0.025, 0.975], len(gaps) - 1), strict=True):
+            for (value, rounding), t in zip(
+                ends, stats.t.ppf([0.025, 0.975], len(gaps) - 1), strict=True
+            ):
                 end = 1 + (gaps.mean() + t * gaps.sem()) / random["value"].mean()
                 assert value == pytest.approx(end, abs=rounding), cell
-        seen.add((cell["data-metric"], cell["data-split"], cell.get("data-settings"), cell.get("data-schedule")))
+        seen.add(
+            (
+                cell["data-metric"],
+                cell["data-split"],
+                cell.get("data-settings"),
+                cell.get("data-schedule"),
+            )
+        )
     assert len(seen) > 12
     assert sum("×" in small for cell in cells for small in cell["small"]) > 50
     shown_of = tidy[tidy["sigma"].isna() & ~tidy["metric"].str.startswith("grid_")]
@@ -152,12 +189,16 @@ def test_every_value_is_the_mean_of_its_rows(cells, tidy):
 
 
 def test_what_has_no_coupling_is_the_cut_in_transport_cost(cells, tidy):
-    found = [cell for cell in cells if "data-coupling" not in cell and cell["class"] == "sortable costs"]
+    found = [
+        cell for cell in cells if "data-coupling" not in cell and cell["class"] == "sortable costs"
+    ]
     assert len(found) == 2 * len(ARMS)
     for cell in found:
         pool = {"g1": 256, "g2": 1024}[cell["data-group"]]
         rows = tidy[tidy["pool"].eq(pool) & tidy["coupling"].eq(cell["head"])]
-        wide = rows[rows["metric"].str.startswith("transport")].pivot_table("value", "seed", "metric")
+        wide = rows[rows["metric"].str.startswith("transport")].pivot_table(
+            "value", "seed", "metric"
+        )
         cut = (1 - wide["transport_cost"] / wide["transport_cost_independent"]).mean()
         assert float(cell["data-value"]) == pytest.approx(cut, rel=1e-12)
         value, rounding = shown(cell["text"])
@@ -167,11 +208,17 @@ def test_what_has_no_coupling_is_the_cut_in_transport_cost(cells, tidy):
 def test_the_first_pass_shows_the_means_of_its_rows(folder, tidy):
     grid = tidy[tidy["metric"].eq("grid_fd_classifier")]
     means = grid.groupby(["pool", "coupling", "rho", "nfe"])["value"].mean()
-    found = [c for c in Tables((folder / "report.html").read_text()).cells if "--near" in c.get("style", "")]
+    found = [
+        c
+        for c in Tables((folder / "report.html").read_text()).cells
+        if "--near" in c.get("style", "")
+    ]
     order = [(pool, arm, rho, nfe) for pool in (256, 1024) for arm in ("random", "knn", "lapjv")
              for rho in (7, 16) for nfe in (3, 5, 9)]  # fmt: skip
     assert len(found) == len(order)
     for cell, place in zip(found, order, strict=True):
         value, rounding = shown(cell["text"].replace("●", ""))
         assert value == pytest.approx(means[place], abs=rounding)
-        assert ("●" in cell["text"]) == math.isclose(means[place], means[place[0], place[1], :, place[3]].min())
+        assert ("●" in cell["text"]) == math.isclose(
+            means[place], means[place[0], place[1], :, place[3]].min()
+        )

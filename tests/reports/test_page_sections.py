@@ -1,4 +1,6 @@
-"""Every number in the page's sections and sentences against results.csv, both parsed here, each found anew."""
+"""Every number in the page's sections and sentences against results.csv, both parsed here, each
+found anew.
+"""
 
 import itertools
 import math
@@ -72,7 +74,9 @@ def verdict(own, random):
 
 
 def agrees(text, values, random=None):
-    """Mean, spread and ratio of a cell as the page has them; ``random``: None where no ratio may stand there."""
+    """Mean, spread and ratio of a cell as the page has them; ``random``: None where no ratio may
+    stand there.
+    """
     mean, *small = [part.strip() for part in text.replace("●", "").replace("≤", "").split("|")]
     assert near(mean, values.mean())
     spread = [part for part in small if part.startswith("±")]
@@ -89,7 +93,9 @@ def agrees(text, values, random=None):
 
 def best_rho(tidy):
     grid = pick(tidy, metric="grid_fd_classifier")
-    return grid.loc[grid.groupby(["run_id", "nfe"])["value"].idxmin()].set_index(["run_id", "nfe"])["rho"]
+    return grid.loc[grid.groupby(["run_id", "nfe"])["value"].idxmin()].set_index(["run_id", "nfe"])[
+        "rho"
+    ]
 
 
 def of_schedule(tidy, schedule, **place):
@@ -122,16 +128,26 @@ def crossing(curve, target):
 def test_nfe_to_reach_a_target(page, tidy):
     kinds = set()
     for pool, table, rows in tables(page, "reach"):
-        rows_of = {s: of_schedule(tidy, s, pool=pool, metric="fd_classifier", split="test") for s in ("7", "best")}
-        random = [pick(part, coupling="random").groupby("nfe")["value"].mean() for part in rows_of.values()]
+        rows_of = {
+            s: of_schedule(tidy, s, pool=pool, metric="fd_classifier", split="test")
+            for s in ("7", "best")
+        }
+        random = [
+            pick(part, coupling="random").groupby("nfe")["value"].mean()
+            for part in rows_of.values()
+        ]
         best, needed = min(map(min, random)), {}
-        factors = [re.fullmatch(r"(\S+) × best: (\S+)", head).groups() for head in table["rows"][0][2:]]
+        factors = [
+            re.fullmatch(r"(\S+) × best: (\S+)", head).groups() for head in table["rows"][0][2:]
+        ]
         for schedule, part in rows_of.items():
             for arm, own in part.groupby("coupling"):
                 curves = {seed: one.set_index("nfe")["value"] for seed, one in own.groupby("seed")}
                 for factor, target in factors:
                     assert near(target, float(factor) * best)
-                    found = {s: crossing(curve, float(factor) * best) for s, curve in curves.items()}
+                    found = {
+                        s: crossing(curve, float(factor) * best) for s, curve in curves.items()
+                    }
                     needed[schedule, arm, factor] = pd.Series(found, dtype=float)
         for arm, schedule, *cells in rows:
             for (factor, _), cell in zip(factors, cells, strict=True):
@@ -157,10 +173,18 @@ def kind_of(needed):
 
 def test_adaptive_sampler(page, tidy):
     for pool, table, rows in tables(page, "adaptive"):
-        assert table["rows"][0] == ["coupling", "tolerance", "NFE", "fd_classifier, test", "truncation_error"]
+        assert table["rows"][0] == [
+            "coupling",
+            "tolerance",
+            "NFE",
+            "fd_classifier, test",
+            "truncation_error",
+        ]
         for arm, tolerance, nfe, *cells in rows:
             of = pick(tidy, pool=pool, sampler=f"dopri5:tolerance={tolerance}")
-            counts = {name: one.groupby("seed")["nfe"].first() for name, one in of.groupby("coupling")}
+            counts = {
+                name: one.groupby("seed")["nfe"].first() for name, one in of.groupby("coupling")
+            }
             assert agrees(nfe, counts[arm], None if arm == "random" else counts["random"])
             for cell, metric in zip(cells, ("fd_classifier", "truncation_error"), strict=True):
                 assert agrees(cell, seeds_of(pick(of, coupling=arm, metric=metric)))
@@ -172,7 +196,9 @@ def test_quality_against_training_overhead(page, tidy):
         assert table["caption"] == "fd_classifier, test, rho 7, NFE 17"
         distance = of_schedule(tidy, "7", pool=pool, metric="fd_classifier", split="test", nfe=17)
         cost = pick(tidy, pool=pool).pivot_table("value", ["coupling", "seed"], "metric")
-        work = cost["train_seconds"] * cost["coupling_share"] + cost["coupling_fit_seconds"].fillna(0)
+        work = cost["train_seconds"] * cost["coupling_share"] + cost["coupling_fit_seconds"].fillna(
+            0
+        )
         overhead = work / (cost["train_seconds"] * (1 - cost["coupling_wait_share"]))
         places = {}
         for arm, own, quality, _ in rows:
@@ -187,9 +213,13 @@ def test_quality_against_training_overhead(page, tidy):
 
 def test_size_of_the_pool(page, tidy):
     for _, table, rows in tables(page, "pools"):
-        wide = tidy[tidy["metric"].isin(["transport_cost", "transport_cost_independent", "curvature_fm"])]
+        wide = tidy[
+            tidy["metric"].isin(["transport_cost", "transport_cost_independent", "curvature_fm"])
+        ]
         wide = wide.pivot_table("value", ["pool", "coupling", "seed"], "metric")
-        wide["transport cost saved"] = 1 - wide["transport_cost"] / wide["transport_cost_independent"]
+        wide["transport cost saved"] = (
+            1 - wide["transport_cost"] / wide["transport_cost_independent"]
+        )
         arms = table["rows"][0][1:]
         assert [int(row[0]) for row in rows] == [256, 1024]
         for pool, *cells in rows:
@@ -200,7 +230,10 @@ def test_size_of_the_pool(page, tidy):
 def test_first_pass_over_rho(page, tidy):
     for pool, table, rows in tables(page, "heat"):
         own = pick(tidy, pool=pool, coupling=table["caption"], metric="grid_fd_classifier")
-        means, nfes = own.groupby(["rho", "nfe"])["value"].mean(), [int(nfe) for nfe in table["rows"][0][1:]]
+        means, nfes = (
+            own.groupby(["rho", "nfe"])["value"].mean(),
+            [int(nfe) for nfe in table["rows"][0][1:]],
+        )
         for rho, *cells in rows[:-1]:
             for nfe, cell in zip(nfes, cells, strict=True):
                 assert near(cell.strip("● "), means[float(rho), nfe])
@@ -216,7 +249,14 @@ def choices(tidy, pool, metric, nfe, arm, noising):
     """Split to weight to the values of the seeds; 0 is unguided."""
     found = {}
     for split in ("train", "test"):
-        place = {"pool": pool, "metric": metric, "nfe": nfe, "coupling": arm, "split": split, "sampler": "heun"}
+        place = {
+            "pool": pool,
+            "metric": metric,
+            "nfe": nfe,
+            "coupling": arm,
+            "split": split,
+            "sampler": "heun",
+        }
         rows = pick(tidy, start="gaussian", rho=7, **place)
         guidance = {0.0: "none"} | {w: f"dg-{noising}:weight={w:g}" for w in (0.5, 1.0, 2.0)}
         guidance = {
@@ -243,18 +283,27 @@ def test_guidance(page, tidy):
                 assert cell.startswith("●") == (weight == chosen)
             assert (int(at), float(passes)) == (int(nfe), (int(nfe) + 1) / 2)
             if metric == "fd_classifier" and split == "test":
-                lines += said_of_guidance(page, table["section"], arm, noising, int(nfe), chosen, by_split["test"])
+                lines += said_of_guidance(
+                    page, table["section"], arm, noising, int(nfe), chosen, by_split["test"]
+                )
     assert lines > 4  # sentences with a gain
 
 
 def said_of_guidance(page, section, arm, noising, nfe, chosen, test):
     head = f"noising {noising}, NFE {nfe}: "
-    (line,) = [i["text"] for i in page.items if (i["section"], i["h4"]) == (section, arm) and head in i["text"]]
+    (line,) = [
+        i["text"]
+        for i in page.items
+        if (i["section"], i["h4"]) == (section, arm) and head in i["text"]
+    ]
     if not chosen:
-        assert line.endswith("of the weights 0, 0.5, 1 and 2 the train split chooses 0, so guidance is not used.")
+        assert line.endswith(
+            "of the weights 0, 0.5, 1 and 2 the train split chooses 0, so guidance is not used."
+        )
         return 0
     pattern = (
-        r".*: weight (\S+) of 0, 0.5, 1 and 2 is chosen; on the test split (.+): (\S+) against (\S+), (\S+ %) "
+        r".*: weight (\S+) of 0, 0.5, 1 and 2 is chosen; on the test split (.+): (\S+) against"
+        r" (\S+), (\S+ %) "
         r"\[(\S+), (\S+)\]; (\S+) discriminator passes an image\."
     )
     weight, word, guided, plain, size, low, high, passes = re.fullmatch(pattern, line).groups()
@@ -271,15 +320,21 @@ def changed(texts, own, random):
     """``−38 %``, ``−45`` and ``−30``: a change of the mean and its interval."""
     own, random = own.align(random, join="inner")
     ratios = own.mean() / random.mean(), *interval(own, random)
-    return all(near(text.strip(" %") + " %", ratio - 1) for text, ratio in zip(texts, ratios, strict=True))
+    return all(
+        near(text.strip(" %") + " %", ratio - 1) for text, ratio in zip(texts, ratios, strict=True)
+    )
 
 
 def test_discriminators(page, tidy):
     for pool, table, rows in tables(page, "discriminators"):
         metrics = table["rows"][0][3:]
         for arm, noising, split, *cells in rows:
-            of = pick(tidy, pool=pool, coupling=arm, guidance=f"dg-{noising}", split=split, sigma=None)
-            assert all(agrees(c, seeds_of(pick(of, metric=m))) for m, c in zip(metrics, cells, strict=True))
+            of = pick(
+                tidy, pool=pool, coupling=arm, guidance=f"dg-{noising}", split=split, sigma=None
+            )
+            assert all(
+                agrees(c, seeds_of(pick(of, metric=m))) for m, c in zip(metrics, cells, strict=True)
+            )
         assert len(rows) == 3 * 2 * 2
 
 
@@ -290,30 +345,51 @@ def test_listings_and_facts_of_starts(page, tidy):
             keys = ["nfe" if head == "NFE" else head for head in table["rows"][0]]
             count = sum(key in tidy.columns for key in keys)
             for row in rows:
-                place = {k: float(v) if k in ("nfe", "rho") else v for k, v in zip(keys[:count], row, strict=False)}
+                place = {
+                    k: float(v) if k in ("nfe", "rho") else v
+                    for k, v in zip(keys[:count], row, strict=False)
+                }
                 for column, cell in zip(keys[count:], row[count:], strict=True):
                     metric, _, split = column.partition(", ")
-                    of = pick(tidy, pool=pool, metric=metric, split=split or None, sigma=None, **place)
+                    of = pick(
+                        tidy, pool=pool, metric=metric, split=split or None, sigma=None, **place
+                    )
                     assert cell != "–" or of.empty
                     assert cell == "–" or agrees(cell, seeds_of(of))
                     numbers += cell != "–"
-    special = tidy[tidy["start"].fillna("gaussian").ne("gaussian") | tidy["guidance"].fillna("").str.contains("weight")]
+    special = tidy[
+        tidy["start"].fillna("gaussian").ne("gaussian")
+        | tidy["guidance"].fillna("").str.contains("weight")
+    ]
     assert numbers == len(special.drop(columns=["run_id", "seed", "value"]).drop_duplicates())
 
 
 def test_hard_maps_beside_random_jumps(page, tidy):
     levels, found = {"0.5": 0.5, "2": 2.0, "10": 10.0}, []
-    for line in [item["text"] for item in page.items if item["h3"] == "Starts" and "random-index" in item["text"]]:
+    for line in [
+        item["text"]
+        for item in page.items
+        if item["h3"] == "Starts" and "random-index" in item["text"]
+    ]:
         arm, kind = re.match(r"(\S+): (\S+) and random-index", line).groups()
         of = pick(tidy, pool=1024, coupling=arm, metric="fd_classifier", sampler="heun", rho=7)
         errors = {}
         for level, nfe, split in itertools.product(levels, (5, 9), ("train", "test")):
             here = pick(of, nfe=nfe, split=split)
-            own, control = (seeds_of(pick(here, start=f"{k}:sigma={level}")) for k in (kind, "random-index"))
+            own, control = (
+                seeds_of(pick(here, start=f"{k}:sigma={level}")) for k in (kind, "random-index")
+            )
             error = (own - control).sem()
-            errors[f"sigma {level}, NFE {nfe}, {split}"] = (own - control).mean() / error, own.mean(), control.mean()
+            errors[f"sigma {level}, NFE {nfe}, {split}"] = (
+                (own - control).mean() / error,
+                own.mean(),
+                control.mean(),
+            )
         apart = {place: found for place, found in errors.items() if abs(found[0]) > 3}
-        most = re.search(r"within three standard errors at all 12 settings .*; 4 seeds\), at most (\S+) apart\.", line)
+        most = re.search(
+            r"within three standard errors at all 12 settings .*; 4 seeds\), at most (\S+) apart\.",
+            line,
+        )
         assert bool(most) == (not apart)
         if most:
             assert near(most[1], max(abs(error) for error, *_ in errors.values()))
@@ -330,11 +406,18 @@ def test_hard_maps_beside_random_jumps(page, tidy):
 
 
 def curves_of(tidy, item):
-    """Arm to NFE to the values of the seeds, for the finding and view that a line of the summary stands in."""
+    """Arm to NFE to the values of the seeds, for the finding and view that a line of the summary
+    stands in.
+    """
     metric, _, split = item["h4"].partition(", ")
     schedule = {"At rho 7": "7", "Each arm at its own best rho": "best"}[item["view"]]
-    rows = of_schedule(tidy, schedule, pool=int(item["h3"].split()[-1]), metric=metric, split=split or None)
-    return {arm: {n: seeds_of(p) for n, p in own.groupby("nfe")} for arm, own in rows.groupby("coupling")}
+    rows = of_schedule(
+        tidy, schedule, pool=int(item["h3"].split()[-1]), metric=metric, split=split or None
+    )
+    return {
+        arm: {n: seeds_of(p) for n, p in own.groupby("nfe")}
+        for arm, own in rows.groupby("coupling")
+    }
 
 
 def nfes(text, grid):
@@ -346,23 +429,33 @@ def nfes(text, grid):
     return found
 
 
-CLAIM = r"(lower|higher) \(\w+\) than random at NFE ([\d, toand]+?)(?:, most at NFE (\d+))?: (\S+ %) \[(\S+), (\S+)\]"
+CLAIM = (
+    r"(lower|higher) \(\w+\) than random at NFE ([\d, toand]+?)(?:, most at NFE (\d+))?: (\S+ %)"
+    r" \[(\S+), (\S+)\]"
+)
 
 
 def test_claims_of_the_summary(page, tidy):
     items = [item for item in page.items if item["section"] == "summary"]
-    claims = [i for i in items if i["view"] != "The verdict depends on rho" and "Lowest" not in i["text"]]
+    claims = [
+        i for i in items if i["view"] != "The verdict depends on rho" and "Lowest" not in i["text"]
+    ]
     claims = [item for item in claims if "Cost: " not in item["text"]]  # a headline, below
     sized = 0
     for item in claims:
         arm, _, text = item["text"].partition(": ")
         curves = curves_of(tidy, item)
-        judged = {nfe: verdict(values, curves["random"][nfe]) for nfe, values in curves[arm].items()}
+        judged = {
+            nfe: verdict(values, curves["random"][nfe]) for nfe, values in curves[arm].items()
+        }
         unclear = re.findall(r"no clear difference at NFE ([^.;]+)", text)
         said = {nfe: "unclear" for where in unclear for nfe in nfes(where, judged)}
         for word, where, most, *texts in re.findall(CLAIM, text):
             at = nfes(where, judged)
-            ratio = {nfe: curves[arm][nfe].mean() / curves["random"][nfe][curves[arm][nfe].index].mean() for nfe in at}
+            ratio = {
+                nfe: curves[arm][nfe].mean() / curves["random"][nfe][curves[arm][nfe].index].mean()
+                for nfe in at
+            }
             extreme = (min if word == "lower" else max)(ratio, key=ratio.get)
             assert not most or int(most) == extreme
             assert changed(texts, curves[arm][extreme], curves["random"][extreme])
@@ -381,7 +474,10 @@ def test_headlines_of_the_summary(page, tidy):
     for item in lines:
         arm, nfe, *fixed = re.match(pattern, item["text"]).groups()
         best = re.search(f"; best rho: {numbers}", item["text"]).groups()
-        for view, (own, base, *texts) in (("At rho 7", fixed), ("Each arm at its own best rho", best)):
+        for view, (own, base, *texts) in (
+            ("At rho 7", fixed),
+            ("Each arm at its own best rho", best),
+        ):
             curves = curves_of(tidy, item | {"h4": "fd_classifier, test", "view": view})
             both = [curves[name][int(nfe)] for name in (arm, "random")]
             shared = both[0].index.intersection(both[1].index)
@@ -401,24 +497,43 @@ def test_lowest_means_of_the_summary(page, tidy):
     for item in lines:
         curves = curves_of(tidy, item)
         parts = item["text"].removesuffix(".").partition("claim: ")[2].split("; ")
-        said = {nfe: part.split()[0] for part in parts for nfe in nfes(part.partition("NFE ")[2], curves["random"])}
-        means = {nfe: {arm: curve[nfe].mean() for arm, curve in curves.items()} for nfe in curves["random"]}
+        said = {
+            nfe: part.split()[0]
+            for part in parts
+            for nfe in nfes(part.partition("NFE ")[2], curves["random"])
+        }
+        means = {
+            nfe: {arm: curve[nfe].mean() for arm, curve in curves.items()}
+            for nfe in curves["random"]
+        }
         assert said == {nfe: min(row, key=row.get) for nfe, row in means.items()}
     assert len(lines) == 2 * 3
 
 
 def test_where_the_verdict_depends_on_rho(page, tidy):
-    words = {"no clear difference": "unclear", "lower (better)": "lower", "higher (worse)": "higher"}
+    words = {
+        "no clear difference": "unclear",
+        "lower (better)": "lower",
+        "higher (worse)": "higher",
+    }
     lines = [item for item in page.items if item["view"] == "The verdict depends on rho"]
     for pool in (256, 1024):
         said = {}
         for item in (item for item in lines if item["h3"].endswith(f" {pool}")):
             pattern = r"(\S+) at NFE ([\d, toand]+): (.+) at rho 7, (.+) at best rho\."
             arm, where, *verdicts = re.fullmatch(pattern, item["text"]).groups()
-            said |= {(arm, nfe): tuple(words[word] for word in verdicts) for nfe in nfes(where, (3, 5, 9, 17))}
+            said |= {
+                (arm, nfe): tuple(words[word] for word in verdicts)
+                for nfe in nfes(where, (3, 5, 9, 17))
+            }
         at = {"h3": f"pool {pool}", "h4": "fd_classifier, test"}
-        views = [curves_of(tidy, {**at, "view": v}) for v in ("At rho 7", "Each arm at its own best rho")]
+        views = [
+            curves_of(tidy, {**at, "view": v}) for v in ("At rho 7", "Each arm at its own best rho")
+        ]
         places = itertools.product(("lapjv", "knn"), (3, 5, 9, 17))
-        judged = {(a, n): tuple(verdict(view[a][n], view["random"][n]) for view in views) for a, n in places}
+        judged = {
+            (a, n): tuple(verdict(view[a][n], view["random"][n]) for view in views)
+            for a, n in places
+        }
         assert said == {place: both for place, both in judged.items() if both[0] != both[1]}
     assert lines

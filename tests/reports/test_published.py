@@ -39,7 +39,9 @@ def test_its_sweep_is_one(study):
 def test_its_page_is_small_and_names_no_folder_of_the_machine(study):
     for file in study.iterdir():
         if file.suffix in (".html", ".csv", ".json", ".md", ".toml", ".tex"):
-            found = re.search(r"(?<![\w.:/<])/(home|root|tmp|work|opt|mnt|data)/\S*", file.read_text())
+            found = re.search(
+                r"(?<![\w.:/<])/(home|root|tmp|work|opt|mnt|data)/\S*", file.read_text()
+            )
             assert not found, (file.name, found)
     for page in study.glob("*.html"):
         assert page.stat().st_size < LIMIT

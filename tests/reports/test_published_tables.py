@@ -1,4 +1,6 @@
-"""The tables that READMEs show of the published studies, against the CSVs; recomputed without our own reports."""
+"""The tables that READMEs show of the published studies, against the CSVs; recomputed without our
+own reports.
+"""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +34,10 @@ def tables(file):
     for block in re.split(r"\n\s*\n", file.read_text()):
         lines = block.strip().splitlines()
         if lines and all(line.startswith("|") for line in lines):
-            cells = [[cell.strip() for cell in line.replace("`", "").strip("|").split("|")] for line in lines]
+            cells = [
+                [cell.strip() for cell in line.replace("`", "").strip("|").split("|")]
+                for line in lines
+            ]
             found.append(Table(caption, cells[0], cells[2:]))
         elif lines:
             caption = " ".join(lines)
@@ -57,13 +62,17 @@ def plain(rows):
 
 
 def quality(rows, best):
-    """Rows of fd_classifier on the test split at the fixed rho, or at each run's and NFE's own best."""
+    """Rows of fd_classifier on the test split at the fixed rho, or at each run's and NFE's own
+    best.
+    """
     rows = plain(rows)
     of_metric = rows[rows.metric.eq("fd_classifier") & rows.split.eq("test")]
     if not best:
         return of_metric[of_metric.rho.eq(FIXED)]
     grid = rows[rows.metric.eq("grid_fd_classifier") & rows.split.eq("train")]
-    chosen = grid.sort_values(["value", "rho"]).drop_duplicates(["run_id", "nfe"])[["run_id", "nfe", "rho"]]
+    chosen = grid.sort_values(["value", "rho"]).drop_duplicates(["run_id", "nfe"])[
+        ["run_id", "nfe", "rho"]
+    ]
     return of_metric.merge(chosen, on=["run_id", "nfe", "rho"])
 
 
@@ -72,12 +81,16 @@ def by_seed(rows, arm):
 
 
 def check_change(cell, own, random):
-    """``**−27 % [−40, −18]**``: bold where that of the paired t test leaves out zero; none below three seeds."""
+    """``**−27 % [−40, −18]**``: bold where that of the paired t test leaves out zero; none below
+    three seeds.
+    """
     assert_shows(cell, 100 * (own.mean() / random.mean() - 1))
     assert ("[" in cell) == (len(own) >= 3), cell
     if "[" in cell:
         found = stats.ttest_rel(own, random).confidence_interval(0.95)
-        for text, end in zip(re.search(r"\[(.*), (.*)\]", cell).groups(), (found.low, found.high), strict=True):
+        for text, end in zip(
+            re.search(r"\[(.*), (.*)\]", cell).groups(), (found.low, found.high), strict=True
+        ):
             assert_shows(text, 100 * end / random.mean())
         assert cell.startswith("**") == (found.low * found.high > 0), cell
 
@@ -101,11 +114,16 @@ def check_arms(table, rows):
                 if arm != "random":
                     check_change(cell, here[shared], there[shared])
             elif name == "cost saved":
-                paid, drawn = (by_seed(of_metric[f"transport_cost{which}"], arm) for which in ("", "_independent"))
+                paid, drawn = (
+                    by_seed(of_metric[f"transport_cost{which}"], arm)
+                    for which in ("", "_independent")
+                )
                 assert_shows(cell, 100 * (1 - paid / drawn).mean())
             elif name == "overhead":
                 seconds, share, wait = (by_seed(of_metric[key], arm) for key in TRAINING)
-                fit = by_seed(of_metric["coupling_fit_seconds"], arm).reindex(seconds.index).fillna(0)
+                fit = (
+                    by_seed(of_metric["coupling_fit_seconds"], arm).reindex(seconds.index).fillna(0)
+                )
                 assert_shows(cell, 100 * ((seconds * share + fit) / (seconds * (1 - wait))).mean())
             else:
                 metric = {"curvature": "curvature_fm", "ms a pool": "coupling_ms"}[name]
@@ -113,7 +131,9 @@ def check_arms(table, rows):
 
 
 def check_nfes(table, rows):
-    """``| NFE | random | lapjv | ... |``, means over the seeds that the caption or head (``seed 0: random``) names."""
+    """``| NFE | random | lapjv | ... |``, means over the seeds that the caption or head (``seed 0:
+    random``) names.
+    """
     found = quality(rows, best="own best rho" in table.caption)
     named = re.search(r"seeds (\d) and (\d)", table.caption)
     seeds, columns = [int(seed) for seed in named.groups()] if named else [], []
@@ -122,7 +142,9 @@ def check_nfes(table, rows):
         seeds = [int(first.removeprefix("seed "))] if first else seeds
         columns.append((seeds, arm))
     for nfe, *cells in table.body:
-        means = [by_seed(found[found.nfe.eq(int(nfe))], arm)[seeds].mean() for seeds, arm in columns]
+        means = [
+            by_seed(found[found.nfe.eq(int(nfe))], arm)[seeds].mean() for seeds, arm in columns
+        ]
         for (seeds, _), cell, mean in zip(columns, cells, means, strict=True):
             assert_shows(cell, mean)
             best = min(m for m, (other, _) in zip(means, columns, strict=True) if other == seeds)
@@ -131,12 +153,19 @@ def check_nfes(table, rows):
 
 def check_starts(table, rows):
     """``| start | random, NFE 5 | ... |`` at the fixed rho, of the seeds that have the start."""
-    rows = rows[rows.metric.eq("fd_classifier") & rows.split.eq("test") & rows.rho.eq(FIXED) & rows.guidance.eq("none")]
+    rows = rows[
+        rows.metric.eq("fd_classifier")
+        & rows.split.eq("test")
+        & rows.rho.eq(FIXED)
+        & rows.guidance.eq("none")
+    ]
     begun = rows[rows.start.ne("gaussian")]
     for start, *cells in table.body:
         own = begun[begun.start.str.startswith(start)]
         if start == "plain noise, all levels":
-            own = rows[rows.start.eq("gaussian") & rows.sampler.eq("heun") & rows.run_id.isin(begun.run_id)]
+            own = rows[
+                rows.start.eq("gaussian") & rows.sampler.eq("heun") & rows.run_id.isin(begun.run_id)
+            ]
         for name, cell in zip(table.head[1:], cells, strict=True):
             arm, nfe = name.split(", NFE ")
             assert_shows(cell, by_seed(own[own.nfe.eq(int(nfe))], arm).mean())
@@ -184,17 +213,26 @@ def test_pool_sizes():
 def test_solvers():
     rows = pd.read_csv(PUBLISHED / "solver-cost/solve.csv").set_index(["contender", "n"])
     (study,) = tables(PUBLISHED / "solver-cost/README.md")
-    sizes = [int(name.removeprefix("n = ").replace(",", "")) for name in study.head if name.startswith("n = ")]
+    sizes = [
+        int(name.removeprefix("n = ").replace(",", ""))
+        for name in study.head
+        if name.startswith("n = ")
+    ]
     for contender, *cells in study.body:
         for n, cell in zip(sizes, cells[: len(sizes)], strict=True):
             assert_shows(cell, rows.median_ms[contender, n])
         ratio, gain, memory = cells[len(sizes) :]
-        assert_shows(ratio, rows.median_ms[contender, sizes[-1]] / rows.median_ms["lapjv", sizes[-1]])
+        assert_shows(
+            ratio, rows.median_ms[contender, sizes[-1]] / rows.median_ms["lapjv", sizes[-1]]
+        )
         if gain != "-":
             assert_shows(gain, rows.gain[contender, sizes[-1]])
         assert_shows(memory, rows.peak_mb[contender, sizes[-1]])
     (readme,) = [table for table in tables(ROOT / "README.md") if "torchcfm" in str(table)]
-    names = {"matrix product alone": "matrix product", "scipy on squared distances": "scipy assignment"}
+    names = {
+        "matrix product alone": "matrix product",
+        "scipy on squared distances": "scipy assignment",
+    }
     for n, *cells in readme.body:
         for name, cell in zip(readme.head[1:], cells, strict=True):
             name = name.removesuffix(" (gain)")

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from reports.build import build
-from reports.summary import summarise
-from reports.tables import groups, read_csv
+from reports.sections.summary import summarise
+from reports.tables.groups import groups
+from reports.tables.tidy import read_csv
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -13,7 +14,9 @@ PUBLISHED = [ROOT / "reports/published" / name for name in ("digits", "fashion-m
 
 
 def snippet():
-    (found,) = re.findall(r"<!-- claims -->\n```python\n(.*?)```\n<!-- /claims -->", README.read_text(), re.DOTALL)
+    (found,) = re.findall(
+        r"<!-- claims -->\n```python\n(.*?)```\n<!-- /claims -->", README.read_text(), re.DOTALL
+    )
     return found
 
 
@@ -22,8 +25,16 @@ def group(tmp_path_factory, make, over_rho):
     """An arm that is lower at NFE 3, unclear at 5 and higher at 9."""
     folder = tmp_path_factory.mktemp("readme")
     for seed, wobble in enumerate((0.0, 0.02, -0.05)):
-        make(folder / "runs", "random", seed, found=over_rho({nfe: {7: 40 / nfe + seed} for nfe in (3, 5, 9)}))
-        values = {nfe: {7: (40 / nfe + seed) * (level + wobble)} for nfe, level in ((3, 0.6), (5, 1.01), (9, 1.3))}
+        make(
+            folder / "runs",
+            "random",
+            seed,
+            found=over_rho({nfe: {7: 40 / nfe + seed} for nfe in (3, 5, 9)}),
+        )
+        values = {
+            nfe: {7: (40 / nfe + seed) * (level + wobble)}
+            for nfe, level in ((3, 0.6), (5, 1.01), (9, 1.3))
+        }
         make(folder / "runs", "lapjv", seed, found=over_rho(values))
     return groups(read_csv(build(folder / "runs").csv))[0], folder
 
@@ -36,8 +47,13 @@ def recomputed(results, capsys, best):
     """What the snippet prints of a CSV: (arm, pool, NFE) to verdict and the three percentages."""
     assert MERGE in snippet()
     code = snippet().replace("runs/results.csv", str(results))
-    exec(compile(code if best else code.replace(MERGE, '.query("rho == 7")'), "README.md", "exec"), {})
-    lines = re.findall(r"(.*), pool (\d+), NFE (\d+): (.*), (\S+%) \[(\S+%), (\S+%)\]", capsys.readouterr().out)
+    exec(
+        compile(code if best else code.replace(MERGE, '.query("rho == 7")'), "README.md", "exec"),
+        {},
+    )
+    lines = re.findall(
+        r"(.*), pool (\d+), NFE (\d+): (.*), (\S+%) \[(\S+%), (\S+%)\]", capsys.readouterr().out
+    )
     return {
         (arm, int(pool), int(nfe)): (WORDS.get(said, said), *map(percentage, numbers))
         for arm, pool, nfe, said, *numbers in lines
@@ -54,17 +70,25 @@ def alike(printed, said):
 
 
 def check_claims(group, again, best):
-    """Every sentence of the summary on fd_classifier against the numbers recomputed from the CSV; how many were."""
+    """Every sentence of the summary on fd_classifier against the numbers recomputed from the CSV;
+    how many were.
+    """
     (pool,) = group.rows.pool.unique()
-    (finding,) = [f for f in summarise(group.plain).findings if f.title.startswith("fd_classifier, test")]
+    (finding,) = [
+        f for f in summarise(group.plain).findings if f.title.startswith("fd_classifier, test")
+    ]
     checked = 0
     for arm, claim in finding.views[best].claims:
         own = {nfe: found for (a, p, nfe), found in again.items() if (a, p) == (arm, pool)}
         assert own, arm
         for nfe, (verdict, *_) in own.items():
-            stretch = re.search(rf"{re.escape(verdict)}( than random)? at NFE ([\d, toand]+)", claim)[2]
+            stretch = re.search(
+                rf"{re.escape(verdict)}( than random)? at NFE ([\d, toand]+)", claim
+            )[2]
             assert nfe in spelled_out(stretch, sorted(own)), (arm, nfe, verdict, claim)
-        for nfe, *percents in re.findall(r"(?<=NFE )(\d+): ([−+][\d.]+) % \[([−+][\d.]+), ([−+][\d.]+)\]", claim):
+        for nfe, *percents in re.findall(
+            r"(?<=NFE )(\d+): ([−+][\d.]+) % \[([−+][\d.]+), ([−+][\d.]+)\]", claim
+        ):
             assert all(map(alike, own[int(nfe)][1:], percents)), (arm, claim)
             checked += 1
         for percent, nfe in re.findall(r"\(up to ([−+][\d.]+) % at NFE (\d+)\)", claim):
@@ -85,7 +109,11 @@ def spelled_out(words, grid):
 def test_the_summary_can_be_recomputed_from_the_csv(group, capsys):
     group, folder = group
     again = recomputed(folder / "runs/results.csv", capsys, best=False)
-    assert [verdict for verdict, *_ in again.values()] == ["lower (better)", "no clear difference", "higher (worse)"]
+    assert [verdict for verdict, *_ in again.values()] == [
+        "lower (better)",
+        "no clear difference",
+        "higher (worse)",
+    ]
     assert check_claims(group, again, best=False) == 2
 
 
@@ -93,8 +121,20 @@ def test_the_summary_can_be_recomputed_from_the_csv(group, capsys):
 @pytest.mark.parametrize("study", PUBLISHED, ids=lambda path: path.name)
 def test_so_can_that_of_every_published_study(study, best, capsys):
     again = recomputed(study / "results.csv", capsys, best)
-    assert sum(check_claims(group, again, best) for group in groups(read_csv(study / "results.csv"))) > 0
+    assert (
+        sum(check_claims(group, again, best) for group in groups(read_csv(study / "results.csv")))
+        > 0
+    )
 
 
 def test_it_is_short():
-    assert len([line for line in snippet().splitlines() if line and not line.startswith(("import", "from"))]) <= 14
+    assert (
+        len(
+            [
+                line
+                for line in snippet().splitlines()
+                if line and not line.startswith(("import", "from"))
+            ]
+        )
+        <= 14
+    )

@@ -4,8 +4,19 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reports.runs import ReportError
-from reports.solver import PLOTS, Row, build, by_size, describe, finding, floor, in_order, looks, read
+from reports.solver import (
+    PLOTS,
+    Row,
+    build,
+    by_size,
+    describe,
+    finding,
+    floor,
+    in_order,
+    looks,
+    read,
+)
+from reports.tables.runs import ReportError
 
 COLUMNS = [
     "contender", "kind", "data", "n", "d", "seed", "rounds", "median_ms", "p95_ms", "matrix_ms", "solve_ms", "peak_mb",
@@ -15,7 +26,9 @@ VOID = {"meta", "link", "br", "wbr", "path", "use", "rect"}
 HOSTILE = "<script>alert(1)</script> & co"
 
 
-def line(contender, n, ms, kind="coupling", gain=1.0, converged=True, rounds=10, repeated=0.0, note=""):
+def line(
+    contender, n, ms, kind="coupling", gain=1.0, converged=True, rounds=10, repeated=0.0, note=""
+):
     return {
         "contender": contender, "kind": kind, "data": "gauss", "n": n, "d": 3072, "seed": 0, "rounds": rounds,
         "median_ms": ms, "p95_ms": None if ms is None else ms + 1, "matrix_ms": 1.5 if contender == "lapjv" else None,
@@ -28,7 +41,10 @@ LINES = [
     *(line("lapjv", n, n / 100) for n in (128, 512)),
     *(line("knn", n, n / 200, gain=0.7, repeated=0.4) for n in (128, 512)),
     *(line("random", n, 0.1, gain=-0.01) for n in (128, 512)),
-    *(line("POT emd", n, n / 20, "peer", converged=n < 200, gain=0.98, note="numItermax reached") for n in (128, 512)),
+    *(
+        line("POT emd", n, n / 20, "peer", converged=n < 200, gain=0.98, note="numItermax reached")
+        for n in (128, 512)
+    ),
     *(line("matrix product", n, n / 400, "floor", gain=None, converged=None) for n in (128, 512)),
     line("sinkhorn", 128, 50.0, rounds=2),
     line("sinkhorn", 512, None, gain=None, converged=None, rounds=0, note=HOSTILE),
@@ -48,7 +64,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.tags.append((tag, attributes))
-        self._at |= {key: value for key, value in attributes.items() if key in ("data-n", "data-contender")}
+        self._at |= {
+            key: value for key, value in attributes.items() if key in ("data-n", "data-contender")
+        }
         if tag not in VOID:
             self._open.append(tag)
         if tag == "td" and "data-value" in attributes:
@@ -76,7 +94,11 @@ def write(folder, lines=LINES):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     path = write(tmp_path_factory.mktemp("solve"))
-    origin = {"hardware": {"cpu": "A CPU", "threads": 2}, "versions": {"torch": "2.13.0"}, "command": "python -m <x>"}
+    origin = {
+        "hardware": {"cpu": "A CPU", "threads": 2},
+        "versions": {"torch": "2.13.0"},
+        "command": "python -m <x>",
+    }
     path.with_suffix(".json").write_text(json.dumps(origin))
     return path
 
@@ -88,13 +110,23 @@ def html(table):
 
 def test_the_numbers_on_the_page_are_those_of_the_table(html):
     page = Page(html)
-    shown = ("median_ms", "p95_ms", "matrix_ms", "solve_ms", "peak_mb", "gain", "cost_ratio", "repeated")
+    shown = (
+        "median_ms",
+        "p95_ms",
+        "matrix_ms",
+        "solve_ms",
+        "peak_mb",
+        "gain",
+        "cost_ratio",
+        "repeated",
+    )
     expected = {
-        (row["n"], row["contender"]): ["" if row[key] is None else str(row[key]) for key in shown] for row in LINES
+        (row["n"], row["contender"]): ["" if row[key] is None else str(row[key]) for key in shown]
+        for row in LINES
     }
-    assert {key: [v if v == "" else float(v) for v in values] for key, values in page.values.items()} == {
-        key: [v if v == "" else float(v) for v in values] for key, values in expected.items()
-    }
+    assert {
+        key: [v if v == "" else float(v) for v in values] for key, values in page.values.items()
+    } == {key: [v if v == "" else float(v) for v in values] for key, values in expected.items()}
 
 
 def test_the_page_is_whole_and_alone(html, table):
@@ -113,15 +145,18 @@ def test_the_page_is_whole_and_alone(html, table):
 def test_names_and_notes_cannot_become_markup(html, tmp_path):
     assert HOSTILE in Page(html).text
     assert "<script>alert" not in html
-    page = build(write(tmp_path, [line('x"><script>', 128, 1.0), line('x"><script>', 512, 2.0)])).read_text()
+    page = build(
+        write(tmp_path, [line('x"><script>', 128, 1.0), line('x"><script>', 512, 2.0)])
+    ).read_text()
     assert 'x"><script>' not in page
 
 
 def test_alt_texts_say_what_is_drawn(html):
     alts = [attributes["aria-label"] for tag, attributes in Page(html).tags if tag == "svg"]
-    assert alts[0] == (
-        "Line chart of time, ms against pool size from 128 to 512. At n = 512: random 0.100, knn 2.56, lapjv 5.12, "
-        "POT emd 25.6, matrix product 1.28."
+    assert (
+        alts[0]
+        == "Line chart of time, ms against pool size from 128 to 512. At n = 512: random 0.100, knn"
+        " 2.56, lapjv 5.12, POT emd 25.6, matrix product 1.28."
     )
     assert "At n = 512: random -0.0100" in alts[2]
 
@@ -137,8 +172,12 @@ def test_warnings_name_who_did_not_converge_or_has_few_rounds_or_none(html):
 def test_the_summary_compares_the_quickest_optimum_with_the_peers(table):
     small, large = by_size(in_order(read(table)))
     assert "n = 128: lapjv, 1.28 ms. POT emd takes 5.00 times as long." in finding(small)
-    assert finding(large).endswith("POT emd takes 5.00 times as long and stops short of the optimum.")
-    unfinished = [row for row in small.rows if row.contender != "lapjv" and row.contender != "sinkhorn"]
+    assert finding(large).endswith(
+        "POT emd takes 5.00 times as long and stops short of the optimum."
+    )
+    unfinished = [
+        row for row in small.rows if row.contender != "lapjv" and row.contender != "sinkhorn"
+    ]
     assert "none is known to be there" in finding(type(small)(128, unfinished))
 
 
@@ -157,14 +196,19 @@ def test_couplings_look_the_same_with_and_without_peers(table):
 
 def test_what_a_logarithmic_axis_cannot_show_is_left_out(table):
     rows = [row for row in read(table) if row.contender in ("random", "lapjv")]
-    rows = [Row(**{**row.__dict__, "peak_mb": 0.0 if row.contender == "random" else row.peak_mb}) for row in rows]
+    rows = [
+        Row(**{**row.__dict__, "peak_mb": 0.0 if row.contender == "random" else row.peak_mb})
+        for row in rows
+    ]
     assert "random" not in describe(PLOTS[1], rows)
     assert "random" in describe(PLOTS[2], rows)
 
 
 def test_tables_without_a_number_or_a_row_still_give_a_page(tmp_path):
     nothing = {"p95_ms": None, "peak_mb": None, "cost_ratio": None, "repeated": None}
-    left_out = line("lapjv", 8, None, gain=None, converged=None, rounds=0, note="left out") | nothing
+    left_out = (
+        line("lapjv", 8, None, gain=None, converged=None, rounds=0, note="left out") | nothing
+    )
     page = Page(build(write(tmp_path, [left_out])).read_text())
     assert not [tag for tag, _ in page.tags if tag == "svg"]
     assert "left out" in page.text
@@ -188,6 +232,6 @@ def test_what_is_no_table_is_refused(tmp_path):
 def test_the_page_reads_what_the_benchmark_writes():
     from dataclasses import fields
 
-    from bench.solve import Cell
+    from bench.benchmarks.solver import Cell
 
     assert [f.name for f in fields(Cell)] == COLUMNS

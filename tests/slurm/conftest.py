@@ -44,7 +44,9 @@ class FakeSlurm:
         self.bin = folder / "bin"
         self.bin.mkdir()
         fake_command(self.bin, "srun", "exit 1")
-        counting = f'n=$(cat {folder}/count); echo $((n + 1)) > {folder}/count; cp "$1" {folder}/$n.sh'
+        counting = (
+            f'n=$(cat {folder}/count); echo $((n + 1)) > {folder}/count; cp "$1" {folder}/$n.sh'
+        )
         fake_command(self.bin, "sbatch", f'{counting}; echo "Submitted batch job $n"')
         fake_command(self.bin, "squeue", f"cat {folder}/queue")
         fake_command(self.bin, "scontrol", 'echo "MaxArraySize            = 1001"')
@@ -87,7 +89,8 @@ def no_slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
 
 
-# What the jobs' processes import as bench.arm: one line in a file for every step, from where the file ends.
+# What the jobs' processes import as bench.arm: one line in a file for every step, from where the
+# file ends.
 _RUN = """
 import sys, time, types
 
@@ -111,7 +114,9 @@ sys.modules["reports.build"] = types.ModuleType("reports.build")
 
 @pytest.fixture
 def stand_in_run(tmp_path, monkeypatch):
-    """Give the jobs' processes the run above instead of a training; returns a function to set its speed."""
+    """Give the jobs' processes the run above instead of a training; returns a function to set its
+    speed.
+    """
 
     def install(step_s):
         folder = tmp_path / "site"

@@ -1,4 +1,6 @@
-"""Sweeps on a real SLURM of one node: ``slurm/dev_cluster.sh start``, and ``SLURM_CONF`` as it says."""
+"""Sweeps on a real SLURM of one node: ``slurm/dev_cluster.sh start``, and ``SLURM_CONF`` as it
+says.
+"""
 
 import json
 import os
@@ -12,7 +14,8 @@ import pytest
 import torch
 
 from bench.arm import run_arm
-from bench.config import Execution, make
+from bench.check import make
+from bench.config import Execution
 from bench.record import RunFolder
 from slurm.folder import SweepFolder
 
@@ -34,7 +37,7 @@ _SLOW = """
 import sys
 if "submitit.core._submit" in sys.orig_argv:
     import time
-    from bench import train
+    from bench.training import loop as train
     step = train.Stepper.__call__
     train.CHECKPOINT_SECONDS, train.CHECK_EVERY = 0.2, 10
 
@@ -51,7 +54,11 @@ def toml(value):
 
 
 def write_sweep(path, name, base, grid, more=""):
-    lines = [f'name = "{name}"', "[base]", *(f"{k} = {toml(v)}" for k, v in {**TINY, **base}.items() if k not in grid)]
+    lines = [
+        f'name = "{name}"',
+        "[base]",
+        *(f"{k} = {toml(v)}" for k, v in {**TINY, **base}.items() if k not in grid),
+    ]
     lines += ["[grid]", *(f"{k} = {toml(v)}" for k, v in grid.items())]
     lines += ["[resources]", "minutes = 10", "cpus = 1", "memory_gb = 1", more]
     path.write_text("\n".join(lines) + "\n")
@@ -84,7 +91,9 @@ def wait_for(what, condition):
 
 def queue(folder):
     lines = slurm("squeue", "--array", "--noheader", "--format=%i|%T|%k").splitlines()
-    return {line.split("|")[0]: line.split("|")[1] for line in lines if line.endswith(f"|{folder.path}")}
+    return {
+        line.split("|")[0]: line.split("|")[1] for line in lines if line.endswith(f"|{folder.path}")
+    }
 
 
 def wait_until_idle(folder):
@@ -101,7 +110,9 @@ def network(path):
 
 @pytest.fixture
 def runs(tmp_path):
-    """A folder for runs; what is left of its jobs is cancelled, so that a failed test leaves none behind."""
+    """A folder for runs; what is left of its jobs is cancelled, so that a failed test leaves none
+    behind.
+    """
     yield tmp_path / "runs"
     for sweep in (tmp_path / "runs/sweeps").glob("*"):
         if held := queue(SweepFolder(tmp_path / "runs", sweep.name)):
@@ -132,7 +143,9 @@ def test_eight_runs_two_at_a_time_through_one_array_and_a_restart_of_slurmctld(r
     def two_are_done():
         nonlocal most
         states = queue(folder)
-        most = max(most, sum(state == "RUNNING" for job, state in states.items() if job != jobs.report))
+        most = max(
+            most, sum(state == "RUNNING" for job, state in states.items() if job != jobs.report)
+        )
         return sum(job != jobs.report for job in states) <= 6
 
     wait_for("two runs", two_are_done)
@@ -166,7 +179,9 @@ def slow_training(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("slow_training")
-def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed_ones(runs, tmp_path):
+def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed_ones(
+    runs, tmp_path
+):
     base = {"data": "moons", "coupling": "lapjv", "images": 4800}
     file = write_sweep(tmp_path / "stops.toml", "stops", base, {"seed": [0, 1]})
     call("submit", file, "--runs", runs)
@@ -189,7 +204,9 @@ def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed
         assert len(run.provenance()["earlier_sessions"]) == 1
         ours, theirs = network(run.path), network(tmp_path / "undisturbed" / run_id)
         assert all(
-            torch.equal(ours[part][key], value) for part in ("net", "ema") for key, value in theirs[part].items()
+            torch.equal(ours[part][key], value)
+            for part in ("net", "ema")
+            for key, value in theirs[part].items()
         )
     assert (folder.path / "report.html").exists()
 
@@ -197,7 +214,10 @@ def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed
 def mount(*args):
     done = subprocess.run(["mount", *map(str, args)], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"a full disk and a read-only folder need mounts, which are not permitted here: {done.stderr}")
+        pytest.skip(
+            "a full disk and a read-only folder need mounts, which are not permitted here:"
+            f" {done.stderr}"
+        )
 
 
 @pytest.fixture
@@ -209,7 +229,9 @@ def mounts():
 
 
 def test_failures_are_told_and_retried_alone(runs, tmp_path, mounts):
-    file = write_sweep(tmp_path / "trouble.toml", "trouble", {"data": "moons"}, {"seed": [0, 1, 2, 3]})
+    file = write_sweep(
+        tmp_path / "trouble.toml", "trouble", {"data": "moons"}, {"seed": [0, 1, 2, 3]}
+    )
     fine, damaged, read_only, full = (
         runs / make(None, {**TINY, "data": "moons", "seed": seed}).run_id for seed in range(4)
     )
@@ -274,10 +296,14 @@ def closed_partition():
 def test_two_submissions_at_once_submit_each_run_once(runs, tmp_path, closed_partition):
     file = write_sweep(tmp_path / "twice.toml", "twice", {"data": "moons"}, {"seed": [0, 1, 2, 3]})
     both = [
-        subprocess.Popen(command("submit", file, "--runs", runs), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command("submit", file, "--runs", runs), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
-    outputs = sorted((process.communicate()[0] for process in both), key=lambda text: "nothing to submit" in text)
+    outputs = sorted(
+        (process.communicate()[0] for process in both), key=lambda text: "nothing to submit" in text
+    )
     assert [process.returncode for process in both] == [0, 0]
     assert ["submitted as job" in text for text in outputs] == [True, False]
     assert "4 runs into" in outputs[1]
@@ -287,7 +313,8 @@ def test_two_submissions_at_once_submit_each_run_once(runs, tmp_path, closed_par
     assert set(queue(folder)) == {*jobs.runs.values(), jobs.report}
     assert "4 runs: 4 queued" in call("status", file, "--runs", runs)
 
-    # A submission that is killed between sbatch and writing its jobs down must not lead to a second array.
+    # A submission that is killed between sbatch and writing its jobs down must not lead to a second
+    # array.
     content = (folder.path / "jobs.json").read_text()
     (folder.path / "jobs.json").unlink()
     assert "did not write it down" in call("submit", file, "--runs", runs, code=2)

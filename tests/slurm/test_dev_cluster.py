@@ -9,7 +9,9 @@ SCRIPT = Path(__file__).parents[2] / "slurm/dev_cluster.sh"
 
 
 def call(*args, **env):
-    done = subprocess.run([SCRIPT, *args], env={**os.environ, **env}, capture_output=True, text=True)
+    done = subprocess.run(
+        [SCRIPT, *args], env={**os.environ, **env}, capture_output=True, text=True
+    )
     return done.returncode, done.stderr
 
 
@@ -26,7 +28,8 @@ def test_it_stops_nothing_that_it_did_not_start(tmp_path):
 
 def test_it_does_not_start_beside_another_cluster(tmp_path):
     running = (
-        shutil.which("pgrep") and subprocess.run(["pgrep", "-x", "slurmctld"], capture_output=True).returncode == 0
+        shutil.which("pgrep")
+        and subprocess.run(["pgrep", "-x", "slurmctld"], capture_output=True).returncode == 0
     )
     if not running or os.getuid():
         pytest.skip("no SLURM runs here, or not as root")
@@ -35,7 +38,9 @@ def test_it_does_not_start_beside_another_cluster(tmp_path):
     assert not (tmp_path / "second").exists()
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("slurmctld"), reason="needs root and slurm-wlm")
+@pytest.mark.skipif(
+    os.getuid() != 0 or not shutil.which("slurmctld"), reason="needs root and slurm-wlm"
+)
 def test_it_takes_no_folder_that_is_not_its_own(tmp_path):
     (tmp_path / "file").touch()
     code, _ = call("start", OT_DEV_CLUSTER=str(tmp_path))

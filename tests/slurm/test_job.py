@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench import arm
-from bench.config import Execution, make
+from bench.check import make
+from bench.config import Execution
 from slurm.folder import SweepFolder
 from slurm.job import ReportTask, RunTask
 
@@ -18,9 +19,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def process():
-    """Put back torch's number of threads and the signal handlers, which a job sets for its own process."""
+    """Put back torch's number of threads and the signal handlers, which a job sets for its own
+    process.
+    """
     threads = torch.get_num_threads()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    }
     yield
     torch.set_num_threads(threads)
     for number, handler in handlers.items():
@@ -60,9 +66,15 @@ def test_task_does_its_run_with_its_threads_and_says_so(monkeypatch, task, folde
 
 def test_a_run_of_one_process_waits_for_no_other(monkeypatch, task):
     """Whatever the shell of the submission was left with, or the interactive job that it runs in."""
-    from bench.ranks import join
+    from bench.process.ranks import join
 
-    left = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1", "LOCAL_RANK": "0"}
+    left = {
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": "1",
+        "LOCAL_RANK": "0",
+    }
     for name, value in {**left, "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "PMI_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
     seen = []
@@ -126,8 +138,8 @@ _MEMBER = """
 import sys
 from pathlib import Path
 from bench import arm
-from bench.config import make
-from bench.ranks import join
+from bench.check import make
+from bench.process.ranks import join
 from slurm.job import RunTask
 
 def run_arm(config, runs_dir, execution, data_dir):
@@ -171,5 +183,12 @@ def test_the_report_is_of_the_sweeps_runs_alone(monkeypatch, folder):
     monkeypatch.setattr(subprocess, "run", run)
     ReportTask(folder.runs_dir, ("ours-1", "ours-2", "ours-3"), folder.path)()
     ReportTask(folder.runs_dir, ("ours-2",), folder.path)()
-    command = ["-m", "reports.build", str(folder.path / "runs"), "--mixed", "--out", str(folder.path)]
+    command = [
+        "-m",
+        "reports.build",
+        str(folder.path / "runs"),
+        "--mixed",
+        "--out",
+        str(folder.path),
+    ]
     assert seen == [(command, ["ours-1", "ours-2"]), (command, ["ours-2"])]

@@ -10,7 +10,9 @@ from slurm.snapshot import ROOT, Snapshot, plan, take
 
 def git(root, *args):
     who = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
-    return subprocess.run(["git", "-C", root, *who, *args], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        ["git", "-C", root, *who, *args], check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def checkout(tmp_path):
     (root / "bench").mkdir(parents=True)
     git(root, "init", "--quiet")
     (root / "bench/__init__.py").touch()
-    (root / "bench/train.py").write_text("before = 1\n")
+    (root / "bench/arm.py").write_text("before = 1\n")
     (root / ".gitignore").write_text("*.pyc\n")
     git(root, "add", ".")
     git(root, "commit", "--quiet", "-m", "one")
@@ -34,44 +36,46 @@ def test_a_clean_tree_is_copied_at_its_commit(checkout, tmp_path):
     head = git(checkout, "rev-parse", "HEAD")
     code = take(tmp_path / "code", checkout)
     assert code == Snapshot(tmp_path / "code" / head[:12], head, None)
-    (checkout / "bench/train.py").write_text("edited = 2\n")  # between submission and start
-    assert (code.path / "bench/train.py").read_text() == "before = 1\n"
+    (checkout / "bench/arm.py").write_text("edited = 2\n")  # between submission and start
+    assert (code.path / "bench/arm.py").read_text() == "before = 1\n"
     assert status_of(code.path) == (head, "")
 
 
 def test_a_changed_tree_is_copied_with_its_changes_and_its_copy_knows_that(checkout, tmp_path):
-    (checkout / "bench/train.py").write_text("changed = 1\n")
+    (checkout / "bench/arm.py").write_text("changed = 1\n")
     (checkout / "bench/new.py").write_text("new = 1\n")
     (checkout / "bench/cache.pyc").write_text("no")
     (checkout / "runs").mkdir()
     (checkout / "runs/large.bin").write_text("not code")
     code = take(tmp_path / "code", checkout)
-    assert (code.path / "bench/train.py").read_text() == "changed = 1\n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1\n"
     assert (code.path / "bench/new.py").read_text() == "new = 1\n"
     assert not (code.path / "bench/cache.pyc").exists()
     assert not (code.path / "runs").exists()
     head, status = status_of(code.path)
     assert head == code.git_sha
-    assert status.splitlines() == ["M bench/train.py", "?? bench/new.py"]
+    assert status.splitlines() == ["M bench/arm.py", "?? bench/new.py"]
     assert "changed = 1" in (tmp_path / "code" / code.changes).read_text()
 
 
 def test_each_state_has_one_copy(checkout, tmp_path):
     folder = tmp_path / "code"
     clean = take(folder, checkout)
-    (checkout / "bench/train.py").write_text("changed = 1\n")
+    (checkout / "bench/arm.py").write_text("changed = 1\n")
     assert plan(folder, checkout).path not in (None, clean.path)
     first = take(folder, checkout)
     assert take(folder, checkout) == first == plan(folder, checkout)
-    (checkout / "bench/train.py").write_text("changed = 2\n")
+    (checkout / "bench/arm.py").write_text("changed = 2\n")
     assert take(folder, checkout).path != first.path
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 3
 
 
 def test_jobs_import_the_copy_and_not_where_they_start(checkout, tmp_path):
     code = take(tmp_path / "code with 'quotes'", checkout)
-    script = "\n".join([*code.setup(), f"{sys.executable} -c 'import bench.train as t; print(t.before)'"])
-    (checkout / "bench/train.py").write_text("raise SystemExit\n")
+    script = "\n".join(
+        [*code.setup(), f"{sys.executable} -c 'import bench.arm as t; print(t.before)'"]
+    )
+    (checkout / "bench/arm.py").write_text("raise SystemExit\n")
     done = subprocess.run(["bash", "-c", script], cwd=checkout, capture_output=True, text=True)
     assert done.stdout == "1\n", done.stderr
 
@@ -80,7 +84,10 @@ def test_installed_code_has_no_copy(tmp_path):
     code = take(tmp_path / "code", tmp_path)
     assert code == Snapshot(None, None, None)
     # Jobs start in the folder of the submission, which may hold a slurm.py of the user's own.
-    assert code.setup() == ["export PYTHONSAFEPATH=1", f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}"]
+    assert code.setup() == [
+        "export PYTHONSAFEPATH=1",
+        f"export PYTHONPATH={ROOT}${{PYTHONPATH:+:$PYTHONPATH}}",
+    ]
 
 
 def test_what_pip_installed_does_not_come_before_the_standard_library(tmp_path, monkeypatch):
@@ -141,13 +148,15 @@ def settings(tmp_path, monkeypatch):
 
 
 def change(checkout):
-    (checkout / "bench/train.py").write_text("changed = 1  \n")
+    (checkout / "bench/arm.py").write_text("changed = 1  \n")
     (checkout / "bench/new.py").write_text("new = 1\n")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("place", ["user", "repository"])
-def test_settings_of_git_neither_change_nor_break_the_copy(checkout, tmp_path, settings, name, place):
+def test_settings_of_git_neither_change_nor_break_the_copy(
+    checkout, tmp_path, settings, name, place
+):
     if place == "repository" and name in ("damaged", "ignored", "instead", "protocol", "signed"):
         pytest.skip("no repository with that works, or it says what its code is")
     change(checkout)
@@ -162,7 +171,7 @@ def test_settings_of_git_neither_change_nor_break_the_copy(checkout, tmp_path, s
     code = take(tmp_path / "code", checkout)
     assert code == plain
     assert code.recorded()["git_dirty"] is True
-    assert (code.path / "bench/train.py").read_text() == "changed = 1  \n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1  \n"
     assert (code.path / "bench/new.py").exists()
     assert not spy.exists()
 
@@ -187,23 +196,25 @@ def test_variables_of_git_neither_change_nor_break_the_copy(checkout, tmp_path, 
     monkeypatch.setenv(name, VARIABLES[name])
     code = take(tmp_path / "code", checkout)
     assert code == plain
-    assert (code.path / "bench/train.py").read_text() == "changed = 1  \n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1  \n"
 
 
-@pytest.mark.parametrize("name", ["a%41b", "a%20b", "50%", "a b", 'it\'s "so"', "für", "a#b?c", "co:lon", "-dash"])
+@pytest.mark.parametrize(
+    "name", ["a%41b", "a%20b", "50%", "a b", 'it\'s "so"', "für", "a#b?c", "co:lon", "-dash"]
+)
 def test_a_checkout_is_copied_whatever_its_folder_is_called(checkout, tmp_path, name):
     (tmp_path / "aAb").mkdir()
     change(checkout)
     moved = checkout.rename(tmp_path / name)
     code = take(tmp_path / "code", moved)
-    assert (code.path / "bench/train.py").read_text() == "changed = 1  \n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1  \n"
 
 
 def test_a_work_tree_of_another_checkout_is_copied(checkout, tmp_path):
     git(checkout, "worktree", "add", "--quiet", "--detach", str(tmp_path / "tree"))
     change(tmp_path / "tree")
     code = take(tmp_path / "code", tmp_path / "tree")
-    assert (code.path / "bench/train.py").read_text() == "changed = 1  \n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1  \n"
 
 
 def test_a_checkout_of_another_owner_is_copied(checkout, tmp_path):
@@ -213,7 +224,7 @@ def test_a_checkout_of_another_owner_is_copied(checkout, tmp_path):
     for path in (checkout, *checkout.rglob("*")):
         os.chown(path, 12345, 12345)
     code = take(tmp_path / "code", checkout)
-    assert (code.path / "bench/train.py").read_text() == "changed = 1  \n"
+    assert (code.path / "bench/arm.py").read_text() == "changed = 1  \n"
 
 
 def test_a_repository_inside_a_room_is_no_code_of_ours(checkout, tmp_path):

@@ -97,7 +97,9 @@ def test_a_sweep_that_was_never_submitted_is_told(tmp_path, fake_slurm, capsys):
         assert "submit the sweep first" in capsys.readouterr().err
 
 
-def test_cancel_takes_the_sweeps_own_jobs_and_the_report_first(folder, fake_slurm, tmp_path, capsys):
+def test_cancel_takes_the_sweeps_own_jobs_and_the_report_first(
+    folder, fake_slurm, tmp_path, capsys
+):
     other = SweepFolder(tmp_path / "runs", "other")
     fake_slurm.hold(other, j9_0="RUNNING")
     theirs = (fake_slurm.folder / "queue").read_text()
@@ -138,7 +140,14 @@ def test_comments_of_other_jobs_hide_none_of_ours(folder, fake_slurm, capsys, th
 
 
 def test_variables_do_not_change_what_slurm_is_asked(folder, fake_slurm, monkeypatch, tmp_path):
-    names = ("SQUEUE_FORMAT", "SQUEUE_FORMAT2", "SQUEUE_STATES", "SQUEUE_USERS", "SCANCEL_INTERACTIVE", "SACCT_FORMAT")
+    names = (
+        "SQUEUE_FORMAT",
+        "SQUEUE_FORMAT2",
+        "SQUEUE_STATES",
+        "SQUEUE_USERS",
+        "SCANCEL_INTERACTIVE",
+        "SACCT_FORMAT",
+    )
     for name in (*names, "SLURM_TIME_FORMAT"):
         monkeypatch.setenv(name, "mine")
     monkeypatch.setenv("SLURM_CONF", "here.conf")

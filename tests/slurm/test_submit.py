@@ -37,15 +37,24 @@ def submit(file, runs, *more, code=0):
 
 @pytest.fixture
 def finish(monkeypatch):
-    """Makes a run of a sweep one that is trained; measured it is if it has no file that says otherwise."""
-    monkeypatch.setattr("bench.ledger.is_finished", lambda run, evaluation: not (run.path / "more").exists())
+    """Makes a run of a sweep one that is trained; measured it is if it has no file that says
+    otherwise.
+    """
+    monkeypatch.setattr(
+        "bench.evaluation.ledger.is_finished",
+        lambda run, evaluation: not (run.path / "more").exists(),
+    )
     return lambda folder, run_id: RunFolder(folder.runs_dir / run_id).set_status("done")
 
 
 CLASSES = {
     "array": ({}, 8, 4),
     "alone": ({"minutes": 3}, 1, None),
-    "two-nodes": ({"nodes": 2, "gpus": 4, "cpus": 8, "constraint": "a100", "extra": {"exclude": "node7"}}, 3, None),
+    "two-nodes": (
+        {"nodes": 2, "gpus": 4, "cpus": 8, "constraint": "a100", "extra": {"exclude": "node7"}},
+        3,
+        None,
+    ),
 }
 
 
@@ -70,7 +79,12 @@ def test_dry_run_shows_arms_and_script_and_leaves_nothing(sweep_file, tmp_path, 
     assert "training: unknown for 6 runs" in output
     assert "no SLURM here: arrays as for one that takes 1001 runs" in output
     asked = directives(output)
-    assert (asked["array"], asked["time"], asked["qos"], asked["gpus-per-node"]) == ("0-5%4", "45", "low", "1")
+    assert (asked["array"], asked["time"], asked["qos"], asked["gpus-per-node"]) == (
+        "0-5%4",
+        "45",
+        "low",
+        "1",
+    )
     assert not runs.exists()
 
 
@@ -81,7 +95,9 @@ def test_dry_run_on_this_machine_shows_the_runs_alone(sweep_file, tmp_path, caps
     assert "#SBATCH" not in output
 
 
-def test_slurm_gets_the_script_of_the_dry_run_and_then_the_report(sweep_file, tmp_path, fake_slurm, capsys):
+def test_slurm_gets_the_script_of_the_dry_run_and_then_the_report(
+    sweep_file, tmp_path, fake_slurm, capsys
+):
     runs = tmp_path / "runs"
     submit(sweep_file, runs, "--max-parallel", 2, "--dry-run")
     shown = capsys.readouterr().out
@@ -103,7 +119,9 @@ def test_slurm_gets_the_script_of_the_dry_run_and_then_the_report(sweep_file, tm
     assert jobs.report == "4243"
 
 
-def test_the_manifest_is_written_before_anything_is_submitted(sweep_file, tmp_path, fake_slurm, capsys):
+def test_the_manifest_is_written_before_anything_is_submitted(
+    sweep_file, tmp_path, fake_slurm, capsys
+):
     runs = tmp_path / "runs"
     folder = SweepFolder(runs, "study")
     fake_slurm.answer("sbatch", f"test -e {folder.path}/manifest.json && echo there >&2; exit 1")
@@ -112,14 +130,22 @@ def test_the_manifest_is_written_before_anything_is_submitted(sweep_file, tmp_pa
     assert error.startswith("error: sbatch refuses")
     assert "there" in error
     manifest = folder.manifest()
-    assert [run["run_id"] for run in manifest["runs"]] == [entry.run_id for entry in read(sweep_file).entries()]
+    assert [run["run_id"] for run in manifest["runs"]] == [
+        entry.run_id for entry in read(sweep_file).entries()
+    ]
     assert manifest["sweep"] == sweep_file.read_text()
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    head = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert manifest["code"]["git_sha"] == head.stdout.strip()
 
 
-def test_resource_classes_and_large_sweeps_are_several_arrays(sweep_file, tmp_path, fake_slurm, capsys):
-    sweep_file.write_text(sweep_file.read_text() + '[[override]]\nmatch = {coupling = "lapjv"}\ncpus = 9\n')
+def test_resource_classes_and_large_sweeps_are_several_arrays(
+    sweep_file, tmp_path, fake_slurm, capsys
+):
+    sweep_file.write_text(
+        sweep_file.read_text() + '[[override]]\nmatch = {coupling = "lapjv"}\ncpus = 9\n'
+    )
     fake_slurm.answer("scontrol", 'echo "MaxArraySize            = 2"')
     submit(sweep_file, tmp_path / "runs", "--max-parallel", 2)
     assert "submitted as job 4242, 4243, 4244, 4245; job 4246 builds" in capsys.readouterr().out
@@ -132,28 +158,39 @@ def test_resource_classes_and_large_sweeps_are_several_arrays(sweep_file, tmp_pa
     ]  # fmt: skip
 
 
-def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(tmp_path, fake_slurm, capsys):
+def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(
+    tmp_path, fake_slurm, capsys
+):
     file = tmp_path / "large.toml"
     pools = [128 * size for size in range(1, 11)]
     file.write_text(
-        f'name = "large"\n[grid]\ncoupling = {[f"sinkhorn:epsilon={n / 100}" for n in range(1, 11)]}\n'
-        f"pool = {pools}\nseed = {list(range(100))}\n".replace("'", '"')
+        'name = "large"\n[grid]\ncoupling ='
+        f" {[f'sinkhorn:epsilon={n / 100}' for n in range(1, 11)]}\npool = {pools}\nseed ="
+        f" {list(range(100))}\n".replace("'", '"')
     )
     submit(file, tmp_path / "runs", "--dry-run")
     output = capsys.readouterr().out
     assert "large: 10000 runs" in output
-    assert [f"array {n} of 10: {1001 if n < 10 else 991} runs" in output for n in range(1, 11)] == [True] * 10
+    assert [f"array {n} of 10: {1001 if n < 10 else 991} runs" in output for n in range(1, 11)] == [
+        True
+    ] * 10
     assert output.count("#!/bin/bash") == 1
 
 
-def test_done_and_queued_and_failed_runs_are_passed_over(sweep_file, tmp_path, fake_slurm, finish, capsys):
+def test_done_and_queued_and_failed_runs_are_passed_over(
+    sweep_file, tmp_path, fake_slurm, finish, capsys
+):
     runs = tmp_path / "runs"
     submit(sweep_file, runs)
     folder = SweepFolder(runs, "study")
     first, second, third, fourth, *_ = folder.run_ids()
     finish(folder, first)
-    write_json(folder.path / "attempts" / f"{second}.json", {"state": "failed", "reason": "out of luck"})
-    folder.log("4242_1").write_text("Traceback\nValueError: out of luck\nsrun: error: task 0: Exited\n")
+    write_json(
+        folder.path / "attempts" / f"{second}.json", {"state": "failed", "reason": "out of luck"}
+    )
+    folder.log("4242_1").write_text(
+        "Traceback\nValueError: out of luck\nsrun: error: task 0: Exited\n"
+    )
     write_json(folder.path / "attempts" / f"{third}.json", {"state": "running"})
     fake_slurm.hold(folder, j4242_3="PENDING", j4242_4="RUNNING", j4243="PENDING")
     capsys.readouterr()
@@ -165,13 +202,17 @@ def test_done_and_queued_and_failed_runs_are_passed_over(sweep_file, tmp_path, f
     assert folder.jobs().runs[third] == "4244_0"
     assert folder.jobs().runs[fourth] == "4242_3"
     assert directives(fake_slurm.scripts()["4245"])["dependency"] == "afterany:4242:4244"
-    fake_slurm.hold(folder, j4242_3="PENDING", j4242_4="RUNNING", j4244_0="PENDING", j4244_1="PENDING")
+    fake_slurm.hold(
+        folder, j4242_3="PENDING", j4242_4="RUNNING", j4244_0="PENDING", j4244_1="PENDING"
+    )
     submit(sweep_file, runs, "--retry-failed")
     assert folder.jobs().runs[second] == "4246"
     assert folder.attempt(second) == {}
 
 
-def test_an_array_that_was_not_written_down_is_not_submitted_again(sweep_file, tmp_path, fake_slurm, capsys):
+def test_an_array_that_was_not_written_down_is_not_submitted_again(
+    sweep_file, tmp_path, fake_slurm, capsys
+):
     folder = SweepFolder(tmp_path / "runs", "study")
     fake_slurm.hold(folder, j77_0="PENDING")
     submit(sweep_file, tmp_path / "runs", code=2)
@@ -180,7 +221,9 @@ def test_an_array_that_was_not_written_down_is_not_submitted_again(sweep_file, t
 
 
 def test_a_silent_slurm_is_no_reason_to_submit_again(sweep_file, tmp_path, fake_slurm, capsys):
-    fake_slurm.answer("squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1")
+    fake_slurm.answer(
+        "squeue", "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
+    )
     submit(sweep_file, tmp_path / "runs", code=2)
     assert "Unable to contact slurm controller" in capsys.readouterr().err
     assert fake_slurm.scripts() == {}
@@ -248,7 +291,9 @@ def timed_tasks(folder, together):
 @pytest.mark.parametrize("limit", [1, 2])
 def test_on_this_machine_no_more_than_the_limit_run_at_once(tmp_path, limit):
     executor = local_executor("local", Resources(), tmp_path / "logs", [])
-    jobs = run_locally([(executor, task) for task in timed_tasks(tmp_path, together=limit == 2)], limit)
+    jobs = run_locally(
+        [(executor, task) for task in timed_tasks(tmp_path, together=limit == 2)], limit
+    )
     assert [job.exception() for job in jobs] == [None, None]
     first, second = (json.loads((tmp_path / name).read_text()) for name in "ab")
     if limit == 1:
@@ -257,8 +302,12 @@ def test_on_this_machine_no_more_than_the_limit_run_at_once(tmp_path, limit):
         assert max(first[0], second[0]) < min(first[1], second[1])
 
 
-def test_a_sweep_on_this_machine_waits_and_tells_what_failed(sweep_file, tmp_path, stand_in_run, capsys, monkeypatch):
-    monkeypatch.setattr("slurm.executor.ReportTask.__call__", lambda self: print("report of", *self.run_ids))
+def test_a_sweep_on_this_machine_waits_and_tells_what_failed(
+    sweep_file, tmp_path, stand_in_run, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        "slurm.executor.ReportTask.__call__", lambda self: print("report of", *self.run_ids)
+    )
     stand_in_run(step_s=0)
     grid = {"[0, 1, 2]": "[7, 13]", '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}
     for old, new in grid.items():
@@ -294,20 +343,24 @@ def test_a_run_that_reaches_its_limit_is_resubmitted_and_goes_on(tmp_path, stand
 
 def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file, tmp_path, capsys):
     runs = tmp_path / "runs"
-    (entry, *_) = read(sweep_file).entries()
+    entry, *_ = read(sweep_file).entries()
     recorded = [(100, "cuda", 1), (300, "cuda:0", 1), (400, "cuda", 2), (1, "cpu", 1)]
     for number, (speed, device, processes) in enumerate(recorded):
         path = runs / f"old{number}"
         write_json(path / "config.json", entry.config.identity)
         write_json(path / "provenance.json", {"device": device, "processes": processes})
-        (path / "metrics.jsonl").write_text(json.dumps({"metric": "images_per_s", "value": speed}) + "\n")
+        (path / "metrics.jsonl").write_text(
+            json.dumps({"metric": "images_per_s", "value": speed}) + "\n"
+        )
     submit(sweep_file, runs, "--dry-run", "--cluster", "local")
     # Median of 100, 300 and 200 for one GPU.
     hours = 6 * entry.config.training.images / 200 / 3600
     assert f"training: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
 
 
-def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(sweep_file, tmp_path, fake_slurm, finish):
+def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(
+    sweep_file, tmp_path, fake_slurm, finish
+):
     submit(sweep_file, tmp_path / "runs")
     folder = SweepFolder(tmp_path / "runs", "study")
     for run_id in folder.run_ids():

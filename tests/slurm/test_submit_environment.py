@@ -1,4 +1,6 @@
-"""Submission under the variables, folders and silent clusters of users: what reaches sbatch, what needs no SLURM."""
+"""Submission under the variables, folders and silent clusters of users: what reaches sbatch, what
+needs no SLURM.
+"""
 
 import os
 import re
@@ -18,11 +20,20 @@ def submit(file, runs, *more, code=0):
 def environment_of_sbatch(sweep_file, tmp_path, fake_slurm):
     fake_slurm.answer("sbatch", f"env > {tmp_path}/env; echo Submitted batch job 7")
     submit(sweep_file, tmp_path / "runs")
-    return dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line)
+    return dict(
+        line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines() if "=" in line
+    )
 
 
-def test_jobs_do_not_inherit_the_job_they_are_submitted_from(sweep_file, tmp_path, fake_slurm, monkeypatch):
-    inside = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "64", "SLURM_CONF": "here.conf", "SLURM_CLUSTERS": "one"}
+def test_jobs_do_not_inherit_the_job_they_are_submitted_from(
+    sweep_file, tmp_path, fake_slurm, monkeypatch
+):
+    inside = {
+        "SLURM_JOB_ID": "77",
+        "SLURM_NTASKS": "64",
+        "SLURM_CONF": "here.conf",
+        "SLURM_CLUSTERS": "one",
+    }
     for name, value in inside.items():
         monkeypatch.setenv(name, value)
     seen = environment_of_sbatch(sweep_file, tmp_path, fake_slurm)
@@ -52,7 +63,11 @@ def test_the_users_account_and_partition_reach_sbatch_unless_the_sweep_says_othe
     free = {"SBATCH_RESERVATION": "my-RESERVATION", "SBATCH_CONSTRAINT": "my-CONSTRAINT"}
     # Of the job that builds the report, which is submitted last, the sweep says the same.
     assert placed(environment_of_sbatch(sweep_file, tmp_path, fake_slurm)) == free
-    lines = [line for line in sweep_file.read_text().splitlines() if not line.startswith(("partition", "acc", "extra"))]
+    lines = [
+        line
+        for line in sweep_file.read_text().splitlines()
+        if not line.startswith(("partition", "acc", "extra"))
+    ]
     sweep_file.write_text("\n".join(lines))
     seen = environment_of_sbatch(sweep_file, tmp_path, fake_slurm)
     assert placed(seen) == free | {f"SBATCH_{name}": f"my-{name}" for name in said}
@@ -84,7 +99,11 @@ def test_a_dry_run_needs_no_slurm_that_answers(sweep_file, tmp_path, fake_slurm,
 def shrink(sweep_file, seeds):
     """One coupling and these seeds, without a GPU."""
     text = sweep_file.read_text()
-    for old, new in {"[0, 1, 2]": seeds, '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}.items():
+    for old, new in {
+        "[0, 1, 2]": seeds,
+        '["random", "lapjv"]': '["lapjv"]',
+        "gpus = 1": "gpus = 0",
+    }.items():
         text = text.replace(old, new)
     sweep_file.write_text(text)
 

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-import bench.config
+import bench.check
 import slurm
-from bench.config import RunConfig, make
+from bench.check import make
+from bench.config import RunConfig
 from slurm.resources import SweepError
 from slurm.sweep import matches, parse, read
 
@@ -56,7 +57,12 @@ def test_a_sweep_without_axes_is_one_run():
 
 def test_exclusions_take_out_what_matches_all_their_options():
     points = sweep_with(exclude=[{"coupling": "lap*", "seed": [1, 2]}]).expand()
-    assert [(p["coupling"], p["seed"]) for p in points] == [("random", 0), ("random", 1), ("random", 2), ("lapjv", 0)]
+    assert [(p["coupling"], p["seed"]) for p in points] == [
+        ("random", 0),
+        ("random", 1),
+        ("random", 2),
+        ("lapjv", 0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -85,13 +91,19 @@ def test_overrides_make_resource_classes_and_the_later_one_wins():
     used = {(e.config.coupling, e.config.seed): e.resources for e in sweep.entries()}
     assert used["random", 0] == sweep.resources
     assert (used["lapjv", 0].minutes, used["lapjv", 0].cpus) == (60, 4)
-    assert (used["lapjv", 2].minutes, used["lapjv", 2].cpus, used["lapjv", 2].extra) == (90, 4, {"qos": "long"})
+    assert (used["lapjv", 2].minutes, used["lapjv", 2].cpus, used["lapjv", 2].extra) == (
+        90,
+        4,
+        {"qos": "long"},
+    )
     assert len({repr(use) for use in used.values()}) == 4
 
 
 def test_an_override_is_checked_with_what_it_overrides():
     with pytest.raises(SweepError, match="a node has 2 GPUs: one each"):
-        sweep_with(resources={"processes": 4}, override=[{"match": {"seed": 0}, "gpus": 2}]).entries()
+        sweep_with(
+            resources={"processes": 4}, override=[{"match": {"seed": 0}, "gpus": 2}]
+        ).entries()
 
 
 def test_configs_are_those_of_the_single_command():
@@ -121,7 +133,7 @@ def test_what_is_checked_in_parts_is_what_the_single_command_makes(options):
 
 def test_ten_thousand_runs_take_a_few_hundred_checks(monkeypatch):
     checks = []
-    monkeypatch.setattr(bench.config, "make", lambda *args: checks.append(args) or make(*args))
+    monkeypatch.setattr(bench.check, "make", lambda *args: checks.append(args) or make(*args))
     grid = {
         "coupling": [f"sinkhorn:epsilon={step / 100}" for step in range(1, 11)],
         "pool": [128 * size for size in range(1, 11)],
@@ -149,7 +161,10 @@ def test_nested_tables_are_dotted_keys():
         ({"name": 3}, "name must be one word"),
         ({"grid": []}, r"grid must be a table: write \[grid\]"),
         ({"zip": {"seed": [0]}}, r"zip must be a list of tables: write \[\[zip\]\]"),
-        ({"zip": [{"pool": [1, 2], "batch": [1]}]}, "must be equally long: pool has 2, batch has 1"),
+        (
+            {"zip": [{"pool": [1, 2], "batch": [1]}]},
+            "must be equally long: pool has 2, batch has 1",
+        ),
         ({"zip": [{"seed": [0]}]}, r"seed is in both \[grid\] and \[\[zip\]\]"),
         ({"zip": [{}]}, "it is empty"),
         ({"grid": {"seed": 1}}, "grid.seed must be a list"),
@@ -169,7 +184,10 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"pool": [0]}}, "pool=0: --pool is too small"),
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
-        ({"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}}, "names the same run twice: coupling=lapjv:cost"),
+        (
+            {"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}},
+            "names the same run twice: coupling=lapjv:cost",
+        ),
         ({"grid": {"guidance.kind": ["none", "discriminator"]}}, "belongs in .base., as one list"),
     ],
 )
@@ -180,7 +198,8 @@ def test_a_wrong_entry_is_refused_in_one_line(changes, message):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "No such file"), (b"name =", "is no TOML"), (b"\xff", "not a text file")]
+    ("content", "message"),
+    [(None, "No such file"), (b"name =", "is no TOML"), (b"\xff", "not a text file")],
 )
 def test_an_unreadable_file_is_named(tmp_path, content, message):
     path = tmp_path / "sweep.toml"

@@ -53,7 +53,9 @@ def offline(monkeypatch):
 
 def publish(monkeypatch, content):
     """Let the archive's checksum be that of ``content``."""
-    archive = cifar10.SourceFile("cifar-10-python.tar.gz", md5(content), "http://example.invalid/cifar.tar.gz")
+    archive = cifar10.SourceFile(
+        "cifar-10-python.tar.gz", md5(content), "http://example.invalid/cifar.tar.gz"
+    )
     monkeypatch.setattr(cifar10, "_ARCHIVE", archive)
 
 
@@ -113,7 +115,9 @@ def test_a_malicious_batch_is_refused_before_it_is_opened(tiny, monkeypatch):
     folder, _ = tiny
     sprung = folder / "sprung"
     (folder / "cifar-10-batches-py/data_batch_2").write_bytes(pickle.dumps(Trap(sprung)))
-    monkeypatch.setattr(cifar10, "_unpickle", lambda content: pytest.fail("opened before all were checked"))
+    monkeypatch.setattr(
+        cifar10, "_unpickle", lambda content: pytest.fail("opened before all were checked")
+    )
     with pytest.raises(DataError, match="data_batch_2 is damaged"):
         load("cifar10", folder)
     assert not sprung.exists()
@@ -147,4 +151,5 @@ def test_real_set_has_the_published_moments(real_data):
     published = torch.tensor([0.4914, 0.4822, 0.4465], dtype=torch.float64)
     torch.testing.assert_close(mean, published, atol=1e-4, rtol=0)
     assert dataset.train.labels.bincount().tolist() == [5000] * 10
-    assert dataset.train.labels[:5].tolist() == [6, 9, 9, 4, 1]  # frog, truck, truck, deer, automobile
+    # Frog, truck, truck, deer, automobile
+    assert dataset.train.labels[:5].tolist() == [6, 9, 9, 4, 1]

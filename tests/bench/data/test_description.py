@@ -16,26 +16,32 @@ def _fresh():
 
 
 def dataset(train=(0, 1, 2), test=(0, 1, 2), num_classes=3, shape=(3, 8, 6), origin=Origin()):  # noqa: B008 - frozen
-    first, second = (Split(torch.zeros(len(part), *shape), torch.tensor(part)) for part in (train, test))
+    first, second = (
+        Split(torch.zeros(len(part), *shape), torch.tensor(part)) for part in (train, test)
+    )
     return Dataset("own", first, second, num_classes, origin=origin)
 
 
 def test_the_line_tells_counts_size_classes_their_source_and_the_notes():
     origin = Origin("folders", ("ant", "bee", "cow"), ("skipped: 1 empty folder (x)", "and more"))
-    assert describe(dataset((0, 1, 1, 2), origin=origin)) == (
-        "own: 4 training and 3 held-out images of 6 x 8 pixels, 3 channels; "
+    assert (
+        describe(dataset((0, 1, 1, 2), origin=origin))
+        == "own: 4 training and 3 held-out images of 6 x 8 pixels, 3 channels; "
         "3 classes (labels: folders): ant, bee, cow; skipped: 1 empty folder (x); and more"
     )
 
 
 def test_a_data_set_without_origin_is_described_as_well():
-    assert describe(load("digits")) == (
-        "digits: 1,437 training and 360 held-out images of 8 x 8 pixels, 1 channel; 10 classes"
+    assert (
+        describe(load("digits"))
+        == "digits: 1,437 training and 360 held-out images of 8 x 8 pixels, 1 channel; 10 classes"
     )
 
 
 def test_points_are_not_called_images():
-    assert describe(load("moons")).startswith("moons: 10,000 training and 10,000 held-out points of 2 coordinates; ")
+    assert describe(load("moons")).startswith(
+        "moons: 10,000 training and 10,000 held-out points of 2 coordinates; "
+    )
 
 
 def test_one_class_without_labels_is_said_to_have_none():
@@ -63,7 +69,10 @@ def test_odd_names_stay_on_one_line():
 
 def test_the_origin_is_no_part_of_the_checksum():
     plain = dataset()
-    assert dataclasses.replace(plain, origin=Origin("folders", ("a", "b", "c"), ("x",))).checksum == plain.checksum
+    assert (
+        dataclasses.replace(plain, origin=Origin("folders", ("a", "b", "c"), ("x",))).checksum
+        == plain.checksum
+    )
 
 
 def test_a_line_is_printed_once_also_where_the_terminal_lacks_its_letters(monkeypatch):
@@ -74,7 +83,9 @@ def test_a_line_is_printed_once_also_where_the_terminal_lacks_its_letters(monkey
     assert written.getvalue() == b"caf\\xe9\ntea\n"
 
 
-def test_runs_of_one_data_set_print_its_line_once_before_anything_is_trained(tiny, tmp_path, capsys):
+def test_runs_of_one_data_set_print_its_line_once_before_anything_is_trained(
+    tiny, tmp_path, capsys
+):
     for coupling in ("random", "lapjv"):
         config = dataclasses.replace(tiny, coupling=coupling)
         run_arm(config, tmp_path, Execution(), progress=False)

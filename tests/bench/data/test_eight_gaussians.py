@@ -28,4 +28,5 @@ def test_points_follow_the_stated_density(part):
     residual = (split.images.flatten(1).double() - MEANS[split.labels]) / STD
     assert kstest(residual.flatten().numpy(), "norm").pvalue > 1e-3
     counts = split.labels.bincount(minlength=8).double()
-    assert ((counts - 1250) ** 2 / 1250).sum() < 24.3  # chi-square of 7 degrees of freedom, p = 0.001
+    # Chi-square of 7 degrees of freedom, p = 0.001
+    assert ((counts - 1250) ** 2 / 1250).sum() < 24.3

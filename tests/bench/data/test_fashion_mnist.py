@@ -43,7 +43,9 @@ def test_images_are_centred_on_black(tiny):
     assert (images[:, 0, 2:30, 2:30].numpy() == arrays["train-images-idx3-ubyte.gz"]).all()
     assert images.count_nonzero() == 3 * 28 * 28  # the pixels drawn above are never 0
     assert (dataset.train.labels.tolist(), dataset.test.labels.tolist()) == ([7, 0, 9], [3, 3])
-    assert (dataset.test.images[:, 0, 2:30, 2:30].numpy() == arrays["t10k-images-idx3-ubyte.gz"]).all()
+    assert (
+        dataset.test.images[:, 0, 2:30, 2:30].numpy() == arrays["t10k-images-idx3-ubyte.gz"]
+    ).all()
 
 
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])

@@ -17,7 +17,9 @@ def test_each_pixel_is_the_mean_of_its_block():
 
 
 def test_random_images_agree_with_average_pooling():
-    images = torch.randint(256, (5, 3, 8, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        256, (5, 3, 8, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     pooled = torch.nn.functional.avg_pool2d(images.double(), 2)
     assert halve(images).dtype == torch.uint8
     assert torch.equal(halve(images).double(), (pooled + 0.5).floor())

@@ -6,7 +6,16 @@ import torch
 from PIL import Image
 
 from bench.data import DataError
-from bench.data.image_files import ImageFile, decode, decode_images, hold_out, is_image, resize, room, to_rgb
+from bench.data._image_files import (
+    ImageFile,
+    decode,
+    decode_images,
+    hold_out,
+    is_image,
+    resize,
+    room,
+    to_rgb,
+)
 
 
 def encoded(picture, kind="PNG", **options):
@@ -42,7 +51,9 @@ def test_grey_images_alone_have_one_channel():
 
 def test_one_colour_image_gives_the_grey_ones_three_channels():
     grey, colour = random_pixels(4, 4), random_pixels(4, 4, 3)
-    images = decode_images([file_of(Image.fromarray(grey)), file_of(Image.fromarray(colour))], None, "")
+    images = decode_images(
+        [file_of(Image.fromarray(grey)), file_of(Image.fromarray(colour))], None, ""
+    )
     assert torch.equal(images[0], torch.from_numpy(grey).expand(3, 4, 4))
     assert torch.equal(images[1], torch.from_numpy(colour).permute(2, 0, 1))
 
@@ -55,7 +66,8 @@ def test_a_black_and_white_image_spans_the_whole_range():
 
 def test_transparency_is_laid_over_black_whatever_colour_hides_behind_it():
     rgba = np.zeros((1, 3, 4), np.uint8)
-    rgba[0] = [[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]  # opaque, absent, one fifth
+    # Opaque, absent, one fifth
+    rgba[0] = [[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]
     got = np.asarray(to_rgb(Image.fromarray(rgba)))
     assert got[0].tolist() == [[200, 100, 50], [0, 0, 0], [40, 20, 10]]
 
@@ -81,9 +93,14 @@ def test_resize_averages_the_blocks_of_the_centred_square():
     pixels = random_pixels(8, 14, 3)  # wider than high: 3 columns go on either side
     blocks = pixels[:, 3:11].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3))
     got = np.asarray(resize(Image.fromarray(pixels), 4)).astype(float)
-    turned = np.asarray(resize(Image.fromarray(pixels.transpose(1, 0, 2)), 4)).transpose(1, 0, 2).astype(float)
+    turned = (
+        np.asarray(resize(Image.fromarray(pixels.transpose(1, 0, 2)), 4))
+        .transpose(1, 0, 2)
+        .astype(float)
+    )
     for found in (got, turned):
-        assert np.abs(found - blocks).max() <= 1  # Pillow rounds twice, after rows and after columns
+        # Pillow rounds twice, after rows and after columns
+        assert np.abs(found - blocks).max() <= 1
 
 
 def test_images_of_all_sizes_are_brought_to_one():
@@ -117,20 +134,26 @@ DAMAGED = {
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_a_damaged_image_is_named_in_one_line(kind):
     files = [file_of(whole, "good.png"), file_of(DAMAGED[kind], "folder/bad.png")]
-    with pytest.raises(DataError, match=r"^folder/bad\.png cannot be read \(\w+\): repair or remove it$"):
+    with pytest.raises(
+        DataError, match=r"^folder/bad\.png cannot be read \(\w+\): repair or remove it$"
+    ):
         decode_images(files, None, "")
 
 
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
 def test_grey_of_more_than_8_bits_is_refused(kind):
     content = encoded(Image.fromarray(np.zeros((4, 4), kind)), "TIFF")
-    with pytest.raises(DataError, match="a.tif is a grey image of more than 8 bits per pixel .* convert it to 8 bits"):
+    with pytest.raises(
+        DataError,
+        match="a.tif is a grey image of more than 8 bits per pixel .* convert it to 8 bits",
+    ):
         decode_images([file_of(content, "a.tif")], None, "")
 
 
 def test_images_that_memory_cannot_hold_are_refused_with_the_option():
     with pytest.raises(
-        DataError, match=r"1,000,000 images of 1000000x1000 pixels take 3,000,000 GB: pass a smaller --res"
+        DataError,
+        match=r"1,000,000 images of 1000000x1000 pixels take 3,000,000 GB: pass a smaller --res",
     ):
         room(10**6, 10**3, 10**6)
 

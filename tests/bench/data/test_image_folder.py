@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.config import ConfigError, make
+from bench.check import make
+from bench.config import ConfigError
 from bench.data import DataError, describe, load
 from bench.record import RunFolder
 from bench.run import main
@@ -34,7 +35,11 @@ def test_sub_folders_sorted_by_name_are_the_classes(tmp_path):
         for n in range(10):
             draw(tmp_path / name / f"{n}.png", level)
     dataset = load("image-folder", tmp_path)
-    assert (dataset.name, dataset.image_shape, dataset.num_classes) == ("image-folder", (1, 8, 8), 3)
+    assert (dataset.name, dataset.image_shape, dataset.num_classes) == (
+        "image-folder",
+        (1, 8, 8),
+        3,
+    )
     assert dataset.train.labels.tolist() == [0] * 9 + [1] * 9 + [2] * 9
     assert levels(dataset.train) == [100.0] * 9 + [20.0] * 9 + [200.0] * 9
     assert (levels(dataset.test), dataset.test.labels.tolist()) == ([100.0, 20.0, 200.0], [0, 1, 2])
@@ -72,7 +77,9 @@ def test_train_and_test_folders_are_the_splits_and_nothing_beside_them_is_read(t
     assert dataset.train.labels.tolist() == [0] * 5 + [1] * 5
     assert dataset.test.labels.tolist() == [0] * 2 + [1] * 2
     draw(tmp_path / "test" / "cow" / "a.png")
-    with pytest.raises(DataError, match=r"test/cow/a.png is of class 'cow', which has no training image"):
+    with pytest.raises(
+        DataError, match=r"test/cow/a.png is of class 'cow', which has no training image"
+    ):
         load("image-folder", tmp_path)
 
 
@@ -80,28 +87,43 @@ def test_train_and_test_folders_are_the_splits_and_nothing_beside_them_is_read(t
 def test_one_split_of_two_is_no_class(tmp_path, names):
     for name in names:
         draw_many(tmp_path / name / "cat", 10)
-    with pytest.raises(DataError, match="name them train/ and test/, or pass only what is in one of them"):
+    with pytest.raises(
+        DataError, match="name them train/ and test/, or pass only what is in one of them"
+    ):
         load("image-folder", tmp_path)
 
 
 def test_hidden_files_and_files_of_other_kinds_are_skipped_and_counted(tmp_path):
     draw_many(tmp_path / "a", 20)
     checksum = load("image-folder", tmp_path).checksum
-    for name in ("a/.hidden.png", "a/._000.png", ".git/x.png", "a/notes.txt", "readme.md", "a/000.png.part"):
+    for name in (
+        "a/.hidden.png",
+        "a/._000.png",
+        ".git/x.png",
+        "a/notes.txt",
+        "readme.md",
+        "a/000.png.part",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     dataset = load("image-folder", tmp_path)
     assert dataset.checksum == checksum
     others = "3 files that are not images (a/000.png.part)"
-    assert dataset.origin.notes[-1] == f"skipped: 3 hidden files or folders (.git), 1 empty folder (empty), {others}"
+    assert (
+        dataset.origin.notes[-1]
+        == f"skipped: 3 hidden files or folders (.git), 1 empty folder (empty), {others}"
+    )
 
 
 def test_the_order_is_that_of_the_paths_not_of_the_disk(tmp_path):
     for root, order in ((tmp_path / "one", range(20)), (tmp_path / "two", reversed(range(20)))):
         for n in order:
             draw(root / "ab"[n % 2] / f"{n}.png", n)
-    assert load("image-folder", tmp_path / "one").checksum == load("image-folder", tmp_path / "two").checksum
+    assert (
+        load("image-folder", tmp_path / "one").checksum
+        == load("image-folder", tmp_path / "two").checksum
+    )
 
 
 def test_links_are_followed_but_not_in_a_circle(tmp_path):
@@ -113,7 +135,8 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path):
     (root / "a" / "self").symlink_to(root / "a")
     (tmp_path / "elsewhere" / "back").symlink_to(root)
     dataset = load("image-folder", root)
-    # "b/back" leads up to the whole again, and there the way ends: neither a nor b is counted twice.
+    # "b/back" leads up to the whole again, and there the way ends: neither a nor b is counted
+    # twice.
     assert (len(dataset.train), len(dataset.test)) == (18, 2)
     assert dataset.num_classes == 2
 
@@ -128,7 +151,10 @@ def test_a_damaged_image_is_named(tmp_path):
 def test_a_link_to_nowhere_is_named(tmp_path):
     draw_many(tmp_path / "a", 20)
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(DataError, match=r"a/gone\.png cannot be read \(No such file or directory\): remove the link"):
+    with pytest.raises(
+        DataError,
+        match=r"a/gone\.png cannot be read \(No such file or directory\): remove the link",
+    ):
         load("image-folder", tmp_path)
 
 
@@ -174,14 +200,18 @@ def test_what_is_no_folder_of_images_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(DataError, match=r"no images in .*: it must hold files ending in .*\.png"):
         load("image-folder", tmp_path)
     (tmp_path / "x.zip").touch()
-    with pytest.raises(DataError, match="for a zip pass --data image-zip, unpack any other archive"):
+    with pytest.raises(
+        DataError, match="for a zip pass --data image-zip, unpack any other archive"
+    ):
         load("image-folder", tmp_path / "x.zip")
 
 
 def test_an_image_beside_the_classes_has_no_label_and_is_refused(tmp_path):
     draw_many(tmp_path / "a", 10)
     draw(tmp_path / "loose.png")
-    with pytest.raises(DataError, match=r"loose\.png is outside the sub-folders .*: move it into one"):
+    with pytest.raises(
+        DataError, match=r"loose\.png is outside the sub-folders .*: move it into one"
+    ):
         load("image-folder", tmp_path)
 
 
@@ -220,13 +250,23 @@ def flags_for(folder, tmp_path, tiny_flags):
             "--attn-resolutions", "--num-blocks", "1"]  # fmt: skip
 
 
-def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(tmp_path, tiny_flags, capsys):
+def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(
+    tmp_path, tiny_flags, capsys
+):
     two_classes(tmp_path / "images")
-    flags = [*flags_for(tmp_path / "images", tmp_path, tiny_flags), "--resolution", "8", "--no-baseline"]
+    flags = [
+        *flags_for(tmp_path / "images", tmp_path, tiny_flags),
+        "--resolution",
+        "8",
+        "--no-baseline",
+    ]
     assert main(flags) == 0
     (folder,) = (RunFolder(path.parent) for path in (tmp_path / "runs").glob("*/config.json"))
     assert (folder.config()["resolution"], folder.status()["state"]) == (8, "done")
-    assert folder.provenance()["data_checksum"] == load("image-folder", tmp_path / "images", 8).checksum
+    assert (
+        folder.provenance()["data_checksum"]
+        == load("image-folder", tmp_path / "images", 8).checksum
+    )
     assert main(flags) == 0
     draw(tmp_path / "images" / "dark" / "000.png", 30, size=12)
     capsys.readouterr()
@@ -238,10 +278,15 @@ def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(tmp_p
     ("flags", "words"),
     [
         ([], ["6 px", "2 times", "--channel-mult", "--resolution"]),
-        (["--channel-mult", "1", "--conditional", "--coupling", "random"], ["--conditional", "no labels"]),
+        (
+            ["--channel-mult", "1", "--conditional", "--coupling", "random"],
+            ["--conditional", "no labels"],
+        ),
     ],
 )
-def test_what_only_the_images_show_is_refused_before_anything_is_written(tmp_path, tiny_flags, capsys, flags, words):
+def test_what_only_the_images_show_is_refused_before_anything_is_written(
+    tmp_path, tiny_flags, capsys, flags, words
+):
     draw_many(tmp_path / "images", 20, size=6)
     given = flags_for(tmp_path / "images", tmp_path, tiny_flags)
     assert main([*given, "--resolution", "6", "--channel-mult", "1", "1", "1", *flags]) == 2

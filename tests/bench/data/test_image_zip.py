@@ -49,7 +49,8 @@ def test_images_carry_the_labels_of_the_index(labelled):
         number = split.images[:, 0, 0, 0].long()
         assert torch.equal(split.labels, number % 3)
         assert torch.equal(number, number.sort().values)
-    assert dataset.test.images[:, 0, 0, 0].tolist() == [27, 28, 29, 57, 58, 59]  # the 10th and 20th of each class
+    # The 10th and 20th of each class
+    assert dataset.test.images[:, 0, 0, 0].tolist() == [27, 28, 29, 57, 58, 59]
     assert len(dataset.train) == 54
 
 
@@ -71,11 +72,18 @@ def test_without_labels_there_is_one_class(tmp_path, labels, index):
 
 def test_hidden_and_other_files_are_skipped_and_counted(tmp_path):
     plain = write(tmp_path / "plain.zip", numbered(20))
-    clutter = {"__MACOSX/00000/._img00000000.png": b"no image", ".x.png": b"", "readme.txt": b"", "00000/": b""}
+    clutter = {
+        "__MACOSX/00000/._img00000000.png": b"no image",
+        ".x.png": b"",
+        "readme.txt": b"",
+        "00000/": b"",
+    }
     mixed = write(tmp_path / "mixed.zip", {**clutter, **numbered(20)})
     dataset = load("image-zip", mixed)
     assert dataset.checksum == load("image-zip", plain).checksum
-    skipped = "skipped: 2 hidden files or folders (.x.png), 1 file that is not an image (readme.txt)"
+    skipped = (
+        "skipped: 2 hidden files or folders (.x.png), 1 file that is not an image (readme.txt)"
+    )
     assert dataset.origin.notes[-1] == skipped
 
 
@@ -86,7 +94,9 @@ def test_a_resolution_resizes(labelled):
 def test_missing_labels_are_counted_and_one_is_named(tmp_path):
     labels = [[name, 0] for name in names(17)]
     path = write(tmp_path / "set.zip", numbered(20), labels)
-    with pytest.raises(DataError, match=r"no label for 3 of 20 images, such as 00000/img00000017\.png"):
+    with pytest.raises(
+        DataError, match=r"no label for 3 of 20 images, such as 00000/img00000017\.png"
+    ):
         load("image-zip", path)
 
 
@@ -127,10 +137,13 @@ def test_what_is_no_zip_of_images_is_refused_with_the_way_out(tmp_path):
 
 def test_a_damaged_image_in_the_zip_is_named(labelled):
     content = bytearray(labelled.read_bytes())
-    start = content.index(b"00000/img00000005.png") + 60  # within that image's bytes: its CRC no longer holds
+    # Within that image's bytes: its CRC no longer holds
+    start = content.index(b"00000/img00000005.png") + 60
     content[start] ^= 255
     labelled.write_bytes(content)
-    with pytest.raises(DataError, match=r"set\.zip/00000/img00000005\.png cannot be read \(BadZipFile\): repair or"):
+    with pytest.raises(
+        DataError, match=r"set\.zip/00000/img00000005\.png cannot be read \(BadZipFile\): repair or"
+    ):
         load("image-zip", labelled)
 
 
@@ -159,10 +172,13 @@ def marked(path, local, central, value, chosen=b""):
     [(8, 10, 9), (8, 10, 99), (6, 8, 1), (6, 8, 0x41), (6, 8, 0x20)],
     ids=["Deflate64", "AES", "password", "strong encryption", "patch"],
 )
-def test_what_zipfile_cannot_unpack_is_refused_with_the_way_out(labelled, chosen, local, central, value):
+def test_what_zipfile_cannot_unpack_is_refused_with_the_way_out(
+    labelled, chosen, local, central, value
+):
     marked(labelled, local, central, value, chosen)
     with pytest.raises(
-        DataError, match=r"set\.zip: .* was made with Deflate64, a password or .*: zip the images again"
+        DataError,
+        match=r"set\.zip: .* was made with Deflate64, a password or .*: zip the images again",
     ):
         load("image-zip", labelled)
 
@@ -171,7 +187,10 @@ def test_a_damaged_index_in_the_zip_is_named(labelled):
     content = bytearray(labelled.read_bytes())
     content[content.index(b'{"labels"') + 3] ^= 255
     labelled.write_bytes(content)
-    with pytest.raises(DataError, match=r"set\.zip/dataset\.json cannot be read \(BadZipFile\): repair or remove it"):
+    with pytest.raises(
+        DataError,
+        match=r"set\.zip/dataset\.json cannot be read \(BadZipFile\): repair or remove it",
+    ):
         load("image-zip", labelled)
 
 
@@ -180,7 +199,8 @@ def test_another_archive_is_refused_with_the_way_out(tmp_path):
     with tarfile.open(path, "w:gz") as archive:
         archive.add(write(tmp_path / "set.zip", numbered(1)))
     with pytest.raises(
-        DataError, match="not a zip, .* any other archive unpack, and pass the folder with --data image-fol"
+        DataError,
+        match="not a zip, .* any other archive unpack, and pass the folder with --data image-fol",
     ):
         load("image-zip", path)
 
@@ -188,7 +208,9 @@ def test_another_archive_is_refused_with_the_way_out(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_zip_that_may_not_be_read_is_named(labelled):
     labelled.chmod(0)
-    with pytest.raises(DataError, match=r"set\.zip cannot be read \(Permission denied\): check its permissions"):
+    with pytest.raises(
+        DataError, match=r"set\.zip cannot be read \(Permission denied\): check its permissions"
+    ):
         load("image-zip", labelled)
 
 
@@ -212,11 +234,17 @@ def test_of_two_entries_of_one_name_the_last_is_read_as_in_unpacking_and_it_is_s
         archive.writestr("00000/img00000000.png", png((99, 0, 255)))
     dataset = load("image-zip", path)
     assert dataset.train.images[0, 0, 0, 0] == 99
-    assert dataset.origin.notes[-1] == "skipped: 1 earlier zip entry of the same name (00000/img00000000.png)"
+    assert (
+        dataset.origin.notes[-1]
+        == "skipped: 1 earlier zip entry of the same name (00000/img00000000.png)"
+    )
 
 
 def test_the_folders_of_a_zip_without_index_are_classes_and_splits(tmp_path):
-    folders = {f"{'Test' if n % 4 == 3 else 'train'}/c{n % 2}/{n:03}.png": png((n, 0, 255)) for n in range(40)}
+    folders = {
+        f"{'Test' if n % 4 == 3 else 'train'}/c{n % 2}/{n:03}.png": png((n, 0, 255))
+        for n in range(40)
+    }
     del folders["Test/c1/003.png"]
     folders["Test/c0/003.png"] = png((3, 0, 255))
     dataset = load("image-zip", write(tmp_path / "set.zip", folders, index=False))

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from bench.data import DataError
-from bench.data.label_file import check, find, normal_name, parse
-from bench.data.remarks import LOST, Remarks
+from bench.data._label_file import check, find, normal_name, parse
+from bench.data._remarks import LOST, Remarks
 
 WHERE = Path("set.zip")
 
@@ -14,7 +14,9 @@ def parsed(labels, file="dataset.json"):
     return parse(json.dumps({"labels": labels}).encode(), file, WHERE)
 
 
-@pytest.mark.parametrize("file", ["dataset.json", "Dataset.JSON", "photos/dataset.json", "a/b/DATASET.json"])
+@pytest.mark.parametrize(
+    "file", ["dataset.json", "Dataset.JSON", "photos/dataset.json", "a/b/DATASET.json"]
+)
 def test_the_file_is_found_in_any_case_in_the_folder_that_holds_all_images(file):
     base = file.rpartition("/")[0]
     images = [f"{base}/0/a.png".lstrip("/"), f"{base}/1/b.png".lstrip("/")]
@@ -35,7 +37,9 @@ def test_a_file_that_is_not_above_all_images_is_refused_with_both_ways_out():
     assert "remove it" in str(raised.value)
 
 
-@pytest.mark.parametrize("files", [("dataset.json", "Dataset.json"), ("train/dataset.json", "test/dataset.json")])
+@pytest.mark.parametrize(
+    "files", [("dataset.json", "Dataset.json"), ("train/dataset.json", "test/dataset.json")]
+)
 def test_two_files_at_one_level_are_refused(files):
     with pytest.raises(DataError, match="keep one dataset.json, at the top"):
         find(files, ["train/a.png", "test/a.png"], WHERE)
@@ -70,7 +74,9 @@ def test_no_labels_are_said_so(labels):
     assert parsed(labels) is None
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b"{}", b'{"labels": 0}', b'{"labels": [[5, 1]]}', b"\xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"{}", b'{"labels": 0}', b'{"labels": [[5, 1]]}', b"\xff\xfe\xff"]
+)
 def test_what_is_no_label_file_is_refused_in_one_line(content):
     with pytest.raises(DataError, match=r"^set\.zip/dataset\.json must read") as raised:
         parse(content, "dataset.json", WHERE)
@@ -88,4 +94,10 @@ def test_images_without_label_are_refused_and_labels_without_image_are_counted()
 
 def test_names_get_slashes():
     names = [r"00000\a.png", "./a.png", "/a//b.png", r".\x\\y.png", "x y/\u00fc.png"]
-    assert [normal_name(name) for name in names] == ["00000/a.png", "a.png", "a/b.png", "x/y.png", "x y/\u00fc.png"]
+    assert [normal_name(name) for name in names] == [
+        "00000/a.png",
+        "a.png",
+        "a/b.png",
+        "x/y.png",
+        "x y/\u00fc.png",
+    ]

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from bench.data import DataError
-from bench.data.layout import arrange
-from bench.data.remarks import UNUSED, Remarks
+from bench.data._layout import arrange
+from bench.data._remarks import UNUSED, Remarks
 
 
 def read(*folders, each=2, labelled=None):
@@ -36,7 +36,9 @@ def classes(part):
 )
 @pytest.mark.parametrize("wrapper", ["", "archive/", "a/b/"])
 def test_splits_have_their_usual_names_in_any_case_at_the_top_or_in_a_wrapper(train, test, wrapper):
-    layout, remarks = read(*(f"{wrapper}{split}/{name}" for split in (train, test) for name in ("cat", "dog")))
+    layout, remarks = read(
+        *(f"{wrapper}{split}/{name}" for split in (train, test) for name in ("cat", "dog"))
+    )
     assert classes(layout.train) == {f"{wrapper}{train}/cat": "cat", f"{wrapper}{train}/dog": "dog"}
     assert classes(layout.test) == {f"{wrapper}{test}/cat": "cat", f"{wrapper}{test}/dog": "dog"}
     said = f"training images from {wrapper}{train}/, held-out images from {wrapper}{test}/"
@@ -59,9 +61,13 @@ def test_two_folders_for_one_split_are_refused(folders):
         read(*(f"{folder}/cat" for folder in folders))
 
 
-@pytest.mark.parametrize("folders", [("trainA", "trainB", "testA", "testB"), ("train_cats", "cats", "Val_cats")])
+@pytest.mark.parametrize(
+    "folders", [("trainA", "trainB", "testA", "testB"), ("train_cats", "cats", "Val_cats")]
+)
 def test_folders_that_begin_like_splits_are_refused_as_test_images_would_be_trained_on(folders):
-    with pytest.raises(DataError, match="may be splits or classes: put the classes into train/ and test/"):
+    with pytest.raises(
+        DataError, match="may be splits or classes: put the classes into train/ and test/"
+    ):
         read(*folders)
 
 
@@ -69,9 +75,14 @@ def test_a_class_may_be_called_train():
     assert set(read("train", "car", "plane")[0].train.values()) == {"train", "car", "plane"}
 
 
-@pytest.mark.parametrize("folders", [("train",), ("Test",), ("test", "val"), ("train", "Training"), ("a/train",)])
+@pytest.mark.parametrize(
+    "folders", [("train",), ("Test",), ("test", "val"), ("train", "Training"), ("a/train",)]
+)
 def test_one_split_of_two_is_refused(folders):
-    with pytest.raises(DataError, match="holds one split of two .*name them train/ and test/, or pass only what is in"):
+    with pytest.raises(
+        DataError,
+        match="holds one split of two .*name them train/ and test/, or pass only what is in",
+    ):
         read(*(f"{folder}/cat" for folder in folders))
 
 
@@ -87,7 +98,10 @@ def test_the_only_folder_of_images_is_the_one_class():
     layout, _ = read("photos")
     assert (classes(layout.train), layout.notes) == ({"photos": "photos"}, ())
     layout, _ = read("a/b/photos")
-    assert (classes(layout.train), layout.notes) == ({"a/b/photos": "photos"}, ("read inside a/b/",))
+    assert (classes(layout.train), layout.notes) == (
+        {"a/b/photos": "photos"},
+        ("read inside a/b/",),
+    )
 
 
 def test_images_without_folders_have_no_class():
@@ -98,7 +112,8 @@ def test_images_without_folders_have_no_class():
 @pytest.mark.parametrize("wrapper", ["", "dataset/"])
 def test_images_outside_the_classes_are_refused(wrapper):
     with pytest.raises(
-        DataError, match=r"0\.png is outside the sub-folders .*\(2 such of 6 images\): move it into one"
+        DataError,
+        match=r"0\.png is outside the sub-folders .*\(2 such of 6 images\): move it into one",
     ):
         read(f"{wrapper}c0", f"{wrapper}c1", wrapper.rstrip("/"))
 
@@ -106,7 +121,9 @@ def test_images_outside_the_classes_are_refused(wrapper):
 def test_wrappers_inside_both_splits_are_no_classes():
     layout, _ = read("seg/train/train/a", "seg/train/train/b", "seg/test/test/a", "seg/test/test/b")
     assert set(layout.train.values()) == set(layout.test.values()) == {"a", "b"}
-    assert layout.notes == ("training images from seg/train/train/, held-out images from seg/test/test/",)
+    assert layout.notes == (
+        "training images from seg/train/train/, held-out images from seg/test/test/",
+    )
 
 
 def test_a_folder_inside_one_split_only_is_a_class():
@@ -114,10 +131,14 @@ def test_a_folder_inside_one_split_only_is_a_class():
     assert set(layout.train.values()) == set(layout.test.values()) == {"cat"}
 
 
-@pytest.mark.parametrize("folders", [("train/cat", "train/dog", "test"), ("train", "test/cat", "test/dog")])
+@pytest.mark.parametrize(
+    "folders", [("train/cat", "train/dog", "test"), ("train", "test/cat", "test/dog")]
+)
 def test_a_split_without_the_class_folders_of_the_other_is_refused(folders):
     bare = next(folder for folder in folders if "/" not in folder)
-    with pytest.raises(DataError, match=f"root/{bare} has no class folders, .*or pass only what is in train/"):
+    with pytest.raises(
+        DataError, match=f"root/{bare} has no class folders, .*or pass only what is in train/"
+    ):
         read(*folders)
 
 
@@ -129,7 +150,8 @@ def test_a_class_that_is_spelled_in_two_ways_in_the_splits_is_refused(known, odd
 
 def test_splits_inside_the_classes_are_refused_as_test_images_would_be_trained_on():
     with pytest.raises(
-        DataError, match=r"root/bottle .* put the splits above the classes \(train/bottle/, test/bottle/"
+        DataError,
+        match=r"root/bottle .* put the splits above the classes \(train/bottle/, test/bottle/",
     ):
         read("bottle/train/good", "bottle/Test/broken", "cable/train", "cable/test")
 

@@ -20,7 +20,9 @@ def test_constants_are_the_moments_of_the_two_half_circles():
     y = np.concatenate([np.sin(t), 0.5 - np.sin(t)])
     assert (x.mean(), y.mean()) == pytest.approx(module.MEAN, abs=1e-8)
     noise = module.NOISE_STD**2
-    assert (math.sqrt(x.var() + noise), math.sqrt(y.var() + noise)) == pytest.approx(module.STD, rel=1e-8)
+    assert (math.sqrt(x.var() + noise), math.sqrt(y.var() + noise)) == pytest.approx(
+        module.STD, rel=1e-8
+    )
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -37,7 +39,9 @@ def test_label_names_the_half_circle_a_point_lies_on():
     upper, lower = xy[split.labels == 0], xy[split.labels == 1]
     radius = torch.cat([upper.norm(dim=1), (lower - torch.tensor([1.0, 0.5])).norm(dim=1)])
     # Noise shifts the mean of a radius by half its variance; 4 standard errors allowed.
-    assert radius.mean() == pytest.approx(1 + module.NOISE_STD**2 / 2, abs=4 * module.NOISE_STD / 100)
+    assert radius.mean() == pytest.approx(
+        1 + module.NOISE_STD**2 / 2, abs=4 * module.NOISE_STD / 100
+    )
     assert radius.std() == pytest.approx(module.NOISE_STD, rel=0.03)
     assert upper[:, 1].min() > -5 * module.NOISE_STD
     assert lower[:, 1].max() < 0.5 + 5 * module.NOISE_STD

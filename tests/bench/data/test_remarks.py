@@ -1,6 +1,6 @@
 import pytest
 
-from bench.data.remarks import ANIMATED, EMPTY, HIDDEN, Remarks, printable
+from bench.data._remarks import ANIMATED, EMPTY, HIDDEN, Remarks, printable
 
 
 def test_kinds_are_counted_with_their_first_example_and_what_is_skipped_comes_first():
@@ -17,7 +17,12 @@ def test_nothing_met_is_nothing_said():
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("\u00fc b.png", "\u00fc b.png"), ("a\nb", r"a\nb"), ("\udce9.png", r"\udce9.png"), ("a\x1b[2J", r"a\x1b[2J")],
+    [
+        ("\u00fc b.png", "\u00fc b.png"),
+        ("a\nb", r"a\nb"),
+        ("\udce9.png", r"\udce9.png"),
+        ("a\x1b[2J", r"a\x1b[2J"),
+    ],
 )
 def test_names_are_printed_in_one_line_whatever_they_hold(name, shown):
     assert printable(name) == shown

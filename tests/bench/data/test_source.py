@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from bench.data import DataError
-from bench.data.source import SourceFile, fetch, missing
+from bench.data._source import SourceFile, fetch, missing
 
 CONTENT = b"the published bytes"
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -60,7 +60,9 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    monkeypatch.setattr(pooch, "retrieve", lambda *args, **kwargs: pytest.fail("went to the network"))
+    monkeypatch.setattr(
+        pooch, "retrieve", lambda *args, **kwargs: pytest.fail("went to the network")
+    )
 
 
 def test_a_present_file_is_used_without_the_network(tmp_path, no_network):
@@ -73,7 +75,9 @@ def test_a_damaged_file_is_named_refused_and_kept(tmp_path, no_network):
     damaged = tmp_path / "set/a.gz"
     damaged.parent.mkdir()
     damaged.write_bytes(CONTENT + b"!")
-    with pytest.raises(DataError, match="delete it and fetch it again from http://example.invalid/set/a.gz") as raised:
+    with pytest.raises(
+        DataError, match="delete it and fetch it again from http://example.invalid/set/a.gz"
+    ) as raised:
         fetch([published()], tmp_path)
     assert str(damaged) in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -84,11 +88,16 @@ def test_offline_names_files_folder_and_addresses_in_one_line(tmp_path, offline)
     (tmp_path / "set").mkdir()
     (tmp_path / "set/b.gz").write_bytes(CONTENT)
     files = [published("set/a.gz"), published("set/b.gz"), published("set/c.gz")]
-    with pytest.raises(DataError, match=r"set/a\.gz, set/c\.gz\. Download failed \(ConnectionError\)") as raised:
+    with pytest.raises(
+        DataError, match=r"set/a\.gz, set/c\.gz\. Download failed \(ConnectionError\)"
+    ) as raised:
         fetch(files, tmp_path, instead=" (or ask a friend)")
     message = str(raised.value)
     assert str(tmp_path) in message
-    assert "http://example.invalid/set/a.gz http://example.invalid/set/c.gz (or ask a friend)" in message
+    assert (
+        "http://example.invalid/set/a.gz http://example.invalid/set/c.gz (or ask a friend)"
+        in message
+    )
     assert "b.gz" not in message
     assert "\n" not in message
 

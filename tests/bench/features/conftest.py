@@ -23,7 +23,9 @@ def make_toy():
 
 
 class FakeExtractor(nn.Module):
-    """Takes and returns what torch-fidelity's extractors do; remembers how it was made and what it was given."""
+    """Takes and returns what torch-fidelity's extractors do; remembers how it was made and what it
+    was given.
+    """
 
     made: list
     seen: list
@@ -46,7 +48,9 @@ def fake_fidelity(monkeypatch) -> dict[str, type]:
     classes = {}
     monkeypatch.setitem(sys.modules, "torch_fidelity", types.ModuleType("torch_fidelity"))
     for file, name, size in (("inceptionv3", "InceptionV3", 2048), ("dinov2", "DinoV2", 1024)):
-        fake = type(f"FeatureExtractor{name}", (FakeExtractor,), {"made": [], "seen": [], "size": size})
+        fake = type(
+            f"FeatureExtractor{name}", (FakeExtractor,), {"made": [], "seen": [], "size": size}
+        )
         module = types.ModuleType(f"torch_fidelity.feature_extractor_{file}")
         setattr(module, fake.__name__, fake)
         module.URL_INCEPTION_V3 = "https://example.org/weights.pth"

@@ -39,7 +39,8 @@ def test_digits_reach_the_floor_and_accuracy_is_that_of_the_test_split(digits, t
     assert not extracted.requires_grad
     hits = features.classify(extracted) == digits.test.labels
     assert hits.double().mean().item() == pytest.approx(features.accuracy, abs=1.5 / len(hits))
-    # The features tell the classes apart: the nearest class mean already gets most test digits right.
+    # The features tell the classes apart: the nearest class mean already gets most test digits
+    # right.
     train = features.extract(digits.train.images)
     means = torch.stack([train[digits.train.labels == c].mean(0) for c in range(10)])
     guess = torch.cdist(extracted, means).argmin(1)
@@ -57,7 +58,9 @@ def test_second_load_reads_the_cache(digits, trained, monkeypatch):
 def test_other_data_of_the_same_name_is_not_served_from_the_cache(digits, trained, monkeypatch):
     features, cache = trained
     monkeypatch.setattr(classifier, "_train", no_training)
-    fewer = dataclasses.replace(digits, test=Split(digits.test.images[:-1], digits.test.labels[:-1]))
+    fewer = dataclasses.replace(
+        digits, test=Split(digits.test.images[:-1], digits.test.labels[:-1])
+    )
     assert [digits.checksum[:16] in path.name for path in cache.glob("*.pt")] == [True]
     assert features.fingerprint.startswith("classifier-")
     with pytest.raises(AssertionError, match="trained again"):
@@ -79,7 +82,9 @@ def test_shuffled_labels_are_refused_now_and_from_the_cache(digits, tmp_path, mo
     labels = digits.train.labels[torch.randperm(len(digits.train), generator=g)]
     shuffled = dataclasses.replace(digits, train=Split(digits.train.images, labels))
     monkeypatch.setattr(classifier, "TRAINING_IMAGES", 20 * classifier.BATCH)
-    with pytest.raises(FeatureError, match=r"classifier of digits reaches .*%.* under 80%") as raised:
+    with pytest.raises(
+        FeatureError, match=r"classifier of digits reaches .*%.* under 80%"
+    ) as raised:
         classifier.load(shuffled, tmp_path, "cpu")
     for way_out in ("check the labels", "add images", "--features pixels"):
         assert way_out in str(raised.value)

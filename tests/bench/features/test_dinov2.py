@@ -19,7 +19,9 @@ def test_the_network_is_given_8_bits_of_three_channels(make_toy, tmp_path, fake_
     assert torch.equal(torch.cat(net.seen), images.expand(-1, 3, -1, -1))
 
 
-def test_the_fingerprint_is_that_of_weights_and_library(make_toy, tmp_path, fake_fidelity, monkeypatch):
+def test_the_fingerprint_is_that_of_weights_and_library(
+    make_toy, tmp_path, fake_fidelity, monkeypatch
+):
     first = load("dinov2", make_toy(), tmp_path, "cpu").fingerprint
     assert first == load("dinov2", make_toy(), tmp_path, "cpu").fingerprint
     assert first.endswith("-torch-fidelity-9.9")
@@ -33,12 +35,16 @@ def test_the_fingerprint_is_that_of_weights_and_library(make_toy, tmp_path, fake
     assert load("dinov2", make_toy(), tmp_path, "cpu").fingerprint != first
 
 
-def test_without_a_network_the_error_says_what_to_copy(make_toy, tmp_path, fake_fidelity, monkeypatch):
+def test_without_a_network_the_error_says_what_to_copy(
+    make_toy, tmp_path, fake_fidelity, monkeypatch
+):
     def fail(*_):
         raise URLError("no network\nat all")
 
     monkeypatch.setattr(fake_fidelity["dinov2"], "__init__", fail)
-    with pytest.raises(FeatureError, match="DINOv2 cannot be fetched .*no network.*copy ") as caught:
+    with pytest.raises(
+        FeatureError, match="DINOv2 cannot be fetched .*no network.*copy "
+    ) as caught:
         load("dinov2", make_toy(), tmp_path, "cpu")
     assert "\n" not in str(caught.value)
 
@@ -56,7 +62,9 @@ class Small(nn.Module):
 
 
 def test_features_are_those_of_torch_fidelity_called_directly(make_toy, tmp_path, monkeypatch):
-    module = pytest.importorskip("torch_fidelity.feature_extractor_dinov2", reason="needs the extra [fid]")
+    module = pytest.importorskip(
+        "torch_fidelity.feature_extractor_dinov2", reason="needs the extra [fid]"
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Small()

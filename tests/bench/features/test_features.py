@@ -5,7 +5,16 @@ import torch
 
 from bench import features as module
 from bench.data import Dataset, Split
-from bench.features import FeatureError, Features, all_names, check, in_batches, load, load_all, names
+from bench.features import (
+    FeatureError,
+    Features,
+    all_names,
+    check,
+    in_batches,
+    load,
+    load_all,
+    names,
+)
 
 
 @pytest.fixture
@@ -24,12 +33,21 @@ def test_those_taken_by_default_are_among_all():
     [
         (
             "incepton",
-            "unknown features 'incepton': did you mean inception? known: classifier, dinov2, inception, pixels",
+            (
+                "unknown features 'incepton': did you mean inception? known: classifier, dinov2,"
+                " inception, pixels"
+            ),
         ),
         ("-fidelity", "unknown features '-fidelity'"),
-        ("inception:weigths=a.pth", "unknown option of inception 'weigths': did you mean weights? known: weights"),
+        (
+            "inception:weigths=a.pth",
+            "unknown option of inception 'weigths': did you mean weights? known: weights",
+        ),
         ("pixels:size=3", "unknown option of pixels 'size': known: none"),
-        ("torchscript:pth=a.pt", "unknown option of torchscript 'pth': did you mean path? known: path, name, size"),
+        (
+            "torchscript:pth=a.pt",
+            "unknown option of torchscript 'pth': did you mean path? known: path, name, size",
+        ),
         ("torchscript:path=a.pt,size=big", "torchscript: size must be a whole number, got 'big'"),
         ("inception:weights", "expected key=value after the colon, got 'weights'"),
         ("torchscript:size=3,size=4", "size is given twice"),
@@ -44,16 +62,30 @@ def test_a_spec_that_cannot_be_read_is_refused_in_one_line(spec, message, datase
 
 
 def test_options_reach_the_extractor_by_their_types(dataset, tmp_path, monkeypatch):
-    def fake(dataset, cache, device, *, path: str | None = None, name: str | None = None, size: int | None = None):
+    def fake(
+        dataset,
+        cache,
+        device,
+        *,
+        path: str | None = None,
+        name: str | None = None,
+        size: int | None = None,
+    ):
         return path, name, size
 
     monkeypatch.setattr("bench.features.torchscript.load", fake)
-    assert load("torchscript:path=a=b:c.pt,size=32", dataset, tmp_path, "cpu") == ("a=b:c.pt", None, 32)
+    assert load("torchscript:path=a=b:c.pt,size=32", dataset, tmp_path, "cpu") == (
+        "a=b:c.pt",
+        None,
+        32,
+    )
 
 
 def test_two_extractors_of_one_name_are_refused(dataset, tmp_path):
     assert [f.name for f in load_all(["pixels"], dataset, tmp_path, "cpu")] == ["pixels"]
-    with pytest.raises(FeatureError, match="the name 'pixels' is taken; leave one out, or give another name=NAME"):
+    with pytest.raises(
+        FeatureError, match="the name 'pixels' is taken; leave one out, or give another name=NAME"
+    ):
         load_all(["pixels", "pixels"], dataset, tmp_path, "cpu")
 
 

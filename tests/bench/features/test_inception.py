@@ -40,7 +40,8 @@ def hub(tmp_path, monkeypatch) -> Path:
 
 def test_the_expected_weights_are_the_official_ones():
     assert inception.SHA256 == OFFICIAL
-    assert re.search(r"-([0-9a-f]{8})\.pth$", inception.FILE).group(1) == OFFICIAL[:8]  # torch.hub's convention
+    # Torch.hub's convention
+    assert re.search(r"-([0-9a-f]{8})\.pth$", inception.FILE).group(1) == OFFICIAL[:8]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -57,13 +58,19 @@ def test_the_network_is_given_8_bits_of_three_channels(
     found = features.extract(as_images(images))
     assert torch.equal(torch.cat(net.seen), images.expand(-1, 3, -1, -1))
     assert [len(batch) for batch in net.seen] == [4, 4, 1]
-    torch.testing.assert_close(found, images.flatten(1).float().mean(1, keepdim=True).expand(-1, 2048))
+    torch.testing.assert_close(
+        found, images.flatten(1).float().mean(1, keepdim=True).expand(-1, 2048)
+    )
 
 
-def test_other_weights_are_refused_before_they_are_opened(weights, make_toy, tmp_path, fake_fidelity):
+def test_other_weights_are_refused_before_they_are_opened(
+    weights, make_toy, tmp_path, fake_fidelity
+):
     weights.write_bytes(b"others")
     expected, found = inception.SHA256, hashlib.sha256(b"others").hexdigest()
-    with pytest.raises(FeatureError, match=f"weights.pth .* expected sha256 {expected}, found {found}; ") as caught:
+    with pytest.raises(
+        FeatureError, match=f"weights.pth .* expected sha256 {expected}, found {found}; "
+    ) as caught:
         load(f"inception:weights={weights}", make_toy(), tmp_path, "cpu")
     assert "\n" not in str(caught.value)
     assert fake_fidelity["inceptionv3"].made == []
@@ -95,17 +102,23 @@ def test_without_a_path_the_weights_are_fetched_once_and_checked(
         load("inception", make_toy(), tmp_path, "cpu")
 
 
-def test_a_download_of_something_else_is_not_kept(hub, make_toy, tmp_path, fake_fidelity, monkeypatch):
+def test_a_download_of_something_else_is_not_kept(
+    hub, make_toy, tmp_path, fake_fidelity, monkeypatch
+):
     def fetch(url, path, hash_prefix, progress):
         assert hash_prefix == OFFICIAL
         raise RuntimeError("invalid hash value")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-    with pytest.raises(FeatureError, match="cannot be fetched .invalid hash value.: .*inception:weights=PATH"):
+    with pytest.raises(
+        FeatureError, match="cannot be fetched .invalid hash value.: .*inception:weights=PATH"
+    ):
         load("inception", make_toy(), tmp_path, "cpu")
 
 
-def test_without_a_network_the_error_says_where_the_weights_belong(hub, make_toy, tmp_path, fake_fidelity, monkeypatch):
+def test_without_a_network_the_error_says_where_the_weights_belong(
+    hub, make_toy, tmp_path, fake_fidelity, monkeypatch
+):
     def urlopen(request):
         raise URLError("no network")
 
@@ -122,9 +135,16 @@ def test_without_a_network_the_error_says_where_the_weights_belong(hub, make_toy
 
 @pytest.fixture(scope="module")
 def random_weights(tmp_path_factory) -> Path:
-    """Inception's own architecture with random weights, from a seed, and the file they are saved in."""
-    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="needs the extra [fid]")
-    net_class, path = module.FeatureExtractorInceptionV3, tmp_path_factory.mktemp("weights") / "random.pth"
+    """Inception's own architecture with random weights, from a seed, and the file they are saved
+    in.
+    """
+    module = pytest.importorskip(
+        "torch_fidelity.feature_extractor_inceptionv3", reason="needs the extra [fid]"
+    )
+    net_class, path = (
+        module.FeatureExtractorInceptionV3,
+        tmp_path_factory.mktemp("weights") / "random.pth",
+    )
     with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
@@ -140,12 +160,16 @@ def test_features_are_those_of_torch_fidelity_called_directly(
 ):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    monkeypatch.setattr(inception, "SHA256", hashlib.sha256(random_weights.read_bytes()).hexdigest())
+    monkeypatch.setattr(
+        inception, "SHA256", hashlib.sha256(random_weights.read_bytes()).hexdigest()
+    )
     dataset = make_toy(channels, side=side)
     features = load(f"inception:weights={random_weights}", dataset, tmp_path, "cpu")
     images = dataset.train.images[:3]
     found = features.extract(as_images(images))
-    direct = FeatureExtractorInceptionV3("any", ["2048"], feature_extractor_weights_path=str(random_weights))
+    direct = FeatureExtractorInceptionV3(
+        "any", ["2048"], feature_extractor_weights_path=str(random_weights)
+    )
     assert found.shape == (3, features.size) == (3, 2048)
     assert not found.requires_grad
     assert torch.equal(found, direct(images.expand(-1, 3, -1, -1).contiguous())[0])

@@ -63,7 +63,9 @@ def saved(net: nn.Module, path: Path) -> Path:
 @pytest.fixture
 def dataset() -> Dataset:
     g = torch.Generator().manual_seed(0)
-    split = Split(torch.randint(256, (9, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(9) % 2)
+    split = Split(
+        torch.randint(256, (9, 1, 4, 4), generator=g).to(torch.uint8), torch.arange(9) % 2
+    )
     return Dataset("toy", split, split, num_classes=2)
 
 
@@ -80,14 +82,16 @@ def test_features_are_the_networks_and_named_by_the_file(dataset, tmp_path):
 def test_images_are_resized_on_demand_and_the_fingerprint_says_so(dataset, tmp_path):
     path = saved(Means(), tmp_path / "net.pt")
     plain, larger, smaller = (
-        load(f"torchscript:path={path}{size}", dataset, tmp_path, "cpu") for size in ("", ",size=8", ",size=1")
+        load(f"torchscript:path={path}{size}", dataset, tmp_path, "cpu")
+        for size in ("", ",size=8", ",size=1")
     )
     images = as_images(dataset.train.images)
     assert larger.extract(images)[:, 1].unique().item() == 64
     assert smaller.extract(images)[:, 1].unique().item() == 1
     corner = torch.zeros(1, 1, 4, 4)
     corner[..., 0, 0] = 1
-    assert smaller.extract(corner)[0, 0] > 0  # all pixels take part on the way down: this is what antialiasing is for
+    # All pixels take part on the way down: this is what antialiasing is for
+    assert smaller.extract(corner)[0, 0] > 0
     assert len({plain.fingerprint, larger.fingerprint, smaller.fingerprint}) == 3
 
 
@@ -113,7 +117,9 @@ def test_the_network_does_not_train(dataset, tmp_path):
         ("-", "give name=my-net"),
     ],
 )
-def test_names_that_would_mislead_are_refused_as_options_and_as_files(name, message, dataset, tmp_path):
+def test_names_that_would_mislead_are_refused_as_options_and_as_files(
+    name, message, dataset, tmp_path
+):
     file, other = saved(Means(), tmp_path / f"{name}.pt"), saved(Means(), tmp_path / "net.pt")
     for spec in (f"torchscript:path={file}", f"torchscript:path={other},name={name}"):
         with pytest.raises(FeatureError, match=message):
@@ -123,19 +129,33 @@ def test_names_that_would_mislead_are_refused_as_options_and_as_files(name, mess
 
 def test_two_files_of_one_name_are_refused(dataset, tmp_path):
     (tmp_path / "b").mkdir()
-    a, b = (f"torchscript:path={saved(Means(), tmp_path / file)}" for file in ("net.pt", "b/net.pt"))
+    a, b = (
+        f"torchscript:path={saved(Means(), tmp_path / file)}" for file in ("net.pt", "b/net.pt")
+    )
     with pytest.raises(FeatureError, match="the name 'net' is taken"):
         load_all([a, b], dataset, tmp_path, "cpu")
-    assert [f.name for f in load_all([a, f"{b},name=net-b"], dataset, tmp_path, "cpu")] == ["net", "net-b"]
+    assert [f.name for f in load_all([a, f"{b},name=net-b"], dataset, tmp_path, "cpu")] == [
+        "net",
+        "net-b",
+    ]
 
 
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (Spatial(), r"returns torch.float32 \[2, 1, 4, 4\], wanted are float32 features \[n, d\]: average or flatten"),
+        (
+            Spatial(),
+            (
+                r"returns torch.float32 \[2, 1, 4, 4\], wanted are float32 features \[n, d\]:"
+                r" average or flatten"
+            ),
+        ),
         (Pair(), "returns tuple, wanted"),
         (Doubles(), "returns torch.float64"),
-        (ThreeChannels(), r"cannot take images \[2, 1, 4, 4\] \(.*3 channels.*\): prepare them in the script"),
+        (
+            ThreeChannels(),
+            r"cannot take images \[2, 1, 4, 4\] \(.*3 channels.*\): prepare them in the script",
+        ),
     ],
 )
 def test_networks_that_do_not_fit_are_refused_in_one_line(net, message, dataset, tmp_path):

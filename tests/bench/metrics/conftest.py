@@ -1,4 +1,6 @@
-"""Images and features whose distances are small beside their norms, where a matrix product loses them."""
+"""Images and features whose distances are small beside their norms, where a matrix product loses
+them.
+"""
 
 import pytest
 import torch

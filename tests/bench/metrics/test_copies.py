@@ -9,7 +9,9 @@ from bench.metrics.copies import copy_distance, copy_rate, nearest
 
 
 def normal(n, d, seed, scale=1.0) -> torch.Tensor:
-    return scale * torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return scale * torch.randn(
+        n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 90])
@@ -34,7 +36,9 @@ def test_new_images_of_the_same_distribution_are_as_near_as_held_out_ones():
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_copies_are_counted(share):
     train, copied = normal(1000, 6, 1), int(1000 * share)
-    generated = torch.cat([train[:copied] + normal(copied, 6, 3, 1e-3), normal(1000 - copied, 6, 0) + 100])
+    generated = torch.cat(
+        [train[:copied] + normal(copied, 6, 3, 1e-3), normal(1000 - copied, 6, 0) + 100]
+    )
     rate, ratio = measured(generated, train, normal(1000, 6, 2))
     assert rate == share
     assert (ratio < 0.01) == (share == 1)
@@ -73,8 +77,12 @@ def test_new_images_of_the_same_law_are_as_near_as_held_out_ones_there_too(narro
     train = narrow(300, 1)
     exact = [exact_distances(narrow(200, seed), train) for seed in (0, 2)]
     found = [nearest(narrow(200, seed), [train]) for seed in (0, 2)]
-    assert copy_distance(*found) == pytest.approx(np.sort(exact[0])[99] / np.sort(exact[1])[99], rel=1e-9)
-    assert copy_rate(*found) == pytest.approx(np.mean(exact[0] < np.quantile(exact[1], 0.05)), abs=0.01)
+    assert copy_distance(*found) == pytest.approx(
+        np.sort(exact[0])[99] / np.sort(exact[1])[99], rel=1e-9
+    )
+    assert copy_rate(*found) == pytest.approx(
+        np.mean(exact[0] < np.quantile(exact[1], 0.05)), abs=0.01
+    )
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

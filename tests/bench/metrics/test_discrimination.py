@@ -22,12 +22,18 @@ def test_auc_and_accuracy_are_those_of_scikit_learn(logits):
     assert auc(real, fake) == pytest.approx(roc_auc_score(truth, scores.numpy()))
     real, fake = real[real != 0], fake[fake != 0]
     truth = [1] * len(real) + [0] * len(fake)
-    assert accuracy(real, fake) == pytest.approx(accuracy_score(truth, (torch.cat([real, fake]) > 0).numpy()))
+    assert accuracy(real, fake) == pytest.approx(
+        accuracy_score(truth, (torch.cat([real, fake]) > 0).numpy())
+    )
 
 
 def test_an_undecided_one_is_at_chance_and_calibrated():
     zeros = torch.zeros(7)
-    assert (auc(zeros, zeros), accuracy(zeros, zeros), calibration_error(zeros, zeros)) == (0.5, 0.5, 0.0)
+    assert (auc(zeros, zeros), accuracy(zeros, zeros), calibration_error(zeros, zeros)) == (
+        0.5,
+        0.5,
+        0.0,
+    )
 
 
 def test_calibration_error_of_known_cases():

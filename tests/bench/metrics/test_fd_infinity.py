@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.metrics._moments import Moments
 from bench.metrics.fd_infinity import fd_infinity, sizes
-from bench.metrics.frechet import Moments, frechet_distance
+from bench.metrics.frechet import frechet_distance
 
 
 def test_sizes_end_with_all_samples():

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from bench.metrics.frechet import Moments, frechet_distance
+from bench.metrics._moments import Moments
+from bench.metrics.frechet import frechet_distance
 
 
 def features(n, d, seed, scale=1.0, shift=0.0) -> torch.Tensor:
@@ -26,7 +27,9 @@ def by_sqrtm(a: np.ndarray, b: np.ndarray) -> float:
 def test_agrees_with_scipys_matrix_root(d, seed, scale):
     a, b = features(90, d, seed), features(70, d, seed + 1, scale, shift=0.5)
     expected = by_sqrtm(a.numpy(), b.numpy())
-    assert frechet_distance(Moments.of(a), Moments.of(b)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert frechet_distance(Moments.of(a), Moments.of(b)) == pytest.approx(
+        expected, rel=1e-6, abs=1e-6
+    )
 
 
 def test_mean_and_covariance_are_numpys():
@@ -35,7 +38,9 @@ def test_mean_and_covariance_are_numpys():
     assert found.count == 50
     assert found.total.dtype == found.outer.dtype == torch.float64
     np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(found.covariance, np.cov(x.numpy(), rowvar=False), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found.covariance, np.cov(x.numpy(), rowvar=False), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50])
@@ -81,11 +86,15 @@ def test_warns_where_the_covariance_has_no_full_rank(small):
     for pair in ((many, few), (few, many)):
         with pytest.warns(UserWarning, match=f"{small} samples in 8 features"):
             assert frechet_distance(*pair) > 0
-    frechet_distance(many, Moments.of(features(9, 8, 1)))  # just enough: no warning, which would be an error here
+    # Just enough: no warning, which would be an error here
+    frechet_distance(many, Moments.of(features(9, 8, 1)))
 
 
 def test_many_distances_to_one_reference_take_its_root_once(monkeypatch):
-    reference, others = Moments.of(features(40, 5, 0)), [Moments.of(features(30, 5, seed)) for seed in (1, 2, 3)]
+    reference, others = (
+        Moments.of(features(40, 5, 0)),
+        [Moments.of(features(30, 5, seed)) for seed in (1, 2, 3)],
+    )
     expected = [frechet_distance(other, Moments.of(features(40, 5, 0))) for other in others]
     calls, eigh = [], torch.linalg.eigh
     monkeypatch.setattr(torch.linalg, "eigh", lambda x: calls.append(x) or eigh(x))
@@ -95,7 +104,9 @@ def test_many_distances_to_one_reference_take_its_root_once(monkeypatch):
 
 
 def test_fewer_samples_than_features_leave_no_rounding_behind():
-    """By the samples' side, singular values: Tr (S S_r)^(1/2) is the nuclear norm of the two centred sets' product."""
+    """By the samples' side, singular values: Tr (S S_r)^(1/2) is the nuclear norm of the two
+    centred sets' product.
+    """
     few, many = features(20, 60, 0), features(300, 60, 1)
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (few, many))
     expected = (few.mean(0) - many.mean(0)).square().sum() + a.square().sum() + b.square().sum()
@@ -115,8 +126,14 @@ def test_one_sample_that_is_not_finite_makes_nan(bad):
 
 
 def test_finite_samples_too_large_for_their_covariance_make_nan():
-    assert math.isnan(frechet_distance(Moments.of(1e200 * features(50, 3, 0)), Moments.of(features(50, 3, 1))))
-    assert math.isnan(frechet_distance(Moments.of(1e120 * features(50, 3, 0)), Moments.of(1e120 * features(50, 3, 1))))
+    assert math.isnan(
+        frechet_distance(Moments.of(1e200 * features(50, 3, 0)), Moments.of(features(50, 3, 1)))
+    )
+    assert math.isnan(
+        frechet_distance(
+            Moments.of(1e120 * features(50, 3, 0)), Moments.of(1e120 * features(50, 3, 1))
+        )
+    )
 
 
 def test_one_sample_has_no_covariance_and_no_distance():
@@ -131,8 +148,12 @@ def test_constant_samples_are_a_point_mass(n):
     """|m - m_r|^2 + Tr S_r: also against each other, where both covariances are 0."""
     constant, y = torch.full((n, 6), 0.7), features(80, 6, 1)
     expected = np.square(0.7 - y.numpy().mean(0)).sum() + np.cov(y.numpy(), rowvar=False).trace()
-    assert frechet_distance(Moments.of(constant), Moments.of(y)) == pytest.approx(expected, rel=1e-6)
-    assert frechet_distance(Moments.of(constant), Moments.of(constant + 1)) == pytest.approx(6, rel=1e-6)
+    assert frechet_distance(Moments.of(constant), Moments.of(y)) == pytest.approx(
+        expected, rel=1e-6
+    )
+    assert frechet_distance(Moments.of(constant), Moments.of(constant + 1)) == pytest.approx(
+        6, rel=1e-6
+    )
 
 
 def test_a_singular_covariance_is_that_of_its_subspace():

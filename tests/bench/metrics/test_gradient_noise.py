@@ -16,14 +16,16 @@ def test_is_the_trace_of_the_sample_covariance():
     found = gradient_noise(iter(gradients), batch=4)
     trace = np.trace(np.cov(gradients.double().numpy(), rowvar=False))
     assert found.variance == pytest.approx(4 * trace, rel=1e-5)
-    products = gradients.double() @ gradients.double().T  # of different batches: what |G|^2 is estimated from
+    # Of different batches: what |G|^2 is estimated from
+    products = gradients.double() @ gradients.double().T
     cross = (products.sum() - products.trace()).item() / (9 * 8)
     assert found.signal == pytest.approx(cross, rel=1e-5)
     assert found.scale == pytest.approx(4 * trace / cross, rel=1e-5)
 
 
 def test_linear_regression():
-    """(a w - t)^2 / 2 with a ~ N(0, I), t = a v + eta e: G = w - v = u, tr(Sigma) = (p + 1) |u|^2 + p eta^2.
+    """(a w - t)^2 / 2 with a ~ N(0, I), t = a v + eta e: G = w - v = u, tr(Sigma) = (p + 1) |u|^2 +
+    p eta^2.
 
     For E|a|^2 (a u)^2 = (p + 2) |u|^2 (Isserlis). Averages over 300 estimates: unbiased.
     """

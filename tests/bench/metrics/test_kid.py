@@ -18,7 +18,8 @@ def stream(seed=0) -> torch.Generator:
 
 def by_loops(x, y) -> float:
     """The estimator as it is written, with scikit-learn's kernel."""
-    xx, yy, xy = (polynomial_kernel(a, b, degree=3, coef0=1) for a, b in ((x, x), (y, y), (x, y)))  # gamma is 1 / d
+    # Gamma is 1 / d
+    xx, yy, xy = (polynomial_kernel(a, b, degree=3, coef0=1) for a, b in ((x, x), (y, y), (x, y)))
     n, m = len(x), len(y)
     within_x = np.mean([xx[i, j] for i in range(n) for j in range(n) if i != j])
     within_y = np.mean([yy[i, j] for i in range(m) for j in range(m) if i != j])
@@ -33,12 +34,19 @@ def test_is_the_estimator_written_out(n, m):
 
 def test_one_subset_of_everything_is_the_whole():
     x, y = normal(30, 5, 0), normal(30, 5, 1, shift=1)
-    assert kid(x, y, stream(), subsets=3, subset_size=30) == pytest.approx(by_loops(x.double(), y.double()), rel=1e-9)
+    assert kid(x, y, stream(), subsets=3, subset_size=30) == pytest.approx(
+        by_loops(x.double(), y.double()), rel=1e-9
+    )
 
 
 def test_equal_distributions_give_zero_on_average_however_small_the_sample():
-    """The biased estimator would give about 2 (E k(x, x) - E k(x, y)) / n > 0.5 here; standard error below 0.02."""
-    values = [kid(normal(10, 4, 2 * i), normal(10, 4, 2 * i + 1), stream(i), subsets=1) for i in range(2000)]
+    """The biased estimator would give about 2 (E k(x, x) - E k(x, y)) / n > 0.5 here; standard
+    error below 0.02.
+    """
+    values = [
+        kid(normal(10, 4, 2 * i), normal(10, 4, 2 * i + 1), stream(i), subsets=1)
+        for i in range(2000)
+    ]
     assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
     assert min(values) < 0
 

@@ -1,4 +1,6 @@
-"""Local truncation errors against the closed-form paths of Gaussians, scipy's integrator and the leading order."""
+"""Local truncation errors against the closed-form paths of Gaussians, scipy's integrator and the
+leading order.
+"""
 
 import math
 
@@ -10,7 +12,8 @@ from scipy.integrate import solve_ivp
 from bench.metrics.local_error import EULER, HEUN, SUBSTEPS, interval_sigmas, local_errors, summary
 from bench.metrics.trajectory import DRIFT, Path, drift_sigmas
 from models.analytic import GaussianMixture
-from models.samplers import CountNFE, heun
+from models.samplers.contract import CountNFE
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
 STD = torch.tensor([[1.0, 0.2]]).double()
@@ -39,7 +42,9 @@ def latents():
 @pytest.mark.parametrize("rho", [3.0, 7.0])
 @pytest.mark.parametrize("steps", [8, 18])
 def test_gaussian_is_the_closed_form(steps, rho, latents):
-    """One step from the exact path, less the exact path: exact but for the fine path's own error, below 4 %."""
+    """One step from the exact path, less the exact path: exact but for the fine path's own error,
+    below 4 %.
+    """
     sigmas = karras_sigmas(steps, rho)
     found = local_errors(gaussian, latents, sigmas)
     start = 80 * latents
@@ -72,7 +77,8 @@ def test_mixture_is_that_of_a_fine_integrator(latents):
         t_eval=np.log(levels).clip(math.log(0.002), math.log(80)),
     ).y.T.reshape(len(levels), 7, 2)
     euler_ends = [
-        path[i] - (low - high) / high * (MIXTURE.denoise(torch.from_numpy(path[i]), high).numpy() - path[i])
+        path[i]
+        - (low - high) / high * (MIXTURE.denoise(torch.from_numpy(path[i]), high).numpy() - path[i])
         for i, (high, low) in enumerate(zip(levels[:-1], levels[1:], strict=True))
     ]
     expected = np.square(np.array(euler_ends) - path[1:]).mean(2).T  # [n, steps - 1]
@@ -80,7 +86,9 @@ def test_mixture_is_that_of_a_fine_integrator(latents):
 
 
 def test_fine_path_is_fine_enough(latents):
-    """Four times as many substeps change Heun's error, the smaller one, by little where it is largest."""
+    """Four times as many substeps change Heun's error, the smaller one, by little where it is
+    largest.
+    """
     few, many = (
         local_errors(MIXTURE.denoise, latents, karras_sigmas(12), substeps=s)[HEUN].mean(0).sqrt()
         for s in (SUBSTEPS, 4 * SUBSTEPS)
@@ -106,12 +114,16 @@ def test_local_errors_are_an_order_above_the_global_ones(name, order, latents):
     """Half the step, a quarter and an eighth of the error, from the same points."""
     sigmas = torch.tensor([1.0, 0.95, 0.0]).double()
     coarse = local_errors(MIXTURE.denoise, latents, sigmas)[name][:, 0]
-    fine = local_errors(MIXTURE.denoise, latents, torch.tensor([1.0, 0.975, 0.0]).double())[name][:, 0]
+    fine = local_errors(MIXTURE.denoise, latents, torch.tensor([1.0, 0.975, 0.0]).double())[name][
+        :, 0
+    ]
     assert (coarse.mean() / fine.mean()).log2().item() / 2 == pytest.approx(order, abs=0.15)
 
 
 def test_straight_path_has_none(latents):
-    found = local_errors(lambda x, sigma, labels: torch.full_like(x, 0.3), latents, karras_sigmas(6))
+    found = local_errors(
+        lambda x, sigma, labels: torch.full_like(x, 0.3), latents, karras_sigmas(6)
+    )
     assert max(errors.max().item() for errors in found.values()) < 1e-20
 
 
@@ -120,10 +132,14 @@ def test_one_pass_per_sample_so_that_chunks_combine(latents):
     sigmas, count = karras_sigmas(5), CountNFE(MIXTURE.denoise)
     whole = local_errors(count, latents, sigmas, substeps=8)
     assert count.nfe == 4 * (2 * 8 + 3)
-    assert all(errors.shape == (7, 4) and errors.dtype == torch.float64 for errors in whole.values())
+    assert all(
+        errors.shape == (7, 4) and errors.dtype == torch.float64 for errors in whole.values()
+    )
     parts = [local_errors(MIXTURE.denoise, part, sigmas, substeps=8) for part in latents.split(3)]
     for name, errors in whole.items():
-        torch.testing.assert_close(torch.cat([part[name] for part in parts]), errors, rtol=1e-9, atol=1e-25)
+        torch.testing.assert_close(
+            torch.cat([part[name] for part in parts]), errors, rtol=1e-9, atol=1e-25
+        )
 
 
 def test_images_and_labels_reach_the_denoiser(latents):
@@ -144,5 +160,7 @@ def test_errors_belong_to_the_upper_ends():
 
 
 def test_summary_is_the_root_mean_square():
-    found = summary({EULER: torch.tensor([[1.0, 9.0], [7.0, 9.0]]), HEUN: torch.zeros(2, 2)}, [80.0, 0.5])
+    found = summary(
+        {EULER: torch.tensor([[1.0, 9.0], [7.0, 9.0]]), HEUN: torch.zeros(2, 2)}, [80.0, 0.5]
+    )
     assert found == {(EULER, 80.0): 2.0, (EULER, 0.5): 3.0, (HEUN, 80.0): 0.0, (HEUN, 0.5): 0.0}

@@ -6,10 +6,15 @@ import torch
 from bench.data.eight_gaussians import MEANS, RADIUS, STD, load
 from bench.metrics.mode_mixture import THRESHOLDS, between_modes, mixture_scan, mode_mixture
 
-ROWS = torch.tensor([[0.9, 0.05, 0.05], [0.75, 0.2, 0.05], [0.5, 0.39, 0.11], [0.34, 0.33, 0.33]], dtype=torch.float64)
+ROWS = torch.tensor(
+    [[0.9, 0.05, 0.05], [0.75, 0.2, 0.05], [0.5, 0.39, 0.11], [0.34, 0.33, 0.33]],
+    dtype=torch.float64,
+)
 
 
-@pytest.mark.parametrize(("threshold", "mixed"), [(0.1, 3), (0.2, 3), (0.3, 2), (0.39, 1), (0.4, 0), (0.05, 4)])
+@pytest.mark.parametrize(
+    ("threshold", "mixed"), [(0.1, 3), (0.2, 3), (0.3, 2), (0.39, 1), (0.4, 0), (0.05, 4)]
+)
 def test_two_classes_at_the_threshold_mix(threshold, mixed):
     assert mode_mixture(ROWS, threshold) == mixed / 4
 
@@ -35,10 +40,14 @@ def test_logits_are_refused():
 
 
 def test_real_points_are_hardly_between():
-    """Of a Gaussian in the plane exp(-r^2 / 2) is beyond r deviations; 45 of 360 degrees lead away from all modes."""
+    """Of a Gaussian in the plane exp(-r^2 / 2) is beyond r deviations; 45 of 360 degrees lead away
+    from all modes.
+    """
     points = load().test.images
     assert between_modes(points, MEANS, STD) < 1e-3
-    assert between_modes(points, MEANS, STD, radius=2.0) == pytest.approx(math.exp(-2) * 7 / 8, abs=0.01)
+    assert between_modes(points, MEANS, STD, radius=2.0) == pytest.approx(
+        math.exp(-2) * 7 / 8, abs=0.01
+    )
 
 
 def test_between_is_between():

@@ -20,7 +20,9 @@ def by_loops(real, generated, k):
     real, generated = real.double().numpy(), generated.double().numpy()
 
     def ball(x):  # the first neighbour of a point of the set is the point itself
-        return NearestNeighbors(n_neighbors=k + 1, algorithm="kd_tree").fit(x).kneighbors(x)[0][:, k]
+        return (
+            NearestNeighbors(n_neighbors=k + 1, algorithm="kd_tree").fit(x).kneighbors(x)[0][:, k]
+        )
 
     real_ball, generated_ball = ball(real), ball(generated)
     gap = np.array([[np.linalg.norm(x - y) for y in generated] for x in real])
@@ -37,7 +39,11 @@ def four(real, generated, k=5):
 
 
 @given(
-    n=st.integers(7, 40), m=st.integers(7, 40), k=st.integers(1, 6), seed=st.integers(0, 99), scale=st.floats(0.3, 3)
+    n=st.integers(7, 40),
+    m=st.integers(7, 40),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 99),
+    scale=st.floats(0.3, 3),
 )
 def test_agrees_with_the_definitions(n, m, k, seed, scale):
     real, generated = normal(n, 3, seed), normal(m, 3, seed + 100, scale, shift=0.3)
@@ -72,7 +78,9 @@ def test_far_away_is_nothing_and_a_copy_is_everything():
 
 
 def test_density_is_one_on_average_for_equal_distributions():
-    """As Naeem et al. 2020 derive; their coverage is 1 - 2^-k at n = m for large n, within the noise of 400 points."""
+    """As Naeem et al. 2020 derive; their coverage is 1 - 2^-k at n = m for large n, within the
+    noise of 400 points.
+    """
     found = [prdc(normal(400, 8, i), normal(400, 8, i + 50)) for i in range(8)]
     assert np.mean([p.density for p in found]) == pytest.approx(1, abs=0.05)
     assert np.mean([p.coverage for p in found]) == pytest.approx(1 - 2**-5, abs=0.02)
@@ -97,10 +105,13 @@ def by_differences(real, generated, k=5):
         return np.array([np.sqrt(np.square(row - y).sum(1)) for row in x])
 
     real_ball, generated_ball = (np.sort(between(x, x))[:, k] for x in (real, generated))
-    gap, slack = between(real, generated), 1e-12  # equal distances may differ in the order of their sums
+    # Equal distances may differ in the order of their sums
+    gap, slack = between(real, generated), 1e-12
     inside = gap <= real_ball[:, None] + slack
     recall = (gap <= generated_ball + slack).any(1).mean()
-    return pytest.approx((inside.any(0).mean(), recall, inside.sum(0).mean() / k, inside.any(1).mean()), abs=1e-12)
+    return pytest.approx(
+        (inside.any(0).mean(), recall, inside.sum(0).mean() / k, inside.any(1).mean()), abs=1e-12
+    )
 
 
 def test_is_exact_where_images_differ_by_little_beside_their_norm(narrow):

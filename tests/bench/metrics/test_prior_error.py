@@ -33,7 +33,9 @@ def test_mass_error_on_two_points():
     assert mass_error(mass, targets) == pytest.approx(expected)
     assert mass_error(torch.tensor([50, 50]), targets) == pytest.approx(0, abs=1e-12)
     # With squares many short moves are cheaper than a long one: 0 to 1 and 1 to 2, not 0 to 2.
-    assert mass_error(torch.tensor([2, 1, 0]), torch.tensor([[0.0], [1.0], [2.0]])) == pytest.approx(2 / 3)
+    assert mass_error(
+        torch.tensor([2, 1, 0]), torch.tensor([[0.0], [1.0], [2.0]])
+    ) == pytest.approx(2 / 3)
 
 
 def test_mass_error_is_no_more_than_moving_the_surplus():

@@ -20,7 +20,9 @@ def test_closed_form_of_gaussians(sigma):
     s = 0.8
     images, rows = s * normal(3000, 2, 1, 1), uniform(3000, 2000)
     exact = s**2 * sigma**2 / (s**2 + sigma**2)
-    assert posterior_variance(images, rows, normal(2000, 2, 1, 1, seed=1), [sigma]) == pytest.approx([exact], rel=0.08)
+    assert posterior_variance(
+        images, rows, normal(2000, 2, 1, 1, seed=1), [sigma]
+    ) == pytest.approx([exact], rel=0.08)
 
 
 def test_two_points():
@@ -28,7 +30,9 @@ def test_two_points():
     sigma, grid = 0.7, torch.linspace(-9, 9, 20001, dtype=torch.float64)
     density = torch.exp(-((grid - 1) ** 2) / (2 * sigma**2)) / (sigma * (2 * torch.pi) ** 0.5)
     exact = torch.trapezoid(density * (1 - torch.tanh(grid / sigma**2) ** 2), grid).item()
-    found = posterior_variance(torch.tensor([[-1.0], [1.0]]), uniform(2, 40_000), normal(40_000, 1), [sigma])
+    found = posterior_variance(
+        torch.tensor([[-1.0], [1.0]]), uniform(2, 40_000), normal(40_000, 1), [sigma]
+    )
     assert found == pytest.approx([exact], rel=0.04)
 
 
@@ -55,9 +59,13 @@ def test_chunks_and_tiny_sigmas_cost_no_digits(monkeypatch):
     for sigma in sigmas:  # as it is written
         x = images[rows] + sigma * noise
         weights = (-torch.cdist(x, images).square() / (2 * sigma**2)).softmax(1)
-        expected.append((weights * torch.cdist(images[rows], images).square()).sum(1).mean().item() / 8)
+        expected.append(
+            (weights * torch.cdist(images[rows], images).square()).sum(1).mean().item() / 8
+        )
     monkeypatch.setattr(module, "CHUNK", 7)
-    assert posterior_variance(images, rows, noise, sigmas) == pytest.approx(expected, rel=1e-6, abs=1e-15)
+    assert posterior_variance(images, rows, noise, sigmas) == pytest.approx(
+        expected, rel=1e-6, abs=1e-15
+    )
     assert posterior_variance(images.float(), rows, noise.float(), sigmas) == pytest.approx(
         expected, rel=1e-4, abs=1e-9
     )
@@ -79,4 +87,5 @@ def test_partners_of_a_gaussian_coupling():
     first, second = (0.9 * z + 0.4 * normal(20_000, 3, seed=k) for k in (1, 2))
     assert partner_variance(first, second) == pytest.approx(0.16, rel=0.03)
     assert partner_variance(z, z) == 0  # an optimal map leaves nothing to guess
-    assert partner_variance(z, normal(20_000, 3, seed=1)) == pytest.approx(1, rel=0.03)  # no coupling: Var(y)
+    # No coupling: Var(y)
+    assert partner_variance(z, normal(20_000, 3, seed=1)) == pytest.approx(1, rel=0.03)

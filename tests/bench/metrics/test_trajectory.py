@@ -7,13 +7,24 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from bench.metrics.trajectory import DRIFT, PER_PATH, Path, Point, Shape, Tangents, drift_sigmas, summary
+from bench.metrics.trajectory import (
+    DRIFT,
+    PER_PATH,
+    Path,
+    Point,
+    Shape,
+    Tangents,
+    drift_sigmas,
+    summary,
+)
 from models.analytic import GaussianMixture
-from models.samplers import heun
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
 MEAN, STD, HIGH, LOW = 0.3, 0.5, 80.0, 0.002
-GAUSSIAN = GaussianMixture(torch.tensor([[MEAN, MEAN]]).double(), torch.tensor([STD]).double(), torch.ones(1).double())
+GAUSSIAN = GaussianMixture(
+    torch.tensor([[MEAN, MEAN]]).double(), torch.tensor([STD]).double(), torch.ones(1).double()
+)
 
 
 def curvature_fm(path):
@@ -48,7 +59,9 @@ def closed_form(starts: np.ndarray) -> float:
     values = []
     for start in starts.ravel():
         chord = (z_at(first, start) - z_at(last, start)) / (first - last)
-        area = quad(lambda t: (velocity_at(t, start) - chord) ** 2, last, first, epsrel=1e-9, limit=200)[0]  # noqa: B023
+        area = quad(
+            lambda t: (velocity_at(t, start) - chord) ** 2, last, first, epsrel=1e-9, limit=200
+        )[0]  # noqa: B023
         values.append(area / (first - last))
     return float(np.mean(values))
 
@@ -60,7 +73,9 @@ def test_velocity_is_the_derivative_in_flow_matching_time(t, start):
     h = 1e-5
     slope = (z_at(t + h, start) - z_at(t - h, start)) / (2 * h)
     sigma = t / (1 - t)
-    point = Point.fm(sigma, torch.tensor([[x_at(sigma, start)]]), torch.tensor([[denoised_at(sigma, start)]]))
+    point = Point.fm(
+        sigma, torch.tensor([[x_at(sigma, start)]]), torch.tensor([[denoised_at(sigma, start)]])
+    )
     assert point.time == pytest.approx(t)
     assert point.place.item() == pytest.approx(z_at(t, start), rel=1e-5)
     assert point.velocity.item() == pytest.approx(slope, rel=1e-4, abs=1e-5)
@@ -76,7 +91,9 @@ def test_curvature_of_a_gaussian_is_the_closed_form(latents):
 
 def test_straight_path_has_none(latents):
     """All the data in one point: D is constant and the path a line at constant speed."""
-    point = GaussianMixture(torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double())
+    point = GaussianMixture(
+        torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
+    )
     path = Path()
     heun(point.denoise, latents, karras_sigmas(64), observe=path)
     assert curvature_fm(path) == pytest.approx(0, abs=1e-20)
@@ -87,7 +104,9 @@ def test_curvature_grows_with_the_spread_of_the_data(latents):
     values = []
     for half in (0.0, 0.5, 1.0):
         means = torch.tensor([[half, 0], [-half, 0]]).double()
-        data = GaussianMixture(means, torch.full((2,), 0.1).double(), torch.full((2,), 0.5).double())
+        data = GaussianMixture(
+            means, torch.full((2,), 0.1).double(), torch.full((2,), 0.5).double()
+        )
         path = Path()
         heun(data.denoise, latents, karras_sigmas(128), observe=path)
         values.append(curvature_fm(path))
@@ -95,7 +114,9 @@ def test_curvature_grows_with_the_spread_of_the_data(latents):
 
 
 def test_mean_over_samples_and_dimensions(latents):
-    """Chunks weighted by their size give the value of the whole; a copied dimension changes nothing."""
+    """Chunks weighted by their size give the value of the whole; a copied dimension changes
+    nothing.
+    """
 
     def curvature(x, denoise):
         path = Path()
@@ -124,7 +145,10 @@ class Everything:
 
     def curvature(self) -> np.ndarray:  # [n]
         t = np.array([p.time for p in self.points])
-        z, v = (torch.stack([getattr(p, key) for p in self.points]).flatten(2).numpy() for key in ("place", "velocity"))
+        z, v = (
+            torch.stack([getattr(p, key) for p in self.points]).flatten(2).numpy()
+            for key in ("place", "velocity")
+        )
         chord = (z[-1] - z[0]) / (t[-1] - t[0])
         return np.trapezoid(np.square(v - chord).mean(2), t, axis=0) / (t[-1] - t[0])
 
@@ -133,7 +157,9 @@ class Everything:
 @pytest.mark.parametrize("steps", [2, 16, 128])
 @pytest.mark.parametrize("rho", [1.0, 7.0])
 def test_streaming_is_the_plain_formula(steps, rho, bend):
-    """To 1e-9 relative, also where the path is so straight that squares of the velocity would cancel."""
+    """To 1e-9 relative, also where the path is so straight that squares of the velocity would
+    cancel.
+    """
     g = torch.Generator().manual_seed(0)
     x = torch.randn(6, 3, 4, 4, generator=g, dtype=torch.float64)
 
@@ -142,20 +168,30 @@ def test_streaming_is_the_plain_formula(steps, rho, bend):
 
     both = Everything()
     heun(denoise, x, karras_sigmas(steps, rho), observe=both)
-    np.testing.assert_allclose(both.path.per_sample()["curvature_fm"].numpy(), both.curvature(), rtol=1e-9)
+    np.testing.assert_allclose(
+        both.path.per_sample()["curvature_fm"].numpy(), both.curvature(), rtol=1e-9
+    )
     assert curvature_fm(both.path) == pytest.approx(both.curvature().mean(), rel=1e-9)
 
 
 def test_memory_does_not_grow_with_the_steps():
-    """A path holds tensors of its first and its last point and one sum; of those between only numbers a sample."""
-    latents = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    """A path holds tensors of its first and its last point and one sum; of those between only
+    numbers a sample.
+    """
+    latents = torch.randn(
+        3, 1, 16, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
 
     def held(steps):
         path = Path()
-        heun(lambda x, sigma, labels: x / (1 + sigma**2), latents, karras_sigmas(steps), observe=path)
+        heun(
+            lambda x, sigma, labels: x / (1 + sigma**2), latents, karras_sigmas(steps), observe=path
+        )
         parts = (path.curvature_fm, path.shape_fm, path.shape_sigma)
         points = {id(p): p for part in parts for p in (part.first, part.last)}.values()
-        tensors = [path.curvature_fm.area, path.last[1]] + [t for p in points for t in (p.place, p.velocity)]
+        tensors = [path.curvature_fm.area, path.last[1]] + [
+            t for p in points for t in (p.place, p.velocity)
+        ]
         assert len(path.drift) == steps - 1
         assert all(t.shape == (3,) for t in path.drift)
         return sum(t.untyped_storage().nbytes() for t in tensors)
@@ -167,7 +203,9 @@ ANISOTROPIC = torch.tensor([[1.0, 0.2]]).double()
 
 
 def gaussian_x(sigma, start):
-    """The exact path of N(0, diag(s^2)) from ``start`` ``[n, 2]`` at HIGH: each axis shrinks by itself."""
+    """The exact path of N(0, diag(s^2)) from ``start`` ``[n, 2]`` at HIGH: each axis shrinks by
+    itself.
+    """
     return start * ((ANISOTROPIC**2 + sigma**2) / (ANISOTROPIC**2 + HIGH**2)).sqrt()
 
 
@@ -178,13 +216,20 @@ def gaussian_denoised(sigma, x):
 @pytest.fixture
 def gaussian_path(latents):
     path = Path()
-    heun(lambda x, sigma, labels: gaussian_denoised(sigma, x), latents, karras_sigmas(256), observe=path)
+    heun(
+        lambda x, sigma, labels: gaussian_denoised(sigma, x),
+        latents,
+        karras_sigmas(256),
+        observe=path,
+    )
     return path.per_sample()
 
 
 @pytest.mark.parametrize("space", ["sigma", "fm"])
 def test_length_and_turning_of_a_gaussian(gaussian_path, latents, space):
-    """The length by quadrature; the velocity turns one way in the plane, so its angle is that between its ends."""
+    """The length by quadrature; the velocity turns one way in the plane, so its angle is that
+    between its ends.
+    """
 
     def at(sigma, start):
         x = gaussian_x(sigma, start)
@@ -202,12 +247,18 @@ def test_length_and_turning_of_a_gaussian(gaussian_path, latents, space):
         excess = length / (ends[0].place - ends[1].place).norm().item() - 1
         bearing = [math.atan2(*p.velocity[0].tolist()) for p in ends]
         turned = abs((bearing[0] - bearing[1] + math.pi) % (2 * math.pi) - math.pi)
-        assert gaussian_path[f"path_excess_{space}"][i].item() == pytest.approx(excess, rel=5e-3, abs=1e-9)
-        assert gaussian_path[f"turning_angle_{space}"][i].item() == pytest.approx(turned, rel=5e-3, abs=1e-6)
+        assert gaussian_path[f"path_excess_{space}"][i].item() == pytest.approx(
+            excess, rel=5e-3, abs=1e-9
+        )
+        assert gaussian_path[f"turning_angle_{space}"][i].item() == pytest.approx(
+            turned, rel=5e-3, abs=1e-6
+        )
 
 
 def test_sigma_coordinates_are_straight_where_others_are_not(latents):
-    """Round Gaussian off the origin: x shrinks towards the mean along a line, but z = x / (1 + sigma) does not."""
+    """Round Gaussian off the origin: x shrinks towards the mean along a line, but z = x / (1 +
+    sigma) does not.
+    """
     path = Path()
     heun(GAUSSIAN.denoise, latents, karras_sigmas(64), observe=path)
     found = path.per_sample()
@@ -219,12 +270,17 @@ def test_sigma_coordinates_are_straight_where_others_are_not(latents):
 
 @pytest.mark.parametrize("turns", [0.1, 0.25, 0.9])
 def test_circle(turns):
-    """An arc of angle a has length a r over chord 2 r sin(a / 2), and turns by a; so does one run at other speeds."""
+    """An arc of angle a has length a r over chord 2 r sin(a / 2), and turns by a; so does one run
+    at other speeds.
+    """
     angle, n = 2 * math.pi * turns, 400
     shape = Shape()
     for i in range(n + 1):
         a = angle * (i / n) ** 2  # at a growing speed
-        place, tangent = ([3 * math.cos(a), 3 * math.sin(a)], [-math.sin(a) * (i + 1), math.cos(a) * (i + 1)])
+        place, tangent = (
+            [3 * math.cos(a), 3 * math.sin(a)],
+            [-math.sin(a) * (i + 1), math.cos(a) * (i + 1)],
+        )
         shape.add(Point(float(i), *torch.tensor([[place], [tangent]], dtype=torch.float64)))
     assert shape.turned.item() == pytest.approx(angle, rel=1e-9)
     assert shape.excess.item() == pytest.approx(angle / (2 * math.sin(angle / 2)) - 1, rel=1e-3)
@@ -248,10 +304,14 @@ def test_angles_as_small_as_rounding_allows():
 
 
 def test_drift_of_a_gaussian_is_the_closed_form(gaussian_path, latents):
-    """D = c s^2 / sqrt(s^2 + sigma^2) along the path, so dD / d ln sigma = -c s^2 sigma^2 / (s^2 + sigma^2)^(3/2)."""
-    sigmas = torch.tensor(drift_sigmas(karras_sigmas(256)[:-1])).double()[:, None, None]  # [points - 1, 1, 1]
+    """D = c s^2 / sqrt(s^2 + sigma^2) along the path, so dD / d ln sigma = -c s^2 sigma^2 / (s^2 +
+    sigma^2)^(3/2).
+    """
+    # [points - 1, 1, 1]
+    sigmas = torch.tensor(drift_sigmas(karras_sigmas(256)[:-1])).double()[:, None, None]
     c = HIGH * latents / (ANISOTROPIC**2 + HIGH**2).sqrt()
-    exact = c * ANISOTROPIC**2 * sigmas**2 / (ANISOTROPIC**2 + sigmas**2) ** 1.5  # [points - 1, n, 2]
+    # [points - 1, n, 2]
+    exact = c * ANISOTROPIC**2 * sigmas**2 / (ANISOTROPIC**2 + sigmas**2) ** 1.5
     expected = exact.square().mean((1, 2)).sqrt()
     found = summary(gaussian_path, sigmas.flatten().tolist())
     profile = [value for (metric, sigma), value in found.items() if metric == DRIFT]
@@ -260,7 +320,9 @@ def test_drift_of_a_gaussian_is_the_closed_form(gaussian_path, latents):
 
 
 def test_point_of_data_has_no_drift(latents):
-    point = GaussianMixture(torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double())
+    point = GaussianMixture(
+        torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
+    )
     path = Path()
     heun(point.denoise, latents, karras_sigmas(64), observe=path)
     found = summary(path.per_sample(), drift_sigmas(karras_sigmas(64)[:-1]))
@@ -268,7 +330,9 @@ def test_point_of_data_has_no_drift(latents):
 
 
 def test_drift_gives_the_local_truncation_error(latents):
-    """One Euler step of h errs by h^2 / (2 sigma^2) times the drift: two clusters, against many small steps."""
+    """One Euler step of h errs by h^2 / (2 sigma^2) times the drift: two clusters, against many
+    small steps.
+    """
     means = torch.tensor([[0.5, 0], [-0.5, 0.2]]).double()
     data = GaussianMixture(means, torch.full((2,), 0.2).double(), torch.full((2,), 0.5).double())
     path = Path()
@@ -281,7 +345,8 @@ def test_drift_gives_the_local_truncation_error(latents):
         sigma, x, denoised = where[i]
         small = torch.linspace(sigma, 0.99 * sigma, 33, dtype=torch.float64)
         fine = x
-        for high, low in zip(small[:-1].tolist(), small[1:].tolist(), strict=True):  # the midpoint rule
+        # The midpoint rule
+        for high, low in zip(small[:-1].tolist(), small[1:].tolist(), strict=True):
             half = fine + (low - high) / 2 * (fine - data.denoise(fine, torch.tensor(high))) / high
             centre = (high + low) / 2
             fine = fine + (low - high) * (half - data.denoise(half, torch.tensor(centre))) / centre
@@ -294,21 +359,33 @@ def test_summary_weighs_every_sample_alike():
     a, b = ({name: torch.full((n,), v) for name in PER_PATH} for n, v in ((3, 1.0), (1, 5.0)))
     a[DRIFT], b[DRIFT] = torch.full((3, 2), 1.0), torch.tensor([[13.0, 1.0]])
     found = summary({name: torch.cat([a[name], b[name]]) for name in a}, [3.0, 0.1])
-    assert found == {(name, None): 2.0 for name in PER_PATH} | {(DRIFT, 3.0): 2.0, (DRIFT, 0.1): 1.0}
+    assert found == {(name, None): 2.0 for name in PER_PATH} | {
+        (DRIFT, 3.0): 2.0,
+        (DRIFT, 0.1): 1.0,
+    }
 
 
 def test_tangents_are_where_an_euler_step_to_the_end_leads(latents):
-    """Columns evenly over the points, from the first to the last; rows in the samples' order, as many as asked."""
+    """Columns evenly over the points, from the first to the last; rows in the samples' order, as
+    many as asked.
+    """
     path = Path(Tangents.evenly(rows=2, columns=4, points=10))
     seen = []
-    heun(GAUSSIAN.denoise, latents, karras_sigmas(10), observe=lambda *point: (path(*point), seen.append(point)))
+    heun(
+        GAUSSIAN.denoise,
+        latents,
+        karras_sigmas(10),
+        observe=lambda *point: (path(*point), seen.append(point)),
+    )
     tangents = path.per_sample()["tangents"]
     assert tangents.shape == (2, 4, 2)
     assert tangents.dtype == torch.float32
     for column, i in enumerate((0, 3, 6, 9)):
         sigma, x, _ = seen[i]
         slope = (x - GAUSSIAN.denoise(x, torch.tensor(sigma))) / sigma
-        torch.testing.assert_close(tangents[:, column].double(), (x - sigma * slope)[:2], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            tangents[:, column].double(), (x - sigma * slope)[:2], atol=1e-6, rtol=1e-6
+        )
     few = Path(Tangents.evenly(rows=0, columns=10, points=3))
     heun(GAUSSIAN.denoise, latents, karras_sigmas(3), observe=few)
     assert few.per_sample()["tangents"].shape == (0, 3, 2)

@@ -5,7 +5,8 @@ import torch
 
 from bench.metrics.truncation import truncation_error
 from models.analytic import GaussianMixture
-from models.samplers import euler, heun
+from models.samplers.euler import euler
+from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
 MIXTURE = GaussianMixture(
@@ -16,7 +17,10 @@ MIXTURE = GaussianMixture(
 
 
 def test_root_mean_square_by_hand():
-    coarse, reference = torch.tensor([[1.0, -1.0], [0.5, 0.0]]), torch.tensor([[0.0, -1.0], [0.5, 2.0]])
+    coarse, reference = (
+        torch.tensor([[1.0, -1.0], [0.5, 0.0]]),
+        torch.tensor([[0.0, -1.0], [0.5, 2.0]]),
+    )
     assert truncation_error(coarse, reference) == pytest.approx(math.sqrt((1 + 4) / 4))
     assert truncation_error(coarse, coarse) == 0
 
@@ -28,7 +32,9 @@ def test_differences_whose_squares_float32_cannot_hold():
 
 @pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
 def test_falls_with_the_order_of_the_sampler(sampler, order):
-    """Against a much denser reference from the same latents; sigma_min is where the steps stop to be finer."""
+    """Against a much denser reference from the same latents; sigma_min is where the steps stop to
+    be finer.
+    """
     latents = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
 
     def images(integrate, steps):

@@ -1,4 +1,6 @@
-"""W2 against sorted matching, all permutations, scipy's assignment and the closed form between Gaussians."""
+"""W2 against sorted matching, all permutations, scipy's assignment and the closed form between
+Gaussians.
+"""
 
 import itertools
 import math
@@ -37,14 +39,25 @@ def test_on_a_line_it_is_sorted_matching(n):
 def test_in_the_plane_it_is_the_exact_assignment():
     """Also where many distances are equal, on a grid, and where points are repeated."""
     grid = torch.cartesian_prod(torch.arange(12.0), torch.arange(12.0))
-    for x, y in ((normal(400, 2, 0), 2 * normal(400, 2, 1) + 1), (grid, grid.flip(1) + 0.5), (grid, grid // 3)):
+    for x, y in (
+        (normal(400, 2, 0), 2 * normal(400, 2, 1) + 1),
+        (grid, grid.flip(1) + 0.5),
+        (grid, grid // 3),
+    ):
         cost = cdist(x, y, "sqeuclidean")
-        assert w2(x, y) == pytest.approx(math.sqrt(cost[linear_sum_assignment(cost)].mean()), rel=1e-12)
+        assert w2(x, y) == pytest.approx(
+            math.sqrt(cost[linear_sum_assignment(cost)].mean()), rel=1e-12
+        )
 
 
 def test_between_gaussians_it_is_the_closed_form():
-    """Bures: |m_x - m_y|^2 + Tr(A + B - 2 (A^1/2 B A^1/2)^1/2); 1,000 points leave an error below 0.1."""
-    shear_x, shear_y = torch.tensor([[1.5, 0.0], [0.9, 0.5]]).double(), torch.tensor([[0.4, -0.3], [0.0, 1.2]]).double()
+    """Bures: |m_x - m_y|^2 + Tr(A + B - 2 (A^1/2 B A^1/2)^1/2); 1,000 points leave an error below
+    0.1.
+    """
+    shear_x, shear_y = (
+        torch.tensor([[1.5, 0.0], [0.9, 0.5]]).double(),
+        torch.tensor([[0.4, -0.3], [0.0, 1.2]]).double(),
+    )
     shift = torch.tensor([2.0, -1.0]).double()
     a, b = (shear_x @ shear_x.T).numpy(), (shear_y @ shear_y.T).numpy()
     root = sqrtm(a)
@@ -66,7 +79,9 @@ def test_units_and_order_do_not_matter(scale):
     x, y = normal(200, 2, 0), 0.5 * normal(200, 2, 1)
     assert w2(scale * x, scale * y) == pytest.approx(scale * w2(x, y), rel=1e-9)
     assert w2(y, x) == pytest.approx(w2(x, y), rel=1e-12)
-    assert w2(scale * x + 10 * scale, scale * y + 10 * scale) == pytest.approx(scale * w2(x, y), rel=1e-9)
+    assert w2(scale * x + 10 * scale, scale * y + 10 * scale) == pytest.approx(
+        scale * w2(x, y), rel=1e-9
+    )
 
 
 def test_float32_points_are_taken_in_float64():
@@ -110,7 +125,10 @@ def test_says_so_where_the_solver_stops_early(monkeypatch):
 
 @pytest.fixture
 def points() -> Dataset:
-    splits = (Split(normal(n, 2, n).float().reshape(-1, 2, 1, 1), torch.zeros(n).long()) for n in (120, 70))
+    splits = (
+        Split(normal(n, 2, n).float().reshape(-1, 2, 1, 1), torch.zeros(n).long())
+        for n in (120, 70)
+    )
     return Dataset("points", *splits, num_classes=1, bounded=False)
 
 
@@ -130,7 +148,8 @@ def test_ruler_measures_what_it_names(points, n):
 
 def test_floor_is_the_mean_over_disjoint_sets(points):
     train, test = points.train.images.flatten(1), points.test.images.flatten(1)
-    squares = [w2(train[i : i + 30], test[i : i + 30]) ** 2 for i in (0, 30)]  # 10 held-out points are left over
+    # 10 held-out points are left over
+    squares = [w2(train[i : i + 30], test[i : i + 30]) ** 2 for i in (0, 30)]
     found = PlaneRuler(points).measure(iter([points.train.images]), 30)
     assert found["w2_floor", None] == pytest.approx(math.sqrt(sum(squares) / 2), rel=1e-12)
 

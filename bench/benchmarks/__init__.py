@@ -1,0 +1,1 @@
+"""Two benchmarks: couplings as solvers, and the speed of training and sampling."""

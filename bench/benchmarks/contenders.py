@@ -1,0 +1,193 @@
+"""Who takes part in the solver benchmark: our couplings, what users of other libraries write, and
+the floor.
+
+Every contender gets the same `Pool` and says which noise goes with which image.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.config import ConfigError
+from couplings import CouplingError, Pool, get, names
+from couplings.batch._exact import Exact
+
+FLOOR = "matrix product"
+TORCHCFM, POT, SCIPY = "torchcfm exact", "POT emd", "scipy assignment"
+INSTALL = "--peers needs torchcfm: pip install -c constraints.txt -e '.[peers]'"
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """``images[rows[i]]`` goes with ``noise[columns[i]]``, ``[n]`` int64 each.
+
+    ``converged`` is what the solver says of itself, ``remark`` its words on that.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    converged: bool = True
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to pair a pool. No name of a peer can be the spec of a coupling, as they hold a space.
+
+    Attributes: name: a coupling's canonical spec, or the peer's name. kind: ``coupling``, ``peer``
+        or ``floor``. solve: all that a training loop waits for; the floor pairs nothing and returns
+        None. matrix: the cost matrix alone, by the code that ``solve`` runs; None where there is no
+        such part.
+
+    """
+
+    name: str
+    kind: str
+    solve: Callable[[Pool], Solved | None]
+    matrix: Callable[[Pool], Tensor] | None = None
+
+
+def contenders(specs: Sequence[str], peers: bool) -> list[Contender]:
+    """The couplings (all batch couplings unless ``specs`` names some), the peers if wanted, and the
+    floor.
+
+    Raises: ConfigError: an unknown coupling, one that is fitted on a data set, or torchcfm is not
+        installed.
+
+    """
+    found = {contender.name: contender for contender in map(_coupling, specs or names("batch"))}
+    chosen = [*found.values(), *(_PEERS[name]() for name in _PEERS if peers)]
+    return [*chosen, Contender(FLOOR, "floor", _product)]
+
+
+def contender(name: str) -> Contender:
+    """The contender of that name, for another process to find."""
+    if name == FLOOR:
+        return Contender(FLOOR, "floor", _product)
+    return _PEERS[name]() if name in _PEERS else _coupling(name)
+
+
+def attempt(action: Callable[[Pool], object], pool: Pool) -> tuple[float, object, str]:
+    """Run one part of a contender: seconds, result, and in one line what it raised."""
+    # Every attempt draws from the start of the pool's stream, whoever drew before.
+    fresh = replace(pool, generator=pool.generator.clone_state())
+    start = time.perf_counter()
+    try:
+        result, problem = action(fresh), ""
+    except CouplingError as error:
+        result, problem = None, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever a contender raises is its result, and goes into its row
+        result, problem = None, f"{type(error).__name__}: {error}"
+    return time.perf_counter() - start, result, " ".join(problem.split())
+
+
+def _coupling(spec: str) -> Contender:
+    try:
+        coupling = get(spec)
+    except CouplingError as error:
+        raise ConfigError(str(error)) from None
+    if coupling.kind != "batch":
+        raise ConfigError(
+            f"{coupling} is fitted on a whole data set: pools are solved by"
+            f" {', '.join(names('batch'))}"
+        )
+
+    def solve(pool: Pool) -> Solved:
+        pairing = coupling.pair(pool.images, pool.noise, pool.labels, pool.generator)
+        return Solved(
+            torch.arange(len(pairing.index)), pairing.index, bool(pairing.report["converged"])
+        )
+
+    # Within classes there is one matrix a class, which no single call makes.
+    has_matrix = isinstance(coupling, Exact) and not coupling.within_class
+    return Contender(coupling.spec, "coupling", solve, coupling.matrix if has_matrix else None)
+
+
+def _torchcfm() -> Contender:
+    """What torchcfm's matchers call, but without replacement, which makes the draw a permutation.
+
+    ``get_map`` and ``sample_map`` are ``sample_plan`` without its last step, the copy of the chosen
+    images.
+    """
+    try:
+        from torchcfm.optimal_transport import OTPlanSampler
+    except ImportError:
+        raise ConfigError(INSTALL) from None
+    sampler = OTPlanSampler(method="exact")
+
+    def solve(pool: Pool) -> Solved:
+        with _remarks() as remarks, _global_numpy(pool.generator):
+            plan = sampler.get_map(pool.images, pool.noise)
+            rows, columns = sampler.sample_map(plan, len(pool.images), replace=False)
+        return Solved(
+            torch.from_numpy(rows), torch.from_numpy(columns), not remarks, "; ".join(remarks)
+        )
+
+    return Contender(TORCHCFM, "peer", solve)
+
+
+def _pot() -> Contender:
+    """The two lines of POT's documentation, all defaults, its cap on the iterations among them."""
+
+    def solve(pool: Pool) -> Solved:
+        import ot
+
+        with _remarks() as remarks:
+            plan = ot.emd([], [], ot.dist(pool.images.numpy(), pool.noise.numpy()))
+        columns = torch.from_numpy(plan.argmax(1))
+        return Solved(torch.arange(len(columns)), columns, not remarks, "; ".join(remarks))
+
+    return Contender(POT, "peer", solve)
+
+
+def _scipy() -> Contender:
+    """The assignment on the squared distances as torch computes them, without any shift."""
+
+    def solve(pool: Pool) -> Solved:
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(torch.cdist(pool.images, pool.noise).square().numpy())
+        return Solved(torch.from_numpy(rows), torch.from_numpy(columns))
+
+    return Contender(SCIPY, "peer", solve)
+
+
+_PEERS = {TORCHCFM: _torchcfm, POT: _pot, SCIPY: _scipy}
+
+
+def _product(pool: Pool) -> None:
+    """The float32 inner products of all images with all noises: 2 n^2 d operations."""
+    torch.mm(pool.images, pool.noise.T)
+
+
+@contextmanager
+def _remarks() -> Iterator[list[str]]:
+    """What was warned of inside, one line each: a peer says by a UserWarning that it did not
+    converge.
+    """
+    remarks: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield remarks
+    told = [warning.message for warning in caught if issubclass(warning.category, UserWarning)]
+    remarks += [" ".join(str(message).split()) for message in told]
+
+
+@contextmanager
+def _global_numpy(generator: torch.Generator | None) -> Iterator[None]:
+    """Seed numpy's global stream, the only one torchcfm draws from, and put it back after."""
+    seed = int(torch.randint(2**32, (), generator=generator))
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002

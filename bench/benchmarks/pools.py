@@ -1,0 +1,119 @@
+"""The pools of the solver benchmark, and the two ends of what a pair in them can cost."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bench import data
+from bench.config import ConfigError
+from bench.randomness import generator
+from couplings import Pool
+
+GAUSS = "gauss"
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Where pools come from: ``gauss`` or the training split of a data set, and a seed."""
+
+    data: str
+    data_dir: Path | None
+    seed: int
+
+    def check(self, n: int) -> None:
+        """Refuse a data set that is unknown or holds fewer than n images.
+
+        Raises:
+            ConfigError: with the way out.
+            DataError: its files are missing and cannot be fetched, or are damaged.
+
+        """
+        if self.data == GAUSS:
+            return
+        if self.data not in data.names():
+            raise ConfigError(
+                f"unknown --data {self.data!r}. Known: {', '.join([GAUSS, *data.names()])}"
+            )
+        available = len(_train_split(self.data, self.data_dir))
+        if n > available:
+            raise ConfigError(f"--n {n}: {self.data} has {available} training images; lower --n")
+
+    def draw(self, n: int, number: int) -> Pool:
+        """Pool ``number`` of n images and unit noises, ``[n, d]`` float32, with labels and the
+        solver's generator.
+
+        The same arguments give the same pool. Those of a data set are the pools that training
+        draws.
+        """
+        g = generator(self.seed, "images", step=number)
+        if self.data == GAUSS:
+            images, labels = _photographs(n, g), torch.arange(n) % 10
+        else:
+            split = _train_split(self.data, self.data_dir)
+            rows = torch.randperm(len(split), generator=g)[:n]
+            images, labels = data.as_images(split.images[rows]), split.labels[rows]
+        noise = torch.randn(images.shape, generator=generator(self.seed, "noise", step=number))
+        return Pool(
+            images.flatten(1),
+            noise.flatten(1),
+            labels,
+            generator(self.seed, "coupling", step=number),
+        )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The mean squared distance of a pair in one pool: expected of a random pairing, and the least
+    possible.
+    """
+
+    random: float
+    optimum: float
+
+    def gain(self, cost: float) -> float:
+        """The share of the possible cut that a cost reaches: 0 random pairs, 1 the optimum; nan
+        where none is.
+        """
+        possible = self.random - self.optimum
+        return (self.random - cost) / possible if possible > 1e-12 * self.random else float("nan")
+
+
+def measure_ends(pool: Pool) -> Ends:
+    """Expectation and minimum over all pairings of a pool.
+
+    The minimum is scipy's on float64 inner products of centred data, apart from all contenders:
+    none judges itself.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    x, y = pool.images.double(), pool.noise.double()
+    # E ||x - y||^2 over independent x and y.
+    random = float(x.square().sum(1).mean() + y.square().sum(1).mean() - 2 * x.mean(0) @ y.mean(0))
+    _, columns = linear_sum_assignment(-((x - x.mean(0)) @ (y - y.mean(0)).T).numpy())
+    return Ends(random, pair_cost(pool.images, pool.noise[columns]))
+
+
+def pair_cost(images: Tensor, noise: Tensor) -> float:
+    """Mean squared distance between the rows of two ``[n, d]``."""
+    return float((images.double() - noise.double()).square().sum(1).mean())
+
+
+def _photographs(n: int, g: torch.Generator) -> Tensor:
+    """Gaussian images ``[n, 3, 32, 32]``, amplitude 1/f as in photographs (Field 1987), std 0.5,
+    cut to [-1, 1].
+    """
+    rows, columns = torch.fft.fftfreq(32)[:, None], torch.fft.rfftfreq(32)
+    frequency = (rows.square() + columns.square()).sqrt().clamp_min(1 / 32)
+    white = torch.randn(n, 3, 32, 32, generator=g)
+    images = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(32, 32))
+    return (images / images.std() / 2).clamp(-1, 1)
+
+
+@functools.cache
+def _train_split(name: str, data_dir: Path | None) -> data.Split:
+    return data.load(name, data_dir).train

@@ -1,0 +1,170 @@
+"""What the speed benchmark runs: the trainer at a setting, a plain loop to compare it with, and
+clocks for both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.config import Execution, RunConfig
+from bench.data import Dataset, Split
+from bench.pairs.pool import Pairs
+from bench.process.ranks import Ranks
+from bench.randomness import derive, generator
+from bench.training.state import AUGMENT_LABELS, build_network, new_state
+from bench.training.step import Stepper, tf32
+from models.objectives.edm import draw_sigma, edm_loss
+from models.samplers.contract import CountNFE
+from models.samplers.heun import heun
+from models.schedule import heun_steps, karras_sigmas
+
+if TYPE_CHECKING:
+    from bench.benchmarks.settings import Setting
+
+
+class PlainStepper:
+    """One step after the other as a straightforward loop takes it, with the numbers of
+    ``bench.training.step.Stepper``.
+
+    Karras et al. 2022, App. F: contiguous float32, Adam and the moving average one tensor after the
+    other.
+    """
+
+    def __init__(self, config: RunConfig, dataset: Dataset, device: str):
+        training = config.training
+        net = build_network(
+            config.network, dataset, training.conditional, config.seed, training.augment > 0
+        )
+        self.config, self.net, self.step = config, net.to(device).train(), 0
+        self.average = copy.deepcopy(net).eval().requires_grad_(False)
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(), lr=training.lr, foreach=False, fused=False
+        )
+
+    def __call__(self, pairs: Pairs) -> Tensor:
+        """Train on a batch; its loss."""
+        training, seed, net = self.config.training, self.config.seed, self.net
+        seen = self.step * training.batch
+        self.optimizer.param_groups[0]["lr"] = training.lr * min(
+            1, (seen + training.batch) / max(training.lr_ramp, 1)
+        )
+        self.optimizer.zero_grad()
+        g = generator(seed, "sigma", 0, self.step)
+        sigma = draw_sigma(
+            training.batch, g, training.P_mean, training.P_std, str(pairs.images.device)
+        )
+        labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
+        dropout = self.config.network.dropout > 0
+        with torch.random.fork_rng(enabled=dropout):  # dropout knows the global generator alone
+            if dropout:
+                torch.manual_seed(derive(seed, "dropout/0", 0, self.step))
+            loss = edm_loss(net, pairs.images, pairs.noise, sigma, labels, pairs.augment_labels)
+            loss.backward()
+        for weight in net.parameters():
+            torch.nan_to_num(weight.grad, nan=0, posinf=1e5, neginf=-1e5, out=weight.grad)
+        self.optimizer.step()
+        halflife = max(min(training.ema_halflife, seen * training.ema_rampup), 1e-8)
+        beta = 0.5 ** (training.batch / halflife)
+        with torch.no_grad():
+            for averaged, weight in zip(self.average.parameters(), net.parameters(), strict=True):
+                averaged.copy_(weight.lerp(averaged, beta))
+        self.step += 1
+        return loss.detach()
+
+
+@dataclass
+class Runner:
+    """A setting at work: its step, its network, and all that training keeps beside a step."""
+
+    step: Callable[[Pairs], Tensor]
+    denoise: Callable[..., Tensor]
+    net: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    tf32: bool = False
+    nfe: int | None = None  # evaluations that the last samples took
+
+    def kept_mb(self) -> float:
+        """Size of weights, average and the optimizer's tensors, in MB."""
+        tensors = [*self.net.state_dict().values(), *self.average.state_dict().values()]
+        for slots in self.optimizer.state.values():
+            tensors += [slot for slot in slots.values() if isinstance(slot, torch.Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6
+
+    def train(self, pairs: Pairs) -> None:
+        """One step."""
+        with tf32(self.tf32):
+            self.step(pairs)
+
+    def sample(self, pairs: Pairs, nfe: int) -> None:
+        """Sample from a batch's noise and labels, and count the evaluations."""
+        counted, classes = CountNFE(self.denoise), self.net.label_dim
+        labels = F.one_hot(pairs.labels, classes).float() if classes else None
+        self.net.eval()
+        with torch.no_grad(), tf32(self.tf32):
+            heun(counted, pairs.noise, karras_sigmas(heun_steps(nfe)), labels)
+        self.net.train()
+        self.nfe = counted.nfe
+
+    def release_gradients(self) -> None:
+        """Give back what a step leaves behind: the other settings need the memory."""
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def start(setting: Setting, batches: Batches) -> Runner:
+    """A setting before its first step."""
+    config, dataset, device = batches.config, batches.dataset(), batches.device
+    if setting.plain:
+        plain = PlainStepper(config, dataset, device)
+        return Runner(plain, plain.net, plain.net, plain.average, plain.optimizer)
+    config = replace(config, training=replace(config.training, precision=setting.precision))
+    state = new_state(config, dataset, device)
+    stepper = Stepper(config, state, Ranks(0, 1, device), Execution(compile=setting.compiled))
+    return Runner(
+        stepper,
+        stepper.denoise,
+        state.net,
+        state.ema.net,
+        state.optimizer,
+        setting.precision == "tf32",
+    )
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Random batches ``[batch, *shape]``, the same for all settings."""
+
+    config: RunConfig
+    shape: tuple[int, int, int]
+    classes: int
+    device: str
+
+    def dataset(self) -> Dataset:
+        """A data set of one random batch: what a network is built for."""
+        pairs = self.draw(0)
+        split = Split(pairs.images, pairs.labels)
+        return Dataset(self.config.data, split, split, self.classes)
+
+    def draw(self, number: int) -> Pairs:
+        """The batch of a round: pixels uniform in [-1, 1], unit noise, random labels, no
+        augmentation.
+        """
+        n, g = self.config.training.batch, generator(self.config.seed, "speed", 0, number)
+        images = torch.rand(n, *self.shape, generator=g) * 2 - 1
+        noise = torch.randn(n, *self.shape, generator=g)
+        labels = torch.randint(self.classes, (n,), generator=g)
+        augment_labels = (
+            torch.zeros(n, AUGMENT_LABELS, device=self.device)
+            if self.config.training.augment
+            else None
+        )
+        return Pairs(
+            images.to(self.device), noise.to(self.device), labels.to(self.device), augment_labels
+        )

@@ -1,0 +1,36 @@
+"""The configuration of a run: ``schema`` and ``guidance`` hold the dataclasses, ``read`` fills
+them.
+
+Sweeps submitted by an earlier version are pickled with ``bench.config.RunConfig``: the name stays.
+"""
+
+from bench.config.errors import ConfigError, unknown
+from bench.config.guidance import GuidanceConfig
+from bench.config.read import from_dict, load_preset, presets
+from bench.config.schema import (
+    SAME_FOR_ALL_ROWS,
+    ClassLaw,
+    EvaluationConfig,
+    Execution,
+    Metrics,
+    NetworkConfig,
+    RunConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "SAME_FOR_ALL_ROWS",
+    "ClassLaw",
+    "ConfigError",
+    "EvaluationConfig",
+    "Execution",
+    "GuidanceConfig",
+    "Metrics",
+    "NetworkConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "from_dict",
+    "load_preset",
+    "presets",
+    "unknown",
+]

@@ -1,0 +1,198 @@
+"""The configuration of a run: frozen dataclasses, filled by a preset, then by the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Literal, get_args
+
+from bench.config.guidance import GuidanceConfig
+
+ClassLaw = Literal["data", "uniform"]
+Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
+# Settings of an evaluation that are no columns
+SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The denoiser."""
+
+    arch: Literal["small", "ddpmpp", "ncsnpp", "adm"] = "small"
+    """Family of the U-Net."""
+    model_channels: int = 32
+    """Base width, in channels."""
+    channel_mult: tuple[int, ...] = (1, 2)
+    """Width of each level as a multiple of the base width, finest first."""
+    num_blocks: int = 1
+    """Residual blocks a level."""
+    attn_resolutions: tuple[int, ...] = ()
+    """Resolutions, in pixels, at which blocks attend."""
+    dropout: float = 0.0
+    """Dropout probability."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Training as in EDM (Karras et al. 2022)."""
+
+    images: int = 200_000
+    """Budget, in training images (each step takes one batch)."""
+    pool: int = 1024
+    """Pool: how many images and noises are coupled at once, whatever the batch."""
+    pool_scope: Literal["rank", "global"] = "rank"
+    """Couple each process's pool by itself, or those of all processes as one."""
+    batch: int = 128
+    """Images a step."""
+    lr: float = 1e-3
+    """Learning rate of Adam."""
+    lr_ramp: int = 10_000
+    """Images over which the learning rate rises from 0."""
+    ema_halflife: int = 10_000
+    """Half-life of the weights' moving average, in images."""
+    ema_rampup: float = 0.05
+    """Early on the half-life is at most this fraction of the images seen so far."""
+    P_mean: float = -1.2
+    """Mean of ln sigma in training."""
+    P_std: float = 1.2
+    """Standard deviation of ln sigma in training."""
+    conditional: bool = False
+    """Give the network the class labels."""
+    augment: float = 0.0
+    """Probability of each of EDM's geometric augmentations; 0 leaves them out. CIFAR-10 in EDM:
+    0.12.
+    """
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """What the network computes in while training; sampling is in float32. tf32 is for GPUs alone.
+    """
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What is measured after training; the same for every arm."""
+
+    nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
+    """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
+    rho: float = 7.0
+    """Exponent of the sigma schedule, fixed for all arms; 7 is EDM's."""
+    rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
+    """Exponents among which every arm finds its own best one for each number of evaluations, the
+    fixed one beside them; none: no search.
+    """
+    grid_samples: int = 128
+    """Images in each cell of that search; all metrics are then measured at the best one."""
+    samplers: tuple[str, ...] = ("heun",)
+    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or
+    dopri5:tolerance=1e-5), euler-maruyama (stochastic).
+    """
+    features: tuple[str, ...] = ()
+    """What samples are measured in, such as inception:weights=FILE. Default: classifier and pixels.
+    """
+    metrics: tuple[Metrics, ...] = get_args(Metrics)
+    """What is measured: samples (Frechet distances and the like), truncation (error against a dense
+    solver), grid (the search for the best rho), paths (curvature), local (error of single steps),
+    learning (noise of target and gradient, validation losses).
+    """
+    start: tuple[str, ...] = ()
+    """Where sampling begins, beside pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
+    random-index:sigma=0.5, truncated:sigma=0.5, ...
+    """
+    start_nfe: tuple[int, ...] = (3, 5, 9)
+    """Denoiser evaluations per image from there on."""
+    samples: int = 2000
+    """Generated images behind each Frechet distance."""
+    trajectories: int = 512
+    """Latents behind curvature and truncation error."""
+    reference_steps: int = 128
+    """Steps of the dense Heun reference. No row is compared with rows of other steps, so another
+    number is a run of its own; it takes its network from a run in the same folder that has finished
+    the same training, where there is one.
+    """
+    sigma_min: float = 0.002
+    """Lowest noise level of sampling. Another one is a run of its own, with the network of a
+    finished training, as for --reference-steps.
+    """
+    sigma_max: float = 80.0
+    """Highest noise level of sampling. Another one is a run of its own, with the network of a
+    finished training, as for --reference-steps.
+    """
+    class_law: ClassLaw = "data"
+    """Of the classes that a conditional denoiser is asked for: data draws each as often as the
+    training split has it, uniform draws all equally often, which is another mixture than the data's
+    where their classes are not equally large.
+    """
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out, which changes its numbers by rounding, and with dropout as another
+    draw of it would.
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+    workers: int | None = None
+    """Processes that couple pools beside the training; 0 does it in a thread of the trainer.
+    Default: 1 where a GPU trains, else 0: on a CPU both share the cores.
+    """
+    micro_batch: int | None = None
+    """Images that go through the network at once; the gradients of a batch's parts are added up.
+    Default: the batch.
+    """
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, quicker steps."""
+    keep_samples: bool = False
+    """Keep the images generated now (RUN/samples/SAMPLER-nfe*/). Default: they are removed once
+    measured.
+    """
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that affects the numbers of one run, and nothing else.
+
+    What a run is (``identity``) leaves out those settings of its evaluation that are columns of the
+    results: the same run can be measured again, with more of them.
+    """
+
+    data: str = "digits"
+    coupling: str = "random"
+    seed: int = 0
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    resolution: int | None = None
+    # SHA-256 of the network file that is measured instead of training one
+    checkpoint: str | None = None
+
+    @property
+    def identity(self) -> dict:
+        """What the run is, as nested dictionaries: stored in config.json."""
+        content = json.loads(json.dumps(asdict(self)))
+        del content["guidance"]
+        evaluation = content["evaluation"]
+        content["evaluation"] = {key: evaluation[key] for key in SAME_FOR_ALL_ROWS}
+        if self.evaluation.class_law != EvaluationConfig.class_law:  # named where it was asked for
+            content["evaluation"]["class_law"] = self.evaluation.class_law
+        return content
+
+    @property
+    def measured(self) -> dict:
+        """What is measured in it, as nested dictionaries."""
+        content = json.loads(json.dumps(asdict(self)))
+        return {key: content[key] for key in ("evaluation", "guidance")}
+
+    @property
+    def digest(self) -> str:
+        """Ten hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+    @property
+    def run_id(self) -> str:
+        """Folder name: what a person looks for first, then the hash of all of it."""
+        coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
+        pool = "" if self.checkpoint else f"-pool{self.training.pool}"
+        return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"

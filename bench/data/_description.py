@@ -1,0 +1,73 @@
+"""What was loaded, in one line: a wrong folder or lost labels should be seen before anything is
+trained.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from bench.data._remarks import printable
+from bench.data.contract import Dataset
+
+_SHOWN = 6  # names of classes
+
+
+def describe(dataset: Dataset) -> str:
+    """The line on a data set: numbers and size of the images, classes and their source, what was
+    skipped.
+    """
+    counts = f"{len(dataset.train):,} training and {len(dataset.test):,} held-out"
+    parts = [
+        f"{counts} {_what(dataset)}",
+        _classes(dataset),
+        *_without_held_out(dataset),
+        *dataset.origin.notes,
+    ]
+    return f"{dataset.name}: {'; '.join(parts)}"
+
+
+def _what(dataset: Dataset) -> str:
+    """What the data are, with their size: images, or points of a few coordinates."""
+    channels, height, width = dataset.image_shape
+    if height == width == 1:
+        return f"points of {channels} coordinate{'s' * (channels != 1)}"
+    return f"images of {width} x {height} pixels, {channels} channel{'s' * (channels != 1)}"
+
+
+@functools.cache
+def announce(line: str) -> None:
+    """Print the line of a data set, once in a process however many runs load the same data."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _classes(dataset: Dataset) -> str:
+    """The classes and where their labels come from."""
+    origin = dataset.origin
+    source = f" (labels: {origin.labels})" if origin.labels else ""
+    names = f": {_listed(origin.classes)}" if origin.classes else ""
+    return f"{dataset.num_classes:,} class{'es' * (dataset.num_classes != 1)}{source}{names}"
+
+
+def _without_held_out(dataset: Dataset) -> list[str]:
+    """A phrase on the classes that have no held-out image, if there are any."""
+    held_out = torch.bincount(dataset.test.labels, minlength=dataset.num_classes)
+    missing = (held_out == 0).nonzero().flatten().tolist()
+    if not missing:
+        return []
+    classes = dataset.origin.classes
+    return [
+        f"without held-out images: {_listed([classes[n] if classes else str(n) for n in missing])}"
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as they can be printed, the middle of a long list left out."""
+    shown = [printable(name) for name in names]
+    if len(shown) > _SHOWN:
+        shown = [*shown[: _SHOWN - 1], "...", shown[-1]]
+    return ", ".join(shown)

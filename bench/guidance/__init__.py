@@ -1,0 +1,1 @@
+"""Discriminator guidance: images, encoder, training, files."""

@@ -1,0 +1,94 @@
+"""The file of a trained discriminator, checked against what it was made for."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bench.guidance import encoder as noisy_encoder
+from bench.guidance.images import Arm, GuideError
+from bench.record import write_bytes
+from bench.sampling.store import weights_digest
+from models.guidance.discriminator import Discriminator, Head, HeadOptions, feature_channels
+
+VERSION = 2  # raise it when the discriminator or its training change, so that no old one is used
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A discriminator for ``models.guidance.guide.Guidance``, chosen among those kept on the way.
+
+    Attributes:
+        net: the discriminator, frozen.
+        images: training images it has seen.
+        losses: held-out cross-entropy in the guided window of all that were kept, by images seen.
+
+    """
+
+    net: Discriminator
+    images: int
+    losses: dict[int, float]
+
+
+def made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
+    """What a discriminator goes with, from what a person would see first."""
+    return {
+        "version": VERSION,
+        "images": list(arm.dataset.image_shape),
+        "classes told": arm.net.label_dim,
+        "data": arm.dataset.checksum,
+        "denoiser": weights_digest(arm.net),
+        "encoder": encoder.fingerprint,
+        "seed": arm.seed,
+        "sampling": arm.sampling,
+    }
+
+
+def write_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, **content: object) -> None:
+    buffer = io.BytesIO()
+    torch.save({"made_for": made_for(arm, encoder), **content}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict | None:
+    """The content of a file, None where there is none; raises GuideError where it is damaged or of
+    another arm.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location=arm.device, weights_only=True)
+        found = content["made_for"]
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+        raise GuideError(
+            f"{path} cannot be read ({type(error).__name__}): delete it, it is trained again"
+        ) from None
+    for what, wanted in made_for(arm, encoder).items():
+        if found.get(what) != wanted:
+            has, needs = (str(value)[:16] for value in (found.get(what), wanted))
+            raise GuideError(
+                f"{path} is of another {what} ({has}, not {needs}): move it away, a new one is"
+                " trained"
+            )
+    return content
+
+
+def load_discriminator(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> Trained:
+    """A trained discriminator.
+
+    Raises: GuideError: no such file, damaged, or made for another data set, resolution,
+        conditioning, denoiser or encoder.
+
+    """
+    content = read_trained(path, arm, encoder)
+    if content is None:
+        raise GuideError(f"no discriminator {path}: train one first")
+    head = Head(
+        feature_channels(encoder.net, arm.dataset.image_shape), HeadOptions(**content["options"])
+    )
+    head.load_state_dict(content["head"])
+    net = Discriminator(encoder.net, head).to(arm.device).eval().requires_grad_(False)
+    return Trained(net, content["images"], content["losses"])

@@ -1,0 +1,64 @@
+"""Logits of held-out real and generated images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.config.guidance import GuidanceConfig
+from bench.data import Split
+from bench.guidance.images import Arm, Sides, noisy, one_hot
+from bench.pairs.stream import PairStream
+from bench.randomness import derive, generator
+from couplings import get
+from models.guidance.discriminator import Discriminator, draw_log_uniform_sigma
+
+PROBE_POOLS = 4  # held-out pools of each kind that are judged
+
+
+def kind_stream(
+    config: GuidanceConfig, arm: Arm, split: Split, kind: str, batch: int, step: int, stop: int
+) -> PairStream:
+    """Coupled pairs of one kind alone; see the module for why reals and fakes share no pool."""
+    return PairStream(
+        split.to(arm.device),
+        get(config.coupling),
+        pool=config.pool,
+        batch=batch,
+        seed=derive(arm.seed, f"guide {kind}"),
+        start_step=step,
+        stop_step=stop,
+    )
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits ``[n]`` of held-out reals and of as many fakes, and the sigma of both, float32 on the
+    CPU.
+    """
+
+    real: Tensor
+    fake: Tensor
+    sigma: Tensor
+
+
+@torch.no_grad()
+def judge(
+    config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, purpose: str
+) -> Logits:
+    """Judge held-out images, noised as in training, at ln sigma ~ U over the guided window."""
+    found: dict[str, list[Tensor]] = {"real": [], "fake": []}
+    net, n = net.eval(), PROBE_POOLS * config.pool
+    sigma = draw_log_uniform_sigma(n, generator(arm.seed, f"guide {purpose}"), *arm.guided)
+    for kind, logits in found.items():
+        split = getattr(held, kind)
+        with kind_stream(
+            config, arm, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS
+        ) as stream:
+            for number, pairs in enumerate(stream):
+                of_pool = sigma[number * config.pool :][: config.pool].to(arm.device)
+                labels = one_hot(pairs.labels, net.label_dim, arm.device)
+                logits.append(net(noisy(pairs, of_pool), of_pool, labels).cpu())
+    return Logits(torch.cat(found["real"]), torch.cat(found["fake"]), sigma)

@@ -1,0 +1,41 @@
+"""The cost of coupling over a training: transport cost, solver time, waiting time."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+
+
+@dataclass
+class CouplingCost:
+    """What the coupling of the pools so far gained and took; sums over pools, so it can be carried
+    across a resume.
+
+    Attributes: pools: number of pools coupled. solver_seconds: time the solver worked, beside the
+        training. wait_seconds: time the trainer stood still for a pool. cost_before, cost_after:
+        sums over pools of the mean squared distance of a pair, as drawn and as coupled. pool_ms:
+        solver time of each pool, in ms. fit_seconds: time that a dataset coupling was fitted,
+        before the training.
+
+    """
+
+    pools: int = 0
+    solver_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    cost_before: float = 0.0
+    cost_after: float = 0.0
+    pool_ms: list[float] = field(default_factory=list)
+    fit_seconds: float = 0.0
+
+    @property
+    def median_ms(self) -> float:
+        """Median solver time of a pool, in ms."""
+        return statistics.median(self.pool_ms)
+
+    def add(self, report: dict[str, float]) -> None:
+        """Count one pool."""
+        self.pools += 1
+        self.solver_seconds += report["seconds"]
+        self.cost_before += report["cost_before"]
+        self.cost_after += report["cost_after"]
+        self.pool_ms.append(1000 * report["seconds"])

@@ -1,0 +1,68 @@
+"""How a pool gets coupled: here, in worker processes, over all ranks, or by a coupling fitted on
+the training set.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from bench.data import Split, as_images
+from bench.pairs.pool import Coupled, Drawn, Pairs
+from bench.pairs.workers import Workers
+from bench.process.ranks import PATIENCE
+from couplings import Coupling, Fitted
+
+Coupler = Callable[[Drawn, torch.Generator], Coupled]
+
+
+def couple_pool(coupling: Coupling | Workers) -> Coupler:
+    """Couple the pool of this rank by itself."""
+
+    def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
+        pairs = drawn.pairs
+        pairing = coupling.pair(pairs.images, pairs.noise, pairs.labels, generator)
+        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
+
+    return couple
+
+
+def couple_ranks(coupling: Coupling | Workers) -> Coupler:
+    """Couple a pool that all ranks of torch.distributed have drawn alike: one of them solves it."""
+    from couplings.distributed import pair_shared
+
+    # A group of its own: the collectives of a background thread must not mix with those of the
+    # training.
+    group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+
+    def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
+        pairs = drawn.pairs
+        pairing = pair_shared(coupling, pairs.images, pairs.noise, pairs.labels, generator, group)
+        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
+
+    return couple
+
+
+def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
+    """Pair with a coupling fitted on the images of ``split``."""
+    from couplings.cost import mean_pair_cost
+
+    def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
+        pairs, start = drawn.pairs, time.perf_counter()
+        pairing = fitted.couple(drawn.rows, pairs.noise, pairs.labels)
+        seconds = time.perf_counter() - start
+        index, noise = pairing.index.to(pairs.images.device), pairing.noise.to(pairs.noise)
+        images = as_images(fitted.take(split.images, index))
+        report = {
+            "seconds": seconds,
+            "cost_before": mean_pair_cost(pairs.images.flatten(1), pairs.noise.flatten(1)),
+            "cost_after": mean_pair_cost(images.flatten(1), noise.flatten(1)),
+        }
+        # Mirrored images are counted on from the last one and keep its label.
+        coupled = Pairs(images, noise, split.labels[index % len(split)])
+        return Coupled(coupled, report, fitted.state_dict() if fitted.learns else None)
+
+    return couple

@@ -1,0 +1,105 @@
+"""Worker processes that couple pools, so that a solver does not hold the trainer's GIL."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.process.signals import ENDS
+from couplings import Coupling, CouplingError, Pairing
+
+_coupling: Coupling | None = None  # of this worker process
+
+
+class Workers:
+    """A batch coupling whose pools are solved in processes, where no solver holds up the Python of
+    the trainer.
+
+    Args:
+        coupling: the batch coupling.
+        count: processes; as many pools can be solved at once.
+        threads: of torch in each.
+
+    """
+
+    def __init__(self, coupling: Coupling, count: int, threads: int = 1):
+        self.coupling = coupling
+        # Forked processes would inherit locks and OpenMP pools in whatever state the trainer's
+        # threads hold them.
+        context = multiprocessing.get_context("spawn")
+        self._processes = ProcessPoolExecutor(count, context, _start_worker, (coupling, threads))
+
+    @property
+    def spec(self) -> str:
+        """The coupling's."""
+        return self.coupling.spec
+
+    def pair(
+        self,
+        images: Tensor,
+        noise: Tensor,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Pairing:
+        """As ``Coupling.pair`` for float32 pools: images ``[n, ...]`` and noise travel, the index
+        ``[n]`` comes back.
+
+        Raises:
+            CouplingError: as ``Coupling.pair``, or the process died.
+
+        """
+        arrays = [
+            None if tensor is None else tensor.detach().cpu().numpy()
+            for tensor in (images, noise, labels)
+        ]
+        stream = None if generator is None else generator.get_state().numpy()
+        try:
+            index, report = self._processes.submit(_pair, *arrays, stream).result()
+        except BrokenProcessPool:
+            raise CouplingError(
+                f"{self.coupling}: a worker process died, most likely for lack of memory: "
+                "take a smaller --pool, or --workers 0"
+            ) from None
+        return Pairing(torch.from_numpy(index).to(images.device), report)
+
+    def close(self, wait: bool = True) -> None:
+        """Stop the processes; without ``wait`` those at work end with this one."""
+        self._processes.shutdown(wait=wait, cancel_futures=True)
+
+
+def _start_worker(coupling: Coupling, threads: int) -> None:
+    global _coupling
+    _coupling = coupling
+    torch.set_num_threads(threads)
+    # Ctrl-C, a cluster's warnings and its request to end, which reach all processes, are the
+    # trainer's to handle: a worker that died of one would look like a failure. It ends with the
+    # trainer.
+    for number in (signal.SIGINT, *ENDS):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A trainer that was killed cannot stop its workers.
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _pair(
+    images: np.ndarray, noise: np.ndarray, labels: np.ndarray | None, stream: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, float]]:
+    generator = None
+    if stream is not None:
+        generator = torch.Generator()
+        generator.set_state(torch.from_numpy(stream))
+    labels = None if labels is None else torch.from_numpy(labels)
+    pairing = _coupling.pair(torch.from_numpy(images), torch.from_numpy(noise), labels, generator)
+    return pairing.index.numpy(), pairing.report

@@ -1,0 +1,3 @@
+"""The process of a run: signals, terminals, torch's defaults, several ranks, work beside the main
+thread.
+"""

@@ -1,0 +1,53 @@
+"""Signals that announce the end of a process (preemption, a time limit) wait until a checkpoint is
+written.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class EndSignals:
+    """Notes the signals that announce the end, while it is entered, and acts on none by itself.
+
+    In the middle of a step there is no state to save: the trainer looks at ``noted`` between steps,
+    saves, and calls ``deliver``, which does what the signal would have done. In a thread other than
+    the main one, which signals never reach, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> EndSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in ENDS}
+            for number, handler in self._before.items():
+                if handler not in (signal.SIG_IGN, None):
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+        if self.noted is not None:
+            signal.raise_signal(self.noted)
+
+    def deliver(self) -> None:
+        """Hand a noted signal to whom it was meant for; comes back if that one lets the process
+        live.
+        """
+        if self.noted is None:
+            return
+        number, self.noted = self.noted, None
+        signal.signal(number, self._before[number])
+        signal.raise_signal(number)
+        signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = number

@@ -1,0 +1,66 @@
+"""What metrics are: one sentence, the better side, and what each value belongs to; kept in a run's
+``metrics.json``.
+
+Reports read this file instead of keeping lists of metrics, so a user's own metric has its sentence
+and its verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from bench.record.files import write_json
+
+FILE = "metrics.json"
+
+
+@dataclass(frozen=True)
+class Info:
+    """A metric, as it stands in the results.
+
+    Attributes: name: as in the column ``metric``, such as ``fd_classifier``. about: one sentence
+        for the reader of a report; it does not say which side is better. better: the better side;
+        None if neither is. per: what a value belongs to: a number of evaluations, a noise level, or
+        the run. kind: the part of the report that shows it. ratio: True if its ratio to that of
+        random pairing means something. figure: True if the report draws it. family: name without
+        the features, ``kid`` of ``kid_classifier``, or "" for a metric that stands alone.
+
+    """
+
+    name: str
+    about: str
+    better: Literal["lower", "higher"] | None = None
+    per: Literal["nfe", "sigma", "run"] = "nfe"
+    kind: Literal["quality", "path", "cost", "signal", "guidance", "start"] = "quality"
+    ratio: bool = True
+    figure: bool = True
+    family: str = ""
+
+
+def write_infos(folder: Path, infos: Iterable[Info]) -> None:
+    """Write ``metrics.json`` of a run folder; the order is that of the report."""
+    write_json(folder / FILE, {"metrics": [asdict(info) for info in infos]})
+
+
+def read_infos(folder: Path) -> dict[str, Info]:
+    """The metrics of a run folder by name; empty for a run of an earlier version, which has no such
+    file.
+
+    Raises:
+        ValueError: the file is damaged.
+
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    known = {field.name for field in fields(Info)}
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        infos = [Info(**{key: entry[key] for key in entry.keys() & known}) for entry in entries]
+    except (TypeError, KeyError, AttributeError, ValueError):
+        raise ValueError(f"{path} is damaged: delete it, and evaluate the run again") from None
+    return {info.name: info for info in infos}

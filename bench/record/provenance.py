@@ -1,0 +1,110 @@
+"""Where numbers come from: commit, versions, hardware, command."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.record.git import git
+
+# Set for jobs: the command of the sweep, for theirs says nothing to a reader
+COMMAND = "OT_BENCH_COMMAND"
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "lapjv",
+    "pot",
+    "ott-jax",
+    "scikit-learn",
+    "ot-couplings-bench",
+)
+
+
+def utc_now() -> str:
+    """The time in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def command_line() -> str:
+    """The command that started this process, as one would type it."""
+    return shlex.join(["python", *map(readable, sys.orig_argv[1:])])
+
+
+def readable(word: str) -> str:
+    """The word of a command line as UTF-8, where the locale could not read it: a C locale reads
+    ASCII only.
+    """
+    try:
+        word.encode()
+    # Bytes that Python keeps as surrogates, which no page or table can hold
+    except UnicodeEncodeError:
+        return os.fsencode(word).decode(errors="replace")
+    return word
+
+
+def provenance(device: str, **more: object) -> dict:
+    """What produced a run: code, versions, hardware, command line; ``more`` adds seeds, checksums
+    and the like.
+    """
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    hardware = {
+        "machine": platform.machine(),
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+    }
+    if device.startswith("cuda"):
+        hardware["gpu"] = torch.cuda.get_device_name(device)
+    return {
+        **_git_state(),
+        "versions": versions,
+        "hardware": hardware,
+        "device": device,
+        "command": os.environ.get(COMMAND) or command_line(),
+        "started": utc_now(),
+        **more,
+    }
+
+
+def _git_state() -> dict:
+    """Commit and dirty flag of the code that is running; None where it is not kept in a repository."""
+    here = Path(__file__).resolve()
+
+    def ask(*args: str) -> str:
+        return os.fsdecode(git(here.parent, *args, trusted=here.parents[2])).strip()
+
+    try:
+        # An environment inside somebody's repository (.venv/) is not part of it: its commit is not
+        # ours.
+        ask("ls-files", "--error-unmatch", "--", here.name)
+        sha = ask("rev-parse", "HEAD")
+        # A new file counts where it is code; runs and data in the same folder are no change of the
+        # code.
+        new = ask("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/*.py")
+        changes = ask("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_sha": None, "git_dirty": None}
+    return {"git_sha": sha, "git_dirty": bool(new or changes)}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

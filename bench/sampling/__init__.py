@@ -1,0 +1,1 @@
+"""Sampling: settings, latents, starts, and samples kept on disk."""

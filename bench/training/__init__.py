@@ -1,0 +1,1 @@
+"""Training of one denoiser with one coupling."""

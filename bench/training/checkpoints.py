@@ -1,0 +1,94 @@
+"""The checkpoints of a training in its run folder: the newest, and the one before it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+from tqdm import tqdm
+
+from bench.pairs.stream import PairStream
+from bench.process.signals import EndSignals
+from bench.record import RunFolder, write_bytes
+from bench.training.state import TrainingError, TrainState
+
+NAMES = ("checkpoint.pt", "checkpoint-previous.pt")  # the newest, and the one before it
+
+
+class Keeper:
+    """Saves the state of a training between two steps, and counts the seconds that it trains.
+
+    Args:
+        state: what is saved.
+        stream: what it trains on; it may learn too.
+        folder: of the run; None on all processes but the first, which save nothing.
+        end: the signals that announce the end of the process.
+
+    """
+
+    def __init__(
+        self, state: TrainState, stream: PairStream, folder: RunFolder | None, end: EndSignals
+    ):
+        self.state, self.stream, self.folder, self.end = state, stream, folder, end
+        self.saved, self.clock = state.step, time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since the last checkpoint."""
+        return time.perf_counter() - self.clock
+
+    def save(self) -> None:
+        """Save the state after the step taken last."""
+        self.state.seconds += self.seconds
+        self.state.coupling = self.stream.state
+        if self.folder is not None:
+            save_checkpoint(self.folder, self.state)
+        self.saved, self.clock = self.state.step, time.perf_counter()
+
+    def leave_if_asked(self) -> None:
+        """Save and end the process if a signal was noted: for use while the training waits for a
+        pool.
+
+        No process is ahead of the first by a step then, so the first saves for all, without asking
+        the others, which may be waiting too.
+        """
+        if self.end.noted is None:
+            return
+        if self.state.step > self.saved:
+            self.save()
+        self.end.deliver()
+
+
+def save_checkpoint(folder: RunFolder, state: TrainState) -> None:
+    """Write the checkpoint atomically; the one before it stays as checkpoint-previous.pt."""
+    newest, previous = (folder.path / name for name in NAMES)
+    data = state.to_bytes()
+    if newest.exists():
+        os.replace(newest, previous)
+    write_bytes(newest, data)
+
+
+def load_checkpoint(folder: RunFolder, device: str) -> dict | None:
+    """The newest checkpoint that can be read, or None where there is none.
+
+    Raises:
+        TrainingError: there are checkpoints and none can be read.
+
+    """
+    damaged = []
+    for path in (folder.path / name for name in NAMES if (folder.path / name).exists()):
+        try:
+            content = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+            damaged.append(f"{path.name} ({type(error).__name__})")
+            continue
+        for name in damaged:
+            tqdm.write(f"warning: {folder.path / name} cannot be read; going on from {path.name}")
+        return content
+    if damaged:
+        raise TrainingError(
+            f"no checkpoint in {folder.run_id} can be read ({', '.join(damaged)}): restore one, or"
+            " move the folder away"
+        )
+    return None

@@ -1,0 +1,3 @@
+"""Couplings of a pool. One file, one coupling; files that begin with an underscore hold what
+several share.
+"""

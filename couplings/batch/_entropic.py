@@ -1,0 +1,150 @@
+"""What the entropic couplings share: their options, the cost in units of epsilon, and the draw from
+the plan.
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from couplings.contract import Coupling, Pairing, Pool, require
+from couplings.cost import scale_of
+from couplings.plan import LogPlan, blocks, check_assignable, pairing_from_plan, summarise
+
+# The largest pool whose cost matrix is kept, 512 MiB: an iteration that recomputes it takes n^2 d
+# multiplications instead of reading it, for CIFAR-10 some 300 times as long, but a larger one would
+# crowd out the model.
+WHOLE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeCost:
+    """C / (epsilon std(C)) of C = -<x, y>, less its row and column means, `[n, n]` float64.
+
+    Attributes:
+        x: `[n, d]` float64, the centred images in units of epsilon std(C): the cost is -x y^T.
+        y: `[n, d]` float64, the centred noises.
+        kept: the matrix, or None if its rows are recomputed when they are asked for.
+
+    """
+
+    x: Tensor
+    y: Tensor
+    kept: Tensor | None = None
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether the blocks live on a GPU."""
+        return self.x.is_cuda
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def split(self, rows: int) -> Iterator[Tensor]:
+        """Blocks `[rows, n]`, in float64, whose products no GPU rounds to TF32."""
+        if self.kept is not None:
+            yield from self.kept.split(rows)
+        else:
+            for x in self.x.split(rows):
+                yield (x @ self.y.T).neg_()
+
+    def matrix(self) -> Tensor:
+        """All of it, 8 n^2 bytes."""
+        return next(self.split(len(self)))
+
+
+def relative_cost(images: Tensor, noise: Tensor, epsilon: float) -> RelativeCost:
+    """The cost of a pool `[n, d]` at a relative epsilon, kept up to n = `WHOLE`; 0 where all costs
+    are equal.
+    """
+    x, y = (data.double() / scale_of(data) for data in (images, noise))
+    x_mean, y_mean = x.mean(0), y.mean(0)
+    largest = float(x.norm(dim=1).max()) * float(y.norm(dim=1).max())
+    x, y = x.sub_(x_mean), y.sub_(y_mean)
+    cost = RelativeCost(x, y)
+    if len(x) <= WHOLE:
+        cost = RelativeCost(x, y, cost.matrix())
+    # <x, y> is its doubly centred part, a term of i, a term of j and a constant, all uncorrelated
+    # over the cells.
+    squares = sum(float(block.square().sum()) for block in blocks(cost)) / len(x) ** 2
+    variance = (
+        squares + float((x @ y_mean).var(correction=0)) + float((y @ x_mean).var(correction=0))
+    )
+    unit = epsilon * math.sqrt(variance)
+    if math.sqrt(variance) <= 1e-12 * largest:
+        unit = math.inf  # rounding alone must not make a plan
+    return RelativeCost(x.div_(unit), y, None if cost.kept is None else cost.kept.div_(unit))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropic(Coupling):
+    """A pairing drawn from the plan P minimising <C, P> - eps H(P) with uniform marginals, C = -<x,
+    y>.
+
+    Without replacement the draw is an assignment on the n x n matrix, 8 n^2 bytes of host memory (2
+    GiB at n = 16384, above which it is refused); `replace=true` draws a block of rows at a time.
+
+    Options: epsilon: relative, eps = epsilon * std(C). The renormalised entropy of image pools is
+        about .9 at 1,
+            .2 to .3 at .1 and .05 at .01; report `entropy` next to any result (arXiv 2506.05526).
+        max_iterations: a solver that needs more is refused, never cut short.
+        tolerance: the L1 error of the marginals to stop at.
+        replace: draw every image's noise by itself, so noises repeat and their marginal holds in
+            expectation only.
+    """
+
+    deterministic: ClassVar[bool] = False
+
+    epsilon: float = 0.05
+    max_iterations: int = 5000
+    tolerance: float = 1e-3
+    replace: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.epsilon > 0, f"{self.name}: epsilon must be above 0, got {self.epsilon}")
+        require(
+            self.max_iterations > 0,
+            f"{self.name}: max_iterations must be above 0, got {self.max_iterations}",
+        )
+        require(
+            0 < self.tolerance < 1,
+            f"{self.name}: tolerance must be in (0, 1), got {self.tolerance}",
+        )
+
+    @property
+    def permutes(self) -> bool:
+        """Whether the draw is without replacement."""
+        return not self.replace
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """Both clouds in float64; the cost matrix and as much again up to n = `WHOLE`; and the
+        matrix of a draw.
+        """
+        held = 16 * n * n if n <= WHOLE else 0
+        drawn = 0 if self.replace else 8 * n * n
+        return 16 * n * d + max(held, drawn)
+
+    def check_count(self, n: int) -> None:
+        """A draw without replacement is an assignment of bounded size."""
+        if not self.replace:
+            check_assignable(n)
+
+    @abstractmethod
+    def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
+        """Solve for a cost in units of eps: log P, and the number of iterations."""
+
+    def solve(self, pool: Pool) -> Pairing:
+        """Solve in the log domain, check the marginals, draw."""
+        self.check_count(len(pool.images))
+        log_plan, iterations = self.log_plan(relative_cost(pool.images, pool.noise, self.epsilon))
+        summary = summarise(log_plan)
+        require(
+            summary.marginal_error <= self.tolerance,
+            f"{self}: marginal error {summary.marginal_error:.2g} > {self.tolerance:g} after"
+            f" {iterations} iterations: raise epsilon or max_iterations",
+        )
+        return pairing_from_plan(log_plan, pool, self.replace, summary, iterations=iterations)

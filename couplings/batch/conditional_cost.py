@@ -1,0 +1,165 @@
+"""The exact assignment of squared L2 plus a price on pairing across conditions."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from couplings.batch.hungarian import Hungarian
+from couplings.contract import Coupling, Pairing, Pool, largest_class, pair_within_classes, require
+from couplings.cost import reduced, squared_distances, squared_distances_bytes
+
+# Cosines of equal directions miss 1 by about 1e-16, and by about 1e-14 if the conditions are
+# float32 and were computed in different batches. A distance below this is rounding, and counts as
+# 0.
+SAME = 1e-12
+# The rounding of the largest price may shift a squared distance by this share of their deviation.
+ROUNDING = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionalCost(Coupling):
+    """The permutation of least ||x_i - y_j||^2 + weight * f(c_i, c_j), noise j counting as of image
+    j's condition.
+
+    f is 0 or 1 (same or other) for whole-number labels, and 1 - cosine for floating-point
+    conditions `[n, k]`.
+
+    Options: weight: the price, in units of squared L2. `none` sets it by the pool: whole-number
+        labels never cross,
+            as under an infinite price; otherwise as `ratio` says. A price that would take the
+            digits of the squared distances in float64 is refused (see `heaviest_weight`).
+        ratio: the share of all cells (i, j) that cost no more than the pair (i, i) as given. Small
+            is strict. The least there is comes from equal conditions, whose pairs no price makes
+            dearer: 1/n if all differ, about half the share of cells of equal conditions otherwise.
+
+    Source: Cheng and Schwing 2025, "The Curse of Conditions" (C2OT), whose bisection for the weight
+    has a closed form.
+    """
+
+    uses_labels: ClassVar[bool] = True
+
+    weight: float | None = None
+    ratio: float = 0.01
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(
+            self.weight is None or self.weight >= 0,
+            f"{self.name}: weight must be 0 or more, got {self.weight}",
+        )
+        require(0 < self.ratio < 1, f"{self.name}: ratio must be in (0, 1), got {self.ratio}")
+
+    def peak_bytes(self, n: int, d: int) -> int:
+        """What the costs take; class by class they are those of `hungarian`."""
+        return (
+            Hungarian().peak_bytes(n, d) if self.weight is None else squared_distances_bytes(n, d)
+        )
+
+    def solved_at_once(self, n: int, labels: Tensor | None = None) -> int:
+        """The largest class where whole-number labels never cross, else as for every coupling."""
+        apart = self.weight is None and labels is not None and not labels.is_floating_point()
+        return largest_class(n, labels) if apart else super().solved_at_once(n, labels)
+
+    def solve(self, pool: Pool) -> Pairing:
+        """The optimal permutation and the weight it was solved with."""
+        from scipy.optimize import linear_sum_assignment
+
+        require(
+            pool.labels is not None, f"{self.name} needs the conditions: pass labels=[n] or [n, k]"
+        )
+        if self.weight is None and not pool.labels.is_floating_point():
+            return pair_within_classes(pool, Hungarian().solve)
+        squares = squared_distances(pool.images, pool.noise)
+        mismatch = condition_distance(pool.labels).to(squares)
+        weight = (
+            weight_for_ratio(squares, mismatch, self.ratio) if self.weight is None else self.weight
+        )
+        heaviest = heaviest_weight(squares)
+        require(
+            weight <= heaviest,
+            f"{self}: float64 cannot add this weight to squared distances and keep them: set at"
+            f" most weight={heaviest / 2:.0e}, or within_class=true for conditions that must never"
+            " cross",
+        )
+        matrix = squares + weight * mismatch
+        reached = float((matrix <= squares.diagonal()[:, None]).double().mean())
+        _, columns = linear_sum_assignment(reduced(-matrix)[0].cpu().numpy())
+        return Pairing(torch.from_numpy(columns), {"weight": weight, "ratio": reached})
+
+
+def condition_distance(labels: Tensor) -> Tensor:
+    """f(c_i, c_j), `[n, n]` float64: 0 or 1 for whole numbers, 1 - cosine for floating-point rows
+    `[n, k]`.
+    """
+    if not labels.is_floating_point():
+        kind = torch.unique(labels, dim=0, return_inverse=True)[1]
+        return (kind[:, None] != kind).double()
+    require(
+        labels.dim() == 2 and labels.shape[1] > 1,
+        "floating-point conditions must be [n, k] with k > 1: their cosine",
+    )
+    largest = labels.double().abs().amax(1, keepdim=True)
+    require(
+        bool((largest > 0).all() & largest.isfinite().all()),
+        "a condition of zeros, NaN or infinity has no cosine",
+    )
+    # Squares of very large or small values would leave the range of float64
+    scaled = labels.double() / largest
+    unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
+    distance = 1 - unit @ unit.T
+    return torch.where(distance > SAME, distance, 0.0).fill_diagonal_(0)
+
+
+def heaviest_weight(squares: Tensor) -> float:
+    """The largest weight whose prices, 2 weight at most, leave squared distances `[n, n]` their
+    digits in float64.
+
+    An assignment sees squared distances only up to row and column shifts, so the deviation is that
+    of their doubly centred part. Infinity if they are all equal up to such shifts: then nothing can
+    be lost.
+    """
+    centred = squares - squares.mean(0)
+    deviation = float((centred - centred.mean(1, keepdim=True)).std(correction=0))
+    if deviation <= 1e-12 * float(squares.max()):
+        return math.inf
+    return ROUNDING * deviation / torch.finfo(torch.float64).eps
+
+
+def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
+    """The least weight w >= 0 with mean[squares + w mismatch <= diagonal of squares] <= ratio.
+
+    The cell (i, j) is counted while w <= (squares_ii - squares_ij) / mismatch_ij, so w is an order
+    statistic.
+
+    Raises: CouplingError: more cells than that have no mismatch, or one so small that float64
+        cannot hold the weight
+            next to the squares. The message gives the least ratio there is.
+
+    """
+    margin = squares.diagonal()[:, None] - squares
+    limit = torch.where(
+        mismatch > 0, margin / mismatch, torch.where(margin >= 0, torch.inf, -torch.inf)
+    ).flatten()
+    allowed = math.floor(ratio * len(limit) + 1e-6)  # 0.29 * 100 is 28.999...
+    # The largest that must not be counted
+    last = float(limit.kthvalue(len(limit) - allowed).values)
+    weight = max(0.0, last * (1 + 1e-9))
+    heaviest = min(heaviest_weight(squares), torch.finfo(limit.dtype).max)
+    least = float((limit * (1 + 1e-9) > heaviest).double().mean())
+    require(
+        weight <= heaviest,
+        f"conditional-cost: pairs of equal conditions reach a ratio of {least:.4g} whatever the"
+        f" weight: set ratio={rounded_up(least):g} or more, or weight",
+    )
+    return weight
+
+
+def rounded_up(share: float) -> float:
+    """The least number of three significant digits at or above a share in (0, 1], or 0 for 0."""
+    if not share:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(share)) - 2)
+    return math.ceil(share / unit * (1 - 1e-12)) * unit

@@ -1,0 +1,222 @@
+"""A persistent assignment of noises to the training set, improved one mini-batch at a time."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from couplings.dataset.contract import (
+    DatasetCoupling,
+    DatasetPairing,
+    Fitted,
+    TrainingSet,
+    check_stamp,
+    groups,
+    stamp,
+    stream,
+)
+from couplings.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached(DatasetCoupling):
+    """Every image holds noises of its own, as seeds; a mini-batch exchanges them among its images
+    by exact OT.
+
+    The n * caches noises are drawn once and always form one permutation over the images, so their
+    law stays that of independent normals, but it is a finite set: more caches, less over-fitting to
+    it. Every exchange lowers the total squared distance or leaves it; what it converges to is
+    optimal within every batch, not globally. `fit` does `epochs` sweeps in random batches, and
+    training goes on improving through `CachedNoise.pair`.
+
+    Options:
+        caches: noises an image holds.
+        batch: images that exchange noises at once in `fit`, O(batch^3) each.
+        epochs: sweeps over the images in `fit`; 0 leaves it all to training.
+        per_class: exchange within a class only, so that the noise tells nothing of the label.
+
+    Source: the idea of LOOM-CFM (Davtyan et al. 2025, ICLR), for squared L2.
+    """
+
+    caches: int = 4
+    batch: int = 256
+    epochs: int = 4
+    per_class: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.caches > 0, f"{self.name}: caches must be above 0, got {self.caches}")
+        require(self.batch > 1, f"{self.name}: batch must be above 1, got {self.batch}")
+        require(self.epochs >= 0, f"{self.name}: epochs must not be negative, got {self.epochs}")
+
+    @property
+    def problem(self) -> str:
+        """The spec without `epochs`, so that a finished fit can be fitted further."""
+        return dataclasses.replace(self, epochs=Cached.epochs).spec
+
+    def begin(self, data: TrainingSet, seed: int) -> "CachedNoise":
+        """Every image with the noises first drawn for it: independent pairs."""
+        require(
+            not self.per_class or data.labels is not None, f"{self}: per_class=true needs labels"
+        )
+        return CachedNoise(self, data, seed)
+
+
+class CachedNoise(Fitted):
+    """The noises of a training set; see `Cached`.
+
+    Attributes: slots: `[n, caches]` int64, a permutation of 0 .. n caches - 1: the noise numbers
+        that an image holds. step: exchanges done, in `fit` and in training.
+
+    """
+
+    learns: ClassVar[bool] = True
+
+    def __init__(self, coupling: Cached, data: TrainingSet, seed: int):
+        self.coupling, self.data, self.seed, self.step = coupling, data, seed, 0
+        n = len(data.images)
+        self.slots = torch.arange(n * coupling.caches, device="cpu").reshape(n, coupling.caches)
+        self.swaps, self.seconds = 0, 0.0
+        _, members = groups(data.labels if coupling.per_class else None, n)
+        self.group = torch.empty(n, dtype=torch.int64, device="cpu")
+        for g, member in enumerate(members):
+            self.group[member] = g
+
+    @property
+    def report(self) -> dict[str, float]:
+        """`steps`, `swaps` (images that got another noise so far), and `seconds` of the sweeps of
+        `fit`.
+        """
+        return {"steps": float(self.step), "swaps": float(self.swaps), "seconds": self.seconds}
+
+    def noise(self, slots: Tensor) -> Tensor:
+        """The noises `[b, ...]` of slot numbers `[b]`, always the same; drawn on the CPU, in the
+        images' dtype.
+        """
+        images = self.data.images
+        draws = [self._draw(slot) for slot in slots.tolist()]
+        return torch.stack(draws).to(images) if draws else images.new_empty(0, *images.shape[1:])
+
+    def _draw(self, slot: int) -> Tensor:
+        # Always in float32 on the CPU, whatever the caller's defaults: the file holds nothing but
+        # the seed.
+        generator = torch.Generator("cpu").manual_seed(stream(self.seed, "noise", slot))
+        return torch.randn(
+            self.data.images.shape[1:], generator=generator, dtype=torch.float32, device="cpu"
+        )
+
+    @torch.no_grad()
+    def pair(self, index: Tensor, images: Tensor | None = None) -> Tensor:
+        """Exchange noises among some images, keep the result, and return it.
+
+        Of every image one of its caches takes part, at random.
+
+        Args:
+            index: `[b]` int64, distinct images of the training set.
+            images: `[b, ...]`, what they look like now, such as augmented; else as fitted.
+
+        Returns: noise `[b, ...]`, on the device of the training set: `noise[i]` goes with image
+            `index[i]`.
+
+        Raises: CouplingError: the index repeats or leaves the training set, or the images do not
+            fit it.
+
+        """
+        index, caches = index.cpu(), self.coupling.caches
+        n = len(self.data.images)
+        require(
+            bool(((index >= 0) & (index < n)).all()),
+            f"{self.coupling}: the index leaves 0 .. {n - 1}",
+        )
+        require(
+            len(index.unique()) == len(index),
+            f"{self.coupling}: an image comes twice: pair distinct images",
+        )
+        images = self.data.images[index.to(self.data.images.device)] if images is None else images
+        expected = (len(index), *self.data.images.shape[1:])
+        require(images.shape == expected, f"images {list(images.shape)}, expected {list(expected)}")
+        generator = torch.Generator().manual_seed(stream(self.seed, "cache", self.step))
+        cache = torch.randint(caches, index.shape, generator=generator, device="cpu")
+        held = self.slots[index, cache]
+        noise = self.noise(held)
+        order = exchange(images, noise, self.group[index])
+        self.slots[index, cache] = held[order]
+        self.swaps += int((order != torch.arange(len(order), device="cpu")).sum())
+        self.step += 1
+        return noise[order.to(noise.device)]
+
+    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
+        """The images as given, each with a noise it holds after an exchange; fresh noise is not
+        looked at.
+
+        An index longer than the training set is taken a round of the set at a time.
+        """
+        rounds = index.split(len(self.data.images))
+        return DatasetPairing(index, torch.cat([self.pair(part) for part in rounds]))
+
+    def cost(self) -> float:
+        """The mean of ||y - z||^2 over all images and all their noises."""
+        images, total = self.data.images.flatten(1), 0.0
+        for image, slots in zip(images, self.slots, strict=True):
+            total += float((image - self.noise(slots).flatten(1)).double().square().sum())
+        return total / self.slots.numel()
+
+    def run(self, save: Callable[[], None]) -> None:
+        """The sweeps of `fit` that are still to do; saves after each."""
+        from tqdm import trange
+
+        n, batch = len(self.data.images), self.coupling.batch
+        sweep = math.ceil(n / batch)
+        first = self.step
+        for step in trange(first, self.coupling.epochs * sweep, desc="exchange", disable=None):
+            epoch, part = divmod(step, sweep)
+            if part == 0 or step == first:  # every exchange moves self.step on
+                generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
+                order = torch.randperm(n, generator=generator, device="cpu")
+            start = time.perf_counter()
+            self.pair(order[part * batch : (part + 1) * batch])
+            self.seconds += time.perf_counter() - start
+            if part == sweep - 1:
+                save()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The slots, the seed of all noises and the steps done."""
+        return stamp(self.data, self.coupling) | {
+            "slots": self.slots.clone(),
+            "seed": torch.tensor(self.seed, device="cpu"),
+            "step": torch.tensor(self.step, device="cpu"),
+            "swaps": torch.tensor(self.swaps, device="cpu"),
+            "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over a state of the same images, labels and options; see `Fitted.load_state_dict`."""
+        check_stamp(state, self.data, self.coupling)
+        self.slots = state["slots"].clone()
+        self.seed, self.step, self.swaps = (int(state[key]) for key in ("seed", "step", "swaps"))
+        self.seconds = float(state["seconds"])
+
+
+def exchange(images: Tensor, noise: Tensor, group: Tensor) -> Tensor:
+    """The permutation `[b]` of the noises, within the groups `[b]`, of least total squared
+    distance.
+
+    Never above the identity's, in float64 as well: a group that would not gain keeps its order.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    images, noise = images.flatten(1), noise.flatten(1)
+    order = torch.arange(len(images), device="cpu")
+    for g in group.unique():
+        rows = (group == g).nonzero()[:, 0]
+        here = rows.to(images.device)
+        gain = (images[here].double() @ noise[here].double().T).cpu()  # [m, m]
+        columns = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
+        if gain[torch.arange(len(rows), device="cpu"), columns].sum() > gain.trace():
+            order[rows] = rows[columns]
+    return order

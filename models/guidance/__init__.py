@@ -1,0 +1,1 @@
+"""Discriminator guidance: the discriminator, and the term that it adds to the score."""

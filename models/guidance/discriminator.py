@@ -1,0 +1,293 @@
+"""Discriminator of discriminator guidance (Kim et al. 2023, arXiv 2211.17091): is a noisy image
+real or generated?
+
+A frozen encoder that knows the noise level, and a small trained head with one logit. The encoder is
+any module ``(x_in, sigma) -> features``: x_in ``[n, c, h, w]`` is the EDM state over sqrt(1 +
+sigma^2), the state of the variance-preserving process; sigma ``[n]``; features ``[n, k, h', w']``
+or ``[n, k]``, differentiable in x_in.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.networks.blocks import Init, Linear, PositionalEmbedding, UNetBlock
+from models.networks.unet import ADM
+
+# Pixels a side to which large images are brought; smaller ones are halved once where that leaves 4
+FINEST = 8
+
+
+class EncoderRefused(ValueError):
+    """The file holds no encoder for these images; the message names the way out."""
+
+
+@dataclass(frozen=True)
+class EncoderOptions:
+    """Size of the noise-aware encoder.
+
+    Attributes:
+        width: channels at full resolution; they double with each halving, up to four times as many.
+        blocks: residual blocks a resolution.
+
+    """
+
+    width: int = 32
+    blocks: int = 1
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """Size of the trained head.
+
+    Attributes:
+        width: its channels.
+        blocks: its residual blocks.
+        label_dim: number of classes it is told; 0 for an unconditional discriminator.
+        dropout: probability in the residual branches.
+
+    """
+
+    width: int = 64
+    blocks: int = 1
+    label_dim: int = 0
+    dropout: float = 0.0
+
+
+class NoiseEmbedding(nn.Module):
+    """Embedding ``[n, 4 width]`` of sigma ``[n]`` and, where there are classes, of one-hot labels,
+    added to it.
+    """
+
+    def __init__(self, width: int, label_dim: int = 0):
+        super().__init__()
+        init, emb = ADM.style.init, 4 * width
+        self.positional = PositionalEmbedding(width, endpoint=True)
+        self.layer0, self.layer1 = Linear(width, emb, init), Linear(emb, emb, init)
+        self.label = None
+        if label_dim:
+            self.label = Linear(
+                label_dim, emb, Init("kaiming_normal", weight=math.sqrt(label_dim)), bias=False
+            )
+
+    def forward(self, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        emb = self.layer1(F.silu(self.layer0(self.positional(sigma.log() / 4))))
+        return F.silu(emb if self.label is None else emb + self.label(labels))
+
+
+class NoisyEncoder(nn.Module):
+    """Half a U-Net: features ``[n, channels, h', w']`` of noisy images of one shape at any noise
+    level.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], options: EncoderOptions = EncoderOptions()
+    ):  # noqa: B008
+        super().__init__()
+        self.image_shape, self.options = tuple(image_shape), options
+        channels, side, _ = self.image_shape
+        width, most = options.width, 4 * options.width
+        self.embed = NoiseEmbedding(width)
+        self.first = nn.Conv2d(channels, width, 3, padding=1, dtype=torch.float32)
+        block = {"emb_channels": 4 * width, "style": ADM.style}
+        layers = [UNetBlock(width, width, **block) for _ in range(options.blocks)]
+        while side % 2 == 0 and (side > FINEST or side == FINEST == self.image_shape[1]):
+            wider, side = min(2 * width, most), side // 2
+            layers += [UNetBlock(width, wider, down=True, **block)]
+            layers += [UNetBlock(wider, wider, **block) for _ in range(options.blocks)]
+            width = wider
+        self.blocks, self.channels = nn.ModuleList(layers), width
+
+    def forward(self, x_in: Tensor, sigma: Tensor) -> Tensor:
+        emb, h = self.embed(sigma), self.first(x_in)
+        for block in self.blocks:
+            h = block(h, emb)
+        return h
+
+
+class Head(nn.Module):
+    """Residual blocks on features ``[n, k, h', w']`` or ``[n, k]``, a mean over pixels, one logit
+    ``[n]``.
+    """
+
+    def __init__(self, channels: int, options: HeadOptions = HeadOptions()):  # noqa: B008 - frozen
+        super().__init__()
+        self.options = options
+        self.embed = NoiseEmbedding(options.width, options.label_dim)
+        self.first = nn.Conv2d(channels, options.width, 1, dtype=torch.float32)
+        block = {"emb_channels": 4 * options.width, "style": ADM.style, "dropout": options.dropout}
+        self.blocks = nn.ModuleList(
+            UNetBlock(options.width, options.width, **block) for _ in range(options.blocks)
+        )
+        # Begins undecided: d = 1/2
+        self.logit = Linear(options.width, 1, Init("kaiming_uniform", weight=0.0))
+
+    def forward(self, features: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        h = self.first(features if features.ndim == 4 else features[:, :, None, None])
+        emb = self.embed(sigma, labels)
+        for block in self.blocks:
+            h = block(h, emb)
+        # No norm here: over features of one pixel it would hide how far out a point lies.
+        return self.logit(F.silu(h).mean((2, 3))).squeeze(1)
+
+
+class Discriminator(nn.Module):
+    """log(d / (1 - d)) of noisy images, d the probability that they are real; only the head trains."""
+
+    def __init__(self, encoder: nn.Module, head: Head):
+        super().__init__()
+        self.encoder, self.head = freeze(encoder), head
+
+    @property
+    def label_dim(self) -> int:
+        """Number of classes it must be told; 0 for none."""
+        return self.head.options.label_dim
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The logit ``[n]`` of EDM states x ``[n, c, h, w]`` at sigma ``[n]``; labels one-hot ``[n,
+        label_dim]``.
+
+        Raises:
+            ValueError: it is conditional and there are no labels.
+
+        """
+        if self.label_dim and labels is None:
+            raise ValueError(
+                f"this discriminator knows {self.label_dim} classes: pass the one-hot labels"
+            )
+        return self.head(self.encode(x, sigma), sigma, labels if self.label_dim else None)
+
+    def encode(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """The frozen features of EDM states."""
+        return self.encoder(x / (1 + sigma[:, None, None, None] ** 2).sqrt(), sigma)
+
+    def train(self, mode: bool = True) -> Discriminator:
+        """Set the head's mode; the encoder stays as it was made."""
+        self.training = mode
+        self.head.train(mode)
+        return self
+
+
+def freeze(net: nn.Module) -> nn.Module:
+    """The same network in eval mode, its weights fixed; TorchScript too, which knows no
+    ``requires_grad_``.
+    """
+    for weight in net.parameters():
+        weight.requires_grad = False
+    return net.eval()
+
+
+def draw_log_uniform_sigma(
+    n: int, generator: torch.Generator, low: float = 1e-3, high: float = 152.0
+) -> Tensor:
+    """Noise levels ``[n]`` with ln sigma ~ U(ln low, ln high), on the generator's device.
+
+    That is the paper's importance sampling of VP time, in EDM's sigma: with it the plain
+    cross-entropy is its loss.
+    """
+    low, high = math.log(low), math.log(high)
+    uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float32)
+    return (low + (high - low) * uniform).exp()
+
+
+def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Channels of an encoder's features, found by a trial.
+
+    Raises:
+        EncoderRefused: it cannot be called with such images, or returns no features.
+
+    """
+    try:
+        with torch.no_grad():
+            device = next((weight.device for weight in encoder.parameters()), "cpu")
+            options = {"dtype": torch.float32, "device": device}
+            features = encoder(torch.zeros(2, *image_shape, **options), torch.ones(2, **options))
+    except Exception as error:  # noqa: BLE001 - whatever a foreign network raises
+        line = (str(error).strip().splitlines() or [""])[-1]
+        raise EncoderRefused(
+            f"the encoder does not take (x_in {[2, *image_shape]}, sigma [2]):"
+            f" {type(error).__name__}: {line}"
+        ) from None
+    if not isinstance(features, Tensor) or features.ndim not in (2, 4) or len(features) != 2:
+        shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise EncoderRefused(
+            f"the encoder returns {shape}: it must return features [n, k, h, w] or [n, k]"
+        )
+    return features.shape[1]
+
+
+def encoder_files(encoder: NoisyEncoder, path: Path) -> dict[str, bytes]:
+    """The two files that ``load_encoder(path)`` reads, by name: its options as JSON, then its
+    weights.
+    """
+    from safetensors.torch import save
+
+    described = {"image_shape": list(encoder.image_shape), "options": asdict(encoder.options)}
+    return {
+        path.with_suffix(".json").name: (json.dumps(described, indent=2) + "\n").encode(),
+        path.with_suffix(".safetensors").name: save(encoder.state_dict()),
+    }
+
+
+def load_encoder(path: Path, image_shape: tuple[int, int, int]) -> nn.Module:
+    """An encoder for images of that shape: TorchScript called as ``f(x_in, sigma)``, or safetensors
+    of our own.
+
+    Beside the safetensors lies a JSON file with its options. No Python code in a file is run.
+
+    Raises:
+        EncoderRefused: no such file, damaged, or for other images.
+
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise EncoderRefused(
+            f"no encoder {path}: give a TorchScript file, or .safetensors with its .json beside it"
+        )
+    encoder = _own(path, image_shape) if path.suffix == ".safetensors" else _torchscript(path)
+    feature_channels(encoder, image_shape)
+    return encoder
+
+
+def _torchscript(path: Path) -> nn.Module:
+    try:
+        return freeze(torch.jit.load(path, map_location="cpu"))
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+        raise EncoderRefused(
+            f"{path} is no TorchScript file ({type(error).__name__}): save one with torch.jit.save"
+        ) from None
+
+
+def _own(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    beside = path.with_suffix(".json")
+    try:
+        described = json.loads(beside.read_text(encoding="utf-8"))
+        made_for, options = tuple(described["image_shape"]), EncoderOptions(**described["options"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderRefused(
+            f"{beside} does not give the encoder's options ({type(error).__name__})"
+        ) from None
+    if made_for != tuple(image_shape):
+        raise EncoderRefused(
+            f"{path} is for images {list(made_for)}, these are {list(image_shape)}"
+        )
+    # Whatever the default device: the file's weights are copied into these
+    with torch.device("cpu"):
+        encoder = NoisyEncoder(made_for, options)
+    try:
+        encoder.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise EncoderRefused(
+            f"{path} does not hold what {beside.name} says ({type(error).__name__})"
+        ) from None
+    return freeze(encoder)

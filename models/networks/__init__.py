@@ -1,0 +1,1 @@
+"""Networks: U-Nets and the families that are built of them."""

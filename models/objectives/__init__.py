@@ -1,0 +1,1 @@
+"""Training objectives. One file, one objective."""

@@ -1,0 +1,1 @@
+"""Networks released by others: safe reading and translation."""

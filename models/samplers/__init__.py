@@ -1,0 +1,1 @@
+"""Samplers, schedules and starts. One file, one sampler."""

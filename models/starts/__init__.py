@@ -1,0 +1,1 @@
+"""Starts of sampling. One file, one start."""

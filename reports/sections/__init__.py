@@ -1,0 +1,1 @@
+"""Sections of a page. One module and one template, one section."""

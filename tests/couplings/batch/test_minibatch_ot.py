@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from couplings import CouplingError, get
+from couplings.batch import minibatch_ot
+
+
+def test_a_large_pool_reaches_the_optimum_or_is_refused(pool, monkeypatch):
+    """POT's default of 100000 pivots ends n = 2048 above the optimum with no more than a warning."""
+    images, noise = pool(2048, (16,))
+    optimum = get("lapjv").pair(images, noise).report["cost_after"]
+    found = get("minibatch-ot").pair(images, noise).report["cost_after"]
+    assert found == pytest.approx(optimum, rel=1e-6)
+    monkeypatch.setattr(minibatch_ot, "MAX_PIVOTS", 100_000)
+    with (
+        pytest.warns(UserWarning, match="numItermax"),
+        pytest.raises(CouplingError, match="stopped early"),
+    ):
+        get("minibatch-ot").pair(images, noise)
+
+
+def test_the_plan_is_a_permutation_with_or_without_replacement(pool):
+    images, noise = pool(50)
+    pairing = get("minibatch-ot").pair(images, noise)
+    assert pairing.report["entropy"] == pytest.approx(0, abs=1e-9)
+    assert pairing.report["duplicates"] == 0
+    assert torch.equal(get("minibatch-ot:replace=true").pair(images, noise).index, pairing.index)

@@ -1,0 +1,42 @@
+from reports.files.terminal import terminal_table
+from reports.tables.tidy import read_runs
+
+
+def test_terminal_table(study):
+    text = terminal_table(read_runs(study))
+    lines = text.splitlines()
+    assert text.isascii()
+    assert max(map(len, lines)) < 110
+    assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
+    start = lines.index("fd_classifier, test")
+    assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
+    assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
+    assert lines[start + 5].split() == ["35", "2.35", "2.94", "(x1.25*)", "2.12", "(x0.90*)"]
+    assert len({len(line) for line in lines[start + 1 : start + 6]}) == 1
+    assert "truncation_error" in lines
+    (lapjv,) = [line for line in lines if line.startswith("lapjv")]
+    assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70*)"
+    assert "89.6 (cut 30 %)" in lapjv
+    assert "0.0865 (x0.70*)" in lapjv
+
+
+def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
+    names = ["random", *(f"minibatch-ot:cost=l2,replace=true,k={i}" for i in range(9)), "x" * 300]
+    for name in names[:-1]:
+        make(tmp_path, name)
+    make(tmp_path, "long").path.rename(tmp_path / "renamed")
+    config = tmp_path / "renamed" / "config.json"
+    config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
+    text = terminal_table(read_runs(tmp_path))
+    assert max(map(len, text.splitlines())) < 110
+    assert text.count("k=8") == 3  # two curves and the table of arms
+    assert text.count("NFE ") > 2
+
+
+def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, started_rows):
+    for arm in ("random", "lapjv"):
+        found = [*guided_rows(arm, 0, (5,)), *started_rows(arm, 0, (5,))]
+        make(tmp_path, arm, found=[*{m.key: m for m in found}.values()])
+    text = terminal_table(read_runs(tmp_path))
+    assert "fd_classifier, test" in text
+    assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))

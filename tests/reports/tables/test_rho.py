@@ -1,0 +1,208 @@
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bench.record import Measurement
+from reports.sections.heats import heats
+from reports.tables import rho
+from reports.tables.groups import groups
+from reports.tables.tidy import read_runs
+
+
+def group_of(runs):
+    (group,) = groups(read_runs(runs))
+    return group
+
+
+def shown(group, metric="fd_classifier", split="test"):
+    """Title to NFE to seed to value, of the random arm."""
+    found = [p for p in group.panels if (p.metric, p.split) == (metric, split)]
+    return {p.title: {nfe: row["random"].values for nfe, row in p.cells.items()} for p in found}
+
+
+def test_each_run_has_its_own_best(tmp_path, make, over_rho):
+    make(
+        tmp_path,
+        seed=0,
+        found=over_rho({3: {7: 4.0, 20: 2.0, 90: 3.0}, 5: {7: 1.0, 20: 2.0, 90: 3.0}}),
+    )
+    make(
+        tmp_path,
+        seed=1,
+        found=over_rho({3: {7: 4.0, 20: 3.0, 90: 2.5}, 5: {7: 3.0, 20: 2.0, 90: 2.5}}),
+    )
+    group = group_of(tmp_path)
+    best = rho.best_rho(group.rows).merge(group.rows[["run_id", "seed"]].drop_duplicates())
+    assert {(row.seed, row.nfe): row.rho for row in best.itertuples()} == {
+        (0, 3): 20, (0, 5): 7, (1, 3): 90, (1, 5): 20,
+    }  # fmt: skip
+    assert shown(group) == {
+        "fd_classifier, test, rho 7": {3: {0: 4.0, 1: 4.0}, 5: {0: 1.0, 1: 3.0}},
+        # One row serves both where the fixed rho is the best: seed 0 at NFE 5.
+        "fd_classifier, test, best rho": {3: {0: 2.0, 1: 2.5}, 5: {0: 1.0, 1: 2.0}},
+    }
+    # Nothing chose for it
+    assert list(shown(group, "truncation_error", None)) == ["truncation_error, rho 7"]
+
+
+def test_the_train_split_chooses_and_the_values_shown_do_not(tmp_path, make, over_rho):
+    found = over_rho({3: {7: 4.0, 90: 3.0}})
+    found = [
+        replace(m, value=50.0) if m.metric == "fd_classifier" and m.rho == 90 else m for m in found
+    ]
+    found.append(
+        Measurement("grid_fd_classifier", 0.1, 3, 7.0, "heun", "gaussian", "none", "test", 200)
+    )
+    make(tmp_path, found=found)
+    assert shown(group_of(tmp_path))["fd_classifier, test, best rho"] == {3: {0: 50.0}}
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_value_that_is_not_finite_is_never_the_best(tmp_path, make, over_rho, value):
+    broken = Measurement(
+        "grid_fd_classifier", value, 3, 20.0, "heun", "gaussian", "none", "train", 200
+    )
+    make(tmp_path, found=[*over_rho({3: {7: 4.0, 90: 3.0}}), broken])
+    assert rho.best_rho(group_of(tmp_path).rows).rho.tolist() == [90.0]
+
+
+def test_of_two_first_passes_that_with_more_images_counts(tmp_path, make, over_rho):
+    found = over_rho({3: {7: 4.0, 90: 3.0}})
+    more = [replace(m, n=1000, value=m.rho) for m in found if m.metric.startswith("grid_")]
+    make(tmp_path, found=[*found, *more])
+    group = group_of(tmp_path)
+    assert rho.best_rho(group.rows).rho.tolist() == [7.0]
+    (heat,) = heats(group.rows)
+    assert heat.means == {7.0: {3: 7.0}, 90.0: {3: 90.0}}
+
+
+def test_each_kind_of_features_chooses_for_itself(tmp_path, make, over_rho):
+    found = over_rho({3: {7: 4.0, 20: 5.0, 90: 3.0}})
+    swap = {7.0: 6.0, 20.0: 1.0, 90.0: 9.0}
+    pixels = [
+        replace(m, metric="grid_fd_pixels", value=swap[m.rho])
+        for m in found
+        if m.metric == "grid_fd_classifier"
+    ]
+    place = {
+        "nfe": 3,
+        "sampler": "heun",
+        "start": "gaussian",
+        "guidance": "none",
+        "split": "test",
+        "n": 5000,
+    }
+    for at in (7.0, 20.0, 90.0):
+        pixels.append(Measurement("fd_pixels", at, rho=at, **place))
+    # Sampled because pixels chose it
+    pixels.append(Measurement("fd_classifier", 5.0, rho=20.0, **place))
+    make(tmp_path, found=[*found, *pixels])
+    group = group_of(tmp_path)
+    assert shown(group) == {
+        "fd_classifier, test, rho 7": {3: {0: 4.0}},
+        "fd_classifier, test, best rho": {3: {0: 3.0}},
+    }
+    assert shown(group, "fd_pixels") == {
+        "fd_pixels, test, rho 7": {3: {0: 7.0}},
+        "fd_pixels, test, best rho": {3: {0: 20.0}},
+    }
+    assert rho.chooser("truncation_error", ["grid_fd_pixels", "grid_fd_classifier"]) is None
+    assert rho.chooser("fid", ["grid_fd_classifier", "grid_fd_inception"]) == "grid_fd_inception"
+    assert rho.chooser("kid_pixels", ["grid_fd_classifier", "grid_fd_pixels"]) == "grid_fd_pixels"
+
+
+def test_other_samplers_starts_and_guidance(tmp_path, make, over_rho):
+    """A start uses the choice of plain noise; Euler, another method, has none without a first pass
+    of its own.
+    """
+    found = over_rho({3: {7: 4.0, 90: 3.0}})
+    plain = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
+    for more in ({"start": "mean"}, {"guidance": "dg"}, {"sampler": "euler"}):
+        for at in (7.0, 90.0) if more != {"sampler": "euler"} else (7.0,):
+            found.append(
+                Measurement(
+                    "fd_classifier", at, nfe=3, rho=at, split="test", n=5000, **plain | more
+                )
+            )
+    make(tmp_path, found=found)
+    titles = shown(group_of(tmp_path))
+    assert {title.removeprefix("fd_classifier, test, ") for title in titles} == {
+        "rho 7", "best rho", "start mean, rho 7", "start mean, best rho", "guidance dg, rho 7", "guidance dg, best rho",
+        "sampler euler, rho 7",
+    }  # fmt: skip
+    assert titles["fd_classifier, test, start mean, best rho"] == {3: {0: 90.0}}
+
+
+@pytest.mark.parametrize(
+    ("rhos", "fixed"),
+    [
+        ({3: [7, 90], 5: [7, 90]}, 7),
+        ({3: [7, 90], 5: [90]}, 90),
+        ({3: [20, 90], 5: [20, 90]}, 20),
+        ({}, None),
+    ],
+)
+def test_the_fixed_rho_is_there_at_all_nfes(rhos, fixed):
+    rows = [
+        {"run_id": "a", "nfe": nfe, "rho": float(at)}
+        for nfe, several in rhos.items()
+        for at in several
+    ]
+    assert rho.fixed_rho(pd.DataFrame(rows, columns=["run_id", "nfe", "rho"])) == fixed
+
+
+def test_heat_table(tmp_path, make, over_rho):
+    values = {
+        "random": ({7: 4.0, 90: 6.0}, {7: 5.0, 90: 4.0}),
+        "lapjv": ({7: 4.0, 90: 2.0}, {7: 9.0, 90: 2.0}),
+    }
+    for arm, seeds in values.items():
+        for seed, by_rho in enumerate(seeds):
+            make(tmp_path, arm, seed, found=over_rho({3: by_rho}))
+    random, lapjv = heats(group_of(tmp_path).rows)
+    assert (random.arm, lapjv.arm, random.title, random.images) == (
+        "random",
+        "lapjv",
+        "grid_fd_classifier",
+        (200,),
+    )
+    assert random.means == {7.0: {3: 2.25}, 90.0: {3: 2.5}}
+    assert random.best == {3: 7.0}
+    # By the mean 7, but the second seed's run is compared at 90
+    assert random.chosen == {3: (7.0, 90.0)}
+    assert lapjv.best == {3: 90.0}
+    assert lapjv.chosen == {3: (90.0, 90.0)}
+    assert random.shade(7.0, 3) == 1.0
+    assert 0 < random.shade(90.0, 3) < 1
+    assert lapjv.shade(7.0, 3) == 0.0
+
+
+def test_a_best_rho_without_measurement_is_named(tmp_path, make, over_rho):
+    found = over_rho({3: {7: 4.0, 90: 3.0}, 5: {7: 4.0, 90: 3.0}})
+    make(tmp_path, found=found)
+    assert rho.missing_best(group_of(tmp_path).rows, "fd_classifier") is None
+    lost = [m for m in found if m.metric != "fd_classifier" or (m.nfe, m.rho) != (5, 90.0)]
+    make(tmp_path, "lapjv", found=lost)
+    line = rho.missing_best(group_of(tmp_path).rows, "fd_classifier")
+    assert line.startswith("fd_classifier was not measured at the best rho of lapjv at NFE 5:")
+
+
+def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rho):
+    make(
+        tmp_path,
+        "random",
+        found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 2.0, 16: 3.0}}),
+    )
+    make(
+        tmp_path,
+        "lapjv",
+        found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 3.0, 16: 2.0}}),
+    )
+    table = read_runs(tmp_path)
+    assert rho.at_the_end(table, "fd_classifier") == [
+        "The best rho for fd_classifier is the largest tried, so that one beyond may be better:"
+        " lapjv at NFE 9."
+    ]
+    assert rho.at_the_end(table[table.coupling.eq("random")], "fd_classifier") == []

@@ -1,0 +1,42 @@
+import pytest
+
+from bench.record import Measurement
+from reports.tables.groups import Group, groups, panels
+from reports.tables.select import distances, floors, listing, ordinary, values_by
+from reports.tables.tidy import read_runs
+
+PLACE = {"nfe": 9, "rho": 7.0, "sampler": "heun"}
+
+
+def test_what_is_guided_or_begins_elsewhere_is_not_ordinary(
+    tmp_path, make, guided_rows, started_rows
+):
+    found = {m.key: m for m in [*guided_rows("random", 0), *started_rows("random", 0)]}
+    make(tmp_path, found=[*found.values()])
+    (group,) = groups(read_runs(tmp_path))
+    rows = ordinary(group.rows)
+    assert set(rows["guidance"].dropna()) == {"none"}
+    assert set(rows["start"].dropna()) == {"gaussian"}
+    shown = panels(Group("", rows))
+    assert {p.metric for p in shown} == {
+        "fd_classifier",
+        "copy_rate_classifier",
+        "mode_mixture_0.2_classifier",
+    }
+    assert all(p.settings == "" for p in shown)
+    assert floors(group.rows) == {"mode_mixture_0.2_classifier": pytest.approx(0.02)}
+    assert distances(group.rows) == ["fd_classifier", "fd_pixels"]
+
+
+def test_of_two_estimates_that_of_more_images_counts(tmp_path, make):
+    place = PLACE | {"split": "test", "guidance": "dg-lapjv:weight=1"}
+    found = [
+        Measurement("fd_pixels", value, n=n, **place) for n, value in ((5000, 1.0), (200, 9.0))
+    ]
+    make(tmp_path, seed=4, found=found)
+    rows = read_runs(tmp_path)
+    assert values_by(rows, "metric", "start") == {("fd_pixels", None): {4: 1.0}}
+    table = listing(rows, ("guidance", "rho"))
+    assert table.columns == [("fd_pixels", "test")]
+    ((arm, setting, (cell,)),) = table.rows
+    assert (arm, setting, cell.mean) == ("random", ["dg-lapjv:weight=1", 7.0], 1.0)
