@@ -4,7 +4,7 @@ them.
 Sweeps submitted by an earlier version are pickled with ``bench.config.RunConfig``: the name stays.
 """
 
-from bench.config.errors import ConfigError, unknown
+from bench.config.errors import ConfigError
 from bench.config.guidance import GuidanceConfig
 from bench.config.read import from_dict, load_preset, presets
 from bench.config.schema import (
@@ -17,6 +17,7 @@ from bench.config.schema import (
     RunConfig,
     TrainingConfig,
 )
+from bench.record import unknown
 
 __all__ = [
     "SAME_FOR_ALL_ROWS",

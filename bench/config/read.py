@@ -11,8 +11,9 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from bench.config.errors import ConfigError, unknown
+from bench.config.errors import ConfigError
 from bench.config.schema import RunConfig
+from bench.record import flatten, unknown
 
 PRESETS = Path(__file__).parents[1] / "presets"
 
@@ -44,16 +45,7 @@ def from_dict(content: dict) -> RunConfig:
         ConfigError: an unknown key, or a value of another type.
 
     """
-    return apply(RunConfig(), _flat(content))
-
-
-def _flat(table: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for key, value in table.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
+    return apply(RunConfig(), flatten(content))
 
 
 def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:

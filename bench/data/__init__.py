@@ -6,6 +6,7 @@
 torch.Size([1437, 1, 8, 8])
 """
 
+from bench.data._description import announce, describe
 from bench.data.contract import (
     OWN_IMAGES,
     DataError,
@@ -18,7 +19,6 @@ from bench.data.contract import (
     load,
     names,
 )
-from bench.data._description import announce, describe
 
 __all__ = [
     "OWN_IMAGES",

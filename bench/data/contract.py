@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from bench.process.defaults import plain_torch
+from bench.record import UserError
 from couplings import plugins
 
 # The user's own: ``data_dir`` names the images, and they can be resized
 OWN_IMAGES = ("image-folder", "image-zip")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """The data set is unknown, missing or damaged; the message names the way out."""
 
 

@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from threading import Timer
-from typing import Any
+from typing import Any, TypeVar
 
-from bench.config import ConfigError
+from bench.record import UserError
 
 # Ranks wait while one fits a coupling, solves a pool or measures: torch's 10 minutes would end the
 # run.
 PATIENCE = timedelta(hours=2)
 _MOMENT_S = 2.0
+T = TypeVar("T")
 _WAY_OUT = "start with torchrun or unset WORLD_SIZE"
 
 
@@ -51,30 +52,46 @@ class Ranks:
         distributed.broadcast_object_list(word, src=0)
         return word[0]
 
-    def first_does(self, action: Callable[[], Any]) -> Any:
-        """The result of an action of rank 0 on every rank, or its error: no rank waits for one that
-        failed.
+    def from_first(self, function: Callable[..., T], *args: Any) -> T:
+        """The result of ``function(*args)`` on rank 0, on every rank.
+
+        Its error is raised on every rank too: no rank waits for one that failed.
         """
         if self.count == 1:
-            return action()
-        result = error = None
+            return function(*args)
+        result = None
+        error = None
         if self.first:
             try:
-                result = action()
-            except Exception as caught:  # noqa: BLE001 - the other ranks must hear of it, whatever it is
+                result = function(*args)
+            except Exception as caught:  # noqa: BLE001 - any error must reach the other ranks
                 error = caught
         result, error = self.share((result, error))
         if error is not None:
             raise error
         return result
 
-    def first_begins(self, action: Callable[[], Any]) -> Any:
-        """Each rank's own result of an action; the others begin when rank 0 is through, or hear of
-        its error.
+    def first_then_all(self, function: Callable[..., T], *args: Any) -> T:
+        """Each rank's own result of ``function(*args)``; the others begin when rank 0 is through.
+
+        For work that leaves files: rank 0 downloads or fits, the others read. An error of rank 0
+        is raised on every rank, before any other one begins.
         """
-        own = []
-        self.first_does(lambda: own.append(action()))
-        return own[0] if self.first else action()
+        result = None
+        error = None
+        if self.first:
+            try:
+                result = function(*args)
+            except Exception as caught:  # noqa: BLE001 - any error must reach the other ranks
+                error = caught
+        # Only the error is sent: the result may be large, or tied to its process.
+        error = self.share(error)
+        if error is not None:
+            raise error
+        return result if self.first else function(*args)
+
+    first_does = from_first
+    first_begins = first_then_all
 
     def wait(self) -> None:
         """Wait until all are here."""
@@ -90,7 +107,7 @@ def join(device: str) -> Ranks:
     ``auto`` takes a GPU where there is one.
 
     Raises:
-        ConfigError: CUDA is asked for and not there, or the variables are not those of torchrun.
+        UserError: CUDA is asked for and not there, or the variables are not those of torchrun.
 
     """
     import torch
@@ -99,7 +116,7 @@ def join(device: str) -> Ranks:
     # chance.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: no CUDA device here; leave --device out or say cpu")
+        raise UserError("--device cuda: no CUDA device here; leave --device out or say cpu")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     count, rank, local = _place()
@@ -131,7 +148,7 @@ def _place() -> tuple[int, int, int]:
     """How many processes there are, the number of this one, and its number on this machine.
 
     Raises:
-        ConfigError: the variables of torchrun are there in part, or are no such numbers.
+        UserError: the variables of torchrun are there in part, or are no such numbers.
 
     """
     if "WORLD_SIZE" not in os.environ:
@@ -141,7 +158,7 @@ def _place() -> tuple[int, int, int]:
         return 1, 0, 0
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(name):
-            raise ConfigError(f"WORLD_SIZE={count}, but {name} is not set: {_WAY_OUT}")
+            raise UserError(f"WORLD_SIZE={count}, but {name} is not set: {_WAY_OUT}")
     _number("MASTER_PORT", least=0, most=65535)
     rank = _number("RANK", least=0, most=count - 1)
     return count, rank, _number("LOCAL_RANK", least=0, most=count - 1, default="0")
@@ -152,14 +169,14 @@ def _number(name: str, least: int, most: int | None = None, default: str | None 
     text = os.environ.get(name, default)
     size = f" (WORLD_SIZE={os.environ['WORLD_SIZE']})" if name != "WORLD_SIZE" else ""
     if text is None:
-        raise ConfigError(f"{name} is not set{size}: {_WAY_OUT}")
+        raise UserError(f"{name} is not set{size}: {_WAY_OUT}")
     if (
         not re.fullmatch(r"[0-9]{1,9}", text)
         or int(text) < least
         or (most is not None and int(text) > most)
     ):
         span = f"{least} to {most}" if most is not None else f"{least} or more"
-        raise ConfigError(f"{name}={text!r}{size} must be a whole number, {span}: {_WAY_OUT}")
+        raise UserError(f"{name}={text!r}{size} must be a whole number, {span}: {_WAY_OUT}")
     return int(text)
 
 

@@ -1,6 +1,15 @@
-"""The files of runs: measurements, provenance, status. Whatever is written is written whole."""
+"""The files of runs: measurements, provenance, status. Every file is written whole."""
 
-from bench.record.files import write_bytes, write_json
+from bench.record.errors import UserError, unknown
+from bench.record.files import (
+    digest,
+    flatten,
+    locked,
+    made_once,
+    write_bytes,
+    write_csv,
+    write_json,
+)
 from bench.record.folder import RunFolder, RunFolderError
 from bench.record.measurement import LARGEST, Measurement
 from bench.record.provenance import COMMAND, command_line, provenance, readable, utc_now
@@ -11,10 +20,17 @@ __all__ = [
     "Measurement",
     "RunFolder",
     "RunFolderError",
+    "UserError",
     "command_line",
+    "digest",
+    "flatten",
+    "locked",
+    "made_once",
     "provenance",
     "readable",
+    "unknown",
     "utc_now",
     "write_bytes",
+    "write_csv",
     "write_json",
 ]

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.record.errors import UserError
 from bench.record.files import write_bytes, write_json
 from bench.record.measurement import Measurement
 from bench.record.provenance import utc_now
@@ -26,7 +27,7 @@ from bench.record.provenance import utc_now
 STATES = ("pending", "running", "done", "failed")
 
 
-class RunFolderError(ValueError):
+class RunFolderError(UserError):
     """The run folder cannot be used; the message names the way out."""
 
 

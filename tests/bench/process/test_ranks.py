@@ -10,11 +10,10 @@ import torch
 
 from bench import data
 from bench.check import make
-from bench.config import ConfigError
 from bench.evaluation.loop import evaluate
 from bench.pairs.stream import PairStream
 from bench.process.ranks import Ranks, join
-from bench.record import RunFolder
+from bench.record import RunFolder, UserError
 from bench.sampling import sample as sampling
 from bench.training.loop import train
 from bench.training.state import build_network
@@ -245,7 +244,7 @@ def test_variables_that_torchrun_did_not_set_are_refused(monkeypatch, name, valu
             if text is not None
             else monkeypatch.delenv(key, raising=False)
         )
-    with pytest.raises(ConfigError, match=rf"{name}.*start with torchrun or unset WORLD_SIZE"):
+    with pytest.raises(UserError, match=rf"{name}.*start with torchrun or unset WORLD_SIZE"):
         join("cpu")
 
 
