@@ -128,13 +128,6 @@ def test_so_can_that_of_every_published_study(study, best, capsys):
 
 
 def test_it_is_short():
-    assert (
-        len(
-            [
-                line
-                for line in snippet().splitlines()
-                if line and not line.startswith(("import", "from"))
-            ]
-        )
-        <= 14
-    )
+    code = [line for line in snippet().splitlines() if line]
+    statements = [line for line in code if not line.startswith(("import", "from"))]
+    assert len(statements) <= 20
