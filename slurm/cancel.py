@@ -1,5 +1,6 @@
-"""Cancel what is left of a sweep: ``python -m slurm.cancel sweep.toml``; submitting it again goes
-on.
+"""Cancel the jobs of a sweep: ``python -m slurm.cancel sweep.toml``.
+
+Submitting the same sweep again resumes it.
 """
 
 from __future__ import annotations
@@ -8,14 +9,13 @@ import sys
 from pathlib import Path
 
 from bench.process.console import worker
-from slurm import cluster
+from slurm import _command, cluster
 from slurm.folder import SweepFolder
-from slurm.resources import SweepError
 from slurm.status import name_of
 
 
 def cancel(sweep: str, runs: Path = Path("runs")) -> int:
-    """Cancel the jobs of a sweep, and its report; those at work leave a checkpoint first.
+    """Cancel the jobs of a sweep, and its report; running ones leave a checkpoint first.
 
     Args:
         sweep: The sweep file, or the sweep's name.
@@ -29,7 +29,9 @@ def cancel(sweep: str, runs: Path = Path("runs")) -> int:
 
     """
     folder = SweepFolder(runs, name_of(sweep))
+    # Raises if nothing was ever submitted: a misspelt name must not look like a success.
     folder.manifest()
+    # A submission under way would add jobs after the list was read.
     with folder.lock():
         try:
             jobs = cluster.queued(folder.comment)
@@ -41,28 +43,18 @@ def cancel(sweep: str, runs: Path = Path("runs")) -> int:
                 f" Ctrl-C ({error})"
             )
             return 0
-        # The report would start as soon as what it waits for is gone.
         report = [job for job in jobs if job.job_id == folder.jobs().report]
+        of_runs = [job for job in jobs if job not in report]
+        # First, as it would start as soon as the runs that it waits for are gone.
         cluster.cancel(report)
-        cluster.cancel([job for job in jobs if job not in report])
-    print(f"cancelled {len(jobs) - len(report)} runs of {folder.path.name}")
+        cluster.cancel(of_runs)
+    print(f"cancelled {len(of_runs)} runs of {folder.path.name}")
     return 0
 
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
-    import tyro
-
-    try:
-        return tyro.cli(
-            cancel,
-            prog="python -m slurm.cancel",
-            args=args,
-            config=(tyro.conf.PositionalRequiredArgs,),
-        )
-    except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return _command.run(cancel, args)
 
 
 if __name__ == "__main__":

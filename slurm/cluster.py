@@ -1,4 +1,4 @@
-"""What is asked of SLURM itself: its limits, which of our jobs it holds, and to cancel them."""
+"""Questions to SLURM: its limits, the jobs of a sweep in its queue, and cancelling them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 from slurm.resources import SweepError
 
-USUAL_MAX_ARRAY = 1001  # SLURM's MaxArraySize, unless the cluster says otherwise
-_PATIENCE_S = 60
-_MANY = 500  # jobs a scancel
+USUAL_MAX_ARRAY = 1001  # SLURM's MaxArraySize unless the cluster sets another
+# A busy controller answers within its own timeouts of 10 to 30 s; longer means that it is down.
+_TIMEOUT_S = 60
+# Jobs per scancel: ten thousand ids would exceed the length of a command line.
+_CHUNK = 500
 _JOB = re.compile(r"\s*(\d+(?:_\d+)?)\|([A-Z_]+)\|(.*)")  # id, state, comment
+# Variables that filter or format the answers, or let scancel ask back.
+_OPTIONS_OF_SLURM = ("SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
 
 
 class NoAnswer(SweepError):
@@ -22,8 +26,12 @@ class NoAnswer(SweepError):
 
 @dataclass(frozen=True)
 class Queued:
-    """A job that SLURM holds: ``4242_3`` in an array, else ``4242``; its state is ``PENDING``,
-    ``RUNNING`` or so.
+    """A job in SLURM's queue.
+
+    Attributes:
+        job_id: ``4242_3`` in an array, else ``4242``.
+        state: in SLURM's words, such as ``PENDING`` or ``RUNNING``.
+
     """
 
     job_id: str
@@ -36,15 +44,15 @@ class Queued:
 
 
 def here() -> bool:
-    """Whether this machine has SLURM's commands."""
+    """True if this machine has SLURM's commands."""
     return shutil.which("srun") is not None
 
 
 def require() -> None:
-    """Refuse to go on without SLURM.
+    """Require SLURM on this machine.
 
     Raises:
-        SweepError: there is none on this machine.
+        SweepError: there is none.
 
     """
     if not here():
@@ -54,74 +62,83 @@ def require() -> None:
 
 
 def max_array_size() -> int:
-    """How many jobs an array may hold.
+    """Ask for the largest number of jobs in an array.
 
     Raises:
         SweepError: SLURM does not answer.
 
     """
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-    return int(found[1]) if found else USUAL_MAX_ARRAY
+    line = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
+    return int(line[1]) if line else USUAL_MAX_ARRAY
 
 
 def queued(comment: str) -> list[Queued]:
-    """The jobs of this user that carry the comment, pending or running, each task of an array by
-    itself.
+    """List this user's jobs with a comment, pending or running; each task of an array is one.
 
     Raises:
         SweepError: SLURM does not answer; a guess might submit a run twice.
 
     """
     output = _ask("squeue", "--me", "--array", "--noheader", "--format=%i|%T|%k")
-    # A comment of another job may have several lines, which then look like no job; ours is one
-    # line.
-    found = [match.groups() for line in output.split("\n") if (match := _JOB.fullmatch(line))]
-    return [
-        Queued(job_id, state) for job_id, state, note in found if note.rstrip() == comment.rstrip()
-    ]
+    jobs = []
+    # Not splitlines, which also splits at signs such as \x0b that a path may hold.
+    for line in output.split("\n"):
+        # Another job's comment may have several lines; its later ones do not look like a job.
+        match = _JOB.fullmatch(line)
+        if match is None:
+            continue
+        job_id, state, its_comment = match.groups()
+        # squeue pads and trims the last column.
+        if its_comment.rstrip() == comment.rstrip():
+            jobs.append(Queued(job_id, state))
+    return jobs
 
 
 def cancel(jobs: list[Queued]) -> None:
-    """Cancel jobs; those that run are told first, and leave a checkpoint.
+    """Cancel jobs; running ones receive SIGTERM first and leave a checkpoint.
 
     Raises:
         SweepError: SLURM does not answer.
 
     """
-    names = [job.job_id for job in jobs]
-    for first in range(0, len(names), _MANY):
-        _ask("scancel", *names[first : first + _MANY])
+    ids = [job.job_id for job in jobs]
+    for first in range(0, len(ids), _CHUNK):
+        _ask("scancel", *ids[first : first + _CHUNK])
 
 
-def _ask(*command: str) -> str:
-    """What a command of SLURM prints; text that is not UTF-8 is kept as Python keeps it in paths."""
+def _ask(program: str, *args: str) -> str:
+    """Run a command of SLURM and return its output.
+
+    Bytes that are not UTF-8 are kept as Python keeps them in paths, so that a comment equals the
+    path of its sweep.
+    """
     try:
         done = subprocess.run(
-            command,
+            [program, *args],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            timeout=_PATIENCE_S,
+            timeout=_TIMEOUT_S,
             env=_environment(),
         )
     except OSError as error:
         reason = "not found" if isinstance(error, FileNotFoundError) else error.strerror
         raise NoAnswer(
-            f"no SLURM here ({command[0]} {reason}): use a login node, or --cluster local"
+            f"no SLURM here ({program} {reason}): use a login node, or --cluster local"
         ) from None
     except subprocess.TimeoutExpired:
-        raise NoAnswer(f"SLURM does not answer ({command[0]}): try again when it does") from None
+        raise NoAnswer(f"SLURM does not answer ({program}): try again when it does") from None
     except subprocess.CalledProcessError as error:
+        # Several lines as a rule; messages of this project are one.
         reason = " ".join(os.fsdecode(error.stderr).split()) or f"exit code {error.returncode}"
-        raise NoAnswer(f"SLURM refuses {command[0]}: {reason}") from None
+        raise NoAnswer(f"SLURM refuses {program}: {reason}") from None
     return os.fsdecode(done.stdout)
 
 
 def _environment() -> dict[str, str]:
-    """The environment without the variables that filter or format the answers, or let scancel ask
-    back.
-    """
-    ours = ("SQUEUE_", "SCANCEL_", "SACCT_", "SCONTROL_")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    kept.pop("SLURM_TIME_FORMAT", None)
-    return kept
+    """Return the environment without the variables that change SLURM's answers."""
+    environment = {}
+    for key, value in os.environ.items():
+        if not key.startswith(_OPTIONS_OF_SLURM) and key != "SLURM_TIME_FORMAT":
+            environment[key] = value
+    return environment

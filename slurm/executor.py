@@ -1,62 +1,56 @@
-"""Submitit, as this project uses it: arrays on a cluster, a few processes at a time on this
-machine.
-"""
+"""Submission of job arrays through submitit."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.record import COMMAND, command_line
+from slurm.entry import Entry
 from slurm.folder import SweepFolder
 from slurm.job import ReportTask, RunTask
 from slurm.plan import Array
 from slurm.resources import Resources, SweepError, sbatch_parameters
 from slurm.snapshot import Snapshot
-from slurm.sweep import Entry
 
-if TYPE_CHECKING:
-    import submitit
-
-# A run resumes after its time limit, so reaching it is no fault; this ends a run that never gets
-# anywhere.
-_MAX_TIMEOUTS = 20
-_POLL_S = 0.2
+# A run resumes after its time limit, so reaching it is no fault. This many times without an end
+# are: the run does not get past its first checkpoint.
+MAX_TIMEOUTS = 20
 _REPORT_MINUTES = 30
-# What the user's environment may say of a submission, in sbatch's words; and where SLURM itself is.
-_PLACE = ("account", "partition", "qos", "reservation", "constraint", "export")
+# Options that the user's environment may give to sbatch, and the variables that say where SLURM is.
+_FROM_ENVIRONMENT = ("account", "partition", "qos", "reservation", "constraint", "export")
 _CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 def tasks_of(
     entries: tuple[Entry, ...], folder: SweepFolder, data_dir: Path | None
 ) -> list[RunTask]:
-    """One task per run, with absolute paths."""
-    where = data_dir.resolve() if data_dir else None
-    return [
-        RunTask(
-            entry.config,
-            folder.runs_dir,
-            where,
-            "cuda" if entry.resources.gpus else "cpu",
-            entry.resources.cpus,
-            entry.resources.all_processes,
-            folder.path / "attempts",
+    """Build one task per run, with absolute paths."""
+    tasks = []
+    for entry in entries:
+        task = RunTask(
+            config=entry.config,
+            runs_dir=folder.runs_dir,
+            data_dir=data_dir.resolve() if data_dir else None,
+            device="cuda" if entry.resources.gpus else "cpu",
+            threads=entry.resources.cpus,
+            processes=entry.resources.all_processes,
+            attempts=folder.path / "attempts",
         )
-        for entry in entries
-    ]
+        tasks.append(task)
+    return tasks
 
 
-def _setup(code: Snapshot) -> list[str]:
-    """Shell lines before a job: which code it imports, and what to record as the command that a
-    person typed.
+def setup_lines(code: Snapshot) -> list[str]:
+    """Return the shell lines before a job: the code to import, and the command to record.
+
+    The command is the one that a person typed. Without it a run's provenance would name
+    submitit's own.
     """
     return [*code.setup(), f"export {COMMAND}={shlex.quote(command_line())}"]
 
@@ -64,16 +58,19 @@ def _setup(code: Snapshot) -> list[str]:
 def script(
     array: Array, name: str, folder: SweepFolder, code: Snapshot, max_parallel: int | None
 ) -> str:
-    """The script that ``sbatch`` would receive, made by submitit as at submission."""
+    """Return the script that ``sbatch`` would receive, made by submitit as at submission."""
+    # Private, but the only way to the text without submitting it; a golden test guards it.
     from submitit.slurm.slurm import _make_sbatch_string
 
     logs = folder.path / "logs" / "%A"
     command = f"{shlex.quote(sys.executable)} -u -m submitit.core._submit {shlex.quote(str(logs))}"
-    count = {"map_count": len(array.entries)} if len(array.entries) > 1 else {}
-    asked = sbatch_parameters(
-        array.resources, name, folder.comment, _setup(code), array_parallelism=max_parallel
+    request = sbatch_parameters(
+        array.resources, name, folder.comment, setup_lines(code), array_parallelism=max_parallel
     )
-    return _make_sbatch_string(command, logs, **count, **asked)
+    # Submitit makes an array only of several tasks.
+    if len(array.entries) > 1:
+        request["map_count"] = len(array.entries)
+    return _make_sbatch_string(command, logs, **request)
 
 
 def submit_arrays(
@@ -84,65 +81,87 @@ def submit_arrays(
     max_parallel: int | None,
     data_dir: Path | None,
 ) -> list[str]:
-    """Submit the arrays and write their jobs down, each before the next; their ids.
+    """Submit arrays; the jobs of each are written to the folder before the next is submitted.
 
-    A limit on parallel runs holds in one array alone, so with one they follow one another.
+    Returns:
+        The ids of the arrays.
 
     Raises:
         SweepError: sbatch refuses, for instance because there is no such partition.
 
     """
-    jobs, ids = folder.jobs(), []
+    jobs = folder.jobs()
+    array_ids: list[str] = []
     for array in arrays:
-        after = f"afterany:{ids[-1]}" if max_parallel and ids else None
-        asked = sbatch_parameters(
+        # SLURM's limit on parallel jobs holds within one array only, so arrays wait for each other.
+        after = f"afterany:{array_ids[-1]}" if max_parallel and array_ids else None
+        request = sbatch_parameters(
             array.resources,
             name,
             folder.comment,
-            _setup(code),
+            setup_lines(code),
             array_parallelism=max_parallel,
             dependency=after,
         )
-        submitted = _sbatch(folder, asked, tasks_of(array.entries, folder, data_dir))
-        ids.append(submitted[0].split("_")[0])
-        jobs.runs.update(
-            {entry.run_id: job for entry, job in zip(array.entries, submitted, strict=True)}
-        )
+        job_ids = _sbatch(folder, request, tasks_of(array.entries, folder, data_dir))
+        array_ids.append(job_ids[0].split("_")[0])
+        for entry, job_id in zip(array.entries, job_ids, strict=True):
+            jobs.runs[entry.run_id] = job_id
         folder.write_jobs(jobs)
-    return ids
+    return array_ids
 
 
 def submit_report(
     entries: list[Entry], name: str, folder: SweepFolder, code: Snapshot, after: list[str]
 ) -> str:
-    """Submit the job that builds the report once all others have ended, well or not; its id."""
+    """Submit the job that builds the report once all others have ended, well or not.
+
+    Returns:
+        Its id.
+
+    """
     first = entries[0].resources
-    use = Resources(_REPORT_MINUTES, cpus=1, memory_gb=4, partition=first.partition, account=first.account,
-                    extra={key: value for key, value in first.extra.items() if key == "qos"})  # fmt: skip
-    dependency = f"afterany:{':'.join(after)}"
-    asked = sbatch_parameters(
-        use, f"{name}-report", folder.comment, _setup(code), dependency=dependency
+    # The report goes where the runs go, but needs neither their GPUs nor their memory.
+    use = Resources(
+        minutes=_REPORT_MINUTES,
+        cpus=1,
+        memory_gb=4,
+        partition=first.partition,
+        account=first.account,
+        extra={key: value for key, value in first.extra.items() if key == "qos"},
+    )
+    request = sbatch_parameters(
+        use,
+        f"{name}-report",
+        folder.comment,
+        setup_lines(code),
+        dependency=f"afterany:{':'.join(after)}",
     )
     task = ReportTask(folder.runs_dir, tuple(entry.run_id for entry in entries), folder.path)
-    (job,) = _sbatch(folder, asked, [task])
+    (job_id,) = _sbatch(folder, request, [task])
     jobs = folder.jobs()
+    # An earlier report may still wait in the queue; it is ours, not a job that nobody wrote down.
     if jobs.report:
         jobs.past_reports.append(jobs.report)
-    jobs.report = job
+    jobs.report = job_id
     folder.write_jobs(jobs)
-    return job
+    return job_id
 
 
-def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str]:
+def _sbatch(
+    folder: SweepFolder, request: dict[str, Any], tasks: Sequence[Callable[[], None]]
+) -> list[str]:
+    """Submit tasks as one array and return their ids."""
+    # Takes half a second to import, which commands that submit nothing need not wait for.
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     executor = submitit.AutoExecutor(
-        folder.path / "logs" / "%A", "slurm", slurm_max_num_timeout=_MAX_TIMEOUTS
+        folder.path / "logs" / "%A", "slurm", slurm_max_num_timeout=MAX_TIMEOUTS
     )
-    executor.update_parameters(**{f"slurm_{key}": value for key, value in asked.items()})
+    executor.update_parameters(**{f"slurm_{key}": value for key, value in request.items()})
     try:
-        with _submission(asked):
+        with _environment_of_sbatch(request):
             return [job.job_id for job in executor.submit_array(tasks)]
     except (FailedJobError, FailedSubmissionError) as error:
         reason = " ".join(str(error).split())
@@ -154,21 +173,24 @@ def _sbatch(folder: SweepFolder, asked: dict[str, Any], tasks: list) -> list[str
 
 
 @contextmanager
-def _submission(asked: dict[str, Any]) -> Iterator[None]:
-    """The environment of sbatch, whose variables win over the script.
+def _environment_of_sbatch(request: dict[str, Any]) -> Iterator[None]:
+    """Set the environment of sbatch, whose variables take precedence over the script.
 
     Of the user's SBATCH_ variables those stay that say where and on whose account to run, unless
-    the sweep says it itself; others would change what the jobs rely on, such as their time limit
-    and their comment. A submission from inside a job would inherit its size from SLURM_ variables;
-    but where SLURM is stays known.
+    the sweep sets them itself. Others would change options that the jobs rely on, such as their
+    time limit and their comment. A submission from inside a job would inherit that job's size from
+    SLURM_ variables; only those that locate the cluster stay.
     """
     from submitit.helpers import clean_env
 
     before = dict(os.environ)
-    inside = "SLURM_JOB_ID" in before
-    given = {key.replace("-", "_") for key in (*asked, *asked["additional_parameters"])}
-    wanted = [f"SBATCH_{key.upper()}" for key in _PLACE if key not in given]
-    kept = [*wanted, *(_CLUSTER if inside else [key for key in before if key.startswith("SLURM_")])]
+    given = {key.replace("-", "_") for key in (*request, *request["additional_parameters"])}
+    kept = [f"SBATCH_{key.upper()}" for key in _FROM_ENVIRONMENT if key not in given]
+    if "SLURM_JOB_ID" in before:
+        kept += _CLUSTER
+    else:
+        kept += [key for key in before if key.startswith("SLURM_")]
+    # clean_env removes all variables of SLURM and puts them back at its end.
     with clean_env():
         os.environ.update({key: before[key] for key in kept if key in before})
         try:
@@ -176,96 +198,3 @@ def _submission(asked: dict[str, Any]) -> Iterator[None]:
         finally:
             for key in kept:
                 os.environ.pop(key, None)
-
-
-@contextmanager
-def _without_percent(folder: Path) -> Iterator[Path]:
-    """The folder under a path in which submitit finds no % to replace by a job's number."""
-    if "%" not in str(folder):
-        yield folder
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ot-bench-") as place:
-        link = Path(place) / "logs"
-        link.symlink_to(folder)
-        yield link
-
-
-def run_here(
-    where: str,
-    entries: list[Entry],
-    folder: SweepFolder,
-    logs: Path,
-    code: Snapshot,
-    limit: int,
-    data_dir: Path | None,
-) -> int:
-    """Run on this machine, ``limit`` at a time, wait, and build the report; 1 if a run failed."""
-    tasks = tasks_of(tuple(entries), folder, data_dir)
-    with _without_percent(logs) as place:
-        if where == "debug":
-            executor = local_executor("debug", entries[0].resources, place, [])
-            for task in tasks:
-                if error := executor.submit(task).exception():
-                    raise error
-            failed = 0
-        else:
-            executors = {
-                repr(e.resources): local_executor("local", e.resources, place, _setup(code))
-                for e in entries
-            }
-            work = [
-                (executors[repr(e.resources)], task) for e, task in zip(entries, tasks, strict=True)
-            ]
-            jobs = run_locally(work, limit)
-            names = [f"{logs.name}/{job.job_id}" for job in jobs]
-            written = folder.jobs()
-            written.runs.update(
-                {entry.run_id: name for entry, name in zip(entries, names, strict=True)}
-            )
-            folder.write_jobs(written)
-            errors = [job.exception() for job in jobs]
-            failed = _report(errors, entries, [folder.log(name) for name in names])
-    ReportTask(folder.runs_dir, tuple(folder.run_ids()), folder.path)()
-    return int(failed > 0)
-
-
-def local_executor(
-    where: str, use: Resources, logs: Path, setup: list[str]
-) -> submitit.AutoExecutor:
-    """Submitit's executor for this machine."""
-    import submitit
-
-    executor = submitit.AutoExecutor(logs, where, slurm_max_num_timeout=_MAX_TIMEOUTS)
-    # Without gpus_per_node, submitit's local executor hides the GPU.
-    executor.update_parameters(
-        timeout_min=use.minutes, gpus_per_node=use.gpus, tasks_per_node=use.node_processes,
-        **({"local_setup": setup} if where == "local" and setup else {}),
-    )  # fmt: skip
-    return executor
-
-
-def run_locally(work: list[tuple[submitit.AutoExecutor, Any]], limit: int) -> list[submitit.Job]:
-    """Run tasks in processes on this machine, ``limit`` at a time, and wait for them.
-
-    Submitit's local executor has no queue and starts all it is given, so the tasks are held back
-    here.
-    """
-    jobs: list[submitit.Job] = []
-    for executor, task in work:
-        _wait_until_running(jobs, limit - 1)
-        jobs.append(executor.submit(task))
-    _wait_until_running(jobs, 0)
-    return jobs
-
-
-def _wait_until_running(jobs: list[submitit.Job], at_most: int) -> None:
-    while sum(not job.done() for job in jobs) > at_most:
-        time.sleep(_POLL_S)
-
-
-def _report(errors: list[BaseException | None], entries: list[Entry], logs: list[Path]) -> int:
-    """Print how each run ended; how many failed."""
-    for error, entry, log in zip(errors, entries, logs, strict=True):
-        print(f"failed  {entry.label}  see {log}" if error else f"done    {entry.label}")
-    return sum(error is not None for error in errors)

@@ -1,4 +1,4 @@
-"""One run as a cluster job, and the report as the last."""
+"""The tasks of jobs: one run, and the report as the last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from bench.record import utc_now, write_json
 
@@ -22,89 +22,95 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunTask:
-    """What a job of the array calls. Small on purpose: it is pickled, results go to the run's own
-    folder.
+    """The task of a job in an array: one run.
 
-    Attributes: config: the run. runs_dir: where run folders are made; absolute, for the job may
-        start elsewhere. data_dir: the folder of the data sets, or None for the default. device:
-        ``cpu`` or ``cuda``. threads: CPU threads. Left to itself torch takes the whole node, which
-        it shares with other runs. processes: how many of these jobs are one run. attempts: folder
-        for what the job says of itself.
+    It is pickled at submission, so it holds no data; results go to the run's own folder.
+
+    Attributes:
+        config: the run.
+        runs_dir: parent of run folders; absolute, as the job may start elsewhere.
+        data_dir: the folder of the data sets, or None for the default.
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads. By default torch takes all cores of a node, which other runs share.
+        processes: how many jobs of this kind are one run.
+        attempts: folder for the state of each run's latest job.
 
     """
 
     config: RunConfig
     runs_dir: Path
     data_dir: Path | None
-    device: str
+    device: Literal["cpu", "cuda"]
     threads: int
     processes: int
     attempts: Path
 
     def __call__(self) -> None:
-        """Do the run, or what is left of it."""
+        """Do the run, or resume it."""
+        # Here, as the command that submits the task starts without torch.
         import torch
 
         from bench.arm import run_arm
         from bench.config import Execution
         from bench.process.background import end_process
 
-        _listen()
-        first = True
+        _handle_signals()
+        is_first = True
         if self.processes > 1:
-            first = _meet()
+            is_first = _meet()
         else:
             _forget_torchrun()
         torch.set_num_threads(self.threads)
-        if first:
-            self._say("running")
+        # One process writes for all: several would overwrite each other's states.
+        if is_first:
+            self._write_state("running")
         try:
             run_arm(self.config, self.runs_dir, Execution(device=self.device), self.data_dir)
         except Exception as error:
-            if first:
-                self._say("failed", reason=str(error) or type(error).__name__)
+            if is_first:
+                self._write_state("failed", reason=str(error) or type(error).__name__)
             raise
         except SystemExit as leaving:
-            # A solver that is still at work must not keep the job alive until it is killed
+            # A solver in a thread would keep the job alive until SLURM kills it.
             end_process(leaving.code)
-        if first:
-            self._say("done")
+        if is_first:
+            self._write_state("done")
         if self.processes > 1:
             torch.distributed.destroy_process_group()
 
     def checkpoint(self) -> DelayedSubmission:
-        """Resubmit as it is, on preemption and at the time limit: the run folder knows how far it
-        came.
+        """Resubmit the same task on preemption and at the time limit.
+
+        Nothing needs to change in it: the run resumes from the checkpoint in its folder.
         """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
-    def _say(self, state: str, **more: object) -> None:
-        """Record the state beside the sweep: the run's own folder may be what fails."""
-        restarts = int(os.environ.get("SLURM_RESTART_COUNT", 0))
-        said = {
+    def _write_state(self, state: str, **more: object) -> None:
+        """Write the state to the sweep's folder, as the run's own may be what fails."""
+        content = {
             "state": state,
             "updated": utc_now(),
             "host": socket.gethostname(),
-            "restarts": restarts,
+            "restarts": int(os.environ.get("SLURM_RESTART_COUNT", 0)),
             **more,
         }
         try:
-            write_json(self.attempts / f"{self.config.run_id}.json", said)
+            write_json(self.attempts / f"{self.config.run_id}.json", content)
         except OSError as error:
-            # The error that the run died of, or its result, is worth more than this note of it.
+            # Not raised: it would hide the error that ended the run, or lose a finished run.
             print(f"warning: cannot write to {self.attempts}: {error.strerror}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
 class ReportTask:
-    """Build the report of a sweep from the runs that finished, into its folder.
+    """The task of the last job: the report of the sweep's finished runs.
 
     Attributes:
         runs_dir: the run folders, absolute.
         run_ids: those of the sweep.
-        out: the sweep's folder.
+        out: the sweep's folder, which receives the report.
 
     """
 
@@ -113,7 +119,7 @@ class ReportTask:
     out: Path
 
     def __call__(self) -> None:
-        """Run ``reports.build`` on a folder of links, so that other runs beside are left out.
+        """Run ``reports.build`` on a folder of links, so that it sees the sweep's runs only.
 
         Raises:
             subprocess.CalledProcessError: there is nothing to report on; its output says why.
@@ -122,52 +128,51 @@ class ReportTask:
         links = self.out / "runs"
         links.mkdir(exist_ok=True)
         for run_id in self.run_ids:
-            link, target = links / run_id, self.runs_dir / run_id
+            link = links / run_id
+            target = self.runs_dir / run_id
             if target.exists() and not link.is_symlink():
                 link.symlink_to(target)
+        # Left from a submission of an earlier version of the sweep file.
         for link in links.iterdir():
             if link.name not in self.run_ids:
                 link.unlink()
-        command = [
-            sys.executable,
-            "-m",
-            "reports.build",
-            str(links),
-            "--mixed",
-            "--out",
-            str(self.out),
-        ]
-        subprocess.run(command, check=True)
+        command = [sys.executable, "-m", "reports.build", str(links), "--mixed"]
+        # A process of its own: pandas and matplotlib would stay in memory with --cluster debug.
+        subprocess.run([*command, "--out", str(self.out)], check=True)
 
 
-def _listen() -> None:
-    """Clusters differ in how they announce the end.
+def _handle_signals() -> None:
+    """Set the handlers of the signals by which clusters announce the end of a job.
 
-    USR2 (ours) or USR1 before a limit: submitit queues the job again. TERM, which precedes KILL:
-    leave, for SLURM itself queues again what it preempted, and must not what a user cancelled. In
-    training all wait for a checkpoint.
+    - USR2 (ours) or USR1 (of some clusters) before a limit: submitit queues the job again.
+    - TERM, which precedes KILL: exit without queueing. SLURM itself queues again what it preempted,
+      and a job that a user cancelled must not come back.
+
+    While a run trains, its own handlers wait for a checkpoint first.
     """
     requeue = signal.getsignal(signal.SIGUSR2)
     if callable(requeue):
         signal.signal(signal.SIGUSR1, requeue)
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit)
 
 
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
+def _exit(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
 def _meet() -> bool:
-    """Set torchrun's variables from SLURM's; whether this process is the first."""
+    """Set torchrun's variables from SLURM's; True for the first process."""
     from submitit.helpers import TorchDistributedEnvironment
 
+    # SLURM itself shows each process its GPUs; a second choice would hide all but one of them.
     place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
     return place.rank == 0
 
 
 def _forget_torchrun() -> None:
-    """Drop the variables of torchrun that a shell may still hold; a run of one process waits for no
-    other.
+    """Remove torchrun's variables, which an interactive shell may still hold.
+
+    With them, a run of one process would wait for others that do not exist.
     """
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
         os.environ.pop(name, None)

@@ -1,27 +1,29 @@
-"""A sweep: which runs to make, and what each may use of the cluster.
+"""A sweep: the runs of a study, and the resources of each on a cluster.
 
 ::
 
     name = "digits"
 
-    [base]                          # options of bench.run, the same for every run; preset = "..."
-    among them data = "digits"
+    [base]              # options of bench.run, the same for every run; "preset" is one of them
+    data = "digits"
 
-    [grid]                          # lists: every combination is a run
+    [grid]              # lists: every combination is a run
     coupling = ["random", "lapjv"]
     seed = [0, 1, 2]
 
-    [[zip]]                         # lists of one length, walked together; every combination with
-    [grid] pool = [256, 1024] batch = [64, 128]
+    [[zip]]             # lists of one length, walked together; combined with all of [grid]
+    pool = [256, 1024]
+    batch = [64, 128]
 
-    [[exclude]]                     # runs to leave out: a value, a pattern or a list of them for
-    each option coupling = "lapjv*" pool = 1024
+    [[exclude]]         # runs to leave out: for each option a value, a pattern or a list of them
+    coupling = "lapjv*"
+    pool = 1024
 
-    [resources]                     # of one run
+    [resources]         # of one run
     minutes = 30
     cpus = 2
 
-    [[override]]                    # other resources for the runs that match; later ones win
+    [[override]]        # other resources for the runs that match; later ones win
     match = {pool = 1024}
     minutes = 60
 """
@@ -29,189 +31,155 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+from bench.record import flatten
+from slurm.entry import Entry, Options, build
 from slurm.resources import Resources, SweepError, check_resources, refuse_unknown
 
-if TYPE_CHECKING:
-    from bench.config import GuidanceConfig, RunConfig
-
-Options = dict[str, object]  # of one run, by their names in bench.config; and "preset"
-Pattern = dict[str, list[object]]  # for each option the values, or patterns of texts, that match
+Axes = dict[str, list[Any]]  # values of options that differ between runs
+Pattern = dict[str, list[Any]]  # for each option the values, or patterns of texts, that match
+Override = tuple[Pattern, dict[str, Any]]  # the runs that match, and their other resources
 
 _TABLES = ("base", "grid", "resources")
 _LISTS = ("zip", "exclude", "override")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One run of a sweep.
+class Sweep:
+    """The runs of a study; the values of their options are not checked yet.
 
     Attributes:
-        run_id: the name of its folder.
-        arm: what sets its arm apart in the sweep, ``coupling=lapjv pool=256``: all but the seed.
-        config: checked.
-        resources: what it may use.
+        name: of the sweep's folder and jobs.
+        base: options of every run.
+        grid: options of which every combination is a run.
+        zip: groups of options that are walked together.
+        exclude: runs to leave out.
+        resources: of every run.
+        override: other resources, in their order.
 
     """
 
-    run_id: str
-    arm: str
-    config: RunConfig
-    resources: Resources
-
-    @property
-    def label(self) -> str:
-        """The arm and the seed."""
-        return f"{self.arm} seed={self.config.seed}".strip()
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The runs of a study, checked but for the values of their options."""
-
     name: str
     base: Options
-    grid: dict[str, list[object]]
-    zip: tuple[dict[str, list[object]], ...]
+    grid: Axes
+    zip: tuple[Axes, ...]
     exclude: tuple[Pattern, ...]
     resources: Resources
-    override: tuple[tuple[Pattern, dict[str, object]], ...]
+    override: tuple[Override, ...]
 
     @property
     def varied(self) -> list[str]:
         """The options that differ between runs."""
-        return [*self.grid, *(key for group in self.zip for key in group)]
+        names = list(self.grid)
+        for group in self.zip:
+            names += group
+        return names
 
     def expand(self) -> list[Options]:
-        """The options of each run; the last list varies fastest, zipped ones after the grid's.
+        """List the options of each run.
+
+        The last list varies fastest; zipped lists come after the grid's.
 
         Raises:
             SweepError: an exclusion matches no run, or nothing is left.
 
         """
-        axes = [[{key: value} for value in values] for key, values in self.grid.items()]
-        axes += [[dict(zip(group, point, strict=True)) for point in zip(*group.values(), strict=True)]
-                 for group in self.zip]  # fmt: skip
-        runs = [
-            {**self.base, **{k: v for part in point for k, v in part.items()}}
-            for point in itertools.product(*axes)
-        ]
+        runs = []
+        for point in itertools.product(*self._axes()):
+            run = dict(self.base)
+            for options in point:
+                run |= options
+            runs.append(run)
         for pattern in self.exclude:
+            # Most likely misspelt, and hours of runs that nobody wants would follow. All runs are
+            # asked, not those that are left: two exclusions may overlap.
             if not any(matches(pattern, run) for run in runs):
                 raise SweepError(f"an [[exclude]] matches no run: {_spell(pattern)}")
-        kept = [run for run in runs if not any(matches(pattern, run) for pattern in self.exclude)]
-        if not kept:
+        included = [run for run in runs if not matches_any(self.exclude, run)]
+        if not included:
             raise SweepError("[[exclude]] leaves no run")
-        return kept
+        return included
+
+    def _axes(self) -> Iterator[list[Options]]:
+        """List the points of each axis; zipped lists are one axis of several options."""
+        for key, values in self.grid.items():
+            yield [{key: value} for value in values]
+        for group in self.zip:
+            points = zip(*group.values(), strict=True)
+            yield [dict(zip(group, point, strict=True)) for point in points]
 
     def entries(self) -> list[Entry]:
-        """Every run, checked.
+        """Build every run, checked.
 
-        Raises: SweepError: an option is unknown or out of range, two runs are the same, or a
-            pattern matches none.
+        Raises:
+            SweepError: an option is unknown or out of range, two runs are the same, or a pattern
+                matches none.
 
         """
         options = self.expand()
-        arms = [
-            " ".join(f"{key}={run[key]}" for key in self.varied if key != "seed") for run in options
-        ]
-        configs = build(options, arms)
-        entries = [
-            Entry(config.run_id, arm, config, use)
-            for config, arm, use in zip(configs, arms, self._resources_of(options), strict=True)
-        ]
-        seen: dict[str, Entry] = {}
-        for entry in entries:
-            if entry.run_id in seen:
-                twin = seen[entry.run_id].label
+        variants = [self._variant(run) for run in options]
+        configs = build(options, variants)
+        resources = self._resources_of(options)
+        entries: dict[str, Entry] = {}
+        for config, variant, use in zip(configs, variants, resources, strict=True):
+            entry = Entry(config.run_id, variant, config, use)
+            # Different spellings of one coupling, or options that only its measurements read.
+            if entry.run_id in entries:
+                twin = entries[entry.run_id].label
                 raise SweepError(
                     f"the sweep names the same run twice: {entry.label or self.name} (as {twin});"
-                    " what only its measurements differ in, such as start and guidance, belongs in"
-                    " [base], as one list"
+                    " options that only change its measurements, such as start and guidance,"
+                    " belong in [base], as one list"
                 )
-            seen[entry.run_id] = entry
-        return entries
+            entries[entry.run_id] = entry
+        return list(entries.values())
+
+    def _variant(self, run: Options) -> str:
+        return " ".join(f"{key}={run[key]}" for key in self.varied if key != "seed")
 
     def _resources_of(self, options: list[Options]) -> list[Resources]:
-        used = [self.resources] * len(options)
+        """Resources of each run, checked once for each class."""
+        resources = [self.resources] * len(options)
         for pattern, changes in self.override:
-            hits = [index for index, run in enumerate(options) if matches(pattern, run)]
-            if not hits:
+            indices = [index for index, run in enumerate(options) if matches(pattern, run)]
+            if not indices:
                 raise SweepError(f"an [[override]] matches no run: {_spell(pattern)}")
-            for index in hits:
-                used[index] = replace(used[index], **changes)
+            for index in indices:
+                resources[index] = replace(resources[index], **changes)
+        # Together, as two overrides that are fine alone may ask for more processes than GPUs.
         checked: dict[str, Resources] = {}
-        for use in used:
-            key = repr(use)
-            if key not in checked:
-                checked[key] = check_resources(
-                    {k: v for k, v in asdict(use).items() if v is not None}
-                )
-        return [checked[repr(use)] for use in used]
+        for use in resources:
+            if repr(use) not in checked:
+                table = {key: value for key, value in asdict(use).items() if value is not None}
+                checked[repr(use)] = check_resources(table)
+        return [checked[repr(use)] for use in resources]
 
 
 def matches(pattern: Pattern, run: Options) -> bool:
-    """Whether every option of the pattern has one of its values; texts may be shell patterns."""
-
-    def fits(value: object, wanted: object) -> bool:
-        if isinstance(value, str) and isinstance(wanted, str):
-            return fnmatchcase(value, wanted)
-        return value == wanted
-
-    return all(
-        key in run and any(fits(run[key], wanted) for wanted in values)
-        for key, values in pattern.items()
-    )
+    """True if every option of the pattern has one of its values; texts may be shell patterns."""
+    for key, values in pattern.items():
+        if key not in run or not any(_fits(run[key], wanted) for wanted in values):
+            return False
+    return True
 
 
-def build(options: list[Options], arms: list[str]) -> list[RunConfig]:
-    """The checked configuration of each run.
+def matches_any(patterns: tuple[Pattern, ...], run: Options) -> bool:
+    """True if one of the patterns matches."""
+    return any(matches(pattern, run) for pattern in patterns)
 
-    Checks cost milliseconds, and a sweep may have ten thousand runs: what is neither coupling nor
-    seed is checked once for each distinct combination, a coupling once for each guidance, for runs
-    with labels and for those without.
 
-    Raises:
-        SweepError: an option is unknown or out of range; the message names the arm.
-
-    """
-    from bench.check import make
-    from bench.config import ConfigError, RunConfig, load_preset
-
-    parts: dict[str, tuple[RunConfig, str]] = {}  # and the preset's own coupling
-    specs: dict[tuple[str, bool, GuidanceConfig], str] = {}
-    built = []
-    for run, arm in zip(options, arms, strict=True):
-        rest = {
-            key: value for key, value in run.items() if key not in ("coupling", "seed", "preset")
-        }
-        part, preset = (
-            json.dumps([run.get("preset"), rest], sort_keys=True, default=str),
-            run.get("preset"),
-        )
-        seed = run.get("seed", 0)
-        if type(seed) is not int or seed < 0:
-            raise SweepError(f"seed must be a whole number, 0 or more, not {seed!r}")
-        try:
-            if part not in parts:
-                own = load_preset(preset, str(rest.get("data", RunConfig.data))).coupling
-                parts[part] = make(preset, {**rest, "coupling": "random"}), own
-            config, own = parts[part]
-            spec = run.get("coupling", own)
-            key = (repr(spec), config.training.conditional, config.guidance)
-            if key not in specs:
-                specs[key] = make(preset, {**rest, "coupling": spec}).coupling
-        except ConfigError as error:
-            raise SweepError(f"{arm}: {error}" if arm else str(error)) from None
-        built.append(replace(config, coupling=specs[key], seed=seed))
-    return built
+def _fits(value: object, wanted: object) -> bool:
+    # A coupling without its options: ``lapjv*`` fits ``lapjv:cost=l2`` too.
+    if isinstance(value, str) and isinstance(wanted, str):
+        return fnmatchcase(value, wanted)
+    return value == wanted
 
 
 def read(path: Path) -> Sweep:
@@ -223,15 +191,16 @@ def read(path: Path) -> Sweep:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise SweepError(f"{path}: {reason}") from error
+    except OSError as error:
+        raise SweepError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SweepError(f"{path}: not a text file") from error
     except tomllib.TOMLDecodeError as error:
         raise SweepError(f"{path} is no TOML: {error}") from error
     return parse(content)
 
 
-def parse(content: dict[str, object]) -> Sweep:
+def parse(content: dict[str, Any]) -> Sweep:
     """Build a sweep from the tables of its file.
 
     Raises:
@@ -240,11 +209,32 @@ def parse(content: dict[str, object]) -> Sweep:
     """
     refuse_unknown(content, [f.name for f in fields(Sweep)], "the sweep")
     name = content.get("name")
-    # A folder's and a job's name.
+    # It becomes a folder and the name of jobs; a dot first would hide the folder.
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name):
         raise SweepError(
             f"name must be one word of letters, digits, '.', '_' and '-', not {name!r}"
         )
+    _check_kinds_of_tables(content)
+    # TOML reads ``training.pool = 512`` as a table in a table.
+    base: Options = flatten(content.get("base", {}))
+    grid: Options = flatten(content.get("grid", {}))
+    groups: list[Options] = [flatten(group) for group in content.get("zip", [])]
+    _check_axes(base, grid, groups)
+    options = [*base, *grid]
+    for group in groups:
+        options += group
+    return Sweep(
+        name=name,
+        base=base,
+        grid=grid,
+        zip=tuple(groups),
+        exclude=tuple(_pattern(t, options, "[[exclude]]") for t in content.get("exclude", [])),
+        resources=check_resources(content.get("resources", {})),
+        override=tuple(_override(table, options) for table in content.get("override", [])),
+    )
+
+
+def _check_kinds_of_tables(content: dict[str, Any]) -> None:
     for key in _TABLES:
         if not isinstance(content.get(key, {}), dict):
             raise SweepError(f"{key} must be a table: write [{key}] above its keys")
@@ -254,72 +244,52 @@ def parse(content: dict[str, object]) -> Sweep:
             raise SweepError(
                 f"{key} must be a list of tables: write [[{key}]] above the keys of each"
             )
-    base = _flatten(content.get("base", {}))
-    grid = _flatten(content.get("grid", {}))
-    groups = tuple(_flatten(group) for group in content.get("zip", []))
-    _check_axes(base, grid, groups)
-    known = [*base, *grid, *(key for group in groups for key in group)]
-    resources = check_resources(content.get("resources", {}))
-    exclude = tuple(_pattern(table, known, "[[exclude]]") for table in content.get("exclude", []))
-    override = tuple(_check_override(table, known) for table in content.get("override", []))
-    return Sweep(name, base, grid, groups, exclude, resources, override)
 
 
-def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Dotted keys for nested tables: TOML reads ``training.pool = 512`` as a table in a table."""
-    flat = {}
-    for key, value in table.items():
-        flat |= (
-            _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return flat
-
-
-def _check_axes(
-    base: Options, grid: dict[str, object], groups: tuple[dict[str, object], ...]
-) -> None:
+def _check_axes(base: Options, grid: Options, groups: list[Options]) -> None:
     homes = dict.fromkeys(base, "[base]")
-    for where, table in [("[grid]", grid), *(("[[zip]]", group) for group in groups)]:
+    axes = [("[grid]", grid)]
+    axes += [("[[zip]]", group) for group in groups]
+    for where, table in axes:
         for key, values in table.items():
             if not isinstance(values, list) or not values:
                 raise SweepError(
                     f"{where.strip('[]')}.{key} must be a list of values; a single value belongs in"
                     " [base]"
                 )
+            # The later of two homes would silently win.
             if key in homes:
                 raise SweepError(f"{key} is in both {homes[key]} and {where}: keep one")
             homes[key] = where
     for group in groups:
         lengths = {key: len(values) for key, values in group.items()}
+        # Also refuses an empty group, which would multiply the grid by nothing.
         if len(set(lengths.values())) != 1:
-            counts = (
-                ", ".join(f"{key} has {length}" for key, length in lengths.items()) or "it is empty"
-            )
+            counts = ", ".join(f"{key} has {length}" for key, length in lengths.items())
             raise SweepError(
-                f"the lists of a [[zip]] are walked together and must be equally long: {counts}"
+                "the lists of a [[zip]] are walked together and must be equally long:"
+                f" {counts or 'it is empty'}"
             )
 
 
-def _pattern(table: dict[str, object], known: list[str], where: str) -> Pattern:
-    flat = _flatten(table)
-    refuse_unknown(flat, known, where)
+def _pattern(table: dict[str, Any], options: list[str], where: str) -> Pattern:
+    flat = flatten(table)
+    refuse_unknown(flat, options, where)
     if not flat:
         raise SweepError(f"an empty pattern in {where} would match every run: name an option")
     return {key: value if isinstance(value, list) else [value] for key, value in flat.items()}
 
 
-def _check_override(
-    table: dict[str, object], known: list[str]
-) -> tuple[Pattern, dict[str, object]]:
-    match, changes = (
-        table.get("match"),
-        {key: value for key, value in table.items() if key != "match"},
-    )
+def _override(table: dict[str, Any], options: list[str]) -> Override:
+    match = table.get("match")
     if not isinstance(match, dict):
         raise SweepError('an [[override]] needs a match, such as match = {coupling = "lapjv"}')
+    changes = {key: value for key, value in table.items() if key != "match"}
+    # For the message: after they are merged it could not name the table.
     check_resources(changes, "override")
-    return _pattern(match, known, "[[override]] match"), changes
+    return _pattern(match, options, "[[override]] match"), changes
 
 
 def _spell(pattern: Pattern) -> str:
-    return ", ".join(f"{key} = {' or '.join(map(str, values))}" for key, values in pattern.items())
+    parts = [f"{key} = {' or '.join(map(str, values))}" for key, values in pattern.items()]
+    return ", ".join(parts)

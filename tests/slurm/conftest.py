@@ -3,7 +3,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import submitit  # noqa: F401 - it sets up logging when imported, which closes what pytest captures: import it before
+
+# Imported before any test: it sets up logging, which closes the streams that pytest captures.
+import submitit  # noqa: F401
 
 SWEEP = """
 name = "study"
@@ -37,7 +39,7 @@ def fake_command(folder, name, script):
 
 
 class FakeSlurm:
-    """A cluster that runs nothing: it keeps the scripts it is given, and answers as it is told."""
+    """A cluster that runs nothing: it keeps the scripts it is given, with answers that a test sets."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -23,9 +23,17 @@ ROOT = Path(__file__).parents[2]
 CONF = Path(os.environ.get("SLURM_CONF", "/nowhere"))
 PATIENCE_S = 300
 TINY = {
-    "model_channels": 8, "images": 320, "batch": 32, "pool": 64, "nfe": [3], "samples": 64, "trajectories": 8,
-    "reference_steps": 8, "rhos": [7], "metrics": ["truncation"],
-}  # fmt: skip
+    "model_channels": 8,
+    "images": 320,
+    "batch": 32,
+    "pool": 64,
+    "nfe": [3],
+    "samples": 64,
+    "trajectories": 8,
+    "reference_steps": 8,
+    "rhos": [7],
+    "metrics": ["truncation"],
+}
 
 pytestmark = pytest.mark.skipif(
     not CONF.is_file() or "ClusterName=ot-dev" not in CONF.read_text(encoding="utf-8"),
@@ -110,9 +118,7 @@ def network(path):
 
 @pytest.fixture
 def runs(tmp_path):
-    """A folder for runs; what is left of its jobs is cancelled, so that a failed test leaves none
-    behind.
-    """
+    """A folder for runs; its jobs are cancelled at the end, also those of a failed test."""
     yield tmp_path / "runs"
     for sweep in (tmp_path / "runs/sweeps").glob("*"):
         if held := queue(SweepFolder(tmp_path / "runs", sweep.name)):
@@ -202,12 +208,11 @@ def test_runs_that_are_requeued_or_signalled_end_with_the_weights_of_undisturbed
         run = RunFolder(runs / run_id)
         assert run.is_done()
         assert len(run.provenance()["earlier_sessions"]) == 1
-        ours, theirs = network(run.path), network(tmp_path / "undisturbed" / run_id)
-        assert all(
-            torch.equal(ours[part][key], value)
-            for part in ("net", "ema")
-            for key, value in theirs[part].items()
-        )
+        resumed = network(run.path)
+        expected = network(tmp_path / "undisturbed" / run_id)
+        for part in ("net", "ema"):
+            for key, value in expected[part].items():
+                assert torch.equal(resumed[part][key], value), (part, key)
     assert (folder.path / "report.html").exists()
 
 

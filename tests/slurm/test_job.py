@@ -65,7 +65,7 @@ def test_task_does_its_run_with_its_threads_and_says_so(monkeypatch, task, folde
 
 
 def test_a_run_of_one_process_waits_for_no_other(monkeypatch, task):
-    """Whatever the shell of the submission was left with, or the interactive job that it runs in."""
+    """Variables of the shell, or of an interactive job around it, do not matter."""
     from bench.process.ranks import join
 
     left = {
@@ -157,10 +157,15 @@ RunTask(make(None, {}), Path(sys.argv[1]), None, "cpu", 1, 2, Path(sys.argv[1]))
 def test_processes_of_a_run_find_one_another_by_slurms_variables(tmp_path):
     def start(rank):
         place = {
-            "SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "4242", "SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "1",
-            "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "SLURM_NODEID": "0",
+            "SUBMITIT_EXECUTOR": "slurm",
+            "SLURM_JOB_ID": "4242",
+            "SLURM_NTASKS": "2",
+            "SLURM_JOB_NUM_NODES": "1",
+            "SLURM_PROCID": str(rank),
+            "SLURM_LOCALID": str(rank),
+            "SLURM_NODEID": "0",
             "SLURM_JOB_NODELIST": "localhost",
-        }  # fmt: skip
+        }
         env = {**os.environ, **place, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", _MEMBER, str(tmp_path)]
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True, cwd=tmp_path)

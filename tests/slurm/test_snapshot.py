@@ -125,8 +125,9 @@ SETTINGS = {
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """Writes settings of git for a user; what they would run leaves a file, whose path is returned."""
-    home, spy = tmp_path / "home", tmp_path / "spy"
+    """A function that writes a user's settings of git, and returns the file that their hooks make."""
+    home = tmp_path / "home"
+    spy = tmp_path / "spy"
     (home / "hooks").mkdir(parents=True)
     (home / "template/hooks").mkdir(parents=True)
     for hook in (home / "hooks/post-checkout", home / "template/hooks/post-checkout"):

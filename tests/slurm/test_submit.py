@@ -10,8 +10,9 @@ import pytest
 
 from bench.record import RunFolder, write_json
 from slurm import plan
-from slurm.executor import local_executor, run_locally, script
+from slurm.executor import script, tasks_of
 from slurm.folder import SweepFolder
+from slurm.local import local_executor, run_locally
 from slurm.resources import Resources
 from slurm.snapshot import Snapshot
 from slurm.submit import main
@@ -154,8 +155,12 @@ def test_resource_classes_and_large_sweeps_are_several_arrays(
     assert [part["cpus-per-task"] for part in asked] == ["3", "3", "9", "9", "1"]
     # No more than two at a time over all of them: each waits for the one before.
     assert [part.get("dependency") for part in asked] == [
-        None, "afterany:4242", "afterany:4243", "afterany:4244", "afterany:4242:4243:4244:4245",
-    ]  # fmt: skip
+        None,
+        "afterany:4242",
+        "afterany:4243",
+        "afterany:4244",
+        "afterany:4242:4243:4244:4245",
+    ]
 
 
 def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(
@@ -177,7 +182,7 @@ def test_ten_thousand_runs_are_planned_in_arrays_that_the_cluster_takes(
     assert output.count("#!/bin/bash") == 1
 
 
-def test_done_and_queued_and_failed_runs_are_passed_over(
+def test_done_and_queued_and_failed_runs_are_skipped(
     sweep_file, tmp_path, fake_slurm, finish, capsys
 ):
     runs = tmp_path / "runs"
@@ -281,7 +286,8 @@ pathlib.Path({me!r}).write_text(json.dumps([begin, time.time()]))
 
 
 def timed_tasks(folder, together):
-    a, b = str(folder / "a"), str(folder / "b")
+    a = str(folder / "a")
+    b = str(folder / "b")
     pause = 0 if together else 1.5
     pairs = [(a, b if together else ""), (b, a if together else "")]
     sources = [_TASK.format(me=me, other=other, pause=pause) for me, other in pairs]
@@ -306,7 +312,7 @@ def test_a_sweep_on_this_machine_waits_and_tells_what_failed(
     sweep_file, tmp_path, stand_in_run, capsys, monkeypatch
 ):
     monkeypatch.setattr(
-        "slurm.executor.ReportTask.__call__", lambda self: print("report of", *self.run_ids)
+        "slurm.local.ReportTask.__call__", lambda self: print("report of", *self.run_ids)
     )
     stand_in_run(step_s=0)
     grid = {"[0, 1, 2]": "[7, 13]", '["random", "lapjv"]': '["lapjv"]', "gpus = 1": "gpus = 0"}
@@ -326,8 +332,6 @@ def test_a_sweep_on_this_machine_waits_and_tells_what_failed(
 
 
 def test_a_run_that_reaches_its_limit_is_resubmitted_and_goes_on(tmp_path, stand_in_run):
-    from slurm.executor import tasks_of
-
     stand_in_run(step_s=1.3)
     (entry,) = parse({"name": "study", "resources": {"minutes": 5, "cpus": 1}}).entries()
     executor = local_executor("local", entry.resources, tmp_path / "logs", [])
@@ -358,7 +362,7 @@ def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file
     assert f"training: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
 
 
-def test_a_finished_run_of_which_more_is_to_be_measured_is_not_passed_over(
+def test_a_finished_run_of_which_more_is_to_be_measured_is_not_skipped(
     sweep_file, tmp_path, fake_slurm, finish
 ):
     submit(sweep_file, tmp_path / "runs")

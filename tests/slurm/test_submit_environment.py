@@ -113,7 +113,7 @@ def test_on_this_machine_runs_may_be_kept_anywhere(
     sweep_file, tmp_path, stand_in_run, fake_slurm, capsys, monkeypatch, name
 ):
     """As everywhere on this machine, without a SLURM that answers."""
-    monkeypatch.setattr("slurm.executor.ReportTask.__call__", lambda self: None)
+    monkeypatch.setattr("slurm.local.ReportTask.__call__", lambda self: None)
     silence(fake_slurm)
     stand_in_run(step_s=0)
     shrink(sweep_file, "[7, 13]")

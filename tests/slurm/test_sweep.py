@@ -155,7 +155,7 @@ def test_nested_tables_are_dotted_keys():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gird": {}}, "unknown key 'gird' in the sweep. Did you mean 'grid'"),
+        ({"gird": {}}, "the sweep: unknown key 'gird'. Did you mean 'grid'"),
         ({"name": "two words"}, "name must be one word"),
         ({"name": ".."}, "name must be one word"),
         ({"name": 3}, "name must be one word"),
@@ -170,13 +170,16 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"seed": 1}}, "grid.seed must be a list"),
         ({"grid": {"seed": []}}, "grid.seed must be a list"),
         ({"grid": {"data": ["digits"]}}, r"data is in both \[base\] and \[grid\]"),
-        ({"exclude": [{"couplng": "x"}]}, "unknown key 'couplng' in .*Did you mean 'coupling'"),
+        (
+            {"exclude": [{"couplng": "x"}]},
+            "exclude.*: unknown key 'couplng'. Did you mean 'coupling'",
+        ),
         ({"exclude": [{}]}, "an empty pattern"),
         ({"exclude": [{"coupling": "knn"}]}, "exclude.* matches no run: coupling = knn"),
         ({"exclude": [{"data": "digits"}]}, "leaves no run"),
         ({"override": [{"minutes": 5}]}, "needs a match"),
         ({"override": [{"match": {"coupling": "knn"}, "minutes": 5}]}, "override.* matches no run"),
-        ({"override": [{"match": {"seed": 0}, "minuets": 5}]}, "unknown key 'minuets' in override"),
+        ({"override": [{"match": {"seed": 0}, "minuets": 5}]}, "override: unknown key 'minuets'"),
         ({"grid": {"couplng": ["lapjv"]}}, "couplng=lapjv: unknown option 'couplng'.*'coupling'"),
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
@@ -188,7 +191,7 @@ def test_nested_tables_are_dotted_keys():
             {"grid": {"coupling": ["lapjv", "lapjv:cost=sqeuclidean"]}},
             "names the same run twice: coupling=lapjv:cost",
         ),
-        ({"grid": {"guidance.kind": ["none", "discriminator"]}}, "belongs in .base., as one list"),
+        ({"grid": {"guidance.kind": ["none", "discriminator"]}}, "belong in .base., as one list"),
     ],
 )
 def test_a_wrong_entry_is_refused_in_one_line(changes, message):
@@ -222,7 +225,7 @@ def test_shipped_sweeps_are_valid_and_have_the_baseline(path):
     assert "random" in [entry.config.coupling for entry in entries]
     seeds = {}
     for entry in entries:
-        seeds.setdefault(entry.arm, []).append(entry.config.seed)
+        seeds.setdefault(entry.variant, []).append(entry.config.seed)
     assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
 
 
@@ -233,7 +236,7 @@ def test_shipped_sweeps_are_those_of_the_readme():
 def test_the_papers_table_couples_within_classes_where_the_network_knows_them():
     for entry in read(SHIPPED[0]).entries():
         conditional = entry.config.training.conditional
-        assert conditional == ("cond" in entry.arm.split()[0].split("-"))
+        assert conditional == ("cond" in entry.variant.split()[0].split("-"))
         if entry.config.coupling != "random":
             assert ("within_class=true" in entry.config.coupling) == conditional
 
