@@ -39,7 +39,7 @@ def fake_command(folder, name, script):
 
 
 class FakeSlurm:
-    """A cluster that runs nothing: it keeps the scripts it is given, with answers that a test sets."""
+    """A cluster that runs nothing: it keeps its scripts, and a test sets its answers."""
 
     def __init__(self, folder):
         self.folder = folder

@@ -125,7 +125,7 @@ SETTINGS = {
 
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
-    """A function that writes a user's settings of git, and returns the file that their hooks make."""
+    """A function that writes a user's settings of git and returns the file that hooks make."""
     home = tmp_path / "home"
     spy = tmp_path / "spy"
     (home / "hooks").mkdir(parents=True)
