@@ -1,11 +1,11 @@
-"""Which noise goes with which image. In your own training loop, three lines:
+"""Couplings: which noise sample goes with which image. In your own training loop, three lines:
 
-    from couplings import get pairing = get("lapjv").pair(images, noise, generator=generator)  #
-    images, noise: [n, c, h, w], n >= 512 noise = noise[pairing.index]
-    # images and labels stay where they are
+    from couplings import get
+    pairing = get("lapjv").pair(images, noise, generator=generator)  # [n, c, h, w] each, n >= 512
+    noise = noise[pairing.index]                      # images and labels stay where they are
 
 Couple the augmented images with unit noise first, draw sigma (or t) afterwards. `names()` lists the
-couplings, `pairing.report` says what the pairing cost and gained, and a spec such as
+couplings, `pairing.report` holds what the pairing cost and gained, and a spec such as
 `sinkhorn:epsilon=0.1` sets options.
 """
 

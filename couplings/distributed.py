@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-from couplings.contract import Coupling, Pairing, check_pool
+from couplings.contract import Coupling, Pairing
 from couplings.dataset.contract import DatasetCoupling, Fitted
 from couplings.errors import CouplingError, require
+from couplings.pool import check_pool
 
 Solved = tuple[Tensor, Tensor, dict[str, float]]  # the noises as paired, their index, the report
 

@@ -1,4 +1,4 @@
-"""The error of this package."""
+"""The errors of this package, and how they are raised."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 
-class CouplingError(ValueError):
+class PluginError(ValueError):
+    """An unknown or unusable plug-in, or a bad option; the message names the way out."""
+
+
+class CouplingError(PluginError):
     """An unknown coupling, a bad option, a pool that cannot be paired or a solver that failed."""
 
 
@@ -16,9 +20,19 @@ def require(condition: bool, message: str) -> None:
         raise CouplingError(message)
 
 
-def unknown(what: str, word: str, known: Iterable[str]) -> CouplingError:
-    """The error for a word that is not known: names the near matches and lists the known ones."""
-    known = list(known)
-    near = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+def unknown(what: str, word: str, known: Iterable[str], way_out: str = "") -> PluginError:
+    """The error for an unknown word, with the near matches and the list of the known ones.
+
+    Args:
+        what: the word is, such as `"coupling"`.
+        word: as it was given.
+        known: the words to choose from.
+        way_out: ends the message.
+
+    """
+    choices = list(known)
+    # Half of the letters: a swapped pair in a word of four, such as "cots", still finds "cost".
+    near = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
     hint = f" did you mean {' or '.join(near)}?" if near else ""
-    return CouplingError(f"unknown {what} {word!r}:{hint} known: {', '.join(known) or 'none'}")
+    listed = ", ".join(choices) or "none"
+    return PluginError(f"unknown {what} {word!r}:{hint} known: {listed}{way_out}")

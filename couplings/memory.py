@@ -84,7 +84,7 @@ def _free_on_gpu(device: torch.device | str) -> int:
 
 
 def _left_by_groups(root: Path) -> Iterator[float]:
-    """What every control group of this process leaves it; a group is bound by those above it, too."""
+    """The bytes that each control group leaves this process, and the groups above them."""
     mount = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
         _, _, rest = line.partition(":")

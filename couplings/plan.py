@@ -15,7 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from couplings.contract import CouplingError, Pairing, Pool, require
+from couplings.errors import CouplingError, require
+from couplings.pool import Pairing, Pool
 
 # Cells of a matrix handled at a time, 32 MB in float64, or 512 MB where a GPU wants larger
 # products.

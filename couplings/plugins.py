@@ -1,94 +1,103 @@
-"""Plug-ins: one file is one coupling, data set, metric, sampler, ... and its name is that of the
-file.
+"""Plug-ins of every kind: couplings, data sets, features, metrics, samplers and so on.
 
-A plug-in of this repository is a module of its package, such as ``couplings/batch/lapjv.py``; its
-name is the file's, with dashes. Files that begin with an underscore, and ``contract.py``, hold what
-plug-ins share. A plug-in of a user is any module that Python can import; its name is the module's
-path, ``my_project.nearest``, so nothing needs to be registered or edited. The dot tells both kinds
-apart.
+One file is one plug-in. A plug-in of this repository is a module of its package, such as
+`couplings/batch/lapjv.py`; its name is the file's, with dashes for underscores. Files that begin
+with an underscore, and `contract.py`, hold what the plug-ins of a package share.
+
+A plug-in of a user is any module that Python can import, and its name is the path of the module,
+such as `my_project.nearest`. Names in this repository have no dot, so the dot decides where to
+look, and nobody has to register anything.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from difflib import get_close_matches
 from types import ModuleType
 
-COUPLINGS = ("couplings.batch", "couplings.dataset")  # packages whose modules are couplings
-_SHARED = "contract"
+from couplings.errors import PluginError, unknown
 
+__all__ = ["COUPLINGS", "PluginError", "class_in", "load", "name_of", "names"]
 
-class PluginError(ValueError):
-    """There is no plug-in of this name, or its module cannot be used; the message names the way
-    out.
-    """
+COUPLINGS = ("couplings.batch", "couplings.dataset")  # the packages whose modules are couplings
+CONTRACT = "contract"  # the module of a package that says what its plug-ins must have
 
 
 def names(*packages: str) -> tuple[str, ...]:
-    """Names of the plug-ins in packages such as ``"couplings.batch"``, sorted."""
-    found = []
+    """Names of the plug-ins in packages such as `"couplings.batch"`, sorted.
+
+    Only the files are listed; no plug-in is imported.
+    """
+    listed = []
     for package in packages:
         path = importlib.import_module(package).__path__
         for module in pkgutil.iter_modules(path):
-            if not module.name.startswith("_") and module.name != _SHARED:
-                found.append(module.name.replace("_", "-"))
-    return tuple(sorted(found))
+            if not module.name.startswith("_") and module.name != CONTRACT:
+                listed.append(module.name.replace("_", "-"))
+    return tuple(sorted(listed))
 
 
 def name_of(module: str, *packages: str) -> str:
-    """The name of the plug-in in a module: of a module in ``packages`` the file's, else the
-    module's whole path.
+    """The name of the plug-in in a module.
+
+    Args:
+        module: its path, the `__module__` of a class.
+        packages: where plug-ins of this kind are; any other module belongs to a user.
+
     """
     package, _, file = module.rpartition(".")
     return file.replace("_", "-") if package in packages else module
 
 
 def load(what: str, name: str, *packages: str) -> ModuleType:
-    """Import the module of a plug-in.
+    """Import the module of a plug-in, and no other plug-in.
 
     Args:
-        what: what it is, for messages, such as ``"coupling"``.
-        name: of the plug-in, or the path of a user's module; a path has a dot in it.
+        what: the kind of plug-in, for messages, such as `"coupling"`.
+        name: of the plug-in, or the path of a user's module.
         packages: where plug-ins of this kind are.
 
-    Raises: PluginError: the name is unknown, or the module does not exist or fails while it is
-        imported.
+    Raises:
+        PluginError: the name is unknown, or a user's module does not exist or fails on import.
 
     """
-    if "." in name and all(part.isidentifier() for part in name.split(".")):
+    if _is_path(name):
         return _load_users(what, name)
     for package in packages:
         if name in names(package):
             return importlib.import_module(f"{package}.{name.replace('-', '_')}")
-    known = names(*packages)
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise PluginError(
-        f"unknown {what} {name!r}: {hint}known: {', '.join(known)}; or a module of yours,"
-        " my_package.my_file"
-    )
+    raise unknown(what, name, names(*packages), "; or a module of yours, my_package.my_file")
 
 
 def class_in(what: str, module: ModuleType, *bases: type) -> type:
-    """The one class of a plug-in's module that derives from one of ``bases`` and is defined there.
+    """The one public class of a plug-in's module that derives from one of `bases`.
 
     Raises:
         PluginError: there is none, or more than one.
 
     """
-    found = []
-    for value in vars(module).values():
-        own = isinstance(value, type) and value.__module__ == module.__name__
-        if own and issubclass(value, bases) and not value.__name__.startswith("_"):
-            found.append(value)
-    if len(found) != 1:
-        wanted = " or ".join(base.__name__ for base in bases)
-        have = ", ".join(cls.__name__ for cls in found) or "none"
-        raise PluginError(
-            f"{module.__name__}: a {what} is one class that derives from {wanted}, found {have}"
-        )
-    return found[0]
+    classes = [value for value in vars(module).values() if _defines(module, value, bases)]
+    if len(classes) == 1:
+        return classes[0]
+    wanted = " or ".join(base.__name__ for base in bases)
+    listed = ", ".join(cls.__name__ for cls in classes) or "none"
+    raise PluginError(
+        f"{module.__name__}: a {what} is one class that derives from {wanted}, found {listed}"
+    )
+
+
+def _is_path(name: str) -> bool:
+    """True if a name is the path of a user's module."""
+    # "1.5" or "a..b" is a mistyped name. Python's own message about a module would mislead.
+    return "." in name and all(part.isidentifier() for part in name.split("."))
+
+
+def _defines(module: ModuleType, value: object, bases: tuple[type, ...]) -> bool:
+    """True if a value of a module is a public class that the module itself defines."""
+    # A module also holds the classes that it imports, its own base among them.
+    if not isinstance(value, type) or value.__module__ != module.__name__:
+        return False
+    return issubclass(value, bases) and not value.__name__.startswith("_")
 
 
 def _load_users(what: str, path: str) -> ModuleType:
@@ -96,15 +105,18 @@ def _load_users(what: str, path: str) -> ModuleType:
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name and (path == error.name or path.startswith(f"{error.name}.")):
+        # The module itself or a package above it is missing, or else a library that it imports.
+        is_its_own = error.name and f"{path}.".startswith(f"{error.name}.")
+        if not is_its_own:
             raise PluginError(
-                f"{what} {path!r}: no module {error.name}; it is looked for in the working folder"
-                " and PYTHONPATH"
-            ) from None
+                f"{what} {path!r}: its module needs {error.name}, which is not installed"
+            ) from error
         raise PluginError(
-            f"{what} {path!r}: its module needs {error.name}, which is not installed"
-        ) from error
+            f"{what} {path!r}: no module {error.name}; it is looked for in the working folder"
+            " and PYTHONPATH"
+        ) from None
     except Exception as error:
+        # Code of a user may raise anything. The cause keeps its traceback for whoever wrote it.
         raise PluginError(
             f"{what} {path!r}: importing it failed: {type(error).__name__}: {error}"
         ) from error

@@ -1,21 +1,19 @@
-"""Couplings by name: one file of ``couplings.batch`` or ``couplings.dataset``, or a module of the
-user's own.
-"""
+"""Couplings by name: a file of `couplings.batch` or `couplings.dataset`, or a user's own module."""
 
 from typing import Any
 
 from couplings import plugins, spec
 from couplings.contract import Coupling
 from couplings.dataset.contract import DatasetCoupling
-from couplings.errors import CouplingError, require
+from couplings.errors import CouplingError, PluginError, require
 
 BATCH, DATASET = plugins.COUPLINGS
-_PACKAGES = {"batch": (BATCH,), "dataset": (DATASET,), None: (BATCH, DATASET)}
+PACKAGES = {"batch": (BATCH,), "dataset": (DATASET,), None: (BATCH, DATASET)}
 
 
 def names(kind: str | None = None) -> tuple[str, ...]:
-    """Names of the couplings, sorted; of one kind only, `batch` or `dataset`, if it is given."""
-    return plugins.names(*_PACKAGES[kind])
+    """Names of the couplings of this repository, sorted; with a kind, `batch` or `dataset`, its."""
+    return plugins.names(*PACKAGES[kind])
 
 
 def get(text: str) -> Any:
@@ -23,24 +21,27 @@ def get(text: str) -> Any:
 
     A name with a dot is a module of your own: `my_project.nearest:k=3`.
 
-    Raises: CouplingError: an unknown name or option (with the known ones and the near matches), or
-        a bad value.
+    Raises:
+        CouplingError: an unknown name or option (with the near matches), or a bad value.
 
     """
     require(
         isinstance(text, str),
         f"a spec is a string such as 'lapjv:cost=l2', got {type(text).__name__}",
     )
-    name, options = spec.split_spec(text)
-    return spec.build(_class_of(name), options)
+    try:
+        name, options = spec.split_spec(text)
+        return spec.build(_class_of(name), options)
+    except PluginError as error:
+        # The cause stays: it is the traceback of a user's module that fails on import.
+        raise CouplingError(str(error)) from error.__cause__
 
 
 def _class_of(name: str) -> type:
-    try:
-        module = plugins.load("coupling", name, BATCH, DATASET)
-        cls = plugins.class_in("coupling", module, Coupling, DatasetCoupling)
-    except plugins.PluginError as error:
-        raise CouplingError(str(error)) from error.__cause__
-    own = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.frozen
-    require(own, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
+    """The class of a coupling; its module is imported, and that of no other coupling."""
+    module = plugins.load("coupling", name, BATCH, DATASET)
+    cls = plugins.class_in("coupling", module, Coupling, DatasetCoupling)
+    # Of the class itself, because it inherits the fields of its base without any decorator.
+    decorated = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.frozen
+    require(decorated, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
     return cls

@@ -1,3 +1,1 @@
-"""Couplings of a pool. One file, one coupling; files that begin with an underscore hold what
-several share.
-"""
+"""Couplings of a pool. One file, one coupling."""

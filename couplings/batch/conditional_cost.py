@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from couplings.batch.hungarian import Hungarian
-from couplings.contract import Coupling, Pairing, Pool, largest_class, pair_within_classes, require
+from couplings.classes import largest_class, pair_within_classes
+from couplings.contract import Coupling, Pairing, Pool, require
 from couplings.cost import reduced, squared_distances, squared_distances_bytes
 
 # Cosines of equal directions miss 1 by about 1e-16, and by about 1e-14 if the conditions are

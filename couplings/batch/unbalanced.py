@@ -1,4 +1,4 @@
-"""Unbalanced entropic transport: images and noise samples that are dear to reach are reached less."""
+"""Unbalanced entropic transport, which uses distant images and noise samples less often."""
 
 import math
 from dataclasses import dataclass

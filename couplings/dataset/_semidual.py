@@ -124,7 +124,7 @@ class Semidual:
         return torch.randn(n, self.targets.shape[1], generator=generator, **options)
 
     def cells(self, noise: Tensor, potential: Tensor | None = None) -> Tensor:
-        """The cell `[b]` int64 of every noise sample `[b, d]`, by the average or another potential."""
+        """The cell `[b]` int64 of every noise sample `[b, d]`, by the average unless given."""
         potential = self.average if potential is None else potential
         return winners(noise, self.targets, potential)[1][:, 0]
 

@@ -195,7 +195,7 @@ class CachedNoise(Fitted):
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over a state of the same images, labels and options; see `Fitted.load_state_dict`."""
+        """Load a state of the same images, labels and options; see `Fitted.load_state_dict`."""
         check_stamp(state, self.data, self.coupling)
         self.slots = state["slots"].clone()
         self.seed, self.step, self.swaps = (int(state[key]) for key in ("seed", "step", "swaps"))

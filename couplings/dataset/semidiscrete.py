@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from couplings.contract import flatten_finite
 from couplings.dataset._semidual import Semidual
 from couplings.dataset.contract import (
     DatasetCoupling,
@@ -24,6 +23,7 @@ from couplings.dataset.contract import (
     stream,
 )
 from couplings.errors import require
+from couplings.pool import flatten_finite
 
 # Scores held at once, 256 MB in float32.
 SCORES = 1 << 26
@@ -75,7 +75,7 @@ class SemiDiscrete(DatasetCoupling):
 
     @property
     def problem(self) -> str:
-        """The spec without `steps` and `max_chi2`, which may change between two sittings of a fit."""
+        """The spec without `steps` and `max_chi2`, which a resumed fit may change."""
         return dataclasses.replace(
             self, steps=SemiDiscrete.steps, max_chi2=SemiDiscrete.max_chi2
         ).spec
@@ -198,14 +198,14 @@ class SemiDiscreteMap(Fitted):
         return self.mirrored(images, index.to(images.device))
 
     def mirrored(self, images: Tensor, index: Tensor) -> Tensor:
-        """The images `[m, ...]` of an index of `assign` with `flips`: from n on they are mirrored."""
+        """The images `[m, ...]` of an index of `assign`: with `flips` mirrored from n on."""
         n = len(images)
         flipped = (index >= n).reshape(-1, *[1] * (images.dim() - 1))
         chosen = images[index % n]
         return torch.where(flipped, chosen.flip(-1), chosen)
 
     def project(self, noise: Tensor) -> Tensor:
-        """The noise `[n, ...]` as `[n, K]`, where the scores are taken, on the device of the fit."""
+        """The noise `[n, ...]` as `[n, K]`, the space of the scores, on the device of the fit."""
         require(
             noise.shape[1:] == self.shape,
             f"noise {list(noise.shape)} for images [n, {list(self.shape)}]",
@@ -283,7 +283,7 @@ class SemiDiscreteMap(Fitted):
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over a state of the same images, labels and options; see `Fitted.load_state_dict`."""
+        """Load a state of the same images, labels and options; see `Fitted.load_state_dict`."""
         check_stamp(state, self._stamp_of, self.coupling)
         self.seed, self.seconds = int(state["seed"]), float(state["seconds"])
         first = 0

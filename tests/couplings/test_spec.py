@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from couplings import CouplingError, get, names
-from couplings.spec import build, check_options, format_spec, split_spec
+from couplings.errors import PluginError
+from couplings.spec import build, check_options, format_spec, read_options, split_spec
 
 Kind = Literal["small", "large"]
 
@@ -123,5 +124,65 @@ def test_bad_specs(text, message):
     ],
 )
 def test_bad_values_are_refused_without_a_spec_too(bad):
-    with pytest.raises(CouplingError):
+    with pytest.raises(PluginError):
         Sample(**bad)
+
+
+def test_a_default_of_a_coupling_is_refused_as_an_error_of_couplings():
+    with pytest.raises(CouplingError, match="cost must be"):
+        type(get("lapjv"))(cost="L2")
+
+
+def extract(dataset, device, *, weights: str | None = None, size: int = 8, name="plain"):
+    return dataset, device, weights, size, name
+
+
+class Metric:
+    """Of a plug-in whose options are those of its constructor."""
+
+    name = "metric"
+
+    def __init__(self, real, *, k: int = 5, share: float | None = None):
+        self.values = (real, k, share)
+
+
+def test_a_function_is_called_with_its_options():
+    options = {"size": "4", "weights": "inception.pth", "name": "mine"}
+    expected = ("images", "cpu", "inception.pth", 4, "mine")
+    assert build(extract, options, "images", "cpu") == expected
+    assert build(extract, {"weights": "none"}, 1, 2) == (1, 2, None, 8, "plain")
+
+
+def test_a_class_is_built_with_the_options_of_its_constructor():
+    assert build(Metric, {"share": "0.5"}, "real").values == ("real", 5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        (extract, {"size": "4.5"}, "^features: size must be a whole number, got '4.5'"),
+        (extract, {"wieghts": "a"}, "unknown option of features 'wieghts': did you mean weights?"),
+        (extract, {"dataset": "a"}, "unknown option of features 'dataset': known: weights, size"),
+        (Metric, {"k": "none"}, "^features: k must be a whole number, got 'none'"),
+        (Metric, {"share": "half"}, "share must be a finite number or none, got 'half'"),
+    ],
+)
+def test_bad_options_of_functions(target, options, message):
+    with pytest.raises(PluginError, match=message):
+        build(target, options, "images", name="features")
+
+
+def test_options_are_checked_without_a_call():
+    assert read_options(extract, {"size": "4"}) == {"size": 4}
+    with pytest.raises(PluginError, match="unknown option of extract 'k'"):
+        read_options(extract, {"k": "4"})
+
+
+def test_a_type_that_no_spec_can_hold_is_named():
+    @dataclass(frozen=True)
+    class Wide:
+        name: ClassVar[str] = "wide"
+        sizes: tuple = ()
+
+    with pytest.raises(PluginError, match="wide: sizes: a spec cannot hold a <class 'tuple'>"):
+        build(Wide, {"sizes": "3"})

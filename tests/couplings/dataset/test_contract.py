@@ -148,7 +148,7 @@ def test_other_data_and_options_are_refused(coupling, images, seeded, tmp_path):
     changed[3, 0, 0, 0] += 1e-3
     with pytest.raises(CouplingError, match="other images"):
         coupling.fit(changed, generator=seeded(0), checkpoint=path)
-    with pytest.raises(CouplingError, match="fit anew"):
+    with pytest.raises(CouplingError, match="fit again"):
         get(f"{coupling.name}:batch=16").load(path, images)
     with pytest.raises(CouplingError, match="fit with checkpoint"):
         coupling.load(tmp_path / "none", images)
