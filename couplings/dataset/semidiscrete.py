@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from couplings.dataset._semidual import Semidual
+from couplings.dataset._solver import Solver
 from couplings.dataset.contract import (
     DatasetCoupling,
     DatasetPairing,
@@ -38,7 +38,7 @@ class SemiDiscrete(DatasetCoupling):
     Unlike the plan of a mini-batch it does not depend on the batch size: noise x goes with the
     image of largest <x, y_j> + h_j. The potential h is fitted once: in closed form on the line,
     else by averaged stochastic gradient steps, or by Newton steps where those stall (see
-    `couplings.dataset._semidual`). The fit ends when the images come equally often: when the
+    `couplings.dataset._solver`). The fit ends when the images come equally often: when the
     unbiased chi-square of their frequencies is at most `max_chi2`.
 
     Options: max_chi2: where the fit stops; gains in quality saturate at about 0.05 (arXiv
@@ -46,7 +46,7 @@ class SemiDiscrete(DatasetCoupling):
         can be resumed. A Newton step
             counts as the gradient steps that use as much noise.
         batch: noise samples per step.
-        rate: of the steps, in units of the images' length; see `Semidual.descend`.
+        rate: of the steps, in units of the images' length; see `Solver.descend`.
         project: `pca:K` measures <x, y> in the K leading principal components, K / d of the work:
             500 hold 98 % of the variance of CIFAR-10. The noise keeps its law.
         flips: fit on 2n targets, the images and their mirror images; `assign` then returns indices
@@ -244,7 +244,7 @@ class SemiDiscreteMap(Fitted):
             found = f"chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps"
             require(dual.chi2 <= options.max_chi2, f"{options}: {what}{found}: {way_out}")
 
-    def _solve(self, dual: Semidual, bar, save: Callable[[], None]) -> None:
+    def _solve(self, dual: Solver, bar, save: Callable[[], None]) -> None:
         last, options = time.perf_counter(), self.coupling
 
         def count_time() -> None:
@@ -338,7 +338,7 @@ class _Cells:
         )
         weights = self.count.double() / len(members)
         centre = (weights @ distinct.double()).to(distinct)
-        self.dual = Semidual(distinct - centre, weights, seed)
+        self.dual = Solver(distinct - centre, weights, seed)
 
     def assign(self, noise: Tensor) -> Tensor:
         """An image `[b]` for every noise sample `[b, d]`; which one of equal images, the noise's

@@ -1,4 +1,4 @@
-"""What every registered batch coupling must keep; a new file under couplings/ is tested by itself."""
+"""The contract of every batch coupling; a new file in couplings/batch is tested by itself."""
 
 import math
 import pickle
@@ -117,15 +117,13 @@ def test_inputs_stay_and_no_graph_is_kept(pair, pool):
 
 
 def test_global_randomness_stays(pair, pool):
-    before = (
-        torch.get_rng_state(),
-        pickle.dumps(np.random.get_state()),
-        random.getstate(),
-    )  # noqa: NPY002
+    of_torch = torch.get_rng_state()
+    of_numpy = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    of_python = random.getstate()
     pair(*pool(N))
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert pickle.dumps(np.random.get_state()) == before[1]  # noqa: NPY002
-    assert random.getstate() == before[2]
+    assert torch.equal(torch.get_rng_state(), of_torch)
+    assert pickle.dumps(np.random.get_state()) == of_numpy  # noqa: NPY002
+    assert random.getstate() == of_python
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -187,7 +185,7 @@ def test_zeros(coupling, pair):
 
 @pytest.mark.parametrize("power", [-66, 66])
 def test_extreme_scales(pair, pool, power):
-    """About 1e-20 and 1e20: a power of two rounds nothing, so the pairing is the same or refused."""
+    """About 1e-20 and 1e20: a power of two rounds nothing, so the pairing stays or is refused."""
     images, noise = pool(N)
     expected = pair(images, noise)
     try:

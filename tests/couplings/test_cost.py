@@ -70,7 +70,7 @@ def test_mean_pair_cost():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(1, 1), (5, 7), (70, 3072), (3, 2**17)])
 def test_mean_pair_cost_goes_through_all_blocks(seeded, shape, dtype):
-    """Pools of one block, of several with a part block at the end, and of rows longer than a block."""
+    """Pools of one block, of several and a part of one, and of rows longer than a block."""
     images, noise = (torch.randn(shape, generator=seeded(seed), dtype=dtype) for seed in (0, 1))
     index = torch.randperm(len(images), generator=seeded(2))
     for paired, given in ((noise, None), (noise[index], index)):

@@ -132,7 +132,7 @@ def test_power_drift():
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0])
 def test_conditional_variance_of_gaussians(sigma):
-    """y ~ N(0, s^2 I), independent noise: Var(y | x) = s^2 sigma^2 / (s^2 + sigma^2) a dimension."""
+    """y ~ N(0, s^2 I), independent noise: Var(y_k | x) = s^2 sigma^2 / (s^2 + sigma^2)."""
     s = 0.8
     images, noise = s * normal(6000, 2), normal(6000, 2, seed=1)
     exact = s**2 * sigma**2 / (s**2 + sigma**2)

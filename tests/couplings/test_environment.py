@@ -75,7 +75,8 @@ from couplings import CouplingError, get
 
 images, noise = torch.randn(2, 32, 3, generator=torch.Generator().manual_seed(0))
 try:
-    pairing = get("ott-sinkhorn:epsilon=0.1").pair(images, noise, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    pairing = get("ott-sinkhorn:epsilon=0.1").pair(images, noise, generator=generator)
     print(pairing.index.tolist())
 except CouplingError as error:
     print(error)

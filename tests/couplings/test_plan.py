@@ -81,7 +81,7 @@ def test_replacement_follows_each_row(seeded):
 
 
 def test_permutations_come_close_to_the_rows(seeded):
-    """The documented law: within a fifth of the plan's likely cells, and every draw a permutation."""
+    """The documented law: within a fifth of the likely cells, and every draw a permutation."""
     generator = seeded(0)
     plan = doubly_stochastic(16) * 16
     frequency = torch.zeros(16, 16, dtype=torch.float64)

@@ -87,7 +87,7 @@ def best_gain_within(squares: np.ndarray, kind: np.ndarray) -> float:
 
 @pytest.mark.parametrize("scale", [1.0, 3.7])
 def test_equal_conditions_are_at_distance_zero(scale):
-    """Their cosine is 1 up to rounding, whether they are equal to the last digit or up to a factor."""
+    """Their cosine is 1 up to rounding, for equal digits as well as up to a factor."""
     *_, kind, conditions = repeated_conditions(0)
     conditions[::2] *= scale
     distance = condition_distance(conditions)

@@ -6,7 +6,7 @@ from couplings.batch import minibatch_ot
 
 
 def test_a_large_pool_reaches_the_optimum_or_is_refused(pool, monkeypatch):
-    """POT's default of 100000 pivots ends n = 2048 above the optimum with no more than a warning."""
+    """POT's default of 100000 pivots ends n = 2048 above the optimum, with only a warning."""
     images, noise = pool(2048, (16,))
     optimum = get("lapjv").pair(images, noise).report["cost_after"]
     found = get("minibatch-ot").pair(images, noise).report["cost_after"]

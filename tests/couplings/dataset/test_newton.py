@@ -3,18 +3,17 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from couplings.dataset._lift import lift, near_shortfalls
 from couplings.dataset._newton import (
     backtrack,
     bear_out,
     direction,
     laplacian,
-    lift,
-    near_shortfalls,
     newton_step,
     two_best,
-    voronoi_start,
 )
-from couplings.dataset._semidual import Semidual, coarse_start
+from couplings.dataset._solver import Solver
+from couplings.dataset._starts import coarse_start, voronoi_start
 from couplings.dataset._winners import chi_square, winners
 
 
@@ -22,21 +21,21 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def problem(m: int, d: int) -> Semidual:
+def problem(m: int, d: int) -> Solver:
     targets = torch.randn(m, d, dtype=torch.float64, generator=seeded(0))
-    dual = Semidual(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
+    dual = Solver(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
     dual.start(4096)
     return dual
 
 
-def sample_of(dual: Semidual, parts: int, batch: int = 1000):
+def sample_of(dual: Solver, parts: int, batch: int = 1000):
     return lambda: (dual.noise(batch, "test", part) for part in range(parts))
 
 
-def line(m: int) -> tuple[Semidual, np.ndarray]:
-    """Points on the line at the potential of equal cells, and the borders between these: quantiles."""
+def line(m: int) -> tuple[Solver, np.ndarray]:
+    """Points on the line at the potential of equal cells, and the borders: quantiles."""
     y = 0.2 * torch.arange(m, dtype=torch.float64)[:, None]
-    dual = Semidual(y - y.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
+    dual = Solver(y - y.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
     t = norm.ppf(np.arange(1, m) / m)
     h = np.concatenate([[0], np.cumsum(-t * 0.2)])
     dual.potential = torch.from_numpy(h - h.mean())
@@ -161,7 +160,7 @@ def test_a_start_from_coarse_to_fine_is_nearer_than_voronois():
     circle = torch.stack([angle.cos(), angle.sin()], 1) + 0.05 * torch.randn(
         1500, 2, generator=generator
     )
-    dual = Semidual(circle - circle.mean(0), torch.full((1500,), 1 / 1500, dtype=torch.float64), 3)
+    dual = Solver(circle - circle.mean(0), torch.full((1500,), 1 / 1500, dtype=torch.float64), 3)
     noise = dual.noise(20_000, "test")
     voronoi, _ = voronoi_start(dual, noise)
     found = chi_square(dual.counts(noise, coarse_start(dual)), dual.weights)

@@ -5,18 +5,18 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from couplings.dataset._semidual import Semidual, is_check, is_futile, is_spaced
+from couplings.dataset._solver import Solver, is_check, is_futile, is_spaced
 from couplings.dataset._winners import chi_square
 from couplings.dataset.contract import stream
 from couplings.plan import import_pot
 
 
-def problem(m: int, d: int, seed: int = 0) -> Semidual:
+def problem(m: int, d: int, seed: int = 0) -> Solver:
     targets = torch.randn(m, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Semidual(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), seed)
+    return Solver(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), seed)
 
 
-def solve(dual: Semidual, steps: int = 400, batch: int = 1024) -> Semidual:
+def solve(dual: Solver, steps: int = 400, batch: int = 1024) -> Solver:
     dual.start(batch)
     for _ in range(steps):
         dual.descend(batch, 0.2)
@@ -45,7 +45,7 @@ def test_closed_form_on_the_line():
     assert (cells == np.floor(norm.cdf(x[:, 0].numpy()) * m))[away].all()
 
 
-class Discrete(Semidual):
+class Discrete(Solver):
     """A source of finitely many points, so that POT knows the exact value."""
 
     def noise(self, n, *axes):
@@ -136,7 +136,7 @@ def test_gauge_scale_and_chunks(monkeypatch):
     noise = dual.noise(200, "test")
     cells = dual.cells(noise)
     assert torch.equal(dual.cells(noise, dual.average + 5), cells)
-    scaled = Semidual(8 * dual.targets, dual.weights, dual.seed)
+    scaled = Solver(8 * dual.targets, dual.weights, dual.seed)
     solve(scaled, steps=60)
     assert torch.allclose(scaled.average, 8 * dual.average, rtol=1e-9)
     monkeypatch.setattr("couplings.dataset._winners.ROWS", 7)
@@ -179,7 +179,7 @@ def test_where_gradient_steps_stall_newton_steps_reach_the_closed_form_on_a_line
     """16 points with gaps of all sizes: the borders between cells are the quantiles of N(0, 1)."""
     m = 16
     line = problem(m, 1)
-    dual = Semidual(
+    dual = Solver(
         torch.cat([line.targets, torch.zeros_like(line.targets)], 1), line.weights, line.seed
     )
     dual.solve(1000, 4096, 0.2, 0.001, lambda: None)
@@ -199,7 +199,7 @@ def borders_of(dual):
 def test_on_the_line_the_closed_form_is_taken():
     weights = torch.arange(1, 41, dtype=torch.float64) / 820
     targets = torch.randn(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    dual = Semidual(targets - weights @ targets, weights, 3)
+    dual = Solver(targets - weights @ targets, weights, 3)
     dual.solve(1000, 4096, 0.2, 0.01, lambda: None)
     assert dual.step == 0
     assert dual.chi2 <= 0.01
