@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A SLURM of one node on this machine, for tests and for trying a sweep: munged, slurmctld and slurmd as root.
+# A SLURM of one node on this machine, for tests and for trying a sweep. It runs munged, slurmctld
+# and slurmd as root.
 #
 #   apt-get install slurm-wlm munge
 #   slurm/dev_cluster.sh start
@@ -7,8 +8,9 @@
 #   python -m slurm.submit slurm/sweeps/digits.toml
 #   slurm/dev_cluster.sh stop                          # jobs and all
 #
-# All it writes lies in one folder (OT_DEV_CLUSTER, default as above), with ports of its own. It refuses to start where
-# there is a SLURM already, and stops nothing that it did not start. For one's own machine alone: it keeps no accounts.
+# All its files are in one folder (OT_DEV_CLUSTER, default as above), and it uses other ports than
+# SLURM's usual ones. It refuses to start on a machine that has a SLURM, and stops nothing that it
+# did not start. It keeps no accounts, so it is for your own machine only.
 set -euo pipefail
 
 home=${OT_DEV_CLUSTER:-/run/ot-dev-cluster}
@@ -18,7 +20,11 @@ daemons=(slurmd slurmctld munged)
 fail() { echo "error: $1" >&2; exit 2; }
 pid_of() { cat "$home/$1.pid" 2>/dev/null || true; }
 # A pid file may outlive its process, and its number may be another's by now.
-runs() { local pid; pid=$(pid_of "$1"); [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]; }
+runs() {
+  local pid
+  pid=$(pid_of "$1")
+  [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]
+}
 
 refuse_where_there_is_one() {
   [ "$(id -u)" = 0 ] || fail "only root can start it: SLURM's daemons start other users' jobs"
@@ -31,14 +37,17 @@ refuse_where_there_is_one() {
   for daemon in slurmctld slurmd; do
     ! pgrep -x "$daemon" >/dev/null || fail "another $daemon is running here: use that cluster"
   done
-  [ ! -e "$home" ] || [ -e "$home/.ot-dev-cluster" ] || fail "$home is not mine: set OT_DEV_CLUSTER to a folder that is not there yet"
+  if [ -e "$home" ] && [ ! -e "$home/.ot-dev-cluster" ]; then
+    fail "$home is not mine: set OT_DEV_CLUSTER to a folder that is not there yet"
+  fi
 }
 
 write_conf() {
   local host cpus
   host=$(hostname -s)
   cpus=$(nproc)
-  # Requeued jobs wait for their credentials to expire: 5 s rather than 2 min. Twice the CPUs, to queue little.
+  # A requeued job waits for its credentials to expire: 5 s instead of 2 min. Twice the CPUs of the
+  # machine, so that few jobs wait.
   cat >"$SLURM_CONF" <<CONF
 ClusterName=ot-dev
 SlurmctldHost=$host(127.0.0.1)
@@ -81,7 +90,10 @@ start_munged() {
 }
 
 start() {
-  if runs slurmctld && runs slurmd && runs munged; then echo "runs already: export SLURM_CONF=$SLURM_CONF"; return; fi
+  if runs slurmctld && runs slurmd && runs munged; then
+    echo "runs already: export SLURM_CONF=$SLURM_CONF"
+    return
+  fi
   runs slurmctld || runs slurmd || refuse_where_there_is_one
   mkdir -p "$home"/{state,spool}
   chmod 755 "$home"
@@ -120,7 +132,12 @@ stop() {
 status() {
   local down=0
   for daemon in "${daemons[@]}"; do
-    if runs "$daemon"; then echo "$daemon runs, process $(pid_of "$daemon")"; else echo "$daemon does not run"; down=1; fi
+    if runs "$daemon"; then
+      echo "$daemon runs, process $(pid_of "$daemon")"
+    else
+      echo "$daemon does not run"
+      down=1
+    fi
   done
   [ $down = 1 ] || timeout 20 sinfo
   return $down
