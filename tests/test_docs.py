@@ -1,6 +1,7 @@
-"""What README and CONTRIBUTING show must work: every block of Python, every command line."""
+"""Every block of Python and every command line of README and CONTRIBUTING works as printed."""
 
 import argparse
+import ast
 import functools
 import importlib
 import os
@@ -23,7 +24,8 @@ from reports.build import build
 from tests.reports.conftest import make_run
 
 ROOT = Path(__file__).parents[1]
-README, CONTRIBUTING = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACE = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 
 
@@ -41,17 +43,20 @@ def block(text, word):
 
 @pytest.fixture
 def names():
-    """What a reader's own training loop has."""
+    """Variables of a reader's own training loop."""
     generator = torch.Generator().manual_seed(0)
     images, noise = torch.randn(2, 24, 3, 8, 8, generator=generator) * torch.tensor(
         [0.5, 1.0]
     ).view(2, 1, 1, 1, 1)
     train_images = torch.randn(256, 3, 8, 8, generator=generator) / 2
-    labels, index = torch.arange(24) % 3, torch.arange(24)
     return {
-        "images": images, "noise": noise, "labels": labels, "generator": generator, "train_images": train_images,
-        "index": index,
-    }  # fmt: skip
+        "images": images,
+        "noise": noise,
+        "labels": torch.arange(24) % 3,
+        "generator": generator,
+        "train_images": train_images,
+        "index": torch.arange(24),
+    }
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def alone(tmp_path):
     """A group of one process."""
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
-    )  # fmt: skip
+    )
     yield
     torch.distributed.destroy_process_group()
 
@@ -79,14 +84,14 @@ def quick(monkeypatch):
 def test_every_block_of_the_readme_runs_in_order(names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results(tmp_path / "runs", seeds=3)
-    images, noise, labels = names["images"].clone(), names["noise"].clone(), names["labels"].clone()
+    before = {name: names[name].clone() for name in ("images", "noise", "labels")}
     for code in blocks(README, "python"):
         exec(compile(code, "README.md", "exec"), names)
         # A block that changes what the next one takes would be wrong when both are pasted.
-        assert torch.equal(names["images"], images)
-        assert torch.equal(names["noise"], noise)
-        assert torch.equal(names["labels"], labels)
-    gap = names["diagnostics"].optimality_gap(images, noise[names["pairing"].index])
+        for name, value in before.items():
+            assert torch.equal(names[name], value)
+    paired = before["noise"][names["pairing"].index]
+    gap = names["diagnostics"].optimality_gap(before["images"], paired)
     assert gap == pytest.approx(0, abs=1e-6)  # the diagnostics' own comment: 0 is optimal
 
 
@@ -108,14 +113,12 @@ def results(folder, seeds, arms=("random", "lapjv"), metric="fd_classifier"):
     for seed in range(seeds):
         for arm in arms:
             value = (4.0 if arm == "random" else 3.0) + 0.1 * seed
-            found = [
-                Measurement(
-                    f"{name}{metric}", value / nfe, nfe=nfe, rho=7.0, split=split, n=500, **PLACE
-                )
-                for name, split in (("grid_", "train"), ("", "test"), ("", "train"))
-                for nfe in (5, 13)
-            ]
-            make_run(folder, arm, seed, found=found)
+            rows = []
+            for prefix, split in (("grid_", "train"), ("", "test"), ("", "train")):
+                for nfe in (5, 13):
+                    place = {"nfe": nfe, "rho": 7.0, "split": split, "n": 500, **PLACE}
+                    rows.append(Measurement(f"{prefix}{metric}", value / nfe, **place))
+            make_run(folder, arm, seed, found=rows)
     return build(folder).csv
 
 
@@ -161,20 +164,17 @@ def test_the_coupling_of_contributing_keeps_what_the_contract_tests_ask(tmp_path
         ROOT / "tests/couplings", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__")
     )
     (tmp_path / "couplings/batch/nearest.py").write_text(block(CONTRIBUTING, "class Nearest"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_contract.py", "-k", "nearest"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [*command, "tests/test_contract.py", "-k", "nearest"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert re.search(r"^\d\d passed", done.stdout, re.MULTILINE), done.stdout[-2000:]
     assert "nearest" not in registry.names()
-
-
-def test_the_data_set_of_contributing_is_one(tmp_path, monkeypatch):
-    spiral = module(block(CONTRIBUTING, "Dataset("), "spiral", monkeypatch)
-    dataset = load("mine.spiral")
-    assert (dataset.name, dataset.image_shape, len(dataset.train)) == ("spiral", (2, 1, 1), 2000)
-    assert dataset.train.images.std().item() == pytest.approx(0.5, abs=0.02)
-    assert spiral.load().checksum == dataset.checksum
 
 
 def module(code, name, monkeypatch):
@@ -185,7 +185,8 @@ def module(code, name, monkeypatch):
     return made
 
 
-IMAGES, LABELS = torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+IMAGES = torch.zeros(4, 1, 2, 2)
+LABELS = torch.zeros(4, dtype=torch.int64)
 
 
 @pytest.mark.parametrize(
@@ -216,17 +217,80 @@ def test_a_data_set_that_is_none_is_refused_with_the_way_out(
         load("mine.toy")
 
 
-def test_the_metric_of_contributing_is_named_where_it_says(names):
-    exec(compile(block(CONTRIBUTING, "def mean_distance"), "CONTRIBUTING.md", "exec"), names)
-    real, samples = torch.zeros(5, 2), torch.tensor([[3.0, 4.0]]).expand(7, 2)
-    assert names["mean_distance"](real, samples) == pytest.approx(5.0)
-    for place in re.findall(r"`(bench/[\w/]+\.py|reports/[\w/]+\.py)`", CONTRIBUTING):
-        assert (ROOT / place).exists() or place == "bench/data/spiral.py", place
-    quality, words = (
-        importlib.import_module(name)
-        for name in ("bench.metrics.of_samples", "reports.tables.metrics")
+# The smallest run that measures everything a plug-in may touch.
+TOY = shlex.split(
+    "--images 320 --batch 32 --pool 64 --model-channels 8 --channel-mult 1 --nfe 3 --samples 64"
+    " --trajectories 8 --reference-steps 8 --rhos 7 --features pixels --device cpu --no-baseline"
+)
+PLUG_INS = re.findall(r"^## (Add .*)$", CONTRIBUTING, re.MULTILINE)
+
+
+def section(title):
+    """The text between a heading and the next."""
+    _, _, text = CONTRIBUTING.partition(f"\n## {title}\n")
+    return text.partition("\n## ")[0]
+
+
+def paste(text, folder):
+    """Write each block to the file that is named last before it; return the command lines."""
+    commands = []
+    path = None
+    parts = re.finditer(
+        r"`(my_project/[\w/.]+)`|^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE
     )
-    assert all((quality.Ruler.names, quality.Ruler.measure, words.METRICS, words.FAMILIES))
+    for file, language, code in (part.groups() for part in parts):
+        if file:
+            path = folder / file
+        elif language:
+            path.parent.mkdir(exist_ok=True, parents=True)
+            path.write_text(code)
+        else:
+            commands += code.splitlines()
+    return commands
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working folder of a user, on the path as ``python -m`` puts it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_project"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("title", PLUG_INS)
+def test_every_plug_in_of_contributing_runs_from_a_package_of_the_user(title, folder):
+    commands = paste(section(title), folder)
+    assert commands
+    for command in commands:
+        _, _, module, *args = shlex.split(command)
+        if module == "bench.run":
+            args += TOY
+        else:
+            assert importlib.import_module("bench.run").main(TOY) == 0
+        assert importlib.import_module(module).main(args) == 0
+        results = [*folder.glob("runs/*/config.json"), *folder.glob("runs/*.[ch]*")]
+        text = "".join(path.read_text(encoding="utf-8") for path in results)
+        for name in re.findall(r"my_project\.\w+", command):
+            assert name in text or name.partition(".")[2] in text
+
+
+def test_there_is_a_section_for_every_kind_of_plug_in():
+    kinds = {title.split()[2] for title in PLUG_INS}
+    assert kinds >= {"coupling"}
+
+
+def test_every_place_named_in_contributing_exists():
+    places = re.findall(
+        r"`((?:bench|couplings|models|reports|slurm)/[\w/]*\.py):([\w.]+)`", CONTRIBUTING
+    )
+    assert len(places) > 10
+    for file, name in places:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        kinds = (ast.FunctionDef, ast.ClassDef)
+        defined = {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+        assert set(name.split(".")) <= defined, f"{file}:{name}"
 
 
 class Parsed(BaseException):
@@ -248,7 +312,8 @@ def commands(text):
 @pytest.mark.parametrize(("name", "args"), [*commands(README), *commands(CONTRIBUTING)])
 def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
     """By the program's own parser; what it would do then is not done."""
-    cli, parse_args = tyro.cli, argparse.ArgumentParser.parse_args
+    cli = tyro.cli
+    parse_args = argparse.ArgumentParser.parse_args
 
     def understood(what, *positional, **options):
         command = what if isinstance(what, type) else functools.wraps(what)(lambda *_, **__: None)
