@@ -4,11 +4,15 @@ import sys
 from pathlib import Path
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
-# hide ours. Commands of ours look here first; a program that imports this package keeps its path.
-_module = (
-    sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] and not sys.flags.safe_path else ""
-)
+# hide ours. Commands of ours look here first and in the working folder last, where plug-ins of the
+# user's own are found; a program that imports this package keeps its path.
+_module = ""
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    _module = sys.orig_argv[-len(sys.argv)]
 if _module.removeprefix("-m").startswith(f"{__name__}."):
-    # All that pip installed, put before the standard library, would hide parts of that.
     _home = str(Path(__file__).parents[1])
-    sys.path[:1] = [] if _home.endswith("-packages") else [_home]
+    _working_folder = sys.path.pop(0)
+    # All that pip installed, put before the standard library, would hide parts of that.
+    if not _home.endswith("-packages"):
+        sys.path.insert(0, _home)
+    sys.path.append(_working_folder)

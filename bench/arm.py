@@ -1,45 +1,22 @@
-"""One arm: train a denoiser with one coupling, measure it, record it in its run folder."""
+"""One run: train a denoiser with one coupling, measure it, record it in its run folder."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.check import check
-from bench.config import ConfigError, Execution, RunConfig
+from bench.check import check_processes, refuse_unchecked
+from bench.config import Execution, RunConfig
 from bench.process.defaults import plain_torch
-from bench.record import Measurement, RunFolder, RunFolderError, readable
-from bench.record.failures import forget_traceback, keep_traceback
-from bench.suitable import network_digest, network_of, refuse_other_data, refuse_unfit
+from bench.record import Measurement, RunFolder, provenance, readable
+from bench.suitable import network_digest, network_of, refuse_unfit
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.features import Features
     from bench.process.ranks import Ranks
-
-
-def check_folder(config: RunConfig, runs_dir: Path) -> RunFolder:
-    """The arm's folder, checked to be of this very configuration.
-
-    Raises:
-        ConfigError: its config.json differs, or cannot be read.
-
-    """
-    folder = RunFolder(runs_dir / config.run_id)
-    try:
-        differs = folder.exists() and folder.config() != config.identity
-    except ValueError:
-        raise ConfigError(
-            f"{folder}/config.json cannot be read: move the folder away, or use other --runs"
-        ) from None
-    if differs:
-        raise ConfigError(
-            f"{folder} holds another configuration: move it away, or choose another folder with"
-            " --runs"
-        )
-    return folder
+    from bench.record import Session
 
 
 @plain_torch()
@@ -52,97 +29,92 @@ def run_arm(
     checkpoint: Path | None = None,
     dataset: Dataset | None = None,
 ) -> RunFolder:
-    """Train and measure one arm in its run folder; done already, it returns at once, stopped, it
-    resumes.
+    """Train and measure one run in its folder; finished work is reused, a stopped run resumes.
 
-    ``checkpoint`` is the network file of an arm that is measured without training, see
-    ``file_arm``; ``dataset`` the data, if they are loaded already. A training that another run in
-    ``runs_dir`` has finished is not done again. Under torchrun all processes must call it; the
-    first keeps the folder.
+    Under torchrun all processes must call it; the first one keeps the folder.
+
+    Args:
+        config: of the run, as ``bench.check`` returns it.
+        runs_dir: folder of run folders. A training that another run there has finished is not
+            done again.
+        execution: device, workers and the like; they change the numbers by rounding only.
+        data_dir: folder of the data set's files.
+        progress: True to show progress bars.
+        checkpoint: network file of a run that is measured without training, see ``file_arm``.
+        dataset: the data, if they are loaded already.
 
     Raises:
-        ConfigError: the configuration cannot run, or the folder holds another one.
-        RunFolderError: the folder is locked or cannot be written.
-        bench.training.loop.TrainingError: training failed; status.json says why.
-        bench.data.DataError: the data is missing or damaged.
+        bench.config.ConfigError: the configuration cannot run.
+        bench.record.RunFolderError: the folder holds another run, is locked or cannot be written.
+        bench.training.state.TrainingError: training failed; status.json says why.
+        bench.data.DataError: the data are missing or damaged.
 
     """
-    from bench import data
+    from bench import data, features
+    from bench.evaluation.ledger import is_whole
+    from bench.evaluation.loop import evaluate
     from bench.process.ranks import join
+    from bench.training.loop import train, training_measurements
 
+    # Commands check before they come here; this guards callers from other programs.
+    refuse_unchecked(config)
     ranks = join(execution.device)
-    config = check(config)
-    if config.training.batch % ranks.count:
-        raise ConfigError(
-            f"--batch {config.training.batch} cannot be shared by {ranks.count} processes"
-        )
-    if config.training.precision == "tf32" and not ranks.device.startswith("cuda"):
-        raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
-    folder = check_folder(config, runs_dir)
-    if ranks.first_does(lambda: is_settled(folder, config)):
+    check_processes(config.training, ranks.count, ranks.device)
+    folder = folder_of(config, runs_dir)
+    if ranks.from_first(is_settled, folder, config):
         return folder
-    # One process downloads.
-    dataset = dataset or ranks.first_begins(
-        lambda: data.load(config.data, data_dir, config.resolution)
-    )
+    if dataset is None:
+        # One process downloads, then the others read.
+        dataset = ranks.first_then_all(data.load, config.data, data_dir, config.resolution)
     if ranks.first:
         data.announce(data.describe(dataset))
-    refuse_other_data(folder, dataset)
+    folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
-    with folder.lock() if ranks.first else nullcontext():
-        # Another process may have finished it while this one waited.
-        if not _has_own_network(config) and ranks.first_does(lambda: is_done(folder, config)):
+    with folder.session(ranks.first, is_whole) as session:
+        # Another process may have finished it while this one loaded the data.
+        if not _has_own_network(config) and ranks.from_first(is_done, folder, config):
             return folder
-        was_done = ranks.first and folder.is_done()
-        try:
-            _train_and_measure(config, folder, dataset, ranks, execution, progress, checkpoint)
-        except Exception as error:
-            if ranks.first:
-                _record_failure(folder, error, was_done)
-            raise
+        specs = config.evaluation.features or features.names(dataset)
+        extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
+        net = None
+        learned = None
+        if checkpoint is not None:
+            net = network_of(checkpoint, dataset).to(ranks.device)
+        # Only the file shows if its network is conditional.
+        conditional = config.training.conditional if net is None else net.label_dim > 0
+        ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional)
+        if net is None:
+            state = train(config, dataset, folder, ranks, execution, progress)
+            net = state.ema.net
+            learned = state.coupling
+            images = state.step * config.training.batch
+            session.add(training_measurements(state.cost, state.seconds, images))
+        session.enter("evaluation")
+        keep = execution.keep_samples
+        evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep)
+        session.add(_accuracies(extractors))
+        session.finish()
+        ranks.wait()
     return folder
 
 
-def is_settled(folder: RunFolder, config: RunConfig) -> bool:
-    """Whether nothing is left to do, not even to look at the data.
-
-    One name stands for any images of the user's own, and a path for any network: even a finished
-    run must be shown to be of these.
+def folder_of(config: RunConfig, runs_dir: Path) -> RunFolder:
+    """The run's folder, checked to be of this very configuration.
 
     Raises:
-        RunFolderError: its records are damaged.
+        bench.record.OtherRunError: its config.json differs, or cannot be read.
 
     """
-    from bench import data
-
-    return not (config.data in data.OWN_IMAGES or _has_own_network(config)) and is_done(
-        folder, config
-    )
-
-
-def _has_own_network(config: RunConfig) -> bool:
-    own_encoder = config.guidance.kind == "discriminator" and config.guidance.encoder is not None
-    return own_encoder or any(":" in spec for spec in config.evaluation.features)
-
-
-def _record_failure(folder: RunFolder, error: Exception, was_done: bool) -> None:
-    from bench.evaluation.ledger import is_whole
-
-    keep_traceback(folder, error)
-    with suppress(OSError, RunFolderError):  # a full disk must not hide what the run died of
-        if was_done and is_whole(folder):  # it failed to measure more: what it holds is no worse
-            folder.set_status("done")
-        else:
-            folder.set_status(
-                "failed", reason=str(error) or type(error).__name__, error=type(error).__name__
-            )
+    folder = RunFolder(runs_dir / config.run_id)
+    folder.check_identity(config.identity)
+    return folder
 
 
 def is_done(folder: RunFolder, config: RunConfig) -> bool:
-    """Whether the run is trained and all measured that this configuration asks for.
+    """True if the run is trained and all measured that this configuration asks for.
 
     Raises:
-        RunFolderError: its records are damaged.
+        bench.record.RunFolderError: its records are damaged.
 
     """
     from bench.evaluation.ledger import is_finished
@@ -150,127 +122,76 @@ def is_done(folder: RunFolder, config: RunConfig) -> bool:
     return folder.is_done() and is_finished(folder, config)
 
 
-def file_arm(shared: RunConfig, path: Path) -> RunConfig:
-    """The configuration of an arm that measures the network in a file of ``models.import_edm``,
-    called by its stem.
+def is_settled(folder: RunFolder, config: RunConfig) -> bool:
+    """True if nothing is left to do, not even to look at the data.
+
+    One name stands for any images of the user's own, and one path for any network. Even a finished
+    run is compared with what they hold now.
 
     Raises:
-        ConfigError: there is no such file, or it cannot be read.
+        bench.record.RunFolderError: its records are damaged.
+
+    """
+    from bench import data
+
+    if data.is_users_own(config.data) or _has_own_network(config):
+        return False
+    return is_done(folder, config)
+
+
+def file_arm(shared: RunConfig, path: Path) -> RunConfig:
+    """The configuration of a run that measures the network in a file of ``models.import_edm``.
+
+    The run is called by the file's stem.
+
+    Raises:
+        bench.config.ConfigError: there is no such file, or it cannot be read.
 
     """
     return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
 
 
-def _train_and_measure(
-    config: RunConfig,
-    folder: RunFolder,
-    dataset: Dataset,
-    ranks: Ranks,
-    execution: Execution,
-    progress: bool,
-    checkpoint: Path | None,
-) -> None:
-    from bench import features
-    from bench.evaluation.loop import evaluate
-    from bench.training.loop import train, training_measurements
-    from bench.training.state import total_steps
-
-    cache = folder.path.parent / ".cache"
-    specs = config.evaluation.features or features.names(dataset)
-    extractors = features.load_all(specs, dataset, cache, ranks.device)
-    # Only the file tells whether its network is conditional.
-    net = network_of(checkpoint, dataset).to(ranks.device) if checkpoint is not None else None
-    conditional = config.training.conditional if net is None else net.label_dim > 0
-    ranks.first_does(
-        lambda: _begin(config, folder, dataset, extractors, ranks, total_steps(config), conditional)
-    )
-    learned = None
-    if net is None:
-        state = train(config, dataset, folder, ranks, execution, progress)
-        net, learned, images = (
-            state.ema.net,
-            state.coupling,
-            total_steps(config) * config.training.batch,
-        )
-        if ranks.first:
-            folder.add(training_measurements(state.cost, state.seconds, images))
-    if ranks.first:
-        _under_way(folder, "evaluation")
-    evaluate(
-        config, net, dataset, extractors, ranks, folder, learned, progress, execution.keep_samples
-    )
-    if ranks.first:
-        folder.add(
-            [
-                Measurement("classifier_accuracy", f.accuracy, split="test")
-                for f in extractors
-                if f.accuracy
-            ]
-        )
-        folder.set_status("done")
-        forget_traceback(folder)
-    ranks.wait()
+def _has_own_network(config: RunConfig) -> bool:
+    """True if a file of the user's own measures or guides: its content may have changed."""
+    guidance = config.guidance
+    if guidance.kind == "discriminator" and guidance.encoder is not None:
+        return True
+    return any(":" in spec for spec in config.evaluation.features)
 
 
 def _begin(
+    session: Session,
     config: RunConfig,
-    folder: RunFolder,
     dataset: Dataset,
     extractors: list[Features],
     ranks: Ranks,
-    steps: int,
     conditional: bool,
 ) -> None:
-    """Record what the run is and where its numbers and, if another run trained it, its network come
-    from.
-    """
-    from bench.record import provenance, write_json
+    """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
+    from bench.training.state import total_steps
     from couplings import get
 
-    before = folder.provenance() if (folder.path / "provenance.json").exists() else {}
-    earlier, trained_in = _earlier_sessions(before), before.get("trained_in")
-    trainer = reuse_training(config, folder, dataset, steps)
-    if trainer is not None:
-        its = trainer.provenance()
-        earlier, trained_in = (
-            _earlier_sessions(its) + earlier,
-            its.get("trained_in", trainer.run_id),
-        )
-        print(f"training reused from {trained_in}", flush=True)
+    trainer = reuse_training(config, session.folder, dataset, total_steps(config))
     origin = provenance(
         ranks.device,
         seed=config.seed,
         data_checksum=dataset.checksum,
-        # What earlier sessions measured in other features stays.
-        features={**before.get("features", {}), **{f.name: f.fingerprint for f in extractors}},
-        feature_sizes={**before.get("feature_sizes", {}), **{f.name: f.size for f in extractors}},
+        features={extractor.name: extractor.fingerprint for extractor in extractors},
+        feature_sizes={extractor.name: extractor.size for extractor in extractors},
         processes=ranks.count,
-        exact_noise_marginal=(
-            None if config.checkpoint else get(config.coupling).exact_noise_marginal
-        ),
-        earlier_sessions=earlier,
-        **({"trained_in": trained_in} if trained_in else {}),
-        **({"class_law": config.evaluation.class_law} if conditional else {}),
+        exact_noise_marginal=None,
     )
-    write_json(folder.path / "provenance.json", origin)
-    write_json(folder.path / "config.json", config.identity)
-    _under_way(folder, "training")
+    if not config.checkpoint:
+        origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    if conditional:
+        origin["class_law"] = config.evaluation.class_law
+    session.begin(config.identity, origin, trainer)
 
 
-def _under_way(folder: RunFolder, stage: str) -> None:
-    """Record the stage; a finished run of which more is measured stays finished, also if that is
-    stopped.
-    """
-    if not folder.is_done():
-        folder.set_status("running", stage=stage)
-
-
-def _earlier_sessions(before: dict) -> list[dict]:
-    """Who worked on this run before it was stopped: a resumed run names every commit that took
-    part.
-    """
-    if not before:
-        return []
-    kept = ("started", "git_sha", "git_dirty", "device", "processes", "command")
-    return [*before.get("earlier_sessions", []), {key: before.get(key) for key in kept}]
+def _accuracies(extractors: list[Features]) -> list[Measurement]:
+    rows = []
+    for extractor in extractors:
+        if extractor.accuracy:
+            rows.append(Measurement("classifier_accuracy", extractor.accuracy, split="test"))
+    return rows

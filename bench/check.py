@@ -1,24 +1,30 @@
-"""What a configuration must be to run; whatever is wrong with it is said before anything is begun."""
+"""Checks of a configuration, before anything is begun."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from bench.config import ConfigError, EvaluationConfig, Execution, NetworkConfig, RunConfig, unknown
+from bench.config import (
+    ConfigError,
+    EvaluationConfig,
+    Execution,
+    NetworkConfig,
+    RunConfig,
+    TrainingConfig,
+    unknown,
+)
 from bench.config.guidance import GuidanceConfig, check_ranges
 from bench.config.read import apply, load_preset
-from bench.record import LARGEST
+from bench.record import LARGEST, flatten
 
 if TYPE_CHECKING:
-    from bench.data import Dataset
     from couplings import Coupling, DatasetCoupling
 
 
 def check(config: RunConfig) -> RunConfig:
-    """Refuse a configuration that cannot run; return it with its coupling in canonical spelling.
+    """Refuse a configuration that cannot run; return it with all specs in canonical spelling.
 
     Raises:
         ConfigError: with one line naming the option and the way out.
@@ -28,26 +34,22 @@ def check(config: RunConfig) -> RunConfig:
 
     try:
         data.find(config.data)
-    except data.DataError as error:
-        raise ConfigError(str(error)) from None
-    try:
         data.check_resolution(config.data, config.resolution)
     except data.DataError as error:
         raise ConfigError(str(error)) from None
-    # A file's arm is called by the file; no coupling is trained with.
+    # The run of a network file is called by the file; it trains with no coupling.
     coupling = config.coupling if config.checkpoint else _check_coupling(config)
     _check_ranges(config)
     _check_network(config.network)
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     evaluation = _canonical_evaluation(config.evaluation)
-    # Nothing is asked for, so no law makes another run
+    # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
-        evaluation = dataclasses.replace(evaluation, class_law=EvaluationConfig.class_law)
-    guidance = check_guidance(
-        config.guidance, "random" if config.checkpoint else coupling, config.training.conditional
-    )
-    return dataclasses.replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
+        evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)
+    trained_with = "random" if config.checkpoint else coupling
+    guidance = check_guidance(config.guidance, trained_with, config.training.conditional)
+    return replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
 
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
@@ -57,14 +59,15 @@ def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     }
     given["samplers"] = map(_canonical_sampler, evaluation.samplers)
     given["start"] = (_canonical_start(start, evaluation) for start in evaluation.start)
-    return dataclasses.replace(
+    return replace(
         evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()}
     )
 
 
 def _check_coupling(config: RunConfig) -> str:
-    """The canonical spec. In a conditional run noise must not depend on the label, as in sampling
-    (AOT, Sec. 4.2).
+    """The canonical spec of the coupling.
+
+    In a conditional run noise must not depend on the label, as in sampling (AOT, Sec. 4.2).
     """
     from couplings import CouplingError, get
 
@@ -84,11 +87,10 @@ def _check_coupling(config: RunConfig) -> str:
 
 
 def _check_count(coupling: Coupling | DatasetCoupling, pool: int) -> None:
-    """Refuse a pool that the solver can handle on no machine; those of single classes show with the
-    data only.
-    """
+    """Refuse a pool that the solver can handle on no machine."""
     from couplings import CouplingError
 
+    # The sizes of single classes are known with the data only.
     if coupling.kind == "batch" and not coupling.within_class:
         try:
             coupling.check_count(pool)
@@ -96,29 +98,43 @@ def _check_count(coupling: Coupling | DatasetCoupling, pool: int) -> None:
             raise ConfigError(f"--pool {pool}: {error}") from None
 
 
-def check_pool(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse a pool that the solver, or the memory of this machine, cannot handle.
+def refuse_unchecked(config: RunConfig) -> None:
+    """Refuse a configuration that is not as ``check`` returns it.
+
+    It takes milliseconds; without it, a wrong option could fail a run after hours of training.
 
     Raises:
-        ConfigError: with the sizes and the way out.
+        ConfigError: it cannot run, or is not in canonical spelling.
 
     """
-    from couplings import CouplingError, get
+    checked = check(config)
+    if checked != config:
+        raise ConfigError(
+            f"{config.run_id} is not checked: pass what bench.check.check(config) returns"
+            f" ({checked.run_id})"
+        )
 
-    coupling, pool = get(config.coupling), config.training.pool
-    if coupling.kind != "batch":
-        return
-    d = math.prod(dataset.image_shape)
-    try:
-        # Images and noise are float32. On the host: a pool on a GPU that is too small for it fails
-        # without harm.
-        coupling.check_size(pool, d, dataset.train.labels, held=2 * 4 * pool * d)
-    except CouplingError as error:
-        raise ConfigError(f"--pool {pool}: {error}") from None
+
+def check_processes(training: TrainingConfig, count: int, device: str) -> None:
+    """Refuse a training that these processes cannot share, or that the device cannot compute.
+
+    Args:
+        training: its configuration.
+        count: number of processes.
+        device: that each computes on.
+
+    Raises:
+        ConfigError: naming the option.
+
+    """
+    if training.batch % count:
+        raise ConfigError(f"--batch {training.batch} cannot be shared by {count} processes")
+    if training.precision == "tf32" and not device.startswith("cuda"):
+        raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
 
 
 def check_execution(execution: Execution, batch: int) -> None:
-    """Refuse what cannot be carried out."""
+    """Refuse numbers of workers, or of images at once, that make no sense."""
     if execution.workers is not None and execution.workers < 0:
         raise ConfigError(f"--workers {execution.workers}: 0 or more")
     if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
@@ -128,7 +144,16 @@ def check_execution(execution: Execution, batch: int) -> None:
 
 
 def check_seeds(first: int, count: int = 1) -> None:
-    """Refuse seeds that a later step could not take."""
+    """Refuse seeds that a later step could not take.
+
+    Args:
+        first: the first seed.
+        count: how many, counted up from it.
+
+    Raises:
+        ConfigError: naming the option.
+
+    """
     if count < 1:
         raise ConfigError(f"--seeds {count}: at least 1")
     if first < 0:
@@ -139,32 +164,45 @@ def check_seeds(first: int, count: int = 1) -> None:
 
 
 def _check_ranges(config: RunConfig) -> None:
-    training, evaluation = config.training, config.evaluation
+    training = config.training
+    evaluation = config.evaluation
     check_seeds(config.seed)
-    for key, value in _leaves(asdict(config)):
+    for key, value in flatten(asdict(config)).items():
+        option = "--" + key.split(".")[-1].replace("_", "-")
         for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not math.isfinite(number):
-                raise ConfigError(f"{key} is {number}: it must be a finite number")
-            if isinstance(number, int) and abs(number) > LARGEST:
-                raise ConfigError(f"{key} is {number}: numbers go up to 2^63 - 1")
-    positive = {
-        "--images": training.images, "--batch": training.batch, "--pool": training.pool,
-        "--lr": training.lr, "--P-std": training.P_std,
+            _check_size(option, number)
+    above_0 = {
+        "--images": training.images,
+        "--batch": training.batch,
+        "--pool": training.pool,
+        "--lr": training.lr,
+        "--P-std": training.P_std,
         "--ema-halflife": training.ema_halflife,
-        "--rho": evaluation.rho, "--sigma-min": evaluation.sigma_min,
-        "--samples": evaluation.samples - 1, "--grid-samples": evaluation.grid_samples - 1,
+        "--rho": evaluation.rho,
+        "--sigma-min": evaluation.sigma_min,
         "--trajectories": evaluation.trajectories,
         "--num-blocks": config.network.num_blocks,
-    }  # fmt: skip
-    for option, value in positive.items():
+    }
+    # A covariance needs two images.
+    above_1 = {"--samples": evaluation.samples, "--grid-samples": evaluation.grid_samples}
+    for option, value in above_0.items():
         if not value > 0:
-            raise ConfigError(
-                f"{option} is too small: it must be above {1 if 'samples' in option else 0}"
-            )
+            raise ConfigError(f"{option} is too small: it must be above 0")
+    for option, value in above_1.items():
+        if not value > 1:
+            raise ConfigError(f"{option} is too small: it must be above 1")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.ema_rampup > 0:
         raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
+
+
+def _check_size(option: str, number: object) -> None:
+    """Refuse numbers that no comparison or table can hold; pass anything that is no number."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ConfigError(f"{option} is {number}: it must be a finite number")
+    if isinstance(number, int) and abs(number) > LARGEST:
+        raise ConfigError(f"{option} is {number}: numbers go up to 2^63 - 1")
 
 
 def _check_network(network: NetworkConfig) -> None:
@@ -290,51 +328,38 @@ def _check_schedules(evaluation: EvaluationConfig) -> None:
                 raise ConfigError(f"{option}: {error}") from None
 
 
-def _leaves(node: dict, prefix: str = "--") -> list[tuple[str, object]]:
-    """Option name and value of every field."""
-    found = []
-    for key, value in node.items():
-        found += (
-            _leaves(value) if isinstance(value, dict) else [(prefix + key.replace("_", "-"), value)]
-        )
-    return found
-
-
 def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:
     """Build a checked RunConfig: dataclass defaults, then the preset, then ``overrides``.
 
-    Override keys are dotted (``training.lr``) or the bare name of a field that is found in one
-    place only (``lr``). Without ``preset`` the one named like the data set is taken where there is
-    one.
+    Args:
+        preset: its name; None for that of the data set, if it has one.
+        overrides: values by dotted key, ``training.lr``, or by the bare name of a field that
+            occurs once, ``lr``.
 
     Raises:
         ConfigError: an unknown preset or key, or a value out of range.
 
     """
-    from bench.check import check
-
-    return check(
-        apply(load_preset(preset, str((overrides or {}).get("data", "digits"))), overrides or {})
-    )
+    overrides = overrides or {}
+    base = load_preset(preset, str(overrides.get("data", "digits")))
+    return check(apply(base, overrides))
 
 
 def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> GuidanceConfig:
-    """Refuse what cannot run; return it with its noising in canonical spelling.
+    """Refuse guidance that cannot run; return it with its noising in canonical spelling.
 
     Args:
-        config: what is asked for.
+        config: of the guidance.
         coupling: that the denoiser was trained with.
-        conditional: whether the denoiser is told the class.
+        conditional: True if the denoiser gets the class.
 
     Raises:
-        bench.config.ConfigError: with one line naming the option and the way out.
+        ConfigError: with one line naming the option and the way out.
 
     """
-    from bench.config import ConfigError
-
-    noisings = tuple(
-        dict.fromkeys(_check_noising(one.coupling, conditional) for one in config.apart())
-    )
+    checked = [_check_noising(one.coupling, conditional) for one in config.apart()]
+    # Each once: a discriminator is trained for every one.
+    noisings = tuple(dict.fromkeys(checked))
     if not noisings:
         raise ConfigError("--guidance.noising needs at least one, such as independent")
     if config.boost and coupling != "random" and not config.boost_coupled:
@@ -349,7 +374,6 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
 
 def _check_noising(spec: str, conditional: bool) -> str:
     """The canonical spec of a noising, ``independent`` for the coupling ``random``."""
-    from bench.config import ConfigError
     from couplings import CouplingError, get
 
     try:
@@ -358,7 +382,7 @@ def _check_noising(spec: str, conditional: bool) -> str:
         raise ConfigError(f"--guidance.noising: {error}") from None
     if noising.kind != "batch":
         raise ConfigError(
-            f"--guidance.noising {spec}: it is fitted to real images alone; take a coupling of a"
+            f"--guidance.noising {spec}: it is fitted to real images only; take a coupling of a"
             " pool, such as lapjv"
         )
     if (

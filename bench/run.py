@@ -1,22 +1,23 @@
 """One command, one fair comparison: ``python -m bench.run --coupling lapjv``.
 
-Trains one arm for every coupling (and, unless told not to, the ``random`` baseline with the
-identical configuration), measures all of them on the same latents, and writes a report. What is
-done already is reused; what was stopped goes on.
+Trains one run for each coupling and, unless it is left out, one for the ``random`` baseline with
+the identical configuration. Measures all of them on the same latents, and writes a report. Finished
+work is reused; a stopped run resumes.
 """
 
 from __future__ import annotations
 
 import sys
-import traceback
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bench.arm import check_folder, file_arm, is_done, is_settled, run_arm
+from bench import cli
+from bench.arm import file_arm, folder_of, is_done, is_settled, run_arm
 from bench.check import check, check_execution, check_seeds
+from bench.cli import RESUMES, main_of, read_first, survive
 from bench.config import (
     ConfigError,
     EvaluationConfig,
@@ -30,45 +31,44 @@ from bench.config.guidance import GuidanceConfig
 from bench.process.background import end_process
 from bench.process.console import worker
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder, RunFolderError
-from bench.record.failures import failure_line, one_line
-from bench.suitable import network_of, refuse_other_data, refuse_unfit, refuse_unwritable
+from bench.record import RunFolder, RunFolderError, one_line
+from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.process.ranks import Ranks
 
 BASELINE = "random"
-DESCRIPTION = """Compare couplings for training a diffusion model: train one arm each, sample, measure, report.
+# Lines are as long as a terminal shows: tyro does not wrap them.
+DESCRIPTION = """Compare couplings for training a diffusion model: train, sample, measure, report.
 
-The random baseline is trained beside them with the identical configuration; what is done already is reused, and what
-was stopped goes on.
+One run is trained for each coupling, and one for the random baseline with the identical
+configuration. Finished work is reused; a stopped run resumes.
 
 Examples:
   python -m bench.run --coupling lapjv
   python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
   python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
-  python -m bench.run --coupling lapjv --guidance discriminator --guidance.noising independent lapjv
-  python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5 truncated:sigma=0.5
+  python -m bench.run --guidance discriminator --guidance.noising independent lapjv
+  python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
   python -m bench.run --data image-folder --data-dir photos --resolution 32
+  python -m bench.run --data my_project.spirals        a data set of your own
 """
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is compared, on what, and where the results go."""
+    """The couplings to compare, the data, and the place of the results."""
 
     coupling: tuple[str, ...] = ("lapjv",)
-    """Couplings to compare, as name or name:key=value,key=value. The random baseline joins them by
-    itself.
-    """
+    """Couplings to compare, as name or name:key=value,key=value. The random baseline is added."""
     from_checkpoint: tuple[Path, ...] = ()
     """Networks to measure instead of training any: files that python -m models.import_edm made of
     released pickles.
     """
     data: str = "digits"
-    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10, or your
-    own: image-folder or image-zip.
+    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; your own
+    images: image-folder or image-zip; or a module of your own, such as my_project.spirals.
     """
     preset: str | None = None
     """Preset to start from (bench/presets/NAME.toml). Default: the one of the data set."""
@@ -87,7 +87,7 @@ class Command:
     seed: int = 0
     """First seed."""
     seeds: int = 1
-    """How many seeds, counted up from --seed."""
+    """Number of seeds, counted up from --seed."""
     no_baseline: bool = False
     """Do not add the random baseline."""
     execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
@@ -109,9 +109,9 @@ class Command:
     )
 
     def arms(self) -> list[RunConfig]:
-        """The checked configuration of every arm, baseline first within each seed.
+        """The checked configuration of every run, baseline first within each seed.
 
-        With ``from_checkpoint`` the arms are its files, in their order.
+        With ``from_checkpoint`` the runs are its files, in their order.
 
         Raises:
             ConfigError: with one line that names the way out.
@@ -122,29 +122,34 @@ class Command:
         check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
         shared = RunConfig(
-            self.data, BASELINE, self.seed, self.network, self.training, self.evaluation,
-            replace(self.dg, kind=self.guidance), self.resolution,
-        )  # fmt: skip
-        seeds = range(self.seed, self.seed + self.seeds)
+            data=self.data,
+            coupling=BASELINE,
+            seed=self.seed,
+            network=self.network,
+            training=self.training,
+            evaluation=self.evaluation,
+            guidance=replace(self.dg, kind=self.guidance),
+            resolution=self.resolution,
+        )
         if self.from_checkpoint:
-            files = [check(file_arm(shared, path)) for path in self.from_checkpoint]
-            return [replace(arm, seed=seed) for seed in seeds for arm in files]
-        names = ((BASELINE,) if not self.no_baseline else ()) + tuple(self.coupling)
-        arms = {
-            arm.coupling: arm for arm in (check(replace(shared, coupling=name)) for name in names)
-        }
-        return [replace(arm, seed=seed) for seed in seeds for arm in arms.values()]
+            compared = [check(file_arm(shared, path)) for path in self.from_checkpoint]
+        else:
+            baseline = () if self.no_baseline else (BASELINE,)
+            checked = [
+                check(replace(shared, coupling=name)) for name in (*baseline, *self.coupling)
+            ]
+            # One run for each coupling, however often and in whatever spelling it is named.
+            compared = list({config.coupling: config for config in checked}.values())
+        arms = []
+        for seed in range(self.seed, self.seed + self.seeds):
+            arms += [replace(config, seed=seed) for config in compared]
+        return arms
 
 
 def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
-    import argparse
-
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--data", nargs="?", default="digits")
-    early.add_argument("--preset", nargs="?")
-    known, _ = early.parse_known_args(args)
-    base = load_preset(known.preset, known.data or "digits")
+    first = read_first(args, ("--data", "--preset"))
+    base = load_preset(first.preset, first.data or "digits")
     default = Command(
         coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
         data=base.data,
@@ -155,108 +160,100 @@ def parse(args: list[str]) -> Command:
         guidance=base.guidance.kind,
         dg=base.guidance,
     )
-    return tyro.cli(
-        Command,
-        prog="python -m bench.run",
-        description=DESCRIPTION,
-        args=args,
-        default=default,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    return cli.parse(Command, "bench.run", DESCRIPTION, args, default)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of the command: its configuration, its folder, and the file of its network if any."""
+
+    config: RunConfig
+    folder: RunFolder
+    file: Path | None
 
 
 @plain_torch()
 def run(command: Command) -> int:
-    """Run every arm of the command, then the report on those that are done; the exit code.
+    """Make every run of the command, then the report on those that are done; the exit code.
 
-    An arm that fails is one line on stderr, and the next one begins. Among several processes an
+    A run that fails is one line on stderr, and the next one begins. Among several processes an
     error ends them all, for the others may be waiting for this one.
 
     Raises:
-        ConfigError: what no arm can run with.
+        ConfigError: no run can be made with these options.
 
     """
-    from bench.data import DataError
-    from bench.features import FeatureError
     from bench.process.ranks import join
 
-    arms = command.arms()
-    files = command.from_checkpoint * command.seeds or (None,) * len(arms)
+    configs = command.arms()
     ranks = join(command.execution.device)
     refuse_unwritable(command.runs)
-    folders = [check_folder(config, command.runs) for config in arms]
-    dataset = _checked_data(command, arms, folders, files, ranks)
+    planned = _planned(command, configs)
+    dataset = _checked_data(command, planned, ranks)
     errors: list[Exception] = []
-    for number, (config, folder, file) in enumerate(zip(arms, folders, files, strict=True), 1):
+    for number, each in enumerate(planned, 1):
         try:
             if ranks.first:
-                before = ": done before" if is_done(folder, config) else ""
-                print(f"[{number}/{len(arms)}] {config.run_id}{before}", flush=True)
+                before = ": done before" if is_done(each.folder, each.config) else ""
+                print(f"[{number}/{len(planned)}] {each.config.run_id}{before}", flush=True)
             run_arm(
-                config,
+                each.config,
                 command.runs,
                 command.execution,
                 command.data_dir,
-                checkpoint=file,
+                checkpoint=each.file,
                 dataset=dataset,
             )
-        except Exception as error:  # noqa: BLE001 - an unexpected error must not stop the other runs
-            if ranks.count > 1:
-                raise
-            if number == 1 and isinstance(error, ConfigError | DataError | FeatureError):
-                raise ConfigError(str(error)) from None  # all arms have these in common
-            print(failure_line(folder, error), file=sys.stderr, flush=True)
+        # An unexpected error of one run must not stop the others.
+        except Exception as error:  # noqa: BLE001 - see above
+            survive(error, number, each.folder, ranks)
             errors.append(error)
-    if len(errors) == len(arms):
+    if len(errors) == len(planned):
         return 2 if all(isinstance(error, RunFolderError) for error in errors) else 1
-    finished = [
-        config.run_id for config, folder in zip(arms, folders, strict=True) if _is_done(folder)
-    ]
-    reported = _report(command, finished) if ranks.first else True
+    finished = [each.config.run_id for each in planned if _is_done(each.folder)]
+    reported = not ranks.first or _report(command, finished)
     return int(bool(errors) or not reported)
 
 
-def _checked_data(
-    command: Command,
-    arms: list[RunConfig],
-    folders: list[RunFolder],
-    files: tuple[Path | None, ...],
-    ranks: Ranks,
-) -> Dataset | None:
-    """The data, shown to suit every arm that has work to do; None where none has any.
+def _planned(command: Command, configs: list[RunConfig]) -> list[Planned]:
+    """The runs, in folders that are theirs."""
+    files: tuple[Path | None, ...] = command.from_checkpoint * command.seeds
+    if not files:
+        files = (None,) * len(configs)
+    planned = []
+    for config, file in zip(configs, files, strict=True):
+        planned.append(Planned(config, folder_of(config, command.runs), file))
+    return planned
+
+
+def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dataset | None:
+    """The data, shown to suit every run that has work to do; None if none has any.
 
     Raises:
-        ConfigError: they are missing, or do not suit an arm.
+        ConfigError: they are missing, or do not suit a run.
 
     """
     from bench import data
 
-    todo = [
-        arm
-        for arm in zip(arms, folders, files, strict=True)
-        if not ranks.first_does(lambda arm=arm: _settled(*arm))
-    ]
+    todo = [each for each in planned if not ranks.from_first(_is_settled, each)]
     if not todo:
         return None
-    try:
-        dataset = ranks.first_begins(
-            lambda: data.load(command.data, command.data_dir, command.resolution)
-        )
-    except data.DataError as error:
-        raise ConfigError(str(error)) from None
+    dataset = ranks.first_then_all(data.load, command.data, command.data_dir, command.resolution)
     if ranks.first:
         data.announce(data.describe(dataset))
-    for config, folder, file in todo:
-        refuse_other_data(folder, dataset)
-        refuse_unfit(config, dataset)
-        if file is not None:
-            network_of(file, dataset)
+    # All are checked before any is trained: a pool that is too large for the last run of a night
+    # should not show in the morning.
+    for each in todo:
+        each.folder.check_data(dataset.checksum)
+        refuse_unfit(each.config, dataset)
+        if each.file is not None:
+            network_of(each.file, dataset)
     return dataset
 
 
-def _settled(config: RunConfig, folder: RunFolder, _: Path | None) -> bool:
+def _is_settled(each: Planned) -> bool:
     try:
-        return is_settled(folder, config)
+        return is_settled(each.folder, each.config)
     except RunFolderError:
         return False  # reported when this run is reached
 
@@ -269,10 +266,13 @@ def _is_done(folder: RunFolder) -> bool:
 
 
 def _report(command: Command, finished: list[str]) -> bool:
-    """Print the table of the finished arms; write results and page over all that the folder holds;
-    whether it worked.
+    """Print the table of the finished runs, and write results and page over all of the folder.
 
     Neither failure costs the other, nor the runs, so each is one line.
+
+    Returns:
+        True if all of it worked.
+
     """
     from reports.build import build
     from reports.files.terminal import terminal_table
@@ -287,7 +287,7 @@ def _report(command: Command, finished: list[str]) -> bool:
         print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
         worked = False
     try:
-        # What cannot be compared is marked, for it is too late to refuse
+        # Runs that cannot be compared are marked, for it is too late to refuse them.
         report = build(command.runs, mixed=True)
     except CannotWrite as error:
         print(
@@ -307,21 +307,11 @@ def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2, a run or a report that failed exit code
     1.
     """
-    from bench.process.ranks import leave
+    return main_of(_main, args, stopped=RESUMES)
 
-    try:
-        code = run(parse(sys.argv[1:] if args is None else args))
-        leave()
-        return code
-    except (ConfigError, RunFolderError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command resumes it", file=sys.stderr)
-        return 130
-    except Exception:  # noqa: BLE001 - one of several processes: it must end without waiting for its threads
-        traceback.print_exc()
-        return 1
+
+def _main(args: list[str]) -> int:
+    return run(parse(args))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""What only the images, or files, show about a configuration: refused before anything is trained."""
+"""Checks that need the images or files of a run; they too come before anything is trained."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.check import check_pool
 from bench.config import ConfigError, RunConfig
-from bench.record import RunFolder
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -19,11 +18,12 @@ if TYPE_CHECKING:
 def refuse_unwritable(runs_dir: Path) -> None:
     """Refuse a folder that can receive neither runs nor the report; nothing is created.
 
-    Raises: ConfigError: it is no folder, it or the folder that it would be made in cannot be
-        written, or a folder is in
-            the place of a file of the report.
+    Raises:
+        ConfigError: it is no folder, it or the folder that it would be made in cannot be written,
+            or a folder is in the place of a file of the report.
 
     """
+    # The folder itself, or the nearest one above it that exists.
     there = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ConfigError(
@@ -76,6 +76,7 @@ def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
         net = load_network(path)
     except ImportRefused as error:
         raise ConfigError(str(error)) from None
+    # Networks of models.import_edm take square images.
     made_for = (net.model.img_channels, net.model.img_resolution, net.model.img_resolution)
     if made_for != dataset.image_shape:
         raise ConfigError(
@@ -88,25 +89,8 @@ def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
     return net
 
 
-def refuse_other_data(folder: RunFolder, dataset: Dataset) -> None:
-    """Refuse a run that was begun with other images.
-
-    Raises:
-        ConfigError: their checksum differs.
-
-    """
-    if (folder.path / "provenance.json").exists() and folder.provenance()[
-        "data_checksum"
-    ] != dataset.checksum:
-        raise ConfigError(
-            f"{folder} was begun with other data of the same name: move it away, or use other"
-            " --runs"
-        )
-
-
 def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse what only the images show: too large a pool, no classes, an unfit network or
-    discriminator.
+    """Refuse a pool, classes, a network or a discriminator that do not suit the images.
 
     Raises:
         ConfigError: with one line naming the option and the way out.
@@ -123,6 +107,29 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     _refuse_unfit_network(config, dataset)
 
 
+def check_pool(config: RunConfig, dataset: Dataset) -> None:
+    """Refuse a pool that the solver, or the memory of this machine, cannot handle.
+
+    Raises:
+        ConfigError: with the sizes and the way out.
+
+    """
+    from couplings import CouplingError, get
+
+    coupling = get(config.coupling)
+    pool = config.training.pool
+    if coupling.kind != "batch":
+        return
+    d = math.prod(dataset.image_shape)
+    # Images and noise in float32, on the host: a pool that is too large for a GPU fails without
+    # harm.
+    held = 2 * 4 * pool * d
+    try:
+        coupling.check_size(pool, d, dataset.train.labels, held=held)
+    except CouplingError as error:
+        raise ConfigError(f"--pool {pool}: {error}") from None
+
+
 def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     import torch
 
@@ -130,6 +137,7 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     from bench.training.state import build_network
 
     try:
+        # Built without memory or values: only the shapes are checked.
         with torch.device("meta"):
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
@@ -140,7 +148,7 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
 
 
 def _refuse_unfit_guidance(config: RunConfig, dataset: Dataset) -> None:
-    """The discriminator is trained last; its file and its shares of the images are known now."""
+    """Refuse guidance now, though the discriminator is trained last: hours later."""
     guidance = config.guidance
     if guidance.kind != "discriminator":
         return

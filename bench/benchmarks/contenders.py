@@ -1,7 +1,6 @@
-"""Who takes part in the solver benchmark: our couplings, what users of other libraries write, and
-the floor.
+"""Contenders of the solver benchmark: our couplings, the code of other libraries' users, a floor.
 
-Every contender gets the same `Pool` and says which noise goes with which image.
+Every contender gets the same `Pool` and returns which noise sample goes with which image.
 """
 
 from __future__ import annotations
@@ -20,8 +19,11 @@ from bench.config import ConfigError
 from couplings import CouplingError, Pool, get, names
 from couplings.batch._exact import Exact
 
+# No name of a peer can be the spec of a coupling, as they hold a space.
 FLOOR = "matrix product"
-TORCHCFM, POT, SCIPY = "torchcfm exact", "POT emd", "scipy assignment"
+TORCHCFM = "torchcfm exact"
+POT = "POT emd"
+SCIPY = "scipy assignment"
 INSTALL = "--peers needs torchcfm: pip install -c constraints.txt -e '.[peers]'"
 
 
@@ -29,7 +31,7 @@ INSTALL = "--peers needs torchcfm: pip install -c constraints.txt -e '.[peers]'"
 class Solved:
     """``images[rows[i]]`` goes with ``noise[columns[i]]``, ``[n]`` int64 each.
 
-    ``converged`` is what the solver says of itself, ``remark`` its words on that.
+    ``converged`` is False if the solver reports that it did not; ``remark`` is its warning.
     """
 
     rows: Tensor
@@ -40,12 +42,13 @@ class Solved:
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to pair a pool. No name of a peer can be the spec of a coupling, as they hold a space.
+    """A way to pair a pool.
 
-    Attributes: name: a coupling's canonical spec, or the peer's name. kind: ``coupling``, ``peer``
-        or ``floor``. solve: all that a training loop waits for; the floor pairs nothing and returns
-        None. matrix: the cost matrix alone, by the code that ``solve`` runs; None where there is no
-        such part.
+    Attributes:
+        name: a coupling's canonical spec, or the peer's name.
+        kind: ``coupling``, ``peer`` or ``floor``.
+        solve: all that a training loop waits for; the floor pairs nothing and returns None.
+        matrix: the cost matrix alone, by the code that ``solve`` runs; None if it has no such part.
 
     """
 
@@ -56,15 +59,22 @@ class Contender:
 
 
 def contenders(specs: Sequence[str], peers: bool) -> list[Contender]:
-    """The couplings (all batch couplings unless ``specs`` names some), the peers if wanted, and the
-    floor.
+    """The couplings, the peers if wanted, and the floor.
 
-    Raises: ConfigError: an unknown coupling, one that is fitted on a data set, or torchcfm is not
-        installed.
+    Args:
+        specs: couplings; none means all batch couplings.
+        peers: True for torchcfm, POT and scipy.
+
+    Raises:
+        ConfigError: an unknown coupling, one that is fitted on a data set, or torchcfm is not
+            installed.
 
     """
-    found = {contender.name: contender for contender in map(_coupling, specs or names("batch"))}
-    chosen = [*found.values(), *(_PEERS[name]() for name in _PEERS if peers)]
+    couplings = [_coupling(spec) for spec in specs or names("batch")]
+    # Two spellings of one coupling are one contender.
+    chosen = list({coupling.name: coupling for coupling in couplings}.values())
+    if peers:
+        chosen += [make() for make in _PEERS.values()]
     return [*chosen, Contender(FLOOR, "floor", _product)]
 
 
@@ -76,16 +86,19 @@ def contender(name: str) -> Contender:
 
 
 def attempt(action: Callable[[Pool], object], pool: Pool) -> tuple[float, object, str]:
-    """Run one part of a contender: seconds, result, and in one line what it raised."""
+    """Run one part of a contender: its seconds, its result, and its error as one line."""
     # Every attempt draws from the start of the pool's stream, whoever drew before.
     fresh = replace(pool, generator=pool.generator.clone_state())
+    result: object = None
+    problem = ""
     start = time.perf_counter()
     try:
-        result, problem = action(fresh), ""
+        result = action(fresh)
     except CouplingError as error:
-        result, problem = None, str(error)
-    except Exception as error:  # noqa: BLE001 - whatever a contender raises is its result, and goes into its row
-        result, problem = None, f"{type(error).__name__}: {error}"
+        problem = str(error)
+    # An error is a result: it goes into the contender's row.
+    except Exception as error:  # noqa: BLE001 - see above
+        problem = f"{type(error).__name__}: {error}"
     return time.perf_counter() - start, result, " ".join(problem.split())
 
 
@@ -112,7 +125,7 @@ def _coupling(spec: str) -> Contender:
 
 
 def _torchcfm() -> Contender:
-    """What torchcfm's matchers call, but without replacement, which makes the draw a permutation.
+    """The calls of torchcfm's matchers, but without replacement: the draw is a permutation.
 
     ``get_map`` and ``sample_map`` are ``sample_plan`` without its last step, the copy of the chosen
     images.
@@ -135,7 +148,7 @@ def _torchcfm() -> Contender:
 
 
 def _pot() -> Contender:
-    """The two lines of POT's documentation, all defaults, its cap on the iterations among them."""
+    """The two lines of POT's documentation, with all defaults, also its cap on the iterations."""
 
     def solve(pool: Pool) -> Solved:
         import ot
@@ -164,21 +177,22 @@ _PEERS = {TORCHCFM: _torchcfm, POT: _pot, SCIPY: _scipy}
 
 
 def _product(pool: Pool) -> None:
-    """The float32 inner products of all images with all noises: 2 n^2 d operations."""
+    """The float32 inner products of all images with all noise samples: 2 n^2 d operations."""
     torch.mm(pool.images, pool.noise.T)
 
 
 @contextmanager
 def _remarks() -> Iterator[list[str]]:
-    """What was warned of inside, one line each: a peer says by a UserWarning that it did not
-    converge.
-    """
+    """Warnings raised inside, one line each: peers report a failed convergence by a UserWarning."""
     remarks: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
+        # Python shows a warning once a place; every round must count it.
         warnings.simplefilter("always")
         yield remarks
-    told = [warning.message for warning in caught if issubclass(warning.category, UserWarning)]
-    remarks += [" ".join(str(message).split()) for message in told]
+    for warning in caught:
+        # Not deprecations, which say nothing about the result.
+        if issubclass(warning.category, UserWarning):
+            remarks.append(" ".join(str(warning.message).split()))
 
 
 @contextmanager

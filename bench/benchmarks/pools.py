@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench import data
-from bench.config import ConfigError
+from bench.config import ConfigError, unknown
 from bench.randomness import generator
 from couplings import Pool
 
@@ -19,7 +19,7 @@ GAUSS = "gauss"
 
 @dataclass(frozen=True)
 class Pools:
-    """Where pools come from: ``gauss`` or the training split of a data set, and a seed."""
+    """The source of pools: ``gauss`` or the training split of a data set, and a seed."""
 
     data: str
     data_dir: Path | None
@@ -35,66 +35,69 @@ class Pools:
         """
         if self.data == GAUSS:
             return
-        if self.data not in data.names():
-            raise ConfigError(
-                f"unknown --data {self.data!r}. Known: {', '.join([GAUSS, *data.names()])}"
-            )
+        known = (GAUSS, *data.names())
+        # A name with a dot is a module of the user's own, which loading it finds or refuses.
+        if self.data not in known and "." not in self.data:
+            raise ConfigError(unknown("--data", self.data, known))
         available = len(_train_split(self.data, self.data_dir))
         if n > available:
             raise ConfigError(f"--n {n}: {self.data} has {available} training images; lower --n")
 
     def draw(self, n: int, number: int) -> Pool:
-        """Pool ``number`` of n images and unit noises, ``[n, d]`` float32, with labels and the
-        solver's generator.
+        """Pool ``number`` of n images and noise samples, ``[n, d]`` float32.
 
-        The same arguments give the same pool. Those of a data set are the pools that training
-        draws.
+        It comes with labels and the solver's generator. The same arguments give the same pool.
+        Those of a data set are the pools that training draws.
         """
         g = generator(self.seed, "images", step=number)
         if self.data == GAUSS:
-            images, labels = _photographs(n, g), torch.arange(n) % 10
+            images = _photographs(n, g)
+            # Ten equal classes, for couplings that pair within classes.
+            labels = torch.arange(n) % 10
         else:
             split = _train_split(self.data, self.data_dir)
             rows = torch.randperm(len(split), generator=g)[:n]
-            images, labels = data.as_images(split.images[rows]), split.labels[rows]
+            images = data.as_images(split.images[rows])
+            labels = split.labels[rows]
         noise = torch.randn(images.shape, generator=generator(self.seed, "noise", step=number))
-        return Pool(
-            images.flatten(1),
-            noise.flatten(1),
-            labels,
-            generator(self.seed, "coupling", step=number),
-        )
+        draws = generator(self.seed, "coupling", step=number)
+        return Pool(images.flatten(1), noise.flatten(1), labels, draws)
 
 
 @dataclass(frozen=True)
 class Ends:
-    """The mean squared distance of a pair in one pool: expected of a random pairing, and the least
-    possible.
-    """
+    """Mean squared distance of a pair in one pool: expected of a random pairing, and the least."""
 
     random: float
     optimum: float
 
     def gain(self, cost: float) -> float:
-        """The share of the possible cut that a cost reaches: 0 random pairs, 1 the optimum; nan
-        where none is.
+        """The share of the possible cut that a cost reaches: 0 random pairs, 1 the optimum.
+
+        NaN if all pairings cost the same, such as in a pool of equal images.
         """
         possible = self.random - self.optimum
-        return (self.random - cost) / possible if possible > 1e-12 * self.random else float("nan")
+        # Below that, the difference is rounding.
+        if possible <= 1e-12 * self.random:
+            return float("nan")
+        return (self.random - cost) / possible
 
 
 def measure_ends(pool: Pool) -> Ends:
-    """Expectation and minimum over all pairings of a pool.
+    """Expectation and minimum of the cost over all pairings of a pool.
 
-    The minimum is scipy's on float64 inner products of centred data, apart from all contenders:
-    none judges itself.
+    The minimum is scipy's on float64 inner products of centred data, by code that no contender
+    runs: none judges itself.
     """
     from scipy.optimize import linear_sum_assignment
 
-    x, y = pool.images.double(), pool.noise.double()
+    x = pool.images.double()
+    y = pool.noise.double()
     # E ||x - y||^2 over independent x and y.
     random = float(x.square().sum(1).mean() + y.square().sum(1).mean() - 2 * x.mean(0) @ y.mean(0))
-    _, columns = linear_sum_assignment(-((x - x.mean(0)) @ (y - y.mean(0)).T).numpy())
+    # The squares are the same for every pairing: only the inner products decide.
+    products = (x - x.mean(0)) @ (y - y.mean(0)).T
+    _, columns = linear_sum_assignment(-products.numpy())
     return Ends(random, pair_cost(pool.images, pool.noise[columns]))
 
 
@@ -104,10 +107,13 @@ def pair_cost(images: Tensor, noise: Tensor) -> float:
 
 
 def _photographs(n: int, g: torch.Generator) -> Tensor:
-    """Gaussian images ``[n, 3, 32, 32]``, amplitude 1/f as in photographs (Field 1987), std 0.5,
-    cut to [-1, 1].
+    """Gaussian images ``[n, 3, 32, 32]``, std 0.5, cut to [-1, 1].
+
+    Their amplitude falls as 1/f, as in photographs (Field 1987).
     """
-    rows, columns = torch.fft.fftfreq(32)[:, None], torch.fft.rfftfreq(32)
+    rows = torch.fft.fftfreq(32)[:, None]
+    columns = torch.fft.rfftfreq(32)
+    # The mean, of frequency 0, gets the amplitude of the lowest frequency.
     frequency = (rows.square() + columns.square()).sqrt().clamp_min(1 / 32)
     white = torch.randn(n, 3, 32, 32, generator=g)
     images = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(32, 32))

@@ -1,4 +1,4 @@
-"""What the speed benchmark is asked for: its command, its settings and their tallies."""
+"""The speed benchmark's command, its settings and their tallies."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bench import data
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 
 PRESET = "cifar10-small"
 PLAIN = "plain float32"
-# Channels, height, width and classes. The user's own images, of any size, are stood for by 3x32x32
-# without labels.
-DATA = {
-    "cifar10": (3, 32, 32, 10),
-    "digits": (1, 8, 8, 10),
-    "eight-gaussians": (2, 1, 1, 8),
-    "fashion-mnist": (1, 32, 32, 10),
-    "fashion-mnist-16": (1, 16, 16, 10),
-    "image-folder": (3, 32, 32, 1),
-    "image-zip": (3, 32, 32, 1),
-    "moons": (2, 1, 1, 2),
-}
+# The user's own images may have any size; these dimensions stand for them, without labels.
+STAND_IN = ((3, 32, 32), 1)
+
+
+def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
+    """Image shape (channels, height, width) and classes of a data set, without its files.
+
+    Raises:
+        bench.data.DataError: its file does not state them.
+
+    """
+    shape, classes = data.stated(name)
+    return STAND_IN if shape is None else (tuple(shape), classes)
 
 
 @dataclass(frozen=True)
 class Command:
-    """What is measured."""
+    """The network, the numbers of rounds, and the place of the results."""
 
     preset: str = PRESET
     """Preset (bench/presets/NAME.toml) whose network, batch and image shape are taken."""
@@ -45,7 +47,7 @@ class Command:
     the evaluations a second stay about the same.
     """
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
+    """Device to compute on; auto takes a GPU if there is one."""
     compile: bool = False
     """Measure each setting of the trainer with torch.compile too. Compiling takes minutes a setting
     on a CPU, where it needs a C++ compiler.
@@ -65,31 +67,28 @@ class Command:
         """
         from models.schedule import heun_steps
 
-        for option, value, least in (
-            ("--batch", 1 if self.batch is None else self.batch, 1),
-            ("--rounds", self.rounds, 1),
-            ("--sample-rounds", self.sample_rounds, 0),
-        ):
-            if value < least:
-                raise ConfigError(f"{option} {value}: {least} or more")
+        _at_least("--batch", 1 if self.batch is None else self.batch, 1)
+        _at_least("--rounds", self.rounds, 1)
+        _at_least("--sample-rounds", self.sample_rounds, 0)
         try:
             heun_steps(self.nfe)
         except ValueError as error:
             raise ConfigError(f"--nfe {error}") from None
         base = load_preset(self.preset)
-        if base.data not in DATA:
-            raise ConfigError(
-                f"the image shape of {base.data} is not known here: take a preset of"
-                f" {', '.join(DATA)}"
-            )
+        # A CPU would take minutes a step with the batch of a GPU.
         batch = self.batch or (32 if device == "cpu" else base.training.batch)
         training = replace(base.training, batch=batch, pool=batch)
         return check(replace(base, network=self.network, training=training))
 
 
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{option} {value}: {least} or more")
+
+
 @dataclass(frozen=True)
 class Setting:
-    """How the network is trained and sampled; ``plain`` is the reference."""
+    """One way to train and sample the network; ``plain`` is the reference."""
 
     name: str
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
@@ -98,31 +97,44 @@ class Setting:
 
 
 def settings(device: str, compiled: bool) -> list[Setting]:
-    """What is measured on a device, the reference first; compiled ones last, if they are wanted."""
-    precisions = (
-        ("float32", "bfloat16", "tf32") if device.startswith("cuda") else ("float32", "bfloat16")
-    )
-    ours = [Setting(name, name) for name in precisions]
+    """Settings that a device can compute: the reference first, compiled ones last."""
+    precisions = ["float32", "bfloat16"]
+    if device.startswith("cuda"):
+        precisions.append("tf32")
+    trainers = [Setting(name, name) for name in precisions]
     if compiled:
-        ours += [Setting(f"{s.name} compiled", s.precision, compiled=True) for s in ours]
-    return [Setting(PLAIN, plain=True), *ours]
+        trainers += [replace(s, name=f"{s.name} compiled", compiled=True) for s in trainers]
+    return [Setting(PLAIN, plain=True), *trainers]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of speed.csv: a setting. What was not measured is None.
+    """One row of speed.csv: a setting. A value that was not measured is None.
 
-    Attributes: setting, precision, compiled: what the row is of. preset, arch, parameters,
-        image_shape, batch, device: the network, and what went through it. rounds: training steps
-        behind the numbers. train_ms: median time of a step, in ms: forward, backward, Adam and
-        moving average. train_images_per_s: batch over that median. train_ratio: how often faster
-        than the plain loop: median over the rounds of the quotient in each round. train_mb: most
-        memory that training held, in MB: weights, average, Adam's two averages, and the peak of a
-        step. first_step_s: what the first step took, compiling included. sample_rounds, nfe:
-        batches of samples behind the numbers, and denoiser evaluations counted for each.
-        sample_images_per_s: finished images at that NFE. evaluations_per_s: denoiser evaluations,
-        one image each, in the same time. sample_ratio: how often faster than the plain loop. note:
-        why there are no numbers.
+    Attributes:
+        setting: its name.
+        precision: of the network's products.
+        compiled: True with torch.compile.
+        preset: whose network it is.
+        arch: family of the network.
+        parameters: their number.
+        image_shape: channels x height x width.
+        batch: images a step.
+        device: that computed.
+        rounds: training steps that the numbers are from.
+        train_ms: median time of a step, in ms: forward, backward, Adam and moving average.
+        train_images_per_s: batch over that median.
+        train_ratio: speed relative to the plain loop: median over the rounds of the quotient in
+            each round.
+        train_mb: most memory that training held, in MB: weights, average, Adam's two averages, and
+            the peak of a step.
+        first_step_s: seconds of the first step, compiling included.
+        sample_rounds: batches of samples that the numbers are from.
+        nfe: denoiser evaluations counted for each of them.
+        sample_images_per_s: finished images at that NFE.
+        evaluations_per_s: denoiser evaluations, one image each, in the same time.
+        sample_ratio: speed of sampling relative to the plain loop.
+        note: the reason why there are no numbers.
 
     """
 
@@ -162,33 +174,47 @@ class Tally:
     nfe: int | None = None
     note: str = ""
 
-    def cell(self, command: Command, config: RunConfig, device: str, plain: Tally) -> Cell:
+    def cell(self, preset: str, config: RunConfig, device: str, plain: Tally) -> Cell:
         """The row of the table; ``plain`` is the reference."""
-        shape, batch = DATA[config.data][:3], config.training.batch
-        numbers = {}
+        shape, _ = shape_of(config.data)
+        batch = config.training.batch
+        numbers: dict[str, float | int | None] = {}
+        # Medians: one round in which the machine was busy must not count.
         if self.train:
             seconds = statistics.median(self.train.values())
-            numbers |= {"train_ms": 1000 * seconds, "train_images_per_s": batch / seconds}
+            numbers["train_ms"] = 1000 * seconds
+            numbers["train_images_per_s"] = batch / seconds
         if self.sample:
-            speed = batch / statistics.median(self.sample.values())
-            numbers |= {
-                "nfe": self.nfe,
-                "sample_images_per_s": speed,
-                "evaluations_per_s": speed * self.nfe,
-            }
+            images_per_s = batch / statistics.median(self.sample.values())
+            numbers["nfe"] = self.nfe
+            numbers["sample_images_per_s"] = images_per_s
+            numbers["evaluations_per_s"] = images_per_s * self.nfe
         return Cell(
-            self.setting.name, self.setting.precision, self.setting.compiled, command.preset, config.network.arch,
-            self.parameters, "x".join(map(str, shape)), batch, device, len(self.train), train_mb=self.train_mb,
-            first_step_s=self.first_step_s, train_ratio=ratio(plain.train, self.train), sample_rounds=len(self.sample),
-            sample_ratio=ratio(plain.sample, self.sample), note=self.note, **numbers,
-        )  # fmt: skip
+            setting=self.setting.name,
+            precision=self.setting.precision,
+            compiled=self.setting.compiled,
+            preset=preset,
+            arch=config.network.arch,
+            parameters=self.parameters,
+            image_shape="x".join(map(str, shape)),
+            batch=batch,
+            device=device,
+            rounds=len(self.train),
+            train_mb=self.train_mb,
+            first_step_s=self.first_step_s,
+            train_ratio=ratio(plain.train, self.train),
+            sample_rounds=len(self.sample),
+            sample_ratio=ratio(plain.sample, self.sample),
+            note=self.note,
+            **numbers,
+        )
 
 
 def ratio(reference: dict[int, float], seconds: dict[int, float]) -> float | None:
-    """Median over the rounds that both took of reference time over time; None where there is no
-    such round.
+    """Median over the rounds that both took of reference time over time; None without any.
+
+    Quotients are taken round by round, so that drifts of the machine cancel.
     """
-    quotients = [
-        reference[number] / seconds[number] for number in reference.keys() & seconds.keys()
-    ]
+    common = reference.keys() & seconds.keys()
+    quotients = [reference[number] / seconds[number] for number in common]
     return statistics.median(quotients) if quotients else None

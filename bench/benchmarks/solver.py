@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.benchmarks.rounds import rotated
+from bench.benchmarks.table import aligned, number
 from bench.config import ConfigError
-from bench.record import write_bytes
 
 if TYPE_CHECKING:
     from bench.benchmarks.contenders import Contender
@@ -23,25 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """What is measured."""
+    """The contenders, the sizes of the pools, and the place of the results."""
 
     couplings: tuple[str, ...] = ()
     """Couplings as name or name:key=value,key=value. Default: every batch coupling."""
     n: tuple[int, ...] = (128, 512, 1024, 2048, 4096, 8192)
     """Pool sizes, in images."""
     data: str = "gauss"
-    """gauss (3x32x32 Gaussian images with the 1/f amplitudes of photographs) or the name of a data
-    set.
+    """gauss (3x32x32 Gaussian images with the 1/f amplitudes of photographs), the name of a data
+    set, or a module of your own, such as my_project.spirals.
     """
     data_dir: Path | None = None
     """Folder of the data sets' files."""
     peers: bool = False
     """Measure torchcfm, POT and scipy in the same rounds."""
     rounds: int = 10
-    """Measured rounds, each with a pool of its own, after one to warm up."""
+    """Measured rounds, each with another pool, after one to warm up."""
     limit: float = 30.0
-    """Seconds. What would take longer for one solve is left out; a contender that used them up ends
-    its rounds.
+    """Seconds. A contender whose single solve would take longer is left out; one that has used
+    them up ends its rounds.
     """
     seed: int = 0
     """Seed of the pools: the same seed gives the same pools."""
@@ -50,7 +49,7 @@ class Command:
 
     @property
     def pools(self) -> Pools:
-        """Where the pools come from."""
+        """The source of the pools."""
         from bench.benchmarks.pools import Pools
 
         return Pools(self.data, self.data_dir, self.seed)
@@ -62,33 +61,42 @@ class Command:
             ConfigError: with the way out.
 
         """
-        for wrong, way_out in (
-            (not self.n or min(self.n) < 2, "--n takes sizes of 2 and more"),
-            (self.rounds < 1, f"--rounds must be 1 or more, got {self.rounds}"),
-            (not self.limit > 0, f"--limit must be above 0 seconds, got {self.limit:g}"),
-        ):
-            if wrong:
-                raise ConfigError(way_out)
+        if not self.n or min(self.n) < 2:
+            raise ConfigError("--n takes sizes of 2 and more")
+        if self.rounds < 1:
+            raise ConfigError(f"--rounds must be 1 or more, got {self.rounds}")
+        # Written so that a NaN is refused too.
+        if not self.limit > 0:
+            raise ConfigError(f"--limit must be above 0 seconds, got {self.limit:g}")
         self.pools.check(max(self.n))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of solve.csv: a contender at a pool size. What does not apply, or was not measured,
-    is None.
+    """One row of solve.csv: a contender at a pool size.
 
-    Attributes: contender, kind: its name; ``coupling``, ``peer`` or ``floor``. data, n, d, seed:
-        the pools: ``[n, d]`` images and noises. rounds: how many pools the numbers are from.
-        median_ms, p95_ms: time of a whole solve, such as ``pair()``. matrix_ms, solve_ms: median
-        time of the cost matrix alone, and of the rest of the same rounds. peak_mb: most memory one
-        solve held beside the pool, in MB, in a process of its own. cost: mean squared L2 distance
-        of a pair. cost_ratio: mean over the rounds of the cost over the optimal cost. gain: mean
-        share of the possible cut in cost that was reached: 0 random pairs, 1 the optimum. Only a
-        pairing
-            that repeats noises can exceed 1.
-        repeated: 1 - distinct noises / n.
-        converged: whether the solver says so of every round.
-        note: why there are no numbers, or what the solver said.
+    A value that does not apply, or was not measured, is None.
+
+    Attributes:
+        contender: its name.
+        kind: ``coupling``, ``peer`` or ``floor``.
+        data: the name of the pools' data.
+        n: images in a pool.
+        d: numbers in an image.
+        seed: of the pools.
+        rounds: how many pools the numbers are from.
+        median_ms: median time of a whole solve, such as ``pair()``.
+        p95_ms: 95th percentile of the same times.
+        matrix_ms: median time of the cost matrix alone.
+        solve_ms: median time of the rest of the same rounds.
+        peak_mb: most memory that one solve held in addition to the pool, in MB, in its own process.
+        cost: mean squared L2 distance of a pair.
+        cost_ratio: mean over the rounds of the cost over the optimal cost.
+        gain: mean share of the possible cut in cost that was reached: 0 random pairs, 1 the
+            optimum. Only a pairing that repeats noise samples can exceed 1.
+        repeated: 1 - distinct noise samples / n.
+        converged: True if the solver reports convergence in every round.
+        note: the reason why there are no numbers, or the solver's warning.
 
     """
 
@@ -114,8 +122,9 @@ class Cell:
 
 @dataclass
 class Tally:
-    """The measurements of one contender at one pool size as they come in; times in ms, one entry a
-    round.
+    """The measurements of one contender at one pool size as they come in.
+
+    Times are in ms; lists have one entry for each measured round.
     """
 
     contender: Contender
@@ -133,42 +142,57 @@ class Tally:
     ended: bool = False
 
     def end(self, note: str) -> None:
-        """Take no further round, and say why."""
-        self.note, self.ended = note, True
+        """Take no further round, for the reason in ``note``."""
+        self.note = note
+        self.ended = True
 
     def wants_more(self, limit: float) -> bool:
-        """Whether another round is due under a limit in seconds."""
-        return not self.ended and (
-            not self.whole or sum(self.whole) + self.whole[-1] <= 1000 * limit
-        )
+        """True if another round fits under a limit in seconds, going by the last one."""
+        if self.ended:
+            return False
+        return not self.whole or sum(self.whole) + self.whole[-1] <= 1000 * limit
 
     def cell(self, command: Command) -> Cell:
         """The row of the table."""
-        numbers = {}
-        if self.whole:
-            numbers = {"median_ms": statistics.median(self.whole), "p95_ms": p95(self.whole)}
+        rest = []
         if self.matrix:
             rest = [whole - matrix for whole, matrix in zip(self.whole, self.matrix, strict=True)]
-            numbers |= {
-                "matrix_ms": statistics.median(self.matrix),
-                "solve_ms": statistics.median(rest),
-            }
-        for name in ("cost", "cost_ratio", "gain", "repeated"):
-            values = getattr(self, name)
-            numbers[name] = statistics.mean(values) if values else None
+        note = self.note
+        if not note and not self.whole:
+            note = "stopped before its first round"
         return Cell(
-            self.contender.name, self.contender.kind, command.data, self.n, self.d, command.seed, len(self.whole),
-            peak_mb=self.peak_mb, converged=self.converged if self.cost else None,
-            note=self.note or ("" if self.whole else "stopped before its first round"), **numbers,
-        )  # fmt: skip
+            contender=self.contender.name,
+            kind=self.contender.kind,
+            data=command.data,
+            n=self.n,
+            d=self.d,
+            seed=command.seed,
+            rounds=len(self.whole),
+            median_ms=_of(statistics.median, self.whole),
+            p95_ms=_of(p95, self.whole),
+            matrix_ms=_of(statistics.median, self.matrix),
+            solve_ms=_of(statistics.median, rest),
+            peak_mb=self.peak_mb,
+            cost=_of(statistics.mean, self.cost),
+            cost_ratio=_of(statistics.mean, self.cost_ratio),
+            gain=_of(statistics.mean, self.gain),
+            repeated=_of(statistics.mean, self.repeated),
+            converged=self.converged if self.cost else None,
+            note=note,
+        )
+
+
+def _of(statistic: Callable[[Sequence[float]], float], values: Sequence[float]) -> float | None:
+    return statistic(values) if values else None
 
 
 def measure(command: Command, entrants: Sequence[Contender], tallies: list[Tally]) -> Iterator[str]:
-    """Measure every contender at every size, the sizes rising, and say after each step what it was.
+    """Measure every contender at every size, the sizes rising; yields a few words after each step.
 
-    What was measured is in ``tallies`` at every step, so that a caller who stops here loses
+    ``tallies`` holds all that was measured at every step, so that a caller who stops here loses
     nothing.
     """
+    # Seconds of a solve by size: of each contender, and of the optimum that judges them.
     took: dict[str, dict[int, float]] = {entrant.name: {} for entrant in entrants}
     judge: dict[int, float] = {}
     for n in sorted(set(command.n)):
@@ -185,52 +209,55 @@ def measure(command: Command, entrants: Sequence[Contender], tallies: list[Tally
 
 
 def _probe(tally: Tally, command: Command, took: dict[int, float]) -> None:
-    """Leave out what is predicted to take too long; else solve once in another process, which bears
-    the risk.
+    """Solve once in another process, unless it is predicted to take too long.
+
+    That process bears the risk: a solver that runs out of memory or time does not end the
+    benchmark.
     """
     from bench.benchmarks.memory import probe
 
+    limit = command.limit
     expected = predict(took, tally.n)
-    if expected and expected > command.limit:
+    if expected and expected > limit:
         tally.end(
-            f"left out: a solve would take about {expected:.0f} s, over the limit of"
-            f" {command.limit:g} s"
+            f"left out: a solve would take about {expected:.0f} s, over the limit of {limit:g} s"
         )
         return
-    found = probe(command.pools, tally.contender.name, tally.n, command.limit)
-    took[tally.n] = found.seconds
-    tally.peak_mb = found.peak_mb
-    if found.problem:
-        tally.end(found.problem)
+    result = probe(command.pools, tally.contender.name, tally.n, limit)
+    took[tally.n] = result.seconds
+    tally.peak_mb = result.peak_mb
+    if result.problem:
+        tally.end(result.problem)
 
 
 def _rounds(command: Command, here: Sequence[Tally], judge: dict[int, float]) -> Iterator[Tally]:
-    """In each round all contenders solve the same pool, in an order that moves on, so that none is
-    always first.
+    """In each round all contenders solve the same pool.
 
     Round 0 loads libraries and compiles, and is not counted. ``judge`` holds the seconds that the
     optimum of a pool took at each size, which has the same limit.
     """
     from bench.benchmarks.pools import measure_ends
 
-    n, spent = here[0].n, 0.0
-    for number in range(command.rounds + 1):
-        if not any(tally.wants_more(command.limit) for tally in here):
+    n = here[0].n
+    limit = command.limit
+    spent = 0.0
+    for round_number, order in rotated(here, range(command.rounds + 1)):
+        if not any(tally.wants_more(limit) for tally in here):
             return
-        pool, ends = command.pools.draw(n, number), None
-        if number and max(spent, predict(judge, n) or 0) <= command.limit:
+        pool = command.pools.draw(n, round_number)
+        ends = None
+        if round_number and max(spent, predict(judge, n) or 0) <= limit:
             start = time.perf_counter()
             ends = measure_ends(pool)
             judge[n] = time.perf_counter() - start
             spent += judge[n]
-        first = number % len(here)
-        for tally in [*here[first:], *here[:first]]:
-            if tally.wants_more(command.limit):
-                _take(tally, pool, number, ends)
+        for tally in order:
+            if tally.wants_more(limit):
+                _take(tally, pool, round_number, ends)
             yield tally
 
 
-def _take(tally: Tally, pool: Pool, number: int, ends: Ends | None) -> None:
+def _take(tally: Tally, pool: Pool, round_number: int, ends: Ends | None) -> None:
     """One round of one contender: the matrix alone, then the whole solve."""
     import torch
 
@@ -244,13 +271,14 @@ def _take(tally: Tally, pool: Pool, number: int, ends: Ends | None) -> None:
     seconds, solved, problem = attempt(tally.contender.solve, pool)
     if problem:
         tally.converged = False
-        tally.end(f"round {number}: {problem}" if tally.whole else problem)
-    if problem or number == 0:
+        tally.end(f"round {round_number}: {problem}" if tally.whole else problem)
+    if problem or round_number == 0:
         return
     tally.d = pool.images.shape[1]
     tally.whole.append(1000 * seconds)
     if matrix_seconds is not None:
         tally.matrix.append(1000 * matrix_seconds)
+    # The floor, a matrix product, pairs nothing.
     if solved is None:
         return
     cost = pair_cost(pool.images[solved.rows], pool.noise[solved.columns])
@@ -269,36 +297,27 @@ def p95(values: Sequence[float]) -> float:
 
 
 def predict(seconds: dict[int, float], n: int) -> float | None:
-    """Time at n from those at smaller sizes, as a power of n: 2 to 3, by the last two sizes, or 2.5
-    of one.
+    """Time at n from those at smaller sizes, as a power of n; None without any.
+
+    The power is that of the last two sizes, at least 2 and at most 3, or 2.5 from a single size.
     """
     known = sorted(size for size in seconds if size < n)
     if not known:
         return None
-    power, last = 2.5, known[-1]
+    power = 2.5
+    last = known[-1]
     if len(known) > 1 and min(seconds[known[-2]], seconds[last]) > 0:
         power = math.log(seconds[last] / seconds[known[-2]]) / math.log(last / known[-2])
+    # Small sizes measure overheads, large ones the machine's memory: neither power can be trusted.
     return seconds[last] * (n / last) ** min(max(power, 2.0), 3.0)
 
 
-def write_csv(path: Path, cells: Sequence[Cell]) -> None:
-    """The table, atomically."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [f.name for f in fields(Cell)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(cell) for cell in cells)
-    write_bytes(path, text.getvalue().encode())
-
-
-def table(cells: Sequence[Cell]) -> str:
-    """The cells as aligned text."""
+def as_text(cells: Sequence[Cell]) -> str:
+    """The table for the terminal."""
     rows = [("contender", "n", "median ms", "p95 ms", "matrix ms", "peak MB", "gain", "converged")]
     for cell in cells:
-        numbers = (cell.median_ms, cell.p95_ms, cell.matrix_ms, cell.peak_mb, cell.gain)
-        shown = ["-" if value is None else f"{value:.4g}" for value in numbers]
-        verdict = {True: "yes", False: "no", None: "-"}[cell.converged]
-        rows.append((cell.contender, str(cell.n), *shown, f"{verdict} {cell.note}".strip()))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(w) for word, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )  # fmt: skip
+        values = (cell.median_ms, cell.p95_ms, cell.matrix_ms, cell.peak_mb, cell.gain)
+        numbers = [number(value, missing="-") for value in values]
+        converged = {True: "yes", False: "no", None: "-"}[cell.converged]
+        rows.append((cell.contender, str(cell.n), *numbers, f"{converged} {cell.note}".strip()))
+    return aligned(rows)

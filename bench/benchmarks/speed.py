@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import torch
 
 from bench.benchmarks import memory
-from bench.benchmarks.settings import Cell
+from bench.benchmarks.rounds import rotated
+from bench.benchmarks.settings import Cell, Command, Tally
 from bench.benchmarks.steps import Batches, Runner, start
-from bench.config import ConfigError
+from bench.benchmarks.table import aligned, number
 from bench.pairs.pool import Pairs
-from bench.record import provenance, write_bytes, write_json
 from bench.suitable import refuse_unfit
-
-if TYPE_CHECKING:
-    from bench.benchmarks.settings import Command, Tally
 
 
 @dataclass
@@ -44,156 +37,132 @@ class Contest:
 
     @property
     def steps(self) -> int:
-        """How many times ``measure`` comes back."""
+        """Number of steps of ``measure``."""
         return len(self.tallies) * (1 + self.command.rounds + self.command.sample_rounds)
 
     def measure(self) -> Iterator[str]:
-        """Measure every setting, round by round, and say after each step what it was.
+        """Measure every setting, round by round; yields a few words after each step.
 
-        The order moves on from round to round, so that none is always first. ``tallies`` hold all
-        that was measured.
+        ``tallies`` hold all that was measured.
         """
         for tally in self.tallies:
             self._attempt(tally, self._warm_up)
             yield f"warm-up, {tally.setting.name}"
-        for what, action, rounds in (
-            ("training", self._train, self.command.rounds),
-            ("sampling", self._sample, self.command.sample_rounds),
-        ):
-            for number in range(1, rounds + 1):
-                pairs, first = self.batches.draw(number), number % len(self.tallies)
-                for tally in [*self.tallies[first:], *self.tallies[:first]]:
-                    if tally.setting.name in self.runners:
-                        self._attempt(tally, action, pairs, number)
-                    yield f"{what}, {tally.setting.name}"
+        yield from self._rounds("training", self._train, self.command.rounds)
+        yield from self._rounds("sampling", self._sample, self.command.sample_rounds)
+
+    def cells(self) -> list[Cell]:
+        """The rows of the table as it stands."""
+        preset = self.command.preset
+        config = self.batches.config
+        device = self.batches.device
+        plain = self.tallies[0]
+        return [tally.cell(preset, config, device, plain) for tally in self.tallies]
+
+    def _rounds(self, title: str, action: Callable[..., None], rounds: int) -> Iterator[str]:
+        for round_number, order in rotated(self.tallies, range(1, rounds + 1)):
+            pairs = self.batches.draw(round_number)
+            for tally in order:
+                # A setting that failed has no runner any more.
+                if tally.setting.name in self.runners:
+                    self._attempt(tally, action, pairs, round_number)
+                yield f"{title}, {tally.setting.name}"
 
     def _attempt(self, tally: Tally, action: Callable[..., None], *args: object) -> None:
         try:
             action(tally, *args)
-        except RuntimeError as error:  # out of memory, or nothing to compile with
+        # Out of memory, or no compiler: a row of the table says so.
+        except RuntimeError as error:
             self.runners.pop(tally.setting.name, None)
-            tally.note = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            lines = str(error).strip().splitlines()
+            tally.note = lines[0] if lines else type(error).__name__
 
     def _warm_up(self, tally: Tally) -> None:
-        """Two steps, the first of which loads libraries and compiles, and the memory of the second."""
-        runner = self.runners[tally.setting.name] = start(tally.setting, self.batches)
+        """Two steps: the first loads libraries and compiles, the second shows the memory."""
+        device = self.batches.device
+        runner = start(tally.setting, self.batches)
+        self.runners[tally.setting.name] = runner
         tally.parameters = sum(weight.numel() for weight in runner.net.parameters())
         pairs = self.batches.draw(0)
-        tally.first_step_s = seconds(self.batches.device, lambda: runner.train(pairs))
+        tally.first_step_s = seconds(device, runner.train, pairs)
         runner.release_gradients()
-        peak = peak_mb(self.batches.device, lambda: runner.train(pairs))
+        peak = peak_mb(device, runner.train, pairs)
         runner.release_gradients()
-        tally.train_mb = None if peak is None else peak + runner.kept_mb()
+        if peak is not None:
+            tally.train_mb = peak + runner.kept_mb()
 
-    def _train(self, tally: Tally, pairs: Pairs, number: int) -> None:
+    def _train(self, tally: Tally, pairs: Pairs, round_number: int) -> None:
         runner = self.runners[tally.setting.name]
-        tally.train[number] = seconds(self.batches.device, lambda: runner.train(pairs))
+        tally.train[round_number] = seconds(self.batches.device, runner.train, pairs)
         runner.release_gradients()
 
-    def _sample(self, tally: Tally, pairs: Pairs, number: int) -> None:
+    def _sample(self, tally: Tally, pairs: Pairs, round_number: int) -> None:
         runner = self.runners[tally.setting.name]
-        if number == 1:  # to warm up
+        if round_number == 1:  # to warm up
             runner.sample(pairs, 3)
-        took = seconds(self.batches.device, lambda: runner.sample(pairs, self.command.nfe))
-        tally.sample[number], tally.nfe = took, runner.nfe
+        took = seconds(self.batches.device, runner.sample, pairs, self.command.nfe)
+        tally.sample[round_number] = took
+        tally.nfe = runner.nfe
 
 
-def seconds(device: str, action: Callable[[], None]) -> float:
-    """Wall time of an action, the device's work included."""
+def seconds(device: str, action: Callable[..., object], *args: object) -> float:
+    """Wall time of ``action(*args)``, the device's work included."""
     _finish(device)
-    start = time.perf_counter()
-    action()
+    begun = time.perf_counter()
+    action(*args)
     _finish(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - begun
 
 
-def peak_mb(device: str, action: Callable[[], None]) -> float | None:
-    """The most memory that an action held beside what was held before, in MB; None on a CPU without
-    Linux and glibc.
+def peak_mb(device: str, action: Callable[..., object], *args: object) -> float | None:
+    """The most memory that ``action(*args)`` held in addition to what was held before, in MB.
+
+    None on a CPU without Linux and glibc.
     """
     if device.startswith("cuda"):
         _finish(device)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        action()
+        action(*args)
         _finish(device)
         return (torch.cuda.max_memory_allocated() - before) / 1e6
-    before = memory.reset_peak()
-    action()
-    return (memory.status("VmHWM") - before) / 1e6 if before is not None else None
+    held = memory.reset_peak()
+    action(*args)
+    return None if held is None else (memory.status("VmHWM") - held) / 1e6
 
 
 def _finish(device: str) -> None:
-    """Kernels run behind a GPU's back: wait for them."""
+    """Wait for the kernels of a GPU, which run asynchronously."""
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 
 
-def write_csv(path: Path, cells: Sequence[Cell]) -> None:
-    """The table, atomically."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, [f.name for f in fields(Cell)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(cell) for cell in cells)
-    write_bytes(path, text.getvalue().encode())
-
-
-def table(cells: Sequence[Cell]) -> str:
-    """The cells as aligned text."""
-    rows = [
-        (
-            "setting",
-            "train img/s",
-            "ratio",
-            "step ms",
-            "MB",
-            "sample img/s",
-            "NFE",
-            "eval/s",
-            "ratio",
-            "",
+def as_text(cells: Sequence[Cell]) -> str:
+    """The table for the terminal."""
+    training = ("train img/s", "ratio", "step ms", "MB")
+    sampling = ("sample img/s", "NFE", "eval/s", "ratio")
+    rows = [("setting", *training, *sampling, "")]
+    for cell in cells:
+        values = (
+            cell.train_images_per_s,
+            cell.train_ratio,
+            cell.train_ms,
+            cell.train_mb,
+            cell.sample_images_per_s,
+            cell.nfe,
+            cell.evaluations_per_s,
+            cell.sample_ratio,
         )
-    ]
-    for c in cells:
-        numbers = (
-            c.train_images_per_s, c.train_ratio, c.train_ms, c.train_mb,
-            c.sample_images_per_s, c.nfe, c.evaluations_per_s, c.sample_ratio,
-        )  # fmt: skip
-        rows.append(
-            (c.setting, *("" if value is None else f"{value:.4g}" for value in numbers), c.note)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(word.ljust(w) for word, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )  # fmt: skip
-
-
-def save(contest: Contest, first: bool = False) -> list[Cell]:
-    """Write speed.csv as it stands and, at first, speed.json: where its numbers come from.
-
-    Raises:
-        ConfigError: the folder cannot be written.
-
-    """
-    command, tallies = contest.command, contest.tallies
-    config, device = contest.batches.config, contest.batches.device
-    cells = [tally.cell(command, config, device, plain=tallies[0]) for tally in tallies]
-    try:
-        if first:
-            origin = provenance(
-                device, seed=config.seed, config=config.identity, images="random pixels"
-            )
-            write_json(command.out / "speed.json", origin)
-        write_csv(command.out / "speed.csv", cells)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to {command.out} ({error.strerror}): choose another --out"
-        ) from None
-    return cells
+        numbers = [number(value, missing="") for value in values]
+        rows.append((cell.setting, *numbers, cell.note))
+    return aligned(rows)
 
 
 def summary(cell: Cell) -> str:
-    size = "" if cell.parameters is None else f", {cell.parameters / 1e6:.2f} M parameters"
+    """The line above the table: the network, and what went through it."""
+    size = ""
+    if cell.parameters is not None:
+        size = f", {cell.parameters / 1e6:.2f} M parameters"
     return (
         f"{cell.preset}: {cell.arch}{size}, random images {cell.image_shape}, batch {cell.batch},"
         f" {cell.device}"

@@ -1,6 +1,4 @@
-"""What the speed benchmark runs: the trainer at a setting, a plain loop to compare it with, and
-clocks for both.
-"""
+"""Steps that the speed benchmark runs: the trainer's at a setting, and those of a plain loop."""
 
 from __future__ import annotations
 
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
 
 
 class PlainStepper:
-    """One step after the other as a straightforward loop takes it, with the numbers of
-    ``bench.training.step.Stepper``.
+    """Training steps of a straightforward loop, with the same numbers as the trainer's ``Stepper``.
 
     Karras et al. 2022, App. F: contiguous float32, Adam and the moving average one tensor after the
     other.
@@ -42,46 +39,60 @@ class PlainStepper:
         net = build_network(
             config.network, dataset, training.conditional, config.seed, training.augment > 0
         )
-        self.config, self.net, self.step = config, net.to(device).train(), 0
+        self.config = config
+        self.net = net.to(device).train()
+        self.step = 0
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
+        # Neither fused nor foreach: that is what the trainer is compared with.
         self.optimizer = torch.optim.Adam(
             self.net.parameters(), lr=training.lr, foreach=False, fused=False
         )
 
     def __call__(self, pairs: Pairs) -> Tensor:
-        """Train on a batch; its loss."""
-        training, seed, net = self.config.training, self.config.seed, self.net
+        """Train on a batch; its loss, a scalar."""
+        training = self.config.training
         seen = self.step * training.batch
-        self.optimizer.param_groups[0]["lr"] = training.lr * min(
-            1, (seen + training.batch) / max(training.lr_ramp, 1)
-        )
+        ramp = min(1, (seen + training.batch) / max(training.lr_ramp, 1))
+        self.optimizer.param_groups[0]["lr"] = training.lr * ramp
         self.optimizer.zero_grad()
-        g = generator(seed, "sigma", 0, self.step)
-        sigma = draw_sigma(
-            training.batch, g, training.P_mean, training.P_std, str(pairs.images.device)
-        )
-        labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
-        dropout = self.config.network.dropout > 0
-        with torch.random.fork_rng(enabled=dropout):  # dropout knows the global generator alone
-            if dropout:
-                torch.manual_seed(derive(seed, "dropout/0", 0, self.step))
-            loss = edm_loss(net, pairs.images, pairs.noise, sigma, labels, pairs.augment_labels)
-            loss.backward()
-        for weight in net.parameters():
+        loss = self._loss(pairs)
+        loss.backward()
+        for weight in self.net.parameters():
             torch.nan_to_num(weight.grad, nan=0, posinf=1e5, neginf=-1e5, out=weight.grad)
         self.optimizer.step()
-        halflife = max(min(training.ema_halflife, seen * training.ema_rampup), 1e-8)
-        beta = 0.5 ** (training.batch / halflife)
-        with torch.no_grad():
-            for averaged, weight in zip(self.average.parameters(), net.parameters(), strict=True):
-                averaged.copy_(weight.lerp(averaged, beta))
+        self._update_average(seen)
         self.step += 1
         return loss.detach()
+
+    def _loss(self, pairs: Pairs) -> Tensor:
+        training = self.config.training
+        seed = self.config.seed
+        net = self.net
+        device = str(pairs.images.device)
+        g = generator(seed, "sigma", 0, self.step)
+        sigma = draw_sigma(training.batch, g, training.P_mean, training.P_std, device)
+        labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
+        dropout = self.config.network.dropout > 0
+        # Dropout draws from the global generator only.
+        with torch.random.fork_rng(enabled=dropout):
+            if dropout:
+                torch.manual_seed(derive(seed, "dropout/0", 0, self.step))
+            return edm_loss(net, pairs.images, pairs.noise, sigma, labels, pairs.augment_labels)
+
+    def _update_average(self, seen: int) -> None:
+        """Moving average of the weights, after ``seen`` images."""
+        training = self.config.training
+        halflife = max(min(training.ema_halflife, seen * training.ema_rampup), 1e-8)
+        beta = 0.5 ** (training.batch / halflife)
+        pairs = zip(self.average.parameters(), self.net.parameters(), strict=True)
+        with torch.no_grad():
+            for averaged, weight in pairs:
+                averaged.copy_(weight.lerp(averaged, beta))
 
 
 @dataclass
 class Runner:
-    """A setting at work: its step, its network, and all that training keeps beside a step."""
+    """A setting at work: its step, its network, and all that training keeps between steps."""
 
     step: Callable[[Pairs], Tensor]
     denoise: Callable[..., Tensor]
@@ -105,7 +116,8 @@ class Runner:
 
     def sample(self, pairs: Pairs, nfe: int) -> None:
         """Sample from a batch's noise and labels, and count the evaluations."""
-        counted, classes = CountNFE(self.denoise), self.net.label_dim
+        counted = CountNFE(self.denoise)
+        classes = self.net.label_dim
         labels = F.one_hot(pairs.labels, classes).float() if classes else None
         self.net.eval()
         with torch.no_grad(), tf32(self.tf32):
@@ -114,13 +126,15 @@ class Runner:
         self.nfe = counted.nfe
 
     def release_gradients(self) -> None:
-        """Give back what a step leaves behind: the other settings need the memory."""
+        """Free the gradients of the last step: the other settings need the memory."""
         self.optimizer.zero_grad(set_to_none=True)
 
 
 def start(setting: Setting, batches: Batches) -> Runner:
     """A setting before its first step."""
-    config, dataset, device = batches.config, batches.dataset(), batches.device
+    config = batches.config
+    dataset = batches.dataset()
+    device = batches.device
     if setting.plain:
         plain = PlainStepper(config, dataset, device)
         return Runner(plain, plain.net, plain.net, plain.average, plain.optimizer)
@@ -147,7 +161,7 @@ class Batches:
     device: str
 
     def dataset(self) -> Dataset:
-        """A data set of one random batch: what a network is built for."""
+        """A data set of one random batch, to build a network for."""
         pairs = self.draw(0)
         split = Split(pairs.images, pairs.labels)
         return Dataset(self.config.data, split, split, self.classes)
@@ -156,15 +170,14 @@ class Batches:
         """The batch of a round: pixels uniform in [-1, 1], unit noise, random labels, no
         augmentation.
         """
-        n, g = self.config.training.batch, generator(self.config.seed, "speed", 0, number)
+        n = self.config.training.batch
+        g = generator(self.config.seed, "speed", 0, number)
         images = torch.rand(n, *self.shape, generator=g) * 2 - 1
         noise = torch.randn(n, *self.shape, generator=g)
         labels = torch.randint(self.classes, (n,), generator=g)
-        augment_labels = (
-            torch.zeros(n, AUGMENT_LABELS, device=self.device)
-            if self.config.training.augment
-            else None
-        )
-        return Pairs(
-            images.to(self.device), noise.to(self.device), labels.to(self.device), augment_labels
-        )
+        augment_labels = None
+        if self.config.training.augment:
+            # The network has inputs for them, so its cost includes them.
+            augment_labels = torch.zeros(n, AUGMENT_LABELS, device=self.device)
+        device = self.device
+        return Pairs(images.to(device), noise.to(device), labels.to(device), augment_labels)

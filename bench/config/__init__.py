@@ -1,5 +1,4 @@
-"""The configuration of a run: ``schema`` and ``guidance`` hold the dataclasses, ``read`` fills
-them.
+"""The configuration of a run: dataclasses in ``schema`` and ``guidance``; ``read`` fills them.
 
 Sweeps submitted by an earlier version are pickled with ``bench.config.RunConfig``: the name stays.
 """

@@ -1,9 +1,11 @@
-"""The configuration of discriminator guidance; no torch here, so that the command line stays quick."""
+"""The configuration of discriminator guidance.
+
+No torch here, so that the command line stays quick.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Literal
 import tyro
 
 from bench.config.errors import ConfigError
+from bench.record import digest
 
 # Fields that choose what is sampled with a discriminator, not how it is trained; the noising is in
 # its name.
@@ -20,19 +23,20 @@ AFTERWARDS = ("kind", "weights", "nfe", "second", "boost", "boost_coupled", "noi
 
 @dataclass(frozen=True)
 class GuidanceConfig:
-    """Discriminator guidance (Kim et al. 2023): how the discriminator is trained, and what is
-    sampled with it.
+    """Discriminator guidance (Kim et al. 2023): training of the discriminator, and sampling with
+    it.
     """
 
     kind: tyro.conf.Suppress[Literal["none", "discriminator"]] = "none"
-    """Whether there is any: --guidance discriminator."""
+    """Set by --guidance."""
     weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Weights of the guidance at the first evaluation of a step; 0 is unguided. Heun averages two
     evaluations: with --guidance.second 0 weight 1 applies half of the correction that the
     discriminator's ratio asks for, weight 2 the whole with many steps, and less with few.
     """
     nfe: tuple[int, ...] = (9, 17, 35)
-    """Denoiser evaluations per image to sample with; passes of the discriminator are counted apart.
+    """Denoiser evaluations per image to sample with; passes of the discriminator are counted
+    separately.
     """
     second: float = 0.0
     """Weight at Heun's second evaluation; 1 here and in --guidance.weights is the whole correction.
@@ -42,11 +46,11 @@ class GuidanceConfig:
     boost_coupled: bool = False
     """Boost a denoiser trained with a coupling all the same."""
     noising: tuple[str, ...] = ("independent",)
-    """Couplings of images and noises in the discriminator's training, a discriminator each; reals
-    and fakes are in pools of their own.
+    """Couplings of images and noise samples in the discriminator's training, a discriminator each;
+    real and generated images are in separate pools.
     """
     pool: int = 512
-    """Images, and noises, of one kind that are coupled at once."""
+    """Images of one kind, and noise samples, that are coupled at once."""
     images: int = 80_000
     """Budget, in noisy images, half of them real; checkpoints are kept at 1/8, 1/4, 1/2 and all of
     it.
@@ -84,53 +88,57 @@ class GuidanceConfig:
 
     @property
     def name(self) -> str:
-        """What the discriminator of the only noising is called, with a hash where its training is
-        not the default.
+        """Name of the discriminator of the only noising; a hash follows if its training is not the
+        default.
         """
         (noising,) = self.noising
-        return f"dg-{noising}" + (
-            f"-{self.digest}" if self.digest != GuidanceConfig().digest else ""
-        )
+        own = "" if self.digest == GuidanceConfig().digest else f"-{self.digest}"
+        return f"dg-{noising}{own}"
 
     @property
     def digest(self) -> str:
-        """Six hexadecimal digits over what trains the discriminator, besides its noising."""
+        """Six hexadecimal digits over the settings that train the discriminator, except noising."""
         content = {key: value for key, value in asdict(self).items() if key not in AFTERWARDS}
         if self.encoder is not None:
+            # The file's content counts, not its place.
             content["encoder"] = hashlib.sha256(Path(self.encoder).read_bytes()).hexdigest()
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:6]
+        return digest(content, digits=6)
 
     def label(self, weight: float) -> str:
-        """What the column ``guidance`` says of samples guided with this weight."""
+        """The entry of the column ``guidance`` for samples guided with this weight."""
         if not weight:
             return "none"
-        more = [f"second={self.second:g}"] * bool(self.second) + ["boost"] * self.boost
-        return ",".join([f"{self.name}:weight={weight:g}", *more])
+        label = f"{self.name}:weight={weight:g}"
+        if self.second:
+            label += f",second={self.second:g}"
+        if self.boost:
+            label += ",boost"
+        return label
 
 
 def check_ranges(config: GuidanceConfig) -> None:
+    """Refuse values that no discriminator can be trained or sampled with.
+
+    Raises:
+        ConfigError: naming the option.
+
+    """
     if config.batch < 2 or config.batch % 2:
         raise ConfigError(
             f"--guidance.batch {config.batch}: half of it is real, so take an even number"
         )
     if not 0 < config.held_out < 1:
         raise ConfigError(f"--guidance.held-out {config.held_out}: a share between 0 and 1")
+    # One evaluation in the last step, two in each other one.
     for nfe in config.nfe:
-        if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(
-                f"--guidance.nfe {nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ..."
-            )
+        _check_nfe("--guidance.nfe", nfe)
     if not config.nfe or not config.weights:
         raise ConfigError(
             "--guidance.nfe and --guidance.weights need at least one number each, such as 17 and 1"
         )
     if not all(map(math.isfinite, config.weights)):
         raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
-    if config.fakes_nfe < 3 or config.fakes_nfe % 2 == 0:
-        raise ConfigError(
-            f"--guidance.fakes-nfe {config.fakes_nfe}: Heun takes 2 steps - 1 evaluations: 3, 5,"
-            " 7, ..."
-        )
+    _check_nfe("--guidance.fakes-nfe", config.fakes_nfe)
     for option in ("images", "pool", "lr", "fakes_rho", "width", "blocks"):
         if not getattr(config, option) > 0:
             raise ConfigError(f"--guidance.{option.replace('_', '-')} must be above 0")
@@ -138,3 +146,8 @@ def check_ranges(config: GuidanceConfig) -> None:
         raise ConfigError(f"--guidance.fakes {config.fakes}: 2 or more")
     if config.encoder is not None and not Path(config.encoder).is_file():
         raise ConfigError(f"--guidance.encoder {config.encoder}: no such file")
+
+
+def _check_nfe(option: str, nfe: int) -> None:
+    if nfe < 3 or nfe % 2 == 0:
+        raise ConfigError(f"{option} {nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")

@@ -1,6 +1,4 @@
-"""Reads presets, TOML and overrides into a configuration, each value checked against its field's
-type.
-"""
+"""Reads presets, TOML and overrides into a configuration, and checks each value's type."""
 
 from __future__ import annotations
 
@@ -24,22 +22,28 @@ def presets() -> tuple[str, ...]:
 
 
 def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
-    """The configuration of a preset, unchecked; with None, of the data set's own preset if it has
-    one.
+    """The configuration of a preset, unchecked.
+
+    Args:
+        preset: its name; None for the data set's own preset, if it has one.
+        data: name of the data set.
+
+    Raises:
+        ConfigError: there is no such preset.
+
     """
-    base = RunConfig(data=data)
     if preset is None and data not in presets():
-        return base
+        return RunConfig(data=data)
     name = preset or data
     if name not in presets():
         raise ConfigError(unknown("preset", name, presets()))
-    content = tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8"))
-    return from_dict(content)
+    return from_dict(tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8")))
 
 
 def from_dict(content: dict) -> RunConfig:
-    """The configuration, unchecked, of nested dictionaries such as ``RunConfig.identity``; what is
-    left out is default.
+    """The configuration, unchecked, of nested dictionaries such as ``RunConfig.identity``.
+
+    Keys that are left out have their defaults.
 
     Raises:
         ConfigError: an unknown key, or a value of another type.
@@ -48,58 +52,77 @@ def from_dict(content: dict) -> RunConfig:
     return apply(RunConfig(), flatten(content))
 
 
-def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
-    """Type of every leaf field by its dotted key."""
-    types_ = {}
-    for key, hint in get_type_hints(cls).items():
-        types_ |= (
-            _field_types(hint, f"{prefix}{key}.") if is_dataclass(hint) else {prefix + key: hint}
-        )
-    return types_
-
-
 def apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
-    types_ = _field_types(RunConfig)
+    """The configuration with other values, unchecked.
+
+    Args:
+        config: to start from.
+        overrides: values by dotted key, ``training.lr``, or by the bare name of a field that
+            occurs once.
+
+    Raises:
+        ConfigError: an unknown key, or a value of another type.
+
+    """
+    hints = _field_types(RunConfig)
     for key, value in overrides.items():
-        # Fields of the guidance are named in full: their short names are those of the training.
-        matches = [
-            f
-            for f in types_
-            if key == f or (key == f.rsplit(".", 1)[-1] and not f.startswith("guidance."))
-        ]
-        if len(matches) != 1:
-            raise ConfigError(unknown("option", key, tuple(types_)))
-        config = _replace(
-            config, matches[0].split("."), _convert(value, types_[matches[0]], matches[0])
-        )
+        field = _field_of(key, tuple(hints))
+        value = _convert(value, hints[field], field)
+        config = _replace(config, field.split("."), value)
     return config
 
 
+def _field_of(key: str, fields: tuple[str, ...]) -> str:
+    """The dotted key of a field that is named in full or, if that is unique, by its last part."""
+    if key in fields:
+        return key
+    # Fields of the guidance are named in full: their short names are those of the training.
+    by_name = [field for field in fields if field.split(".")[-1] == key]
+    matches = [field for field in by_name if not field.startswith("guidance.")]
+    if len(matches) != 1:
+        raise ConfigError(unknown("option", key, fields))
+    return matches[0]
+
+
+def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Type of every leaf field by its dotted key."""
+    hints: dict[str, Any] = {}
+    for key, hint in get_type_hints(cls).items():
+        if is_dataclass(hint):
+            hints |= _field_types(hint, f"{prefix}{key}.")
+        else:
+            hints[prefix + key] = hint
+    return hints
+
+
 def _replace(node: Any, path: list[str], value: object) -> Any:
+    """The frozen dataclass with another value at the end of the path."""
     head, *rest = path
-    return dataclasses.replace(
-        node, **{head: _replace(getattr(node, head), rest, value) if rest else value}
-    )
+    if rest:
+        value = _replace(getattr(node, head), rest, value)
+    return dataclasses.replace(node, **{head: value})
 
 
 def _convert(value: object, hint: Any, key: str) -> object:
-    """Check a value from TOML against a field's type; lists become tuples and whole numbers floats
-    where due.
+    """Check a value from TOML or JSON against a field's type.
+
+    Lists become tuples, and whole numbers become floats for a field that is one.
     """
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
             return None
+        # All unions here are ``T | None``.
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
-        raise ConfigError(
-            f"{key} must be one of {', '.join(map(str, get_args(hint)))}, not {value!r}"
-        )
+        choices = ", ".join(map(str, get_args(hint)))
+        raise ConfigError(f"{key} must be one of {choices}, not {value!r}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple):
             return tuple(_convert(item, get_args(hint)[0], key) for item in value)
         raise ConfigError(f"{key} must be a list, not {value!r}")
+    # By type, not isinstance: True is an int too, and 1 is not a text.
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

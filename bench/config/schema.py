@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from bench.config.guidance import GuidanceConfig
+from bench.record import digest
 
 ClassLaw = Literal["data", "uniform"]
 Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
-# Settings of an evaluation that are no columns
+# Settings of an evaluation that are no columns of the results: rows of others are not compared.
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
 
@@ -40,9 +40,9 @@ class TrainingConfig:
     images: int = 200_000
     """Budget, in training images (each step takes one batch)."""
     pool: int = 1024
-    """Pool: how many images and noises are coupled at once, whatever the batch."""
+    """Pool: how many images and noise samples are coupled at once, whatever the batch."""
     pool_scope: Literal["rank", "global"] = "rank"
-    """Couple each process's pool by itself, or those of all processes as one."""
+    """Couple the pool of each process by itself, or those of all processes as one."""
     batch: int = 128
     """Images a step."""
     lr: float = 1e-3
@@ -64,21 +64,20 @@ class TrainingConfig:
     0.12.
     """
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """What the network computes in while training; sampling is in float32. tf32 is for GPUs alone.
-    """
+    """Number format of the network in training; sampling is in float32. tf32 is for GPUs only."""
 
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """What is measured after training; the same for every arm."""
+    """Measurements after the training; the same for every run of a comparison."""
 
     nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
     """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
     rho: float = 7.0
-    """Exponent of the sigma schedule, fixed for all arms; 7 is EDM's."""
+    """Exponent of the sigma schedule, fixed for all runs; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
-    """Exponents among which every arm finds its own best one for each number of evaluations, the
-    fixed one beside them; none: no search.
+    """Exponents among which each run finds its best one for each number of evaluations, next to the
+    fixed one; none: no search.
     """
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
@@ -87,54 +86,53 @@ class EvaluationConfig:
     dopri5:tolerance=1e-5), euler-maruyama (stochastic).
     """
     features: tuple[str, ...] = ()
-    """What samples are measured in, such as inception:weights=FILE. Default: classifier and pixels.
+    """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
+    and pixels.
     """
     metrics: tuple[Metrics, ...] = get_args(Metrics)
-    """What is measured: samples (Frechet distances and the like), truncation (error against a dense
-    solver), grid (the search for the best rho), paths (curvature), local (error of single steps),
-    learning (noise of target and gradient, validation losses).
+    """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
+    dense solver), grid (the search for the best rho), paths (curvature), local (error of single
+    steps), learning (noise of target and gradient, validation losses).
     """
     start: tuple[str, ...] = ()
     """Where sampling begins, beside pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
     random-index:sigma=0.5, truncated:sigma=0.5, ...
     """
     start_nfe: tuple[int, ...] = (3, 5, 9)
-    """Denoiser evaluations per image from there on."""
+    """Denoiser evaluations per image from a start on."""
     samples: int = 2000
-    """Generated images behind each Frechet distance."""
+    """Generated images for each Frechet distance."""
     trajectories: int = 512
-    """Latents behind curvature and truncation error."""
+    """Latents for curvature and truncation error."""
     reference_steps: int = 128
-    """Steps of the dense Heun reference. No row is compared with rows of other steps, so another
-    number is a run of its own; it takes its network from a run in the same folder that has finished
-    the same training, where there is one.
+    """Steps of the dense Heun reference. Rows of different numbers are not compared, so another
+    number is another run; it takes its network from a run in the same folder that has finished the
+    same training, if there is one.
     """
     sigma_min: float = 0.002
-    """Lowest noise level of sampling. Another one is a run of its own, with the network of a
-    finished training, as for --reference-steps.
+    """Lowest noise level of sampling. Another one is another run, with the network of a finished
+    training, as for --reference-steps.
     """
     sigma_max: float = 80.0
-    """Highest noise level of sampling. Another one is a run of its own, with the network of a
-    finished training, as for --reference-steps.
+    """Highest noise level of sampling. Another one is another run, with the network of a finished
+    training, as for --reference-steps.
     """
     class_law: ClassLaw = "data"
-    """Of the classes that a conditional denoiser is asked for: data draws each as often as the
-    training split has it, uniform draws all equally often, which is another mixture than the data's
-    where their classes are not equally large.
+    """Classes that a conditional denoiser is asked for: data draws each as often as the training
+    split has it, uniform draws all equally often, which is another mixture than that of data whose
+    classes are not equally large.
     """
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out, which changes its numbers by rounding, and with dropout as another
-    draw of it would.
-    """
+    """Execution of a run. It changes results only by rounding; with dropout, like another seed."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to compute; auto takes a GPU where there is one."""
+    """Device to compute on; auto takes a GPU if there is one."""
     workers: int | None = None
-    """Processes that couple pools beside the training; 0 does it in a thread of the trainer.
-    Default: 1 where a GPU trains, else 0: on a CPU both share the cores.
+    """Processes that couple pools in parallel to the training; 0 does it in a thread of the
+    trainer. Default: 1 if a GPU trains, else 0: on a CPU both share the cores.
     """
     micro_batch: int | None = None
     """Images that go through the network at once; the gradients of a batch's parts are added up.
@@ -152,7 +150,7 @@ class Execution:
 class RunConfig:
     """Everything that affects the numbers of one run, and nothing else.
 
-    What a run is (``identity``) leaves out those settings of its evaluation that are columns of the
+    The ``identity`` of a run leaves out those settings of its evaluation that are columns of the
     results: the same run can be measured again, with more of them.
     """
 
@@ -169,30 +167,33 @@ class RunConfig:
 
     @property
     def identity(self) -> dict:
-        """What the run is, as nested dictionaries: stored in config.json."""
+        """Nested dictionaries that name the run; stored in config.json."""
+        # Through JSON: lists instead of tuples, as they are read back from the file.
         content = json.loads(json.dumps(asdict(self)))
         del content["guidance"]
         evaluation = content["evaluation"]
         content["evaluation"] = {key: evaluation[key] for key in SAME_FOR_ALL_ROWS}
-        if self.evaluation.class_law != EvaluationConfig.class_law:  # named where it was asked for
+        # Left out by default: a new field must not rename the runs of earlier versions.
+        if self.evaluation.class_law != EvaluationConfig.class_law:
             content["evaluation"]["class_law"] = self.evaluation.class_law
         return content
 
     @property
     def measured(self) -> dict:
-        """What is measured in it, as nested dictionaries."""
+        """Nested dictionaries of the settings that choose its measurements."""
         content = json.loads(json.dumps(asdict(self)))
         return {key: content[key] for key in ("evaluation", "guidance")}
 
     @property
     def digest(self) -> str:
         """Ten hexadecimal digits of the SHA-256 of the identity's canonical JSON."""
-        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        return digest(self.identity, compact=True)
 
     @property
     def run_id(self) -> str:
-        """Folder name: what a person looks for first, then the hash of all of it."""
+        """Name of the folder: the parts that a person looks for, then the hash of all of it."""
+        # Specs hold colons and commas, which shells and some file systems treat specially.
         coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
+        # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"

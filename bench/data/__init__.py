@@ -1,4 +1,4 @@
-"""Data sets. One file, one data set: ``bench/data/<name>.py`` holds ``load(data_dir) -> Dataset``.
+"""Data sets. One file, one data set: ``bench/data/<name>.py`` holds SHAPE, CLASSES and ``load``.
 
 >>> from bench.data import load, names
 >>> digits = load("digits")
@@ -16,8 +16,10 @@ from bench.data.contract import (
     as_images,
     check_resolution,
     find,
+    is_users_own,
     load,
     names,
+    stated,
 )
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "check_resolution",
     "describe",
     "find",
+    "is_users_own",
     "load",
     "names",
+    "stated",
 ]

@@ -20,6 +20,9 @@ import torch
 from bench.data._source import SourceFile, check, fetch, missing
 from bench.data.contract import DataError, Dataset, Split
 
+SHAPE = (3, 32, 32)
+CLASSES = 10
+
 _FOLDER = "cifar-10-batches-py"
 _URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 _ARCHIVE = SourceFile("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", _URL)
@@ -44,7 +47,7 @@ def load(data_dir: Path | None = None) -> Dataset:
 
     """
     *train, test = map(_unpickle, _batches(data_dir))
-    return Dataset("cifar10", _split(train), _split([test]), num_classes=10)
+    return Dataset("cifar10", _split(train), _split([test]), num_classes=CLASSES)
 
 
 def _batches(data_dir: Path | None) -> list[bytes]:

@@ -1,9 +1,16 @@
-"""What a data set is, and how one is found by its name."""
+"""The contract of data sets, and how one is found by its name.
+
+A data set is a module with three names::
+
+    SHAPE = (3, 32, 32)                              # channels, height, width of every image
+    CLASSES = 10                                     # labels are 0 .. CLASSES - 1
+    def load(data_dir: Path | None) -> Dataset: ...
+"""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +18,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from bench import plugins
 from bench.process.defaults import plain_torch
 from bench.record import UserError
-from couplings import plugins
 
-# The user's own: ``data_dir`` names the images, and they can be resized
+# The user's own images: ``data_dir`` names them, and they can be resized.
 OWN_IMAGES = ("image-folder", "image-zip")
 
 
@@ -40,7 +47,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a data set was read, for the user to check; no result depends on it.
+    """Notes on how a data set was read, for the user to check; no result depends on them.
 
     Attributes:
         labels: what the labels were read from, or "" for the data set's own.
@@ -58,7 +65,7 @@ class Origin:
 class Dataset:
     """A training and a held-out split with labels in ``0 .. num_classes - 1``.
 
-    ``bounded`` says that values end at -1 and 1, as those of pictures do; points in the plane have
+    ``bounded`` is True if values end at -1 and 1, as those of pictures do; points in the plane have
     no bounds.
     """
 
@@ -78,6 +85,7 @@ class Dataset:
     def checksum(self) -> str:
         """SHA-256 over images and labels of both splits: what results and caches are keyed by."""
         digest = hashlib.sha256()
+        # Type and shape too: the same bytes can be other images.
         for split in (self.train, self.test):
             for tensor in (split.images, split.labels):
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
@@ -99,6 +107,11 @@ def names() -> tuple[str, ...]:
     return plugins.names("bench.data")
 
 
+def is_users_own(name: str) -> bool:
+    """True if the name alone does not say which images it stands for: a user can change them."""
+    return name in OWN_IMAGES or "." in name
+
+
 def find(name: str) -> ModuleType:
     """The module of a data set: one of this folder, or the user's own if the name has a dot.
 
@@ -112,58 +125,59 @@ def find(name: str) -> ModuleType:
         raise DataError(str(error)) from error.__cause__
 
 
+def stated(name: str) -> tuple[tuple[int, int, int] | None, int | None]:
+    """Image shape (channels, height, width) and number of classes, without loading anything.
+
+    Both are None for the user's own images, which may have any size.
+
+    Raises:
+        DataError: there is no such data set, or its file does not state them.
+
+    """
+    module = find(name)
+    try:
+        return module.SHAPE, module.CLASSES
+    except AttributeError as error:
+        raise DataError(
+            f"data set {name!r}: its file must state SHAPE = (channels, height, width) and"
+            f" CLASSES: {error}"
+        ) from None
+
+
 @plain_torch()
 def load(name: str, data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """Load the data set ``name``.
 
-    Args: name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``.
+    Args:
+        name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``.
         data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of
-        images itself, for
-            ``image-zip`` the zip itself.
+            images itself, for ``image-zip`` the zip itself.
         resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
 
-    Raises: DataError: the name is unknown, or the files are missing and cannot be fetched, or are
-        damaged; or
-            ``resolution`` does not apply; or what was read is not what ``Dataset`` promises.
+    Raises:
+        DataError: the name is unknown, or the files are missing and cannot be fetched, or are
+            damaged; or ``resolution`` does not apply; or what was read is not what ``Dataset``
+            promises.
 
     """
     check_resolution(name, resolution)
+    shape, classes = stated(name)
     module = find(name)
-    dataset = module.load(data_dir, resolution) if name in OWN_IMAGES else module.load(data_dir)
+    if name in OWN_IMAGES:
+        dataset = module.load(data_dir, resolution)
+    else:
+        dataset = module.load(data_dir)
+    # A run is found by the name that was asked for, whatever the module calls its data.
+    if dataset.name != name:
+        dataset = replace(dataset, name=name)
     for split in (dataset.train, dataset.test):
         _check(split, dataset)
+    if shape is not None and (dataset.image_shape, dataset.num_classes) != (shape, classes):
+        raise DataError(
+            f"{name}: its file states SHAPE {tuple(shape)} and CLASSES {classes}, but its images"
+            f" are {dataset.image_shape} in {dataset.num_classes} classes"
+        )
     return dataset
-
-
-def _check(split: Split, dataset: Dataset) -> None:
-    """Refuse a split that does not hold what ``Split`` promises.
-
-    Raises:
-        DataError: images or labels of another type or shape, or labels out of range.
-
-    """
-    images, labels, classes = split.images, split.labels, dataset.num_classes
-    if labels is None or classes < 1:
-        raise DataError(
-            f"{dataset.name}: images without labels take zeros [n] int64 and num_classes=1"
-        )
-    if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
-        raise DataError(
-            f"{dataset.name}: images must be [n, c, h, w], uint8 or float32, not {_said(images)}"
-        )
-    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise DataError(
-            f"{dataset.name}: labels must be [{len(images)}] int64, not {_said(labels)}"
-        )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise DataError(
-            f"{dataset.name}: labels must be 0 to {classes - 1}, not {labels.min()} to"
-            f" {labels.max()}"
-        )
-
-
-def _said(tensor: Tensor) -> str:
-    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def check_resolution(name: str, resolution: int | None) -> None:
@@ -182,3 +196,33 @@ def check_resolution(name: str, resolution: int | None) -> None:
         )
     if resolution < 1:
         raise DataError(f"--resolution {resolution}: at least 1 pixel")
+
+
+def _check(split: Split, dataset: Dataset) -> None:
+    """Refuse a split that does not hold what ``Split`` promises.
+
+    Raises:
+        DataError: images or labels of another type or shape, or labels out of range.
+
+    """
+    # Wrong types would fail hours later, in a metric or a solver, far from their cause.
+    name = dataset.name
+    images = split.images
+    labels = split.labels
+    classes = dataset.num_classes
+    if labels is None or classes < 1:
+        raise DataError(f"{name}: images without labels take zeros [n] int64 and num_classes=1")
+    if images.dim() != 4 or images.dtype not in (torch.uint8, torch.float32):
+        raise DataError(
+            f"{name}: images must be [n, c, h, w], uint8 or float32, not {_described(images)}"
+        )
+    if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
+        raise DataError(f"{name}: labels must be [{len(images)}] int64, not {_described(labels)}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise DataError(
+            f"{name}: labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}"
+        )
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"

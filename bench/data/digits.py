@@ -13,6 +13,9 @@ import torch
 
 from bench.data.contract import Dataset, Split
 
+SHAPE = (1, 8, 8)
+CLASSES = 10
+
 _NUM_TEST = 360
 _SEED = 0
 
@@ -29,4 +32,4 @@ def load(data_dir: Path | None = None) -> Dataset:
     rows = np.arange(len(labels))
     parts = train_test_split(rows, test_size=_NUM_TEST, stratify=labels, random_state=_SEED)
     train, test = (Split(images[part], torch.from_numpy(labels[part]).long()) for part in parts)
-    return Dataset("digits", train, test, num_classes=10)
+    return Dataset("digits", train, test, num_classes=CLASSES)

@@ -17,6 +17,9 @@ SIGMA_DATA = 0.5
 STD = 0.05  # of each Gaussian, in each coordinate
 RADIUS = math.sqrt(2 * (SIGMA_DATA**2 - STD**2))
 NUM_MODES = 8
+
+SHAPE = (2, 1, 1)  # a point in the plane as an image of two channels and one pixel
+CLASSES = NUM_MODES
 _ANGLES = [2 * math.pi * mode / NUM_MODES for mode in range(NUM_MODES)]
 _PLACES = [[math.cos(a), math.sin(a)] for a in _ANGLES]
 MEANS = RADIUS * torch.tensor(_PLACES, dtype=torch.float64, device="cpu")  # [8, 2]
@@ -34,4 +37,4 @@ def load(data_dir: Path | None = None) -> Dataset:
     images = points.float().reshape(-1, 2, 1, 1)
     train = Split(images[:_NUM_TRAIN], labels[:_NUM_TRAIN])
     test = Split(images[_NUM_TRAIN:], labels[_NUM_TRAIN:])
-    return Dataset("eight-gaussians", train, test, num_classes=NUM_MODES, bounded=False)
+    return Dataset("eight-gaussians", train, test, num_classes=CLASSES, bounded=False)

@@ -18,6 +18,9 @@ from torch.nn.functional import pad
 from bench.data._source import SourceFile, fetch
 from bench.data.contract import DataError, Dataset, Split
 
+SHAPE = (1, 32, 32)
+CLASSES = 10
+
 _FOLDER = "fashion-mnist"
 _ADDRESS = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _MD5 = {
@@ -42,7 +45,7 @@ def load(data_dir: Path | None = None) -> Dataset:
     ]
     train_images, train_labels, test_images, test_labels = map(parse_idx, fetch(files, data_dir))
     train, test = _split(train_images, train_labels), _split(test_images, test_labels)
-    return Dataset("fashion-mnist", train, test, num_classes=10)
+    return Dataset("fashion-mnist", train, test, num_classes=CLASSES)
 
 
 def parse_idx(compressed: bytes) -> Tensor:

@@ -12,6 +12,9 @@ from torch import Tensor
 from bench.data import fashion_mnist
 from bench.data.contract import Dataset, Split
 
+SHAPE = (1, 16, 16)
+CLASSES = 10
+
 
 def load(data_dir: Path | None = None) -> Dataset:
     """Fashion-MNIST as uint8 ``[n, 1, 16, 16]``: 60,000 and 10,000 images.

@@ -18,6 +18,9 @@ from bench.data._image_tree import Tree, load_tree
 from bench.data._remarks import CIRCLE, OTHER, Remarks, printable
 from bench.data.contract import DataError, Dataset
 
+SHAPE = None  # that of the user's images
+CLASSES = None
+
 
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images in and below ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.

@@ -19,6 +19,9 @@ from bench.data._label_file import normal_name
 from bench.data._remarks import REPEATED, Remarks, printable
 from bench.data.contract import DataError, Dataset
 
+SHAPE = None  # that of the user's images
+CLASSES = None
+
 
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images of the zip ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.

@@ -14,6 +14,9 @@ import torch
 
 from bench.data.contract import Dataset, Split
 
+SHAPE = (2, 1, 1)
+CLASSES = 2
+
 NOISE_STD = 0.05  # before scaling
 MEAN = (1 / 2, 1 / 4)
 STD = (math.sqrt(3 / 4 + NOISE_STD**2), math.sqrt(9 / 16 - 1 / math.pi + NOISE_STD**2))
@@ -36,4 +39,4 @@ def load(data_dir: Path | None = None) -> Dataset:
     images = scaled.float().reshape(-1, 2, 1, 1)
     train = Split(images[:_NUM_TRAIN], labels[:_NUM_TRAIN])
     test = Split(images[_NUM_TRAIN:], labels[_NUM_TRAIN:])
-    return Dataset("moons", train, test, num_classes=2, bounded=False)
+    return Dataset("moons", train, test, num_classes=CLASSES, bounded=False)

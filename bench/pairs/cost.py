@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class CouplingCost:
-    """What the coupling of the pools so far gained and took; sums over pools, so it can be carried
-    across a resume.
+    """Gains and times of all pools coupled so far; sums, so that a resumed run adds to them.
 
-    Attributes: pools: number of pools coupled. solver_seconds: time the solver worked, beside the
-        training. wait_seconds: time the trainer stood still for a pool. cost_before, cost_after:
-        sums over pools of the mean squared distance of a pair, as drawn and as coupled. pool_ms:
-        solver time of each pool, in ms. fit_seconds: time that a dataset coupling was fitted,
-        before the training.
+    Attributes:
+        pools: number of pools coupled.
+        solver_seconds: time of the solver, in parallel to the training.
+        wait_seconds: time that the trainer waited for a pool.
+        cost_before: sum over pools of the mean squared distance of a pair, as drawn.
+        cost_after: the same as coupled.
+        pool_ms: solver time of each pool, in ms.
+        fit_seconds: time of fitting a dataset coupling, before the training.
 
     """
 
@@ -24,6 +26,7 @@ class CouplingCost:
     wait_seconds: float = 0.0
     cost_before: float = 0.0
     cost_after: float = 0.0
+    # All of them, for the median: the first pools are slower, and a mean would show that.
     pool_ms: list[float] = field(default_factory=list)
     fit_seconds: float = 0.0
 

@@ -1,6 +1,4 @@
-"""How a pool gets coupled: here, in worker processes, over all ranks, or by a coupling fitted on
-the training set.
-"""
+"""Couplers of a pool: here, in worker processes, over all ranks, or fitted on the training set."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
     """Couple a pool that all ranks of torch.distributed have drawn alike: one of them solves it."""
     from couplings.distributed import pair_shared
 
-    # A group of its own: the collectives of a background thread must not mix with those of the
+    # Another group: the collectives of a background thread must not mix with those of the
     # training.
     group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
 
@@ -51,17 +49,20 @@ def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
     from couplings.cost import mean_pair_cost
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
-        pairs, start = drawn.pairs, time.perf_counter()
+        pairs = drawn.pairs
+        start = time.perf_counter()
         pairing = fitted.couple(drawn.rows, pairs.noise, pairs.labels)
         seconds = time.perf_counter() - start
-        index, noise = pairing.index.to(pairs.images.device), pairing.noise.to(pairs.noise)
+        index = pairing.index.to(pairs.images.device)
+        noise = pairing.noise.to(pairs.noise)
         images = as_images(fitted.take(split.images, index))
+        # Reports of batch couplings come from the solver; here, both costs are measured.
         report = {
             "seconds": seconds,
             "cost_before": mean_pair_cost(pairs.images.flatten(1), pairs.noise.flatten(1)),
             "cost_after": mean_pair_cost(images.flatten(1), noise.flatten(1)),
         }
-        # Mirrored images are counted on from the last one and keep its label.
+        # Mirrored images have the numbers from len(split) on, and the labels of their originals.
         coupled = Pairs(images, noise, split.labels[index % len(split)])
         return Coupled(coupled, report, fitted.state_dict() if fitted.learns else None)
 

@@ -1,26 +1,23 @@
-"""Fits dataset couplings before the training, once for a data set, a spec and a seed: the file is
-kept and reused.
-"""
+"""Fits dataset couplings before the training, once for a data set, a spec and a seed."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from filelock import FileLock
-
 from bench.data import Dataset, as_images
 from bench.process.background import aside
 from bench.process.defaults import plain_torch
 from bench.randomness import generator
+from bench.record import locked
 from couplings import DatasetCoupling, Fitted
 
 
 @plain_torch()
 def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, device: str) -> Fitted:
-    """The coupling fitted on the training split, from its file in ``cache`` or anew, on ``device``.
+    """The coupling fitted on the training split, on ``device``; its file in ``cache`` is reused.
 
-    A fit that was stopped goes on where it last saved.
+    A fit that was stopped resumes where it last saved.
 
     Raises:
         CouplingError: it does not converge with its options, or the file is damaged.
@@ -28,14 +25,14 @@ def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, dev
     """
     key = hashlib.sha256(f"{coupling.spec}/{dataset.checksum}/{seed}".encode()).hexdigest()[:16]
     path = cache / f"{coupling.name}-{key}.safetensors"
-    cache.mkdir(parents=True, exist_ok=True)
 
     def locked_fit() -> Fitted:
-        # Arms that start together wait for one of them to fit.
-        with FileLock(f"{path}.lock"):
+        # Runs that start together wait for one of them to fit. The lock is needed even if the file
+        # exists: it may be that of a fit which was stopped, and only the coupling can tell.
+        with locked(path):
             images = as_images(dataset.train.images).to(device)
-            return coupling.fit(
-                images, dataset.train.labels, generator(seed, "coupling-fit"), checkpoint=path
-            )
+            draws = generator(seed, "coupling-fit")
+            return coupling.fit(images, dataset.train.labels, draws, checkpoint=path)
 
-    return aside(locked_fit)  # one assignment of a fit may take minutes
+    # In a thread, as one assignment of a fit may take minutes in C code.
+    return aside(locked_fit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -14,9 +13,14 @@ from bench.randomness import generator
 
 @dataclass(frozen=True)
 class Pairs:
-    """Images ``[n, c, h, w]`` in [-1, 1], the unit noise that goes with each, and labels ``[n]``.
+    """Images, the noise sample that goes with each, and labels.
 
-    ``augment_labels`` ``[n, 9]`` say how the images were augmented; None where they were not.
+    Attributes:
+        images: ``[n, c, h, w]`` in [-1, 1].
+        noise: of the same shape, standard normal before it is coupled.
+        labels: ``[n]``.
+        augment_labels: ``[n, 9]``, the augmentation of each image; None without any.
+
     """
 
     images: Tensor
@@ -28,23 +32,30 @@ class Pairs:
         return len(self.images)
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
-        return self._each(lambda part: part[rows])
+        labels = self.augment_labels
+        return Pairs(
+            self.images[rows],
+            self.noise[rows],
+            self.labels[rows],
+            None if labels is None else labels[rows],
+        )
 
     def joined(self, more: Pairs) -> Pairs:
         """These pairs and then ``more`` of the same kind."""
+        # Nothing is left of most pools; `cat` would copy all of the next one.
         if not len(self):
             return more
-        parts = [(getattr(self, part.name), getattr(more, part.name)) for part in fields(self)]
-        return Pairs(*(None if one is None else torch.cat([one, other]) for one, other in parts))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Pairs:
-        parts = (self.images, self.noise, self.labels, self.augment_labels)
-        return Pairs(*(None if part is None else change(part) for part in parts))
+        joined = {}
+        for field in fields(self):
+            part = getattr(self, field.name)
+            if part is not None:
+                joined[field.name] = torch.cat([part, getattr(more, field.name)])
+        return Pairs(**joined)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A pool as drawn: ``rows`` ``[n]`` are its images' places in the training set, ``pairs`` are
+    """A pool as drawn: ``rows`` ``[n]`` number its images in the training set, ``pairs`` are
     independent.
     """
 
@@ -56,8 +67,12 @@ class Drawn:
 class Coupled:
     """A pool as coupled.
 
-    ``report`` has ``seconds``, ``cost_before`` and ``cost_after``; ``state`` is that of a coupling
-    that learns, after this pool, else None.
+    Attributes:
+        pairs: images and the noise samples that the coupling gave them.
+        report: ``seconds`` of the solver; ``cost_before`` and ``cost_after``, mean squared distance
+            of a pair as drawn and as coupled.
+        state: of a coupling that learns, after this pool; None for others.
+
     """
 
     pairs: Pairs
@@ -68,21 +83,30 @@ class Coupled:
 def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Drawn:
     """Draw pool ``number`` on the device of the split: images without replacement, unit noise.
 
-    A small data set comes round again. The pool depends on nothing but the arguments: all couplings
-    see the same images and noises, whatever came before.
+    A data set smaller than the pool is used several times. The pool depends on nothing but the
+    arguments: all couplings see the same images and noise samples, whatever came before.
+
+    Args:
+        split: images to draw from.
+        pool: how many.
+        seed: of the run.
+        rank: of the process.
+        number: of the pool, from 0.
+
     """
     device = split.images.device
     g = generator(seed, "images", rank, number)
     rounds = -(-pool // len(split))
-    rows = torch.cat(
-        [torch.randperm(len(split), generator=g, device="cpu") for _ in range(rounds)]
-    )[:pool]
-    images = as_images(split.images[rows.to(device)])
+    # On the CPU, whatever the default device is: draws are the same everywhere.
+    passes = [torch.randperm(len(split), generator=g, device="cpu") for _ in range(rounds)]
+    rows = torch.cat(passes)[:pool]
+    places = rows.to(device)
+    images = as_images(split.images[places])
     # Threads draw pools: a context would change the default dtype of all of them.
     noise = torch.empty(
         images.shape, dtype=torch.float32, device="cpu", pin_memory=device.type == "cuda"
     )
     noise.normal_(generator=generator(seed, "noise", rank, number))
-    return Drawn(
-        rows, Pairs(images, noise.to(device, non_blocking=True), split.labels[rows.to(device)])
-    )
+    # From pinned memory, the copy to a GPU does not wait for its kernels.
+    noise = noise.to(device, non_blocking=True)
+    return Drawn(rows, Pairs(images, noise, split.labels[places]))

@@ -1,8 +1,8 @@
 """PairStream: draws pools, couples them in the background, hands out mini-batches of pairs.
 
 The order is AOT's (arXiv 2403.05069, Alg. 1): the pool is coupled on unit noise, only the noise is
-permuted, each image and each noise is used once, and sigma is drawn later, per sample, by the
-trainer.
+permuted, each image and each noise sample is used once, and the trainer draws sigma later, per
+sample.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from bench.data import Split
 from bench.pairs.cost import CouplingCost
 from bench.pairs.couplers import Coupler, couple_fitted, couple_pool, couple_ranks
+from bench.pairs.cursor import PoolCursor
 from bench.pairs.pool import Coupled, Drawn, Pairs, draw_pool
 from bench.pairs.workers import Workers
 from bench.process import background
@@ -28,28 +29,36 @@ from couplings import Coupling, Fitted
 from models.augment import Augment
 
 
+def _nothing() -> None:
+    """Do nothing while a pool is waited for."""
+
+
 class PairStream:
     """Mini-batches of coupled pairs, from any step on, on the device of the split.
 
-    Args: split: the training images. coupling: a batch coupling, or a dataset coupling fitted on
-        ``split``. pool: images and noises coupled at once; batches run on from one pool to the
-        next, so any number does. batch: pairs that all ranks together are handed out at a time.
-        seed: seed of the run. rank: process number. ranks: processes that share a batch. scope:
-        with ``rank``, every rank draws and couples pools of its own; with ``global``, all draw the
-        same pools,
-            one couples, and each takes its share of every batch: the pairs are those of a single
-                process. Dataset
-            couplings, which may learn, are always ``global``.
+    Args:
+        split: the training images.
+        coupling: a batch coupling, or a dataset coupling fitted on ``split``.
+        pool: images and noise samples coupled at once; batches run on from one pool to the next, so
+            any number does.
+        batch: pairs that all ranks together get at a time.
+        seed: seed of the run.
+        rank: process number.
+        ranks: processes that share a batch.
+        scope: with ``rank``, every rank draws and couples pools of its own; with ``global``, all
+            draw the same pools, one couples, and each takes its share of every batch: the pairs are
+            those of a single process. Dataset couplings, which may learn, are always ``global``.
         start_step: the step to begin with, for a resumed run.
         stop_step: the step to end before; None for an endless stream.
-        cost: where gains and times are added up.
+        cost: sum of gains and times.
         workers: processes that solve batch couplings; 0 solves in a thread of this one.
-        augment: what is done to the images, before batch couplings and after dataset couplings,
-            whose images are fixed.
+        augment: changes the images, before batch couplings and after dataset couplings, whose
+            images are fixed.
 
     Attributes:
-        step: the step after the batch handed out last.
-        state: what a dataset coupling that learns needs to go on from ``step``; None for others.
+        step: the step after the last batch.
+        state: of a dataset coupling that learns, for a run that resumes from ``step``; None for
+            others.
 
     """
 
@@ -72,21 +81,28 @@ class PairStream:
     ):
         if batch % ranks:
             raise ValueError(f"batch {batch} must be a multiple of the {ranks} ranks")
-        fitted = isinstance(coupling, Fitted)
-        shared = fitted or scope == "global"
-        self.split, self.augment, self.pool, self.seed = split, augment, pool, seed
-        self.step, self.stop_step, self.cost = start_step, stop_step, cost or CouplingCost()
-        self.state = coupling.state_dict() if fitted and coupling.learns else None
-        # Of every `_stride` pairs, pool after pool, this rank takes `_share`, from `_first` on.
-        self._share = batch // ranks
-        self._stride, self._first = (batch, rank * self._share) if shared else (self._share, 0)
+        self.split = split
+        self.augment = augment
+        self.pool = pool
+        self.seed = seed
+        self.step = start_step
+        self.stop_step = stop_step
+        self.cost = cost or CouplingCost()
+        self._fitted = isinstance(coupling, Fitted)
+        self._several = ranks > 1
+        self.state = coupling.state_dict() if self._fitted and coupling.learns else None
+        # Of a pool that all ranks draw, each takes its part of every batch; of its own pool, all.
+        shared = self._fitted or scope == "global"
+        share = batch // ranks
+        self._batch = batch if shared else share
+        first = rank * share if shared else 0
+        self._share = slice(first, first + share)
         self._drawn_by = 0 if shared else rank
-        solves = not fitted and (rank == 0 or not shared)
-        self._workers = (
-            Workers(coupling, workers, _spare_threads(workers)) if workers and solves else None
-        )
-        self._fitted, self._shared = fitted, ranks > 1
-        self._couple = _coupler(self._workers or coupling, split, shared and ranks > 1)
+        solves_here = not self._fitted and (rank == 0 or not shared)
+        self._workers = None
+        if workers and solves_here:
+            self._workers = Workers(coupling, workers, _spare_threads(workers))
+        self._couple = _coupler(self._workers or coupling, split, shared and self._several)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
         self._ahead = workers if self._workers and not shared else 1
         # On a CPU the trainer needs the cores: with two threads here it trained a third fewer
@@ -96,47 +112,40 @@ class PairStream:
             self._ahead, "coupling", torch.set_num_threads, (threads,)
         )
         self._coming: deque[Future[Coupled]] = deque()
-        if not fitted:
+        if not self._fitted:
             self._warm_up()
 
     def __iter__(self) -> Iterator[Pairs]:
         return self.batches()
 
-    def batches(self, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Pairs]:
-        """The batches; while one is waited for, ``meanwhile`` is called again and again, see
-        ``background.result``.
+    def batches(self, meanwhile: Callable[[], None] = _nothing) -> Iterator[Pairs]:
+        """The batches, from ``step`` to ``stop_step``.
 
-        It is called between two batches: ``step``, ``state`` and ``cost`` are those after the batch
-        handed out last.
+        Args:
+            meanwhile: called again and again while a pool is waited for, see
+                ``background.result``. It sees ``step``, ``state`` and ``cost`` as they were after
+                the last batch.
+
         """
-        number, used = divmod(self.step * self._stride, self.pool)
-        end = None if self.stop_step is None else -(-self.stop_step * self._stride // self.pool)
-        coming = self._coming
-        left: Pairs | None = None  # of the pools taken so far
-        before = latest = self.state  # after the pool before the newest, and after the newest
+        cursor = PoolCursor(self.step, self._batch, self.pool, self.state)
         while self.stop_step is None or self.step < self.stop_step:
-            # A run stopped before this batch takes these pools again
-            reports: list[dict[str, float]] = []
-            while left is None or len(left) < self._stride:
-                while len(coming) <= self._ahead and (end is None or number + len(coming) < end):
-                    coming.append(self._threads.submit(self._pool, number + len(coming)))
-                coupled = self._take(meanwhile)
-                # A pool that a stopped run had begun is coupled again but was counted then.
-                reports += [] if used else [coupled.report]
-                left = coupled.pairs[used:] if left is None else left.joined(coupled.pairs)
-                before, latest = latest, coupled.state
-                number, used = number + 1, 0
-            batch, left = left[: self._stride], left[self._stride :]
+            while cursor.needs_pool:
+                self._order(cursor.number)
+                cursor.add(self._take(meanwhile))
+            batch, reports = cursor.take()
+            # Only now: a run that was stopped while it waited takes these pools again.
             for report in reports:
                 self.cost.add(report)
             self.step += 1
-            # What is left of a pool will be coupled again by a run that goes on from here.
-            self.state = before if len(left) else latest
-            yield batch[self._first : self._first + self._share]
+            self.state = cursor.state
+            yield batch[self._share]
 
     def close(self, wait: bool = True) -> None:
-        """Stop the background threads and processes; without ``wait`` those at work are left to
-        ``end_process``.
+        """Stop the background threads and processes.
+
+        Args:
+            wait: False to leave those at work to ``end_process``.
+
         """
         self._threads.shutdown(wait=wait, cancel_futures=True)
         background.abandon(self._coming)
@@ -150,20 +159,31 @@ class PairStream:
         # Ctrl-C and the end of a job do not wait for a pool; after an error the next run must not
         # share the cores. Among several processes a thread may be waiting for one that failed, so
         # an error ends without it too.
-        self.close(wait=kind is None or (issubclass(kind, Exception) and not self._shared))
+        is_error = kind is not None and issubclass(kind, Exception)
+        self.close(wait=kind is None or (is_error and not self._several))
 
     def _warm_up(self) -> None:
-        """Import the solver's library before anything is timed, and find out now if it is missing."""
+        """Import the solver's library before anything is timed; an error shows if it is missing."""
         drawn = draw_pool(self.split, 2, self.seed, self._drawn_by, 0)
-        self._coming.append(
-            self._threads.submit(self._couple, drawn, generator(self.seed, "warm-up"))
-        )
+        warm_up = self._threads.submit(self._couple, drawn, generator(self.seed, "warm-up"))
+        self._coming.append(warm_up)
         try:
-            background.result(self._coming[0])
+            background.result(warm_up)
         except BaseException as error:
             self.__exit__(type(error))
             raise
         self._coming.clear()
+
+    def _order(self, number: int) -> None:
+        """Have pool ``number`` and those after it coupled, as many as are solved ahead."""
+        end = None
+        if self.stop_step is not None:
+            end = -(-self.stop_step * self._batch // self.pool)
+        while len(self._coming) <= self._ahead:
+            following = number + len(self._coming)
+            if end is not None and following >= end:
+                return
+            self._coming.append(self._threads.submit(self._pool, following))
 
     def _pool(self, number: int) -> Coupled:
         drawn = draw_pool(self.split, self.pool, self.seed, self._drawn_by, number)
@@ -175,8 +195,10 @@ class PairStream:
         return coupled
 
     def _augmented(self, pairs: Pairs, number: int) -> Pairs:
-        done = self.augment(pairs.images, generator(self.seed, "augment", self._drawn_by, number))
-        return replace(pairs, images=done.images, augment_labels=done.labels)
+        changed = self.augment(
+            pairs.images, generator(self.seed, "augment", self._drawn_by, number)
+        )
+        return replace(pairs, images=changed.images, augment_labels=changed.labels)
 
     def _take(self, meanwhile: Callable[[], None]) -> Coupled:
         """The next pool, as soon as it is coupled."""
@@ -189,7 +211,8 @@ class PairStream:
             clock = now
 
         def look() -> None:
-            count_wait()  # of a run that stops here too
+            # First, for ``meanwhile`` may save the cost and end the process.
+            count_wait()
             meanwhile()
 
         coupled = background.result(self._coming[0], look)
@@ -205,7 +228,7 @@ def _coupler(coupling: Coupling | Workers | Fitted, split: Split, over_ranks: bo
 
 
 def _spare_threads(workers: int) -> int:
-    """Threads of a worker: the cores that the trainer leaves, where it computes on a GPU; else one."""
+    """Threads of a worker: the cores that a trainer on a GPU leaves; on a CPU it leaves none."""
     if not workers or not torch.cuda.is_available():
         return 1
     return max(1, (len(os.sched_getaffinity(0)) - 1) // workers)

@@ -20,13 +20,14 @@ _coupling: Coupling | None = None  # of this worker process
 
 
 class Workers:
-    """A batch coupling whose pools are solved in processes, where no solver holds up the Python of
-    the trainer.
+    """A batch coupling whose pools are solved in other processes.
+
+    A solver that holds Python's interpreter lock there does not stop the trainer.
 
     Args:
         coupling: the batch coupling.
         count: processes; as many pools can be solved at once.
-        threads: of torch in each.
+        threads: of torch in each process.
 
     """
 
@@ -39,7 +40,7 @@ class Workers:
 
     @property
     def spec(self) -> str:
-        """The coupling's."""
+        """Spec of the coupling."""
         return self.coupling.spec
 
     def pair(
@@ -56,10 +57,9 @@ class Workers:
             CouplingError: as ``Coupling.pair``, or the process died.
 
         """
-        arrays = [
-            None if tensor is None else tensor.detach().cpu().numpy()
-            for tensor in (images, noise, labels)
-        ]
+        # Arrays are pickled as bytes; tensors would travel through shared memory, which containers
+        # often limit.
+        arrays = [_as_array(tensor) for tensor in (images, noise, labels)]
         stream = None if generator is None else generator.get_state().numpy()
         try:
             index, report = self._processes.submit(_pair, *arrays, stream).result()
@@ -73,6 +73,10 @@ class Workers:
     def close(self, wait: bool = True) -> None:
         """Stop the processes; without ``wait`` those at work end with this one."""
         self._processes.shutdown(wait=wait, cancel_futures=True)
+
+
+def _as_array(tensor: Tensor | None) -> np.ndarray | None:
+    return None if tensor is None else tensor.detach().cpu().numpy()
 
 
 def _start_worker(coupling: Coupling, threads: int) -> None:

@@ -1,3 +1,1 @@
-"""The process of a run: signals, terminals, torch's defaults, several ranks, work beside the main
-thread.
-"""
+"""The process of a run: signals, terminals, torch's defaults, ranks, threads of long work."""

@@ -1,5 +1,4 @@
-"""Long work in threads: the main one stays free to handle signals, and no thread delays the end of
-the process.
+"""Long work in threads, so that the main thread can handle signals and the process can end.
 
 Python runs signal handlers in the main thread between two of its own instructions, so a solver
 written in C, called there, would keep a signal waiting until it is done. In another thread it
@@ -16,24 +15,28 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import NoReturn, TypeVar
 
-SLICE = 0.5  # seconds between two looks at what happened meanwhile
+SLICE = 0.5  # seconds between two calls of ``meanwhile``
 T = TypeVar("T")
 _abandoned: list[Future] = []
 
 
-def result(coming: Future[T], meanwhile: Callable[[], None] = lambda: None) -> T:
-    """The result of work in another thread, or its error; ``meanwhile`` is called about every
-    ``SLICE`` seconds.
+def result(coming: Future[T], meanwhile: Callable[[], None] | None = None) -> T:
+    """The result of work in another thread, or its error.
+
+    Args:
+        coming: the work.
+        meanwhile: called about every ``SLICE`` seconds, so that the caller can save and leave.
+
     """
+    # In slices: a wait without a limit would keep signals waiting too.
     while not wait([coming], SLICE).done:
-        meanwhile()
+        if meanwhile is not None:
+            meanwhile()
     return coming.result()
 
 
 def aside(action: Callable[[], T]) -> T:
-    """The result of an action that may spend minutes in C code, done in a thread with as many
-    threads of torch.
-    """
+    """The result of an action that may spend minutes in C code, done in another thread."""
     import torch
 
     # A new thread would start with torch's default number of threads, and sums depend on how they
@@ -53,12 +56,11 @@ def abandon(work: Iterable[Future]) -> None:
 
 
 def end_process(code: int | str | None) -> NoReturn:
-    """Exit as ``sys.exit`` does; at once where abandoned work is still running, which ``sys.exit``
-    would wait for.
-    """
+    """Exit as ``sys.exit`` does, but without waiting for abandoned work."""
     if all(coming.done() for coming in _abandoned):
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a closed pipe must not keep the process alive
             stream.flush()
+    # Skips the clean-up of the interpreter, which would join all threads.
     os._exit(code if isinstance(code, int) else int(code is not None))

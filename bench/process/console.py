@@ -9,24 +9,24 @@ import signal
 import sys
 from collections.abc import Callable
 
+# Letters of our tables and messages that a C locale or an old code page lacks
 _SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e"}
 
 
 def worker(main: Callable[[], int]) -> int:
-    """Run a command whose work is worth more than what it prints: it continues when its output has
-    ended.
+    """Run a command that continues when nobody reads its output any more.
 
-    The pipe of ``bench.run ... | head -1`` ends early, and so does a terminal that closes on
-    ``nohup``.
+    Its results are in files. The pipe of ``bench.run ... | head -1`` ends early, and so does a
+    terminal that closes on ``nohup``.
     """
-    sys.stdout, sys.stderr = _lasting(sys.stdout), _lasting(sys.stderr)
+    sys.stdout = _lasting(sys.stdout)
+    sys.stderr = _lasting(sys.stderr)
     return main()
 
 
 def reader(main: Callable[[], int]) -> int:
-    """Run a command that only prints: as Unix's own, it ends without a word when nobody reads it
-    any more.
-    """
+    """Run a command that only prints; like Unix's own, it ends when nobody reads it any more."""
+    # Python turns the signal into a BrokenPipeError, with a traceback.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="spelled")
@@ -34,7 +34,7 @@ def reader(main: Callable[[], int]) -> int:
 
 
 class _Outlet(io.RawIOBase):
-    """A file descriptor as long as it takes what is written; after that, nothing."""
+    """A file that swallows whatever its descriptor no longer takes."""
 
     def __init__(self, descriptor: int):
         self._descriptor = descriptor
@@ -50,6 +50,7 @@ class _Outlet(io.RawIOBase):
 
     def write(self, data: memoryview) -> int:
         left = memoryview(data)
+        # A pipe may take a part at a time.
         try:
             while left:
                 left = left[os.write(self._descriptor, left) :]
@@ -60,13 +61,16 @@ class _Outlet(io.RawIOBase):
 
 
 def _lasting(stream: object) -> object:
-    """The stream with an end that never fails; one that is no file's stays as it is."""
+    """The stream, writing to an outlet that never fails."""
+    # Such as the stream of a test or a notebook
     if not isinstance(stream, io.TextIOWrapper):
         return stream
     stream.flush()
     outlet = _Outlet(stream.fileno())
+    # Unbuffered with ``python -u``, as the user asked
+    binary = outlet if stream.write_through else io.BufferedWriter(outlet)
     return io.TextIOWrapper(
-        outlet if stream.write_through else io.BufferedWriter(outlet),
+        binary,
         stream.encoding,
         "spelled",
         line_buffering=stream.line_buffering,
@@ -78,12 +82,10 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     """Spell letters that an encoding lacks: a lost sign would turn a number into its opposite."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    letters = error.object[error.start : error.end]
-    spelled = [
-        _SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode()
-        for letter in letters
-    ]
-    return "".join(spelled), error.end
+    spelled = ""
+    for letter in error.object[error.start : error.end]:
+        spelled += _SPELLED.get(letter) or letter.encode("ascii", "backslashreplace").decode()
+    return spelled, error.end
 
 
 codecs.register_error("spelled", _spelled)

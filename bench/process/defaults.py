@@ -1,6 +1,4 @@
-"""The defaults of torch that this project computes with, whatever a caller has set for the whole
-process.
-"""
+"""The defaults of torch that this project computes with, whatever a caller has set."""
 
 from __future__ import annotations
 
@@ -10,24 +8,24 @@ from contextlib import contextmanager
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """New tensors are float32 on the CPU in here, as torch begins; both defaults are the caller's
-    again afterwards.
+    """Make new tensors float32 on the CPU, as torch begins; restore the caller's defaults after.
 
-    Other defaults would draw other random numbers, or put them where the rest is not. One guard
-    where work begins covers all that is called from there, the layers of torch among it. It also
-    decorates functions. What runs in threads, or is called by itself, names dtype and device
-    instead: the default dtype is one for all threads.
+    Other defaults would draw other random numbers, or put them on another device than the rest.
+    One guard at the begin of the work covers all that is called from there, also the layers of
+    torch. It also decorates functions. Code that runs in threads, or is called directly, names
+    dtype and device instead, because all threads share one default dtype.
     """
     import torch
 
-    # As torch makes it, both for a default and within `with torch.device(...)`
-    found = torch.empty(0)
-    if found.dtype == torch.float32 and found.device.type == "cpu":
-        yield  # a device context costs every call of torch a little, so there is none without need
+    # A tensor shows both defaults, also those of a surrounding `with torch.device(...)`.
+    sample = torch.empty(0)
+    if sample.dtype == torch.float32 and sample.device.type == "cpu":
+        # Without need no device context: it costs every call of torch a little.
+        yield
         return
     try:
         torch.set_default_dtype(torch.float32)
         with torch.device("cpu"):
             yield
     finally:
-        torch.set_default_dtype(found.dtype)
+        torch.set_default_dtype(sample.dtype)

@@ -17,7 +17,7 @@ from bench.record import UserError
 # Ranks wait while one fits a coupling, solves a pool or measures: torch's 10 minutes would end the
 # run.
 PATIENCE = timedelta(hours=2)
-_MOMENT_S = 2.0
+_MOMENT_S = 2.0  # after which a waiting process says so
 T = TypeVar("T")
 _WAY_OUT = "start with torchrun or unset WORLD_SIZE"
 
@@ -39,18 +39,18 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes, prints and measures."""
+        """True for the process that writes, prints and measures."""
         return self.rank == 0
 
     def share(self, value: Any = None) -> Any:
-        """What rank 0 passes, on every rank."""
+        """The value of rank 0, on every rank; it must be picklable."""
         if self.count == 1:
             return value
         from torch import distributed
 
-        word = [value]
-        distributed.broadcast_object_list(word, src=0)
-        return word[0]
+        shared = [value]
+        distributed.broadcast_object_list(shared, src=0)
+        return shared[0]
 
     def from_first(self, function: Callable[..., T], *args: Any) -> T:
         """The result of ``function(*args)`` on rank 0, on every rank.
@@ -94,7 +94,7 @@ class Ranks:
     first_begins = first_then_all
 
     def wait(self) -> None:
-        """Wait until all are here."""
+        """Wait until all ranks have come here."""
         if self.count > 1:
             from torch import distributed
 
@@ -102,9 +102,10 @@ class Ranks:
 
 
 def join(device: str) -> Ranks:
-    """The place of this process, by the variables that torchrun sets; without them it is alone.
+    """Join the process group that torchrun's variables describe; without them there is no other.
 
-    ``auto`` takes a GPU where there is one.
+    Args:
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU if there is one.
 
     Raises:
         UserError: CUDA is asked for and not there, or the variables are not those of torchrun.
@@ -125,30 +126,32 @@ def join(device: str) -> Ranks:
     if device == "cuda":
         device = f"cuda:{local}"
         torch.cuda.set_device(device)
+    # Commands join once, but a program may run several.
     if not torch.distributed.is_initialized():
-        backend, bound = (
-            ("nccl", torch.device(device)) if device.startswith("cuda") else ("gloo", None)
-        )
-        with _said_if_long(
-            f"process {rank} of {count}: waiting for {count - 1} more"
-            f" process{'es' if count > 2 else ''}"
-        ):
+        backend = "gloo"
+        bound = None
+        if device.startswith("cuda"):
+            backend = "nccl"
+            bound = torch.device(device)
+        others = f"{count - 1} more process{'es' if count > 2 else ''}"
+        with _said_if_long(f"process {rank} of {count}: waiting for {others}"):
             torch.distributed.init_process_group(backend, timeout=PATIENCE, device_id=bound)
     return Ranks(torch.distributed.get_rank(), count, device)
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Destroy the process group, if there is one."""
+    # Not imported here: a command that ends without torch should not load it now.
     torch = sys.modules.get("torch")
     if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def _place() -> tuple[int, int, int]:
-    """How many processes there are, the number of this one, and its number on this machine.
+    """Number of processes, number of this one, and its number on this machine.
 
     Raises:
-        UserError: the variables of torchrun are there in part, or are no such numbers.
+        UserError: some variables of torchrun are missing, or are no such numbers.
 
     """
     if "WORLD_SIZE" not in os.environ:
@@ -170,19 +173,17 @@ def _number(name: str, least: int, most: int | None = None, default: str | None 
     size = f" (WORLD_SIZE={os.environ['WORLD_SIZE']})" if name != "WORLD_SIZE" else ""
     if text is None:
         raise UserError(f"{name} is not set{size}: {_WAY_OUT}")
-    if (
-        not re.fullmatch(r"[0-9]{1,9}", text)
-        or int(text) < least
-        or (most is not None and int(text) > most)
-    ):
+    # By a pattern: `int` also takes signs, spaces, underscores and digits of other scripts.
+    number = int(text) if re.fullmatch(r"[0-9]{1,9}", text) else -1
+    if number < least or (most is not None and number > most):
         span = f"{least} to {most}" if most is not None else f"{least} or more"
         raise UserError(f"{name}={text!r}{size} must be a whole number, {span}: {_WAY_OUT}")
-    return int(text)
+    return number
 
 
 @contextmanager
 def _said_if_long(what: str) -> Iterator[None]:
-    """Print a line if the block takes more than a moment."""
+    """Print a line if the block takes more than a moment: a forgotten process looks like a hang."""
     timer = Timer(_MOMENT_S, print, [f"{what} ({_WAY_OUT})"], {"file": sys.stderr, "flush": True})
     timer.daemon = True
     timer.start()

@@ -1,5 +1,5 @@
-"""Signals that announce the end of a process (preemption, a time limit) wait until a checkpoint is
-written.
+"""Signals that announce the end of a process (preemption, a time limit), held back until a
+checkpoint is written.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ import signal
 import threading
 from types import FrameType
 
+# Clusters differ: SLURM sends TERM, submitit and others USR1 or USR2 before a limit, a closing
+# terminal HUP.
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class EndSignals:
-    """Notes the signals that announce the end, while it is entered, and acts on none by itself.
+    """Notes the signals that announce the end, inside its ``with`` block, and acts on none.
 
     In the middle of a step there is no state to save: the trainer looks at ``noted`` between steps,
     saves, and calls ``deliver``, which does what the signal would have done. In a thread other than
@@ -27,6 +29,7 @@ class EndSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in ENDS}
             for number, handler in self._before.items():
+                # Of nohup, or set by a program in C, which Python could not restore
                 if handler not in (signal.SIG_IGN, None):
                     signal.signal(number, self._note)
         return self
@@ -39,12 +42,14 @@ class EndSignals:
             signal.raise_signal(self.noted)
 
     def deliver(self) -> None:
-        """Hand a noted signal to whom it was meant for; comes back if that one lets the process
-        live.
+        """Raise a noted signal again for its original handler; returns if that one does.
+
+        The signal is noted again when it comes another time.
         """
         if self.noted is None:
             return
-        number, self.noted = self.noted, None
+        number = self.noted
+        self.noted = None
         signal.signal(number, self._before[number])
         signal.raise_signal(number)
         signal.signal(number, self._note)

@@ -1,6 +1,6 @@
 """The files of runs: measurements, provenance, status. Every file is written whole."""
 
-from bench.record.errors import UserError, unknown
+from bench.record.errors import UserError, is_ours, one_line, unknown
 from bench.record.files import (
     digest,
     flatten,
@@ -10,7 +10,7 @@ from bench.record.files import (
     write_csv,
     write_json,
 )
-from bench.record.folder import RunFolder, RunFolderError
+from bench.record.folder import OtherRunError, RunFolder, RunFolderError, Session
 from bench.record.measurement import LARGEST, Measurement
 from bench.record.provenance import COMMAND, command_line, provenance, readable, utc_now
 
@@ -18,14 +18,18 @@ __all__ = [
     "COMMAND",
     "LARGEST",
     "Measurement",
+    "OtherRunError",
     "RunFolder",
     "RunFolderError",
+    "Session",
     "UserError",
     "command_line",
     "digest",
     "flatten",
+    "is_ours",
     "locked",
     "made_once",
+    "one_line",
     "provenance",
     "readable",
     "unknown",

@@ -23,9 +23,11 @@ def choose(grid: Iterable[Measurement]) -> list[Measurement]:
     that of the smallest rho. If the pass was made with several numbers of images, the largest one
     counts.
     """
+    # A pass that was made again with other numbers of images leaves both sets of rows.
     passes: dict[tuple, list[Measurement]] = {}
     for row in grid:
         if row.metric.startswith(GRID) and row.split == "train" and math.isfinite(row.value):
+            # Empty texts for None, so that places can be sorted
             place = (row.metric, row.sampler or "", row.start or "", row.guidance or "", row.nfe)
             passes.setdefault(place, []).append(row)
     chosen = []
@@ -33,6 +35,7 @@ def choose(grid: Iterable[Measurement]) -> list[Measurement]:
         rows = passes[place]
         most = max(row.n or 0 for row in rows)
         full = [row for row in rows if (row.n or 0) == most]
+        # Ties are broken by rho, so that the choice does not depend on the order of rows.
         best = min(full, key=lambda row: (row.value, row.rho))
         chosen.append(
             Measurement(

@@ -1,9 +1,11 @@
-"""The base of errors that users see, and the line for a word that is not known."""
+"""Errors that users see: their base class, their one line, and the line for an unknown word."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+ROOMS = ("bench", "couplings", "models", "reports", "slurm")
 
 
 class UserError(ValueError):
@@ -23,3 +25,20 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
     near = get_close_matches(word, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return f"unknown {what} {word!r}.{hint} Known: {', '.join(known)}"
+
+
+def is_ours(error: Exception) -> bool:
+    """True if the error is of a type of this project: its message is a whole sentence that names
+    the way out.
+    """
+    return type(error).__module__.split(".")[0] in ROOMS
+
+
+def one_line(error: Exception) -> str:
+    """The message of an error without line breaks; a foreign type's name stands before it."""
+    message = " ".join(str(error).split())
+    # Torch's LinAlgError has an underscore in front.
+    name = type(error).__name__.lstrip("_")
+    if is_ours(error):
+        return message or name
+    return f"{name}: {message}" if message else name

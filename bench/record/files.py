@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and files that only one of several processes makes."""
+"""Files that are written whole or not at all, or made by only one of several processes."""
 
 from __future__ import annotations
 

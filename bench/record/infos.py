@@ -1,5 +1,4 @@
-"""What metrics are: one sentence, the better side, and what each value belongs to; kept in a run's
-``metrics.json``.
+"""Descriptions of metrics (sentence, better side, place), kept in a run's ``metrics.json``.
 
 Reports read this file instead of keeping lists of metrics, so a user's own metric has its sentence
 and its verdict.
@@ -20,14 +19,18 @@ FILE = "metrics.json"
 
 @dataclass(frozen=True)
 class Info:
-    """A metric, as it stands in the results.
+    """Description of a metric.
 
-    Attributes: name: as in the column ``metric``, such as ``fd_classifier``. about: one sentence
-        for the reader of a report; it does not say which side is better. better: the better side;
-        None if neither is. per: what a value belongs to: a number of evaluations, a noise level, or
-        the run. kind: the part of the report that shows it. ratio: True if its ratio to that of
-        random pairing means something. figure: True if the report draws it. family: name without
-        the features, ``kid`` of ``kid_classifier``, or "" for a metric that stands alone.
+    Attributes:
+        name: as in the column ``metric``, such as ``fd_classifier``.
+        about: one sentence for the reader of a report, without the better side.
+        better: the better side; None if neither is.
+        per: the thing that has a value: a number of evaluations, a noise level, or the run.
+        kind: the part of the report that shows it.
+        ratio: True if its ratio to that of random pairing means something.
+        figure: True if the report draws it.
+        family: name without the features, ``kid`` of ``kid_classifier``, or "" for a metric that
+            stands alone.
 
     """
 
@@ -47,8 +50,7 @@ def write_infos(folder: Path, infos: Iterable[Info]) -> None:
 
 
 def read_infos(folder: Path) -> dict[str, Info]:
-    """The metrics of a run folder by name; empty for a run of an earlier version, which has no such
-    file.
+    """The metrics of a run folder by name; empty for a run of an earlier version, without the file.
 
     Raises:
         ValueError: the file is damaged.
@@ -57,10 +59,13 @@ def read_infos(folder: Path) -> dict[str, Info]:
     path = folder / FILE
     if not path.exists():
         return {}
-    known = {field.name for field in fields(Info)}
+    infos = {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["metrics"]
-        infos = [Info(**{key: entry[key] for key in entry.keys() & known}) for entry in entries]
+        for entry in json.loads(path.read_text(encoding="utf-8"))["metrics"]:
+            # A later version may write more: what is not known here is left out.
+            known = {f.name: entry[f.name] for f in fields(Info) if f.name in entry}
+            info = Info(**known)
+            infos[info.name] = info
     except (TypeError, KeyError, AttributeError, ValueError):
         raise ValueError(f"{path} is damaged: delete it, and evaluate the run again") from None
-    return {info.name: info for info in infos}
+    return infos

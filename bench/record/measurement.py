@@ -1,4 +1,4 @@
-"""One number and what it needs to be understood."""
+"""A measurement: one number, and the settings it was measured with."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ LARGEST = 2**63 - 1  # the largest whole number that a table of results can hold
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number and what it needs to be understood; a field that does not apply is None.
+    """One number, and the settings it was measured with; a field that does not apply is None.
 
     Attributes:
-        metric: what was measured, such as ``fd_classifier`` or ``curvature_fm``.
+        metric: name of the metric, such as ``fd_classifier`` or ``curvature_fm``.
         value: the number.
         nfe: denoiser evaluations per image.
         rho: exponent of the sigma schedule.
         sampler: ``heun``, ``euler`` or an adaptive one with its tolerance.
-        start: where sampling began, such as ``gaussian``.
+        start: the start of sampling, such as ``gaussian``.
         guidance: the guidance used, such as ``none``.
         split: the split compared with, ``train`` or ``test``.
-        n: number of generated images (or pools) behind the number.
+        n: number of images (or pools) the value was computed from.
         sigma: noise level, for profiles over sigma.
 
     """
@@ -38,5 +38,5 @@ class Measurement:
 
     @property
     def key(self) -> tuple:
-        """What the measurement is of: all fields but the value."""
+        """All fields but the value: two measurements of one key are the same one, made twice."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "value")

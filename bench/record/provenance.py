@@ -1,4 +1,4 @@
-"""Where numbers come from: commit, versions, hardware, command."""
+"""Origin of the numbers: commit, versions, hardware, command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.record.git import git
 
-# Set for jobs: the command of the sweep, for theirs says nothing to a reader
+# Set for jobs: the command of the sweep, because that of a job says nothing to a reader
 COMMAND = "OT_BENCH_COMMAND"
 _PACKAGES = (
     "torch",
@@ -38,20 +38,25 @@ def command_line() -> str:
 
 
 def readable(word: str) -> str:
-    """The word of a command line as UTF-8, where the locale could not read it: a C locale reads
-    ASCII only.
+    """The word of a command line as UTF-8, also if the locale could not read it.
+
+    A C locale reads ASCII only; Python keeps other bytes as surrogates, which no page or table can
+    hold.
     """
     try:
         word.encode()
-    # Bytes that Python keeps as surrogates, which no page or table can hold
     except UnicodeEncodeError:
         return os.fsencode(word).decode(errors="replace")
     return word
 
 
 def provenance(device: str, **more: object) -> dict:
-    """What produced a run: code, versions, hardware, command line; ``more`` adds seeds, checksums
-    and the like.
+    """Origin of a run's numbers: code, versions, hardware, command line.
+
+    Args:
+        device: that computes.
+        more: seeds, checksums and the like.
+
     """
     import torch
 
@@ -61,6 +66,7 @@ def provenance(device: str, **more: object) -> dict:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "not installed"
+    # Threads change sums of floats in the last digits.
     hardware = {
         "machine": platform.machine(),
         "cpu": _cpu_name(),
@@ -80,18 +86,18 @@ def provenance(device: str, **more: object) -> dict:
 
 
 def _git_state() -> dict:
-    """Commit and dirty flag of the code that is running; None where it is not kept in a repository."""
+    """Commit and dirty flag of the code that is running; None if it is in no repository."""
     here = Path(__file__).resolve()
 
     def ask(*args: str) -> str:
         return os.fsdecode(git(here.parent, *args, trusted=here.parents[2])).strip()
 
     try:
-        # An environment inside somebody's repository (.venv/) is not part of it: its commit is not
-        # ours.
+        # An environment inside a user's repository (.venv/) is not part of it: the commit there is
+        # not ours.
         ask("ls-files", "--error-unmatch", "--", here.name)
         sha = ask("rev-parse", "HEAD")
-        # A new file counts where it is code; runs and data in the same folder are no change of the
+        # A new file counts if it is code; runs and data in the same folder are no change of the
         # code.
         new = ask("ls-files", "--others", "--exclude-standard", "--full-name", "--", ":/*.py")
         changes = ask("status", "--porcelain", "--untracked-files=no")
@@ -101,10 +107,12 @@ def _git_state() -> dict:
 
 
 def _cpu_name() -> str:
+    # On Linux `platform.processor` is empty, or the architecture only.
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

@@ -1,4 +1,4 @@
-"""The checkpoints of a training in its run folder: the newest, and the one before it."""
+"""Checkpoints of a training in its run folder: the newest, and the one before it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Keeper:
     """Saves the state of a training between two steps, and counts the seconds that it trains.
 
     Args:
-        state: what is saved.
-        stream: what it trains on; it may learn too.
+        state: of the training.
+        stream: of its pairs; the coupling may learn, so its state is saved too.
         folder: of the run; None on all processes but the first, which save nothing.
         end: the signals that announce the end of the process.
 
@@ -30,32 +30,37 @@ class Keeper:
     def __init__(
         self, state: TrainState, stream: PairStream, folder: RunFolder | None, end: EndSignals
     ):
-        self.state, self.stream, self.folder, self.end = state, stream, folder, end
-        self.saved, self.clock = state.step, time.perf_counter()
+        self.state = state
+        self.stream = stream
+        self.folder = folder
+        self.end = end
+        self.saved_step = state.step
+        self.clock = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """Since the last checkpoint."""
+        """Seconds since the last checkpoint."""
         return time.perf_counter() - self.clock
 
     def save(self) -> None:
-        """Save the state after the step taken last."""
+        """Save the state after the last step."""
         self.state.seconds += self.seconds
         self.state.coupling = self.stream.state
         if self.folder is not None:
             save_checkpoint(self.folder, self.state)
-        self.saved, self.clock = self.state.step, time.perf_counter()
+        # The seconds of saving are no seconds of training.
+        self.saved_step = self.state.step
+        self.clock = time.perf_counter()
 
     def leave_if_asked(self) -> None:
-        """Save and end the process if a signal was noted: for use while the training waits for a
-        pool.
+        """Save and end the process if a signal was noted while the training waits for a pool.
 
         No process is ahead of the first by a step then, so the first saves for all, without asking
         the others, which may be waiting too.
         """
         if self.end.noted is None:
             return
-        if self.state.step > self.saved:
+        if self.state.step > self.saved_step:
             self.save()
         self.end.deliver()
 
@@ -63,6 +68,7 @@ class Keeper:
 def save_checkpoint(folder: RunFolder, state: TrainState) -> None:
     """Write the checkpoint atomically; the one before it stays as checkpoint-previous.pt."""
     newest, previous = (folder.path / name for name in NAMES)
+    # First: a state that cannot be serialised must not cost the newest checkpoint its name.
     data = state.to_bytes()
     if newest.exists():
         os.replace(newest, previous)
@@ -70,21 +76,23 @@ def save_checkpoint(folder: RunFolder, state: TrainState) -> None:
 
 
 def load_checkpoint(folder: RunFolder, device: str) -> dict | None:
-    """The newest checkpoint that can be read, or None where there is none.
+    """The newest checkpoint that can be read, or None without any.
 
     Raises:
         TrainingError: there are checkpoints and none can be read.
 
     """
     damaged = []
-    for path in (folder.path / name for name in NAMES if (folder.path / name).exists()):
+    for path in (folder.path / name for name in NAMES):
+        if not path.exists():
+            continue
         try:
             content = torch.load(path, map_location=device, weights_only=True)
         except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
             damaged.append(f"{path.name} ({type(error).__name__})")
             continue
         for name in damaged:
-            tqdm.write(f"warning: {folder.path / name} cannot be read; going on from {path.name}")
+            tqdm.write(f"warning: {folder.path / name} cannot be read; resuming from {path.name}")
         return content
     if damaged:
         raise TrainingError(

@@ -1,11 +1,11 @@
-"""The EDM trainer (Karras et al. 2022), the same for every coupling; a killed run resumes to the
-same weights.
+"""The EDM trainer (Karras et al. 2022), the same for every coupling.
+
+A killed run resumes to the same weights.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from bench.config import Execution, RunConfig
@@ -23,9 +23,9 @@ from bench.training.step import Stepper, tf32
 from couplings import Coupling, Fitted, get
 from models.augment import Augment
 
-CHECK_EVERY = 50  # steps between looks at the loss: each look waits for the device
+CHECK_EVERY = 50  # steps between checks of the loss: each check waits for the device
 CHECKPOINT_SECONDS = 15.0
-# Share of the steps between two looks whose losses may overflow before a run is given up
+# Share of the steps between two checks whose losses may overflow before a run is given up
 MOST_NONFINITE = 0.5
 
 
@@ -37,31 +37,44 @@ def train(
     ranks: Ranks,
     execution: Execution = Execution(),  # noqa: B008 - frozen
     progress: bool = True,
+    check_every: int = CHECK_EVERY,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> TrainState:
-    """Train a denoiser, or go on with what the folder's checkpoint holds, and leave the final
-    checkpoint there.
+    """Train a denoiser, or resume from the folder's checkpoint, and leave the final checkpoint.
 
-    All ranks train; rank 0 keeps the folder. The state is the same on all of them.
+    All ranks train, and the state is the same on all of them; rank 0 keeps the folder.
 
-    Raises: CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
-        TrainingError: the loss is no longer finite; the last good checkpoint stays. Or the
-        checkpoint is not one that
-            these processes can go on from.
+    Args:
+        config: of the run.
+        dataset: to train on.
+        folder: receives the checkpoints.
+        ranks: the processes that share each batch.
+        execution: workers, micro-batches, compilation.
+        progress: True to show a progress bar.
+        check_every: steps between checks that the loss is finite.
+        checkpoint_seconds: least time between two checkpoints; they are written at checks.
+
+    Raises:
+        CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
+        TrainingError: the loss is no longer finite; the last good checkpoint stays. Or these
+            processes cannot resume from the checkpoint.
 
     """
-    training, steps = config.training, total_steps(config)
+    training = config.training
+    steps = total_steps(config)
     state = new_state(config, dataset, ranks.device)
     if content := load_checkpoint(folder, ranks.device):
         state.restore(content)
+    # Rank 0 must not write a new checkpoint while others still read the old one.
     ranks.wait()
     _check_ranks_agree(state, ranks)
     if state.step >= steps:
         return state
-    _take_on(state, ranks, training.pool_scope)
-    coupling = coupling_of(config, dataset, folder, ranks, state)
+    _check_resumable(state, ranks, training.pool_scope)
+    state.processes = ranks.count
     stream = PairStream(
         dataset.train.to(ranks.device),
-        coupling,
+        coupling_of(config, dataset, folder, ranks, state),
         pool=training.pool,
         batch=training.batch,
         seed=config.seed,
@@ -82,8 +95,9 @@ def train(
         unit_scale=True,
         disable=None if progress and ranks.first else True,
     )
+    stepper = Stepper(config, state, ranks, execution)
     with stream, bar, tf32(training.precision == "tf32"):
-        _run_steps(config, state, stream, folder, Stepper(config, state, ranks, execution), bar)
+        _run_steps(stepper, stream, folder, steps, bar, check_every, checkpoint_seconds)
     return state
 
 
@@ -96,27 +110,32 @@ def _check_ranks_agree(state: TrainState, ranks: Ranks) -> None:
         )
 
 
-def _take_on(state: TrainState, ranks: Ranks, scope: str) -> None:
-    """Go on with these processes, if the run drawn so far is theirs to go on with."""
+def _check_resumable(state: TrainState, ranks: Ranks, scope: str) -> None:
+    """Refuse to resume with another number of processes if each couples its own pools.
+
+    With more or fewer of them, other pools would be drawn: images of the last ones again.
+    """
     if state.step and scope == "rank" and state.processes != ranks.count:
         raise TrainingError(
             f"this training was begun by {state.processes} processes that couple pools of their"
-            f" own, so {ranks.count} would draw its images again: go on with as many, or begin anew"
-            " with other --runs"
+            f" own, so {ranks.count} would draw its images again: resume with as many, or begin"
+            " again with other --runs"
         )
-    state.processes = ranks.count
 
 
 def _workers(execution: Execution, device: str) -> int:
-    return int(device.startswith("cuda")) if execution.workers is None else execution.workers
+    """Number of processes that couple pools: by default one if a GPU trains, for the cores are free
+    then.
+    """
+    if execution.workers is not None:
+        return execution.workers
+    return 1 if device.startswith("cuda") else 0
 
 
 def coupling_of(
     config: RunConfig, dataset: Dataset, folder: RunFolder, ranks: Ranks, state: TrainState
 ) -> Coupling | Fitted:
-    """The coupling that the stream needs: a dataset coupling is fitted first, or goes on from what
-    it learned.
-    """
+    """The coupling for the stream: a dataset coupling is fitted, and gets its saved state."""
     coupling = get(config.coupling)
     if coupling.kind == "batch":
         return coupling
@@ -128,49 +147,54 @@ def coupling_of(
 
 
 def _run_steps(
-    config: RunConfig,
-    state: TrainState,
+    stepper: Stepper,
     stream: PairStream,
     folder: RunFolder,
-    stepper: Stepper,
+    steps: int,
     bar: tqdm,
+    check_every: int,
+    checkpoint_seconds: float,
 ) -> None:
-    batch, steps, ranks = config.training.batch, total_steps(config), stepper.ranks
+    state = stepper.state
+    ranks = stepper.ranks
+    batch = stepper.config.training.batch
     with EndSignals() as end:
         keeper = Keeper(state, stream, folder if ranks.first else None, end)
         for pairs in stream.batches(meanwhile=keeper.leave_if_asked):
             state.losses.append(stepper(pairs))
             bar.update(batch)
             last = state.step == steps
-            look = last or state.step % CHECK_EVERY == 0
-            if look:
-                loss = _look(state.losses, state, ranks, folder)
-                state.losses.clear()
+            checking = last or state.step % check_every == 0
+            if checking:
+                loss = checked_loss(state, ranks, folder)
                 state.history.append({"images": state.step * batch, "loss": loss})
                 bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
-            elif ranks.count > 1 or end.noted is None:  # several save together, at a look
-                continue
-            due = last or end.noted is not None or keeper.seconds > CHECKPOINT_SECONDS
-            if ranks.share(due):
-                keeper.save()
-                ranks.wait()  # none leaves before all is on disk
-                end.deliver()
+            # A single process saves as soon as a signal asks for it. Several must save after the
+            # same step, so they decide together, at a check.
+            asked = end.noted is not None
+            if checking or (asked and ranks.count == 1):
+                due = last or asked or keeper.seconds > checkpoint_seconds
+                if ranks.share(due):
+                    keeper.save()
+                    ranks.wait()  # no process leaves before the checkpoint is on disk
+                    end.deliver()
             if last:
                 return
 
 
-def _look(losses: list[Tensor], state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
-    """The mean of the losses that are finite.
+def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
+    """The mean of the finite losses since the last check, over all ranks; forgets these losses.
 
     Raises:
-        TrainingError: too many are not, on any rank.
+        TrainingError: too many are not finite, on any rank.
 
     """
-    found = torch.stack(losses)
-    finite = found.isfinite()
-    summary = torch.stack(
-        [found[finite].sum(), finite.sum(), torch.tensor(float(len(found)), device=found.device)]
-    )
+    losses = torch.stack(state.losses)
+    state.losses.clear()
+    finite = losses.isfinite()
+    total_count = torch.tensor(float(len(losses)), device=losses.device)
+    # In one tensor, so that ranks exchange one message and the device is waited for once.
+    summary = torch.stack([losses[finite].sum(), finite.sum(), total_count])
     if ranks.count > 1:
         torch.distributed.all_reduce(summary)
     total, good, count = summary.tolist()
@@ -188,17 +212,25 @@ def _look(losses: list[Tensor], state: TrainState, ranks: Ranks, folder: RunFold
 
 
 def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:
-    """What training and its coupling cost and gained; transport costs are mean squared distances of
-    a pair.
+    """Rows on the training and its coupling.
+
+    Args:
+        cost: of the coupling; transport costs are mean squared distances of a pair.
+        seconds: of the training, over all sessions.
+        images: that it took.
+
     """
-    pools = {"n": cost.pools}
-    return [
-        Measurement("transport_cost", cost.cost_after / cost.pools, **pools),
-        Measurement("transport_cost_independent", cost.cost_before / cost.pools, **pools),
-        Measurement("coupling_ms", cost.median_ms, **pools),
-        Measurement("coupling_share", cost.solver_seconds / seconds, **pools),
-        Measurement("coupling_wait_share", cost.wait_seconds / seconds, **pools),
-        *([Measurement("coupling_fit_seconds", cost.fit_seconds)] if cost.fit_seconds else []),
-        Measurement("images_per_s", images / seconds, n=images),
-        Measurement("train_seconds", seconds, n=images),
+    n = cost.pools
+    rows = [
+        Measurement("transport_cost", cost.cost_after / n, n=n),
+        Measurement("transport_cost_independent", cost.cost_before / n, n=n),
+        Measurement("coupling_ms", cost.median_ms, n=n),
+        Measurement("coupling_share", cost.solver_seconds / seconds, n=n),
+        Measurement("coupling_wait_share", cost.wait_seconds / seconds, n=n),
     ]
+    if cost.fit_seconds:
+        rows.append(Measurement("coupling_fit_seconds", cost.fit_seconds))
+    # Last: bench.evaluate takes a run with this row for trained.
+    rows.append(Measurement("images_per_s", images / seconds, n=images))
+    rows.append(Measurement("train_seconds", seconds, n=images))
+    return rows

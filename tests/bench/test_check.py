@@ -6,8 +6,9 @@ import pytest
 
 from bench import data
 from bench.arm import run_arm
-from bench.check import check, check_pool
+from bench.check import check
 from bench.config import ConfigError, load_preset
+from bench.suitable import check_pool
 
 
 def configuration(coupling, pool):

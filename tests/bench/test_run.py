@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bench import data
-from bench.arm import check_folder, run_arm
+from bench.arm import folder_of, run_arm
 from bench.check import make
 from bench.config import Execution
 from bench.evaluation.subject import Arm
@@ -163,7 +163,7 @@ def test_a_folder_with_another_configuration_is_refused(tmp_path, tiny, capsys):
     (folder.path / "config.json").write_text('{"data": "other"}')
 
     with pytest.raises(ValueError, match="another configuration"):
-        check_folder(tiny, tmp_path)
+        folder_of(tiny, tmp_path)
 
 
 def test_an_arm_that_fails_does_not_take_the_others_along(tmp_path, tiny_flags, capsys):

@@ -10,7 +10,16 @@ import torch
 from bench import data, speed
 from bench.benchmarks import speed as speed_benchmark
 from bench.benchmarks import steps as runners
-from bench.benchmarks.settings import DATA, PLAIN, Command, Setting, Tally, ratio, settings
+from bench.benchmarks.settings import (
+    PLAIN,
+    STAND_IN,
+    Command,
+    Setting,
+    Tally,
+    ratio,
+    settings,
+    shape_of,
+)
 from bench.benchmarks.speed import Contest
 from bench.benchmarks.steps import Batches, Runner, start
 from bench.config import load_preset, presets
@@ -23,8 +32,7 @@ QUICK = [*TINY, "--rounds", "2", "--sample-rounds", "1", "--nfe", "5", "--device
 def batches_of(flags=TINY, **training):
     config = parse(list(flags)).config("cpu")
     config = replace(config, training=replace(config.training, **training))
-    *shape, classes = DATA[config.data]
-    return Batches(config, tuple(shape), classes, "cpu")
+    return Batches(config, *shape_of(config.data), "cpu")
 
 
 def rows_of(out):
@@ -190,11 +198,10 @@ def test_bad_input_is_one_line(flags, message, tmp_path, capsys):
     assert told.count("\n") == 1
 
 
-def test_every_preset_has_a_shape_and_the_shapes_are_right():
-    assert {load_preset(name).data for name in presets()} <= set(DATA) == set(data.names())
-    for name in ("digits", "moons", "eight-gaussians"):
-        dataset = data.load(name)
-        assert (*dataset.image_shape, dataset.num_classes) == DATA[name]
+def test_own_images_are_stood_for_and_others_have_the_shape_that_their_file_states():
+    assert shape_of("image-folder") == shape_of("image-zip") == STAND_IN
+    assert shape_of("digits") == ((1, 8, 8), 10)
+    assert {load_preset(name).data for name in presets()} <= set(data.names())
 
 
 def test_the_network_is_that_of_the_preset():

@@ -42,10 +42,9 @@ def test_building_a_network_leaves_the_global_generator_alone(digits, tiny):
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_training_lowers_the_loss(digits, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(train, "CHECK_EVERY", 10)
+def test_training_lowers_the_loss(digits, tiny, tmp_path):
     config = with_training(tiny, images=6_400, lr=3e-3, lr_ramp=0)
-    state = train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False)
+    state = train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False, check_every=10)
     assert state.step == 100
     assert state.history[-1]["loss"] < 0.7 * state.history[0]["loss"]
 
@@ -77,14 +76,13 @@ def test_a_stopped_run_resumes_to_the_same_weights(
         return step(self, pairs)
 
     folder = RunFolder(tmp_path / "stopped")
-    monkeypatch.setattr(train, "CHECK_EVERY", 3)
-    monkeypatch.setattr(train, "CHECKPOINT_SECONDS", 0.0)
+    often = {"progress": False, "check_every": 3, "checkpoint_seconds": 0.0}
     monkeypatch.setattr(Stepper, "__call__", stopping)
     with pytest.raises(Stop):
-        train.train(config, digits, folder, ALONE, parts, progress=False)
+        train.train(config, digits, folder, ALONE, parts, **often)
     assert load_checkpoint(folder, "cpu")["step"] == 6
     monkeypatch.setattr(Stepper, "__call__", step)
-    resumed = train.train(config, digits, folder, ALONE, parts, progress=False)
+    resumed = train.train(config, digits, folder, ALONE, parts, **often)
     assert torch.equal(weights(resumed.net), weights(whole.net))
     assert torch.equal(weights(resumed.ema.net), weights(whole.ema.net))
 
@@ -223,7 +221,9 @@ def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, monkeypatch):
 def test_a_few_overflows_are_left_out_of_the_loss_and_said(digits, tiny, tmp_path, capsys):
     losses = [torch.tensor(value) for value in (1.0, 3.0, float("inf"))]
     state = new_state(tiny, digits, "cpu")
-    assert train._look(losses, state, ALONE, RunFolder(tmp_path)) == 2.0
+    state.losses = losses
+    assert train.checked_loss(state, ALONE, RunFolder(tmp_path)) == 2.0
+    assert state.losses == []
     assert "1 of the last 3" in capsys.readouterr().out
 
 
@@ -261,8 +261,8 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(
     digits, tiny, tmp_path, monkeypatch, coupling
 ):
     config = replace(tiny, coupling=coupling)
-    monkeypatch.setattr(train, "CHECK_EVERY", 4)
-    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, progress=False)
+    often = {"progress": False, "check_every": 4}
+    whole = train.train(config, digits, RunFolder(tmp_path / "whole"), ALONE, **often)
 
     class Stop(BaseException):
         pass
@@ -282,12 +282,12 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(
     try:
         monkeypatch.setattr(Stepper, "__call__", interrupted)
         with pytest.raises(Stop):
-            train.train(config, digits, folder, ALONE, progress=False)
+            train.train(config, digits, folder, ALONE, **often)
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert load_checkpoint(folder, "cpu")["step"] == 7
     monkeypatch.setattr(Stepper, "__call__", step)
-    resumed = train.train(config, digits, folder, ALONE, progress=False)
+    resumed = train.train(config, digits, folder, ALONE, **often)
     assert torch.equal(weights(whole.net), weights(resumed.net))
     assert torch.equal(weights(whole.ema.net), weights(resumed.ema.net))
     assert whole.history == resumed.history

@@ -1,0 +1,120 @@
+"""Parts that the four commands share: parsing, defaults that options choose, errors, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import tyro
+
+from bench.config import ConfigError
+from bench.process.ranks import leave
+from bench.record import OtherRunError, RunFolder, UserError, one_line
+
+if TYPE_CHECKING:
+    from bench.process.ranks import Ranks
+
+C = TypeVar("C")
+RESUMES = "stopped; the same command resumes it"
+KEEPS = "stopped; what was measured is kept"
+
+
+def main_of(
+    command: Callable[[list[str]], int], args: Sequence[str] | None, stopped: str = ""
+) -> int:
+    """Run a command; its exit code.
+
+    Bad input is one line and 2, Ctrl-C is 130, and an unexpected error is a traceback and 1.
+
+    Args:
+        command: takes the words of the command line.
+        args: the words; None takes those of this process.
+        stopped: the line to print after Ctrl-C.
+
+    """
+    try:
+        code = command(list(sys.argv[1:] if args is None else args))
+        leave()
+        return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        if stopped:
+            print(stopped, file=sys.stderr)
+        return 130
+    # Not raised further: one of several processes must end without waiting for its threads.
+    except Exception:  # noqa: BLE001 - see above
+        traceback.print_exc()
+        return 1
+
+
+def parse(command: type[C], module: str, description: str, args: list[str], default: C) -> C:
+    """Read a command line into a dataclass.
+
+    Args:
+        command: the dataclass.
+        module: the command's module, such as ``bench.run``.
+        description: printed by --help.
+        args: the words.
+        default: values of the options that are not given.
+
+    """
+    return tyro.cli(
+        command,
+        prog=f"python -m {module}",
+        description=description,
+        args=args,
+        default=default,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def read_first(
+    args: list[str], options: Sequence[str], positional: str | None = None
+) -> argparse.Namespace:
+    """Values of the options that choose the defaults of all others, read before these.
+
+    Args:
+        args: the words of the command line.
+        options: such as ``("--data", "--preset")``; None where one is not given.
+        positional: name of the positional words, which become a list. Values of options that are
+            not read here may be among them.
+
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for option in options:
+        # An option without its value passes here: the message is left to the real parser.
+        parser.add_argument(option, nargs="?")
+    if positional is not None:
+        parser.add_argument(positional, nargs="*")
+    known, _ = parser.parse_known_args(args)
+    return known
+
+
+def survive(error: Exception, number: int, folder: RunFolder, ranks: Ranks) -> None:
+    """Print the line of a run that failed, so that the next one can begin, or raise the error.
+
+    Args:
+        error: the run's.
+        number: of the run, from 1.
+        folder: of the run.
+        ranks: the processes. Among several any error is raised, for the others may wait for this
+            one.
+
+    Raises:
+        ConfigError: the first run failed by what all of them have in common.
+
+    """
+    from bench.data import DataError
+    from bench.features import FeatureError
+
+    if ranks.count > 1:
+        raise error
+    in_common = (ConfigError, DataError, FeatureError, OtherRunError)
+    if number == 1 and isinstance(error, in_common):
+        raise ConfigError(one_line(error)) from None
+    print(folder.failure_line(error), file=sys.stderr, flush=True)

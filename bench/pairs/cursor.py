@@ -1,0 +1,81 @@
+"""The place of a training in its sequence of pools, and what a resumed run finds there."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.pairs.pool import Coupled, Pairs
+
+State = dict[str, Tensor] | None
+
+
+class PoolCursor:
+    """Cuts a sequence of coupled pools into batches.
+
+    Batches run on from one pool to the next, so neither size has to divide the other. With pools
+    of 6 pairs and batches of 4::
+
+        pools     | 0 0 0 0 0 0 | 1 1 1 1 1 1 | 2 2 2 2 2 2 |
+        batches   | 0 0 0 0 | 1 1 1 1 | 2 2 2 2 | 3 3 3 3 |
+                            ^         ^         ^
+        stopped after batch 0         1         2
+        number, skip        0, 4      1, 2      2, 0
+
+    A checkpoint holds no pairs. A run that was stopped after batch 1 draws pool 1 again, couples it
+    again, and skips the first 2 pairs, which batch 1 took. So three things depend on the place:
+
+    - A coupling that learns must be saved as it was *before* pool 1, or it would learn from that
+      pool twice. After batch 2, where pool 1 is used up, it is saved as it was *after* pool 1.
+    - The cost of pool 1 was counted before the stop; the resumed run does not count it again.
+    - The cost of a pool is counted with the batch that first takes from it. A run that is stopped
+      while it waits for a pool has not counted it, and the resumed run does.
+
+    Args:
+        step: of the training, where the next batch begins.
+        batch: pairs in a batch.
+        pool: pairs in a pool.
+        state: of a coupling that learns, before pool ``number``; None for others.
+
+    Attributes:
+        number: of the pool to be added next.
+        skip: pairs of that pool that earlier batches took.
+
+    """
+
+    def __init__(self, step: int, batch: int, pool: int, state: State = None):
+        self.batch = batch
+        self.number, self.skip = divmod(step * batch, pool)
+        self._left: Pairs | None = None
+        self._before = state
+        self._after = state
+        self._uncounted: list[dict[str, float]] = []
+
+    @property
+    def needs_pool(self) -> bool:
+        """True if the pairs at hand do not fill a batch."""
+        return self._left is None or len(self._left) < self.batch
+
+    @property
+    def state(self) -> State:
+        """The coupling's state for a run that resumes here."""
+        return self._before if self._left is not None and len(self._left) else self._after
+
+    def add(self, coupled: Coupled) -> None:
+        """Add pool ``number``."""
+        pairs = coupled.pairs[self.skip :]
+        self._left = pairs if self._left is None else self._left.joined(pairs)
+        self._before = self._after
+        self._after = coupled.state
+        if not self.skip:
+            self._uncounted.append(coupled.report)
+        self.number += 1
+        self.skip = 0
+
+    def take(self) -> tuple[Pairs, list[dict[str, float]]]:
+        """The next batch, and the reports of the pools that it is the first to take from."""
+        assert self._left is not None
+        batch = self._left[: self.batch]
+        self._left = self._left[self.batch :]
+        reports = self._uncounted
+        self._uncounted = []
+        return batch, reports
