@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench import data
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 
@@ -26,6 +25,9 @@ def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
         bench.data.DataError: its file does not state them.
 
     """
+    # Data sets import torch; the command line must not wait for it.
+    from bench import data
+
     shape, classes = data.stated(name)
     return STAND_IN if shape is None else (tuple(shape), classes)
 

@@ -27,7 +27,7 @@ _SEED = 0
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Points as float32 ``[n, 2, 1, 1]``, mean 0 and std 0.5 in each coordinate; label: the moon."""
+    """Points as float32 ``[n, 2, 1, 1]``, mean 0, std 0.5 in each coordinate; label: the moon."""
     generator = torch.Generator().manual_seed(_SEED)
     total = _NUM_TRAIN + _NUM_TEST
     labels = torch.randint(2, (total,), generator=generator)
