@@ -1,6 +1,4 @@
-"""What was loaded, in one line: a wrong folder or lost labels should be seen before anything is
-trained.
-"""
+"""One line on the loaded data, which shows a wrong folder or lost labels before the training."""
 
 from __future__ import annotations
 
@@ -13,7 +11,8 @@ import torch
 from bench.data._remarks import printable
 from bench.data.contract import Dataset
 
-_SHOWN = 6  # names of classes
+# Names of classes in the line: data sets of photographs can have a thousand.
+_SHOWN = 6
 
 
 def describe(dataset: Dataset) -> str:
@@ -31,8 +30,9 @@ def describe(dataset: Dataset) -> str:
 
 
 def _what(dataset: Dataset) -> str:
-    """What the data are, with their size: images, or points of a few coordinates."""
+    """Kind and size of the data: images, or points of a few coordinates."""
     channels, height, width = dataset.image_shape
+    # Images of one pixel are how points reach an image network.
     if height == width == 1:
         return f"points of {channels} coordinate{'s' * (channels != 1)}"
     return f"images of {width} x {height} pixels, {channels} channel{'s' * (channels != 1)}"
@@ -41,6 +41,7 @@ def _what(dataset: Dataset) -> str:
 @functools.cache
 def announce(line: str) -> None:
     """Print the line of a data set, once in a process however many runs load the same data."""
+    # Names of classes are the user's, and a terminal may lack their letters.
     encoding = sys.stdout.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
@@ -54,15 +55,17 @@ def _classes(dataset: Dataset) -> str:
 
 
 def _without_held_out(dataset: Dataset) -> list[str]:
-    """A phrase on the classes that have no held-out image, if there are any."""
+    """A phrase on the classes that have no held-out image, if there are any.
+
+    Test metrics of such a class say nothing.
+    """
     held_out = torch.bincount(dataset.test.labels, minlength=dataset.num_classes)
     missing = (held_out == 0).nonzero().flatten().tolist()
     if not missing:
         return []
     classes = dataset.origin.classes
-    return [
-        f"without held-out images: {_listed([classes[n] if classes else str(n) for n in missing])}"
-    ]
+    names = [classes[number] if classes else str(number) for number in missing]
+    return [f"without held-out images: {_listed(names)}"]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A user's own image files, decoded: what ``image-folder`` and ``image-zip`` share."""
+"""Decoding of a user's own image files, for ``image-folder`` and ``image-zip``."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class ImageFile:
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is taken for an image: by its suffix, so that an unreadable one is refused and
-    not skipped.
+    """True if a file is taken for an image: by its suffix, so that an unreadable one is refused
+    instead of skipped.
     """
     return name.lower().endswith(SUFFIXES + UNREAD)
 
@@ -109,11 +109,14 @@ def hold_out(files: Sequence[ImageFile]) -> tuple[list[ImageFile], list[ImageFil
         DataError: no class has as many.
 
     """
+    # By position, not at random: adding an image to one class moves no image of another.
     seen: dict[str | int, int] = {}
-    train, test = [], []
+    train = []
+    test = []
     for file in files:
         seen[file.label] = seen.get(file.label, 0) + 1
-        (train if seen[file.label] % HELD_OUT else test).append(file)
+        split = train if seen[file.label] % HELD_OUT else test
+        split.append(file)
     if not test:
         raise DataError(
             f"every {HELD_OUT}th image of a class is held out for testing, and no class has"
@@ -132,15 +135,14 @@ def decode(
 ) -> tuple[Split, Split, int]:
     """Decode both splits to uint8 ``[n, c, h, w]``; labels number the classes of ``train``, sorted.
 
-    There is one channel if red, green and blue are equal in all images of both splits, and three
-    otherwise.
+    There is one channel if red, green and blue are equal in all images of both splits, else three.
 
     Args:
         train: the files to train on.
         test: the files held out.
         resolution: side to bring every image to, in pixels; None leaves them as stored.
-        title: what the progress bar says.
-        remarks: counts what is odd about images, and held-out images that equal a training image.
+        title: of the progress bar.
+        remarks: counts odd images, and held-out images that equal a training image.
 
     Returns:
         The two splits and the number of classes.
@@ -149,17 +151,21 @@ def decode(
         DataError: an image cannot be read, sizes differ, or a class occurs in ``test`` only.
 
     """
-    classes = {label: number for number, label in enumerate(sorted({file.label for file in train}))}
-    if stray := next((file for file in test if file.label not in classes), None):
-        raise DataError(
-            f"{stray.name} is of class {stray.label!r}, which has no training image: add some, or"
-            " remove it"
-        )
+    labels_of_train = sorted({file.label for file in train})
+    classes = {label: number for number, label in enumerate(labels_of_train)}
+    for file in test:
+        if file.label not in classes:
+            raise DataError(
+                f"{file.name} is of class {file.label!r}, which has no training image: add some,"
+                " or remove it"
+            )
+    # Together, so that both splits have the same number of channels.
     files = [*train, *test]
     remarks = remarks or Remarks()
     images = decode_images(files, resolution, title, remarks)
     labels = torch.tensor([classes[file.label] for file in files])
     cut = len(train)
+    # Images in both splits would make a copy look like a success on new data.
     known = set(map(_digest, images[:cut]))
     for file, image in zip(test, images[cut:], strict=True):
         if _digest(image) in known:
@@ -177,9 +183,9 @@ def decode_images(
     """Decode ``files``, in order, to uint8 ``[n, c, side, side]``, with one channel if all are
     greyscale.
 
-    Raises: DataError: an image cannot be read, or without ``resolution`` is not square or not of
-        the first one's size; or
-            memory cannot hold them.
+    Raises:
+        DataError: an image cannot be read, or without ``resolution`` is not square or not of the
+            first one's size; or memory cannot hold them.
 
     """
     from PIL import Image
@@ -192,6 +198,7 @@ def decode_images(
     with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
         for row, file in enumerate(tqdm(files, desc=title, unit="image", disable=None)):
             picture = _decode_one(file, resolution, remarks)  # [side, side, 3]
+            # The first image gives the size: one array for all needs half the memory of a list.
             if row == 0:
                 pixels = room(len(files), *picture.shape[:2])
             if picture.shape[:2] != pixels.shape[2:]:
@@ -233,7 +240,7 @@ def _decode_one(file: ImageFile, resolution: int | None, remarks: Remarks) -> np
             picture = opened if deep else to_rgb(ImageOps.exif_transpose(opened))
             several = _has_frames(opened)
     except DataError:
-        raise
+        raise  # by ``read``
     except Image.DecompressionBombError:
         raise DataError(
             f"{file.name} has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
@@ -242,7 +249,8 @@ def _decode_one(file: ImageFile, resolution: int | None, remarks: Remarks) -> np
         raise DataError(
             f"{file.name} cannot be read ({type(error).__name__}): repair or remove it"
         ) from error
-    if deep:  # what range its levels use cannot be known
+    # The range of its levels cannot be known: 12 of 16 bits are common.
+    if deep:
         raise DataError(
             f"{file.name} is a grey image of more than 8 bits per pixel (mode {picture.mode}):"
             " convert it to 8 bits"
@@ -260,28 +268,29 @@ def _decode_one(file: ImageFile, resolution: int | None, remarks: Remarks) -> np
 
 
 def _has_frames(picture: Image.Image) -> bool:
-    """Whether there are more frames than the first, as in an animation; the preview in a camera's
-    JPEG is none.
+    """True if there are more frames than the first, as in an animation.
+
+    The preview in a camera's JPEG (MPO) is none.
     """
     try:
         return picture.format != "MPO" and getattr(picture, "is_animated", False)
-    except Exception:  # noqa: BLE001 - a second frame that is damaged does no harm to the first
+    # A second frame that is damaged does no harm to the first.
+    except Exception:  # noqa: BLE001 - a damaged file fails in many ways
         return True
 
 
 def _is_deep_png(content: bytes) -> bool:
-    """Whether it is a PNG of 16 bits per channel, of which Pillow gives the upper 8 (PNG
-    specification, IHDR).
+    """True for a PNG of 16 bits per channel, of which Pillow gives the upper 8 (PNG specification,
+    IHDR).
     """
     return content.startswith(b"\x89PNG\r\n\x1a\n") and content[24] == 16
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Bring any 8-bit image (grey, palette, CMYK, ...) to RGB, with what is transparent laid over
-    black.
-    """
+    """Bring any 8-bit image (grey, palette, CMYK, ...) to RGB, transparent parts over black."""
     from PIL import Image
 
+    # Plain conversion would drop the alpha channel and show whatever colour is hidden below it.
     if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture)

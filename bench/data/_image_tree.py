@@ -1,6 +1,4 @@
-"""A tree of the user's own images, in a folder or a zip: the same tree is the same data set in
-both.
-"""
+"""A tree of the user's own images in a folder or a zip; the same tree gives the same data set."""
 
 from __future__ import annotations
 
@@ -24,7 +22,8 @@ from bench.data._layout import Layout, arrange
 from bench.data._remarks import EMPTY, HIDDEN, OTHER, Remarks, printable
 from bench.data.contract import DataError, Dataset, Origin
 
-_MAC = "__MACOSX"  # where a Mac puts what else it knows of the files in a zip
+# Folder with which a Mac stores attributes of the files in a zip
+_MAC = "__MACOSX"
 _TENTH = f"every {HELD_OUT}th image of a class is held out"
 
 
@@ -34,10 +33,10 @@ class Tree:
 
     Attributes:
         where: the folder or zip.
-        files: all files; for a hidden folder the folder itself will do.
+        files: all files; of a hidden folder the folder itself is enough.
         folders: all folders, as far as they are known.
-        read: the bytes of a file.
-        remarks: what was met so far.
+        read: returns the bytes of a file.
+        remarks: findings so far.
 
     """
 
@@ -51,9 +50,9 @@ class Tree:
 def load_tree(tree: Tree, name: str, resolution: int | None) -> Dataset:
     """The images of a tree as the data set ``name``: uint8 ``[n, c, h, w]``, h = w.
 
-    Raises: DataError: there are no images, or too few; their layout or labels are damaged or
-        unclear; or an image cannot be
-            read, or is not of the size of the others.
+    Raises:
+        DataError: there are no images, or too few; their layout or labels are damaged or unclear;
+            or an image cannot be read, or is not of the size of the others.
 
     """
     files = _visible(tree)
@@ -68,9 +67,9 @@ def load_tree(tree: Tree, name: str, resolution: int | None) -> Dataset:
     for file in files:
         if not is_image(file) and file != labelled:
             tree.remarks.add(OTHER, file)
-    layout = arrange(
-        names, tree.where, None if labelled is None else label_file.folder(labelled), tree.remarks
-    )
+    # A label file gives the classes, so folders name the splits only.
+    base = None if labelled is None else label_file.folder(labelled)
+    layout = arrange(names, tree.where, base, tree.remarks)
     labels = _labels(tree, layout, labelled)
     train, test = _parts(tree, layout, labels)
     first, second, num_classes = decode(
@@ -82,6 +81,7 @@ def load_tree(tree: Tree, name: str, resolution: int | None) -> Dataset:
 def _visible(tree: Tree) -> list[str]:
     """All files that are not hidden, sorted; counts hidden files and empty folders."""
     hidden = {file: _hidden_part(file) for file in tree.files}
+    # A hidden folder counts once, however many files it has.
     for part in sorted({*hidden.values(), *map(_hidden_part, tree.folders)} - {""}):
         tree.remarks.add(HIDDEN, part)
     files = sorted(file for file, part in hidden.items() if not part)
@@ -91,20 +91,27 @@ def _visible(tree: Tree) -> list[str]:
 
 
 def _hidden_part(name: str) -> str:
-    """The path down to its first hidden step, or "" where none is hidden."""
+    """The path down to its first hidden step, or "" if none is hidden."""
     steps = name.split("/")
-    depth = next((n for n, step in enumerate(steps, 1) if step.startswith(".") or step == _MAC), 0)
-    return "/".join(steps[:depth])
+    for depth, step in enumerate(steps, 1):
+        if step.startswith(".") or step == _MAC:
+            return "/".join(steps[:depth])
+    return ""
 
 
 def _empty(folders: Iterable[str], files: Iterable[str]) -> list[str]:
     """Folders without any file below them, hidden or not, sorted; without those inside an empty
     folder.
     """
-    full = {parent for file in files for parent in _parents(file)}
+    full: set[str] = set()
+    for file in files:
+        full.update(_parents(file))
     empty: set[str] = set()
+    # Sorted, a folder comes before those inside it.
     for folder in sorted(folders):
-        if folder not in full and not _hidden_part(folder) and empty.isdisjoint(_parents(folder)):
+        if folder in full or _hidden_part(folder):
+            continue
+        if empty.isdisjoint(_parents(folder)):
             empty.add(folder)
     return sorted(empty)
 
@@ -120,8 +127,9 @@ def _labels(tree: Tree, layout: Layout, labelled: str | None) -> dict[str, str |
     if labelled is None:
         return folders
     labels = label_file.parse(_content(tree, labelled), labelled, tree.where)
+    # "No labels": one class, which folders do not name either when there is a label file.
     if labels is None:
-        return folders  # which is "" throughout
+        return folders
     label_file.check(labels, list(folders), set(tree.files), labelled, tree.where, tree.remarks)
     return labels
 
@@ -150,12 +158,14 @@ def _parts(
     """Training and held-out images, in the order of their names."""
 
     def encoded(names: Iterable[str]) -> list[ImageFile]:
-        return [
-            ImageFile(printable(str(tree.where / n)), labels[n], partial(tree.read, n))
-            for n in names
-        ]
+        files = []
+        for name in names:
+            shown = printable(str(tree.where / name))
+            files.append(ImageFile(shown, labels[name], partial(tree.read, name)))
+        return files
 
-    train, test = encoded(layout.train), encoded(layout.test or {})
+    train = encoded(layout.train)
+    test = encoded(layout.test or {})
     refuse_unread([*train, *test])
     if layout.test is None:
         train, test = hold_out(train)
@@ -166,12 +176,12 @@ def _parts(
 def _origin(
     tree: Tree, layout: Layout, labels: dict[str, str | int], labelled: str | None
 ) -> Origin:
-    """How the tree was read, in words."""
+    """Notes on how the tree was read."""
     classes = tuple(map(str, sorted({labels[name] for name in layout.train})))
-    notes = (*layout.notes, *([_TENTH] if layout.test is None else []), *tree.remarks.phrases())
+    held_out = () if layout.test is not None else (_TENTH,)
+    notes = (*layout.notes, *held_out, *tree.remarks.phrases())
+    source = printable(labelled) if labelled else None
     if classes == ("",):
-        explicit = (
-            f"{printable(labelled)} says so" if labelled else "no sub-folders, no dataset.json"
-        )
-        return Origin(f"none, {explicit}", (), notes)
-    return Origin(printable(labelled) if labelled else "folders", classes, notes)
+        reason = f"{source} says so" if source else "no sub-folders, no dataset.json"
+        return Origin(f"none, {reason}", (), notes)
+    return Origin(source or "folders", classes, notes)

@@ -1,4 +1,4 @@
-"""Labels in ``dataset.json``, as the data set tool of EDM writes it beside the images.
+"""Labels in ``dataset.json``, as the data set tool of EDM writes it next to the images.
 
 Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022. It reads
 ``{"labels": [["00000/img00000000.png", 6], ...]}``, or has ``null`` for no labels; names are
@@ -19,36 +19,43 @@ FILE = "dataset.json"
 
 
 def is_label_file(name: str) -> bool:
-    """Whether a file is taken for one with labels, by its name in any case."""
+    """True if a file is taken for one with labels, by its name in any case."""
     return posixpath.basename(name).casefold() == FILE
 
 
 def find(files: Iterable[str], names: Sequence[str], where: Path) -> str | None:
-    """The label file of the images ``names``, or None where there is none.
+    """The label file of the images ``names``, or None without any.
 
-    It stands in the folder that holds all images; that one may lie in others, as when a folder was
+    It is in the folder that holds all images; that folder may be inside others, as when it was
     zipped from outside.
 
     Raises:
         DataError: several could be meant, or images are outside its folder.
 
     """
-    found = sorted(filter(is_label_file, files), key=lambda name: (name.count("/"), name))
-    if not found:
+    candidates = sorted(filter(is_label_file, files), key=_depth_first)
+    if not candidates:
         return None
-    if len(found) > 1 and found[0].count("/") == found[1].count("/"):
+    # A single one nearest to the top counts; deeper ones may belong to parts that were copied in.
+    top = candidates[0]
+    if len(candidates) > 1 and top.count("/") == candidates[1].count("/"):
         raise DataError(
-            f"{where} has {_listed(found)}: keep one {FILE}, at the top, with the labels of all"
-            " images"
+            f"{where} has {_listed(candidates)}: keep one {FILE}, at the top, with the labels of"
+            " all images"
         )
-    base = folder(found[0])
-    if outside := [name for name in names if not name.startswith(base)]:
+    base = folder(top)
+    outside = [name for name in names if not name.startswith(base)]
+    if outside:
         raise DataError(
-            f"{where} has {_listed(found[:1])}, which is not at the top, and {len(outside)} images"
+            f"{where} has {_listed([top])}, which is not at the top, and {len(outside)} images"
             f" outside its folder ({printable(outside[0])}): put it at the top (zip from inside the"
             " folder), or remove it if folders name the classes"
         )
-    return found[0]
+    return top
+
+
+def _depth_first(name: str) -> tuple[int, str]:
+    return name.count("/"), name
 
 
 def folder(name: str) -> str:
@@ -57,8 +64,7 @@ def folder(name: str) -> str:
 
 
 def parse(content: bytes, file: str, where: Path) -> dict[str, int] | None:
-    """Class of each image, by its name as in ``normal_name``, or None where the file says that
-    there are none.
+    """Class of each image, by its name as in ``normal_name``, or None if the file has ``null``.
 
     Args:
         content: of the file.
@@ -75,16 +81,21 @@ def parse(content: bytes, file: str, where: Path) -> dict[str, int] | None:
     )
     try:
         pairs = json.loads(content)["labels"]
-        pairs = list(pairs.items()) if isinstance(pairs, dict) else pairs
-        entries = [
-            (f"{folder(file)}{normal_name(name)}", label)
-            for name, label in (() if pairs is None else pairs)
-        ]
+        if pairs is None:
+            pairs = []
+        # Some tools write a mapping instead of pairs.
+        if isinstance(pairs, dict):
+            pairs = list(pairs.items())
+        entries = []
+        for name, label in pairs:
+            entries.append((f"{folder(file)}{normal_name(name)}", label))
+    # A deeply nested file fails by recursion.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(way_out) from error
     labels: dict[str, int] = {}
     for name, label in entries:
-        if type(label) is not int:  # True is an int, too
+        # By type: True is an int too.
+        if type(label) is not int:
             raise DataError(
                 f"{way_out}, with whole numbers: the label of {printable(name)} is"
                 f" {json.dumps(label)[:40]}"
@@ -111,7 +122,8 @@ def check(
         DataError: the label file ``file`` lacks some images.
 
     """
-    if missing := [name for name in names if name not in labels]:
+    missing = [name for name in names if name not in labels]
+    if missing:
         raise DataError(
             f"{where}: {printable(file)} has no label for {len(missing)} of {len(names)} images,"
             f" such as {printable(missing[0])}: label all of them, or none with null"

@@ -1,9 +1,8 @@
-"""How folders say which images are training images and of which class: rules on names, shared by
-folder and zip.
+"""Rules by which names of folders give the split and the class of an image, in folder and zip.
 
 Names are paths with slashes, relative to the folder or zip that the user names.
 
-1. A folder that holds all images and has sub-folders is a mere wrapper, as unpacking makes it: the
+1. A folder that holds all images and has sub-folders is a wrapper, as unpacking makes it: the
    rules apply inside.
 2. ``train/`` and ``test/`` (``val/`` where there is no ``test/``), in the spellings below and in
    any case, are the splits. Images outside them are not read. Without them, every 10th image of a
@@ -29,18 +28,19 @@ from bench.data.contract import DataError
 TRAIN = ("train", "training")
 TEST = ("test", "testing")
 VALIDATION = ("val", "valid", "validation", "eval", "evaluation", "dev")
-# How the folders of a held-out split begin that are not called exactly so.
+# Beginnings of folders of a held-out split that have longer names.
 TEST_WORDS = (*TEST, *VALIDATION)
 _SPLITS = (*TRAIN, *TEST, *VALIDATION)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which images are read as what.
+    """Split and class of each image.
 
-    Attributes: train: the class of every training image, by its name; "" where no folder names one.
-        test: the same of the held-out images, or None where they are yet to be chosen from
-        ``train``. notes: what the user should know about this reading, in phrases.
+    Attributes:
+        train: the class of every training image, by its name; "" if no folder names one.
+        test: the same of the held-out images, or None if they are to be chosen from ``train``.
+        notes: phrases on this reading, for the user.
 
     """
 
@@ -50,74 +50,94 @@ class Layout:
 
 
 def arrange(names: Sequence[str], where: Path, labelled: str | None, remarks: Remarks) -> Layout:
-    """Tell splits and classes by the names of images.
+    """Find splits and classes by the names of images.
 
-    Args: names: of the images, sorted. where: the folder or zip, for messages. labelled: the folder
-        of a label file ("" or ending in a slash), which gives the classes; None if there is none.
+    Args:
+        names: of the images, sorted.
+        where: the folder or zip, for messages.
+        labelled: the folder of a label file ("" or ending in a slash), which gives the classes;
+            None if there is none.
         remarks: counts the images that are not read.
 
     Raises:
         DataError: there are two readings, or none; the message names the way out.
 
     """
-    inside = _wrapper(names, stop=_SPLITS) if labelled is None else labelled
-    notes = (f"read inside {printable(inside)}",) if inside and labelled is None else ()
-    splits = _splits(_folders(names, inside), _path(where, inside))
+    notes: tuple[str, ...] = ()
+    if labelled is None:
+        inside = _wrapper(names, stop=_SPLITS)
+        if inside:
+            notes = (f"read inside {printable(inside)}",)
+    else:
+        inside = labelled
+    folders = _folders(names, inside)
+    place = _path(where, inside)
+    splits = _splits(folders, place)
     if splits is not None:
-        layout = _split_layout(
-            names, [f"{inside}{split}/" for split in splits], where, labelled is not None
-        )
-        for name in names:
-            if name not in layout.train and name not in layout.test:
-                remarks.add(UNUSED, name)
-        return layout
+        bases = [f"{inside}{split}/" for split in splits]
+        return _split_layout(names, bases, where, labelled is not None, remarks)
     if labelled is not None:
         return Layout(dict.fromkeys(names, ""), None)
-    _refuse_one_split(_folders(names, inside), _path(where, inside))
-    _refuse_split_domains(_folders(names, inside), _path(where, inside))
+    # Each of these could be splits as well as classes: a guess might train on held-out images.
+    _refuse_one_split(folders, place)
+    _refuse_split_domains(folders, place)
     classes = _classes(names, inside, where)
     _refuse_splits_in_classes(classes, inside, where)
     return Layout(classes, None, (*notes, *_class_notes(classes, inside)))
 
 
 def _split_layout(
-    names: Sequence[str], bases: Sequence[str], where: Path, labelled: bool
+    names: Sequence[str], bases: Sequence[str], where: Path, labelled: bool, remarks: Remarks
 ) -> Layout:
     """The layout of a training and a held-out split, which are the folders ``bases``."""
-    parts = [[name for name in names if name.startswith(base)] for base in bases]
+    train_names = _below(bases[0], names)
+    test_names = _below(bases[1], names)
+    # Images outside both are not read: they may be anything.
+    for name in sorted({*names} - {*train_names, *test_names}):
+        remarks.add(UNUSED, name)
+    notes: tuple[str, ...] = ()
     if labelled:
-        train, test = (dict.fromkeys(part, "") for part in parts)
-        notes = ()
+        train = dict.fromkeys(train_names, "")
+        test = dict.fromkeys(test_names, "")
     else:
-        bases = _unwrapped(parts, bases)
-        train, test = (_classes(part, base, where) for part, base in zip(parts, bases, strict=True))
+        bases = _unwrapped((train_names, test_names), bases)
+        train = _classes(train_names, bases[0], where)
+        test = _classes(test_names, bases[1], where)
         _refuse_unequal_classes(train, test, bases, where)
         notes = _class_notes(train, bases[0])
-    places = [printable(base) for base in bases]
-    return Layout(
-        train, test, (f"training images from {places[0]}, held-out images from {places[1]}", *notes)
+    source = (
+        f"training images from {printable(bases[0])}, held-out images from {printable(bases[1])}"
     )
+    return Layout(train, test, (source, *notes))
+
+
+def _below(base: str, names: Sequence[str]) -> list[str]:
+    return [name for name in names if name.startswith(base)]
 
 
 def _splits(folders: Sequence[str], place: str) -> tuple[str, str] | None:
-    """The folders of the training and the held-out split, or None where there are not both.
+    """The folders of the training and the held-out split, or None unless there are both.
 
     Raises:
         DataError: several could be meant.
 
     """
-    train, test, validation = (
-        [f for f in folders if f.casefold() in kind] for kind in (TRAIN, TEST, VALIDATION)
-    )
-    held_out = test or validation
+    train = _named(folders, TRAIN)
+    # With a test split, one for validation is left to those who tune by it.
+    held_out = _named(folders, TEST) or _named(folders, VALIDATION)
     if not train or not held_out:
         return None
-    for found in (train, held_out):
-        if len(found) > 1:
+    for same in (train, held_out):
+        if len(same) > 1:
             raise DataError(
-                f"{place} has {_listed(found)}, which name the same split: rename all but one"
+                f"{place} has {_listed(same)}, which name the same split: rename all but one"
             )
     return train[0], held_out[0]
+
+
+def _named(folders: Sequence[str], words: Collection[str]) -> list[str]:
+    """The folders of these names, in any case."""
+    return [folder for folder in folders if folder.casefold() in words]
 
 
 def _unwrapped(parts: Sequence[Sequence[str]], bases: Sequence[str]) -> list[str]:
@@ -125,11 +145,14 @@ def _unwrapped(parts: Sequence[Sequence[str]], bases: Sequence[str]) -> list[str
     (``train/images/a``).
     """
     inner = [_wrapper(part, base=base) for part, base in zip(parts, bases, strict=True)]
-    levels = min(i.count("/") - b.count("/") for i, b in zip(inner, bases, strict=True))
-    return [
-        "/".join(i.split("/")[: b.count("/") + levels]) + "/"
-        for i, b in zip(inner, bases, strict=True)
-    ]
+    pairs = list(zip(inner, bases, strict=True))
+    # No deeper than both: a class that only one split has must not pass for a wrapper.
+    levels = min(inside.count("/") - base.count("/") for inside, base in pairs)
+    unwrapped = []
+    for inside, base in pairs:
+        steps = inside.split("/")[: base.count("/") + levels]
+        unwrapped.append("/".join(steps) + "/")
+    return unwrapped
 
 
 def _wrapper(names: Sequence[str], stop: Collection[str] = (), base: str = "") -> str:
@@ -137,8 +160,11 @@ def _wrapper(names: Sequence[str], stop: Collection[str] = (), base: str = "") -
     as in ``stop``.
     """
     first, *others = _folders(names, base)
+    if others or not first or first.casefold() in stop:
+        return base
     inner = f"{base}{first}/"
-    if others or not first or first.casefold() in stop or _folders(names, inner) == [""]:
+    # A single folder without sub-folders is a class, the only one.
+    if _folders(names, inner) == [""]:
         return base
     return _wrapper(names, stop, inner)
 
@@ -174,21 +200,20 @@ def _classes(names: Sequence[str], base: str, where: Path) -> dict[str, str]:
 
 
 def _class_notes(classes: dict[str, str], base: str) -> tuple[str, ...]:
-    """What may surprise about classes that are named by folders."""
+    """Phrases on surprises among classes that are named by folders."""
     labels = sorted(set(classes.values()) - {""})
     spellings = Counter(map(_spelling, labels))
     alike = [label for label in labels if spellings[_spelling(label)] > 1]
     splits = [label for label in labels if label.casefold() in _SPLITS]
-    deep = next((name for name, label in classes.items() if _first(name, f"{base}{label}/")), None)
+    deeper = [name for name, label in classes.items() if _first(name, f"{base}{label}/")]
     notes = []
     if alike:
         notes.append(f"classes that differ only in case: {_listed(alike)}")
     if splits:
         notes.append(f"read as a class, not as a split: {_listed(splits)}")
-    if deep and labels:
-        notes.append(
-            f"folders within a class are not classes ({printable(deep.rpartition('/')[0])})"
-        )
+    if deeper and labels:
+        folder, _, _ = deeper[0].rpartition("/")
+        notes.append(f"folders within a class are not classes ({printable(folder)})")
     return tuple(notes)
 
 
@@ -205,8 +230,10 @@ def _refuse_split_domains(folders: Sequence[str], place: str) -> None:
     """Refuse folders such as trainA, trainB, testA, testB: as classes, test images would be trained
     on.
     """
-    begins = [folder.casefold() for folder in folders]
-    if any(b.startswith("train") for b in begins) and any(b.startswith(TEST_WORDS) for b in begins):
+    spelled = [folder.casefold() for folder in folders]
+    trains = any(folder.startswith("train") for folder in spelled)
+    tests = any(folder.startswith(TEST_WORDS) for folder in spelled)
+    if trains and tests:
         raise DataError(
             f"{place} has {_listed(folders)}, which may be splits or classes: put the classes into"
             " train/ and test/ (train/A, test/A), or rename the folders"
@@ -233,7 +260,8 @@ def _refuse_unequal_classes(
     """Refuse splits of which one has class folders and the other has none, or that spell a class
     differently.
     """
-    known, held_out = set(train.values()), set(test.values())
+    known = set(train.values())
+    held_out = set(test.values())
     if ("" in known) != ("" in held_out):
         bare, sorted_ = bases if "" in known else bases[::-1]
         raise DataError(
@@ -251,9 +279,7 @@ def _refuse_unequal_classes(
 
 
 def _spelling(label: str) -> str:
-    """What the spellings of one name have in common: upper and lower case, composed and decomposed
-    letters.
-    """
+    """The common form of a name's spellings: letters in any case, composed and decomposed."""
     return unicodedata.normalize("NFC", label).casefold()
 
 

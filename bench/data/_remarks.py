@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of finding in words, for one and for many; ``skipped`` if such a file is not read at
-    all.
-    """
+    """A kind of finding in words, for one and for many; ``skipped`` if such a file is not read."""
 
     one: str
     many: str
@@ -46,6 +44,7 @@ class Remarks:
     def add(self, kind: Kind, example: str) -> None:
         """Count one more."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
+        # The first one: files come sorted, so the same folder gives the same line.
         self.examples.setdefault(kind, example)
 
     def phrases(self) -> tuple[str, ...]:
@@ -53,20 +52,25 @@ class Remarks:
         one phrase.
         """
         skipped = [self._phrase(kind) for kind in self.counts if kind.skipped]
-        others = [self._phrase(kind) for kind in self.counts if not kind.skipped]
-        return (*([f"skipped: {', '.join(skipped)}"] if skipped else []), *others)
+        phrases = [self._phrase(kind) for kind in self.counts if not kind.skipped]
+        if skipped:
+            phrases.insert(0, f"skipped: {', '.join(skipped)}")
+        return tuple(phrases)
 
     def _phrase(self, kind: Kind) -> str:
         count = self.counts[kind]
-        return (
-            f"{count:,} {kind.one if count == 1 else kind.many} ({printable(self.examples[kind])})"
-        )
+        words = kind.one if count == 1 else kind.many
+        return f"{count:,} {words} ({printable(self.examples[kind])})"
 
 
 def printable(name: str) -> str:
     """A file's name as it can be printed in one line: odd characters, such as line breaks, are
     escaped.
     """
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name
-    )
+    shown = ""
+    for letter in name:
+        # Line breaks and terminal codes are legal in names of files.
+        if not letter.isprintable():
+            letter = letter.encode("unicode_escape").decode("ascii")
+        shown += letter
+    return shown

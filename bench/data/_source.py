@@ -1,4 +1,4 @@
-"""Files of a data set: checked where they lie, fetched where they are missing."""
+"""Published files of a data set: checked if they are there, fetched if they are missing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.data.contract import DataError
 
 DEFAULT_DATA_DIR = Path("data")
-# Seconds to connect and between two packets: an offline machine is told so at once
+# Seconds to connect and between two packets: an offline machine shows at once
 _TIMEOUT = (4, 30)
 
 
@@ -30,7 +30,8 @@ def fetch(files: Sequence[SourceFile], data_dir: Path | None, instead: str = "")
     """Return the contents of ``files``, in order, each checked against its published MD5.
 
     A file that is there is used as it is; missing ones are downloaded into ``data_dir`` (default:
-    ``data`` below the current directory). The bytes returned are the very bytes that were checked.
+    ``data`` below the current directory). The returned bytes are those that were checked, so a file
+    that changes meanwhile does no harm.
 
     Args:
         files: what to read.
@@ -45,12 +46,14 @@ def fetch(files: Sequence[SourceFile], data_dir: Path | None, instead: str = "")
     for file in missing(files, root):
         try:
             _download(file, root)
-        except (OSError, ValueError) as error:  # no network, a refused address, a damaged download
+        # No network, a refused address, a damaged download
+        except (OSError, ValueError) as error:
             raise DataError(_how_to_get(missing(files, root), root, error, instead)) from error
-    return [
-        check((root / file.path).read_bytes(), file.md5, root / file.path, file.url)
-        for file in files
-    ]
+    contents = []
+    for file in files:
+        path = root / file.path
+        contents.append(check(path.read_bytes(), file.md5, path, file.url))
+    return contents
 
 
 def missing(files: Sequence[SourceFile], data_dir: Path | None) -> list[SourceFile]:

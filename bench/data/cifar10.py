@@ -34,6 +34,7 @@ _MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+# All that an array of bytes needs
 _PICKLED = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 
 
@@ -46,6 +47,7 @@ def load(data_dir: Path | None = None) -> Dataset:
         DataError: the files are missing and cannot be fetched, or fail their checksum.
 
     """
+    # The test batch comes last.
     *train, test = map(_unpickle, _batches(data_dir))
     return Dataset("cifar10", _split(train), _split([test]), num_classes=CLASSES)
 
@@ -53,15 +55,14 @@ def load(data_dir: Path | None = None) -> Dataset:
 def _batches(data_dir: Path | None) -> list[bytes]:
     """The six checked pickles, the test batch last."""
     unpacked = [SourceFile(f"{_FOLDER}/{name}", md5, _URL) for name, md5 in _MD5.items()]
+    # Many machines have the folder from other projects, without the archive.
     if not missing(unpacked, data_dir):
         return fetch(unpacked, data_dir)
     (archive,) = fetch([_ARCHIVE], data_dir, instead=f" (or unpack it there, as {_FOLDER}/)")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         members = [tar.extractfile(f"{_FOLDER}/{name}").read() for name in _MD5]
-    return [
-        check(member, md5, name, _URL)
-        for member, (name, md5) in zip(members, _MD5.items(), strict=True)
-    ]
+    pairs = zip(members, _MD5.items(), strict=True)
+    return [check(member, md5, name, _URL) for member, (name, md5) in pairs]
 
 
 class _BatchUnpickler(pickle.Unpickler):
@@ -82,5 +83,7 @@ def _unpickle(content: bytes) -> dict[bytes, object]:
 def _split(batches: list[dict[bytes, object]]) -> Split:
     # [n, 3072]: red, green, blue, row by row
     pixels = np.concatenate([batch[b"data"] for batch in batches])
-    labels = [label for batch in batches for label in batch[b"labels"]]
+    labels = []
+    for batch in batches:
+        labels += batch[b"labels"]
     return Split(torch.from_numpy(pixels).reshape(-1, 3, 32, 32), torch.tensor(labels))

@@ -27,6 +27,7 @@ def load(data_dir: Path | None = None) -> Dataset:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
+    # Embedded in the package: no download, so that the first command works offline.
     pixels, labels = load_digits(return_X_y=True)  # [n, 64] in 0..16, [n]
     images = torch.from_numpy(pixels / 8 - 1).float().reshape(-1, 1, 8, 8)
     rows = np.arange(len(labels))

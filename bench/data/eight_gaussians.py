@@ -30,6 +30,7 @@ _SEED = 0
 
 def load(data_dir: Path | None = None) -> Dataset:
     """Points as float32 ``[n, 2, 1, 1]``; label: the Gaussian each was drawn from."""
+    # The same points in every run, whatever its seed: they are the data, not a draw.
     generator = torch.Generator().manual_seed(_SEED)
     total = _NUM_TRAIN + _NUM_TEST
     labels = torch.randint(NUM_MODES, (total,), generator=generator)

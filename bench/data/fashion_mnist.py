@@ -40,11 +40,12 @@ def load(data_dir: Path | None = None) -> Dataset:
         DataError: the files are missing and cannot be fetched, or fail their checksum.
 
     """
-    files = [
-        SourceFile(f"{_FOLDER}/{name}", md5, f"{_ADDRESS}/{name}") for name, md5 in _MD5.items()
-    ]
+    files = []
+    for name, md5 in _MD5.items():
+        files.append(SourceFile(f"{_FOLDER}/{name}", md5, f"{_ADDRESS}/{name}"))
     train_images, train_labels, test_images, test_labels = map(parse_idx, fetch(files, data_dir))
-    train, test = _split(train_images, train_labels), _split(test_images, test_labels)
+    train = _split(train_images, train_labels)
+    test = _split(test_images, test_labels)
     return Dataset("fashion-mnist", train, test, num_classes=CLASSES)
 
 
@@ -61,9 +62,9 @@ def parse_idx(compressed: bytes) -> Tensor:
         raise DataError("not an IDX file of unsigned bytes: fetch the official file")
     axes = content[3]
     shape = struct.unpack_from(f">{axes}I", content, 4)
-    return torch.from_numpy(
-        np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape).copy()
-    )
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
+    # A copy: torch warns of arrays that cannot be written, such as bytes.
+    return torch.from_numpy(values.reshape(shape).copy())
 
 
 def _split(images: Tensor, labels: Tensor) -> Split:

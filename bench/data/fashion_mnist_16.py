@@ -33,5 +33,6 @@ def halve(images: Tensor) -> Tensor:
     w/2]``.
     """
     n, c, h, w = images.shape
+    # Integers round alike on every machine; a sum of four bytes needs more than 8 bits.
     blocks = images.reshape(n, c, h // 2, 2, w // 2, 2)
     return ((blocks.sum(dim=(3, 5), dtype=torch.int16) + 2) // 4).to(torch.uint8)

@@ -25,8 +25,10 @@ CLASSES = None
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images in and below ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.
 
-    Args: data_dir: the folder of the images. resolution: side to bring every image to, in pixels;
-        None leaves them as stored, and demands equal squares.
+    Args:
+        data_dir: the folder of the images.
+        resolution: side to bring every image to, in pixels; None leaves them as stored, and demands
+            equal squares.
 
     Raises:
         DataError: the folder is missing, or is refused by ``load_tree``.
@@ -35,16 +37,15 @@ def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset
     root = _check_root(data_dir)
     remarks = Remarks()
     try:
-        found = {
-            path.relative_to(root).as_posix(): is_folder
-            for path, is_folder in _walk(root, frozenset(), remarks)
-        }
+        is_folder = {}
+        for path, folder in _walk(root, frozenset(), remarks):
+            is_folder[path.relative_to(root).as_posix()] = folder
     except OSError as error:
         raise DataError(
             f"{error.filename} cannot be read ({error.strerror}): check its permissions"
         ) from error
-    files = [name for name, is_folder in found.items() if not is_folder]
-    folders = [name for name, is_folder in found.items() if is_folder]
+    files = [name for name in is_folder if not is_folder[name]]
+    folders = [name for name in is_folder if is_folder[name]]
     tree = Tree(root, files, folders, lambda name: _read(root / name), remarks)
     return load_tree(tree, "image-folder", resolution)
 
@@ -80,16 +81,18 @@ def _read(path: Path) -> bytes:
 
 
 def _walk(folder: Path, above: frozenset[Path], remarks: Remarks) -> Iterator[tuple[Path, bool]]:
-    """Files and folders in and below ``folder``, and whether each is a folder; hidden ones are not
-    entered.
+    """Files and folders in and below ``folder``, each with True for a folder.
 
-    A link to a folder is followed unless it leads back to one ``above``.
+    Hidden folders are not entered. A link to a folder is followed unless it leads back to one
+    ``above``.
     """
+    # By resolved paths: a circle of links has no end of new names.
     above |= {folder.resolve()}
     for entry in folder.iterdir():
         if entry.name.startswith(".") or not entry.is_dir():
             if entry.exists() and not entry.is_file() and not entry.is_dir():
-                remarks.add(OTHER, entry.name)  # a pipe or a device would be read without end
+                # A pipe or a device would be read without end.
+                remarks.add(OTHER, entry.name)
             else:
                 # Also a link to nowhere: called an image, it is refused when it is read
                 yield entry, False

@@ -26,8 +26,10 @@ CLASSES = None
 def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
     """The images of the zip ``data_dir`` as uint8 ``[n, c, h, w]``, h = w.
 
-    Args: data_dir: the zip. resolution: side to bring every image to, in pixels; None leaves them
-        as stored, and demands equal squares.
+    Args:
+        data_dir: the zip.
+        resolution: side to bring every image to, in pixels; None leaves them as stored, and demands
+            equal squares.
 
     Raises:
         DataError: the zip is missing, is none, or cannot be read; or is refused by ``load_tree``.
@@ -74,7 +76,8 @@ def _open(path: Path) -> zipfile.ZipFile:
 
 def _tree(path: Path, archive: zipfile.ZipFile) -> Tree:
     """The tree in the zip; of entries of one name the last counts, as in unpacking."""
-    remarks, entries = Remarks(), {}
+    remarks = Remarks()
+    entries = {}
     for entry in archive.infolist():
         name = normal_name(entry.filename)
         if name in entries and not entry.is_dir():
@@ -86,6 +89,7 @@ def _tree(path: Path, archive: zipfile.ZipFile) -> Tree:
 
 
 def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    # Some Windows tools write backslashes, which `ZipInfo.is_dir` does not know.
     return entry.filename.endswith(("/", "\\"))
 
 

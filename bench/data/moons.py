@@ -28,12 +28,14 @@ _SEED = 0
 
 def load(data_dir: Path | None = None) -> Dataset:
     """Points as float32 ``[n, 2, 1, 1]``, mean 0, std 0.5 in each coordinate; label: the moon."""
+    # The same points in every run, whatever its seed: they are the data, not a draw.
     generator = torch.Generator().manual_seed(_SEED)
     total = _NUM_TRAIN + _NUM_TEST
     labels = torch.randint(2, (total,), generator=generator)
     angle = math.pi * torch.rand(total, generator=generator, dtype=torch.float64)
     moons = torch.stack([angle.cos(), angle.sin()], dim=1)  # [n, 2]
     moons = torch.where(labels[:, None] == 0, moons, torch.tensor([1.0, 0.5]) - moons)
+    # In float64, so that the points are alike on all machines before they are rounded.
     moons = moons + NOISE_STD * torch.randn(total, 2, generator=generator, dtype=torch.float64)
     scaled = (moons - torch.tensor(MEAN)) * SIGMA_DATA / torch.tensor(STD)
     images = scaled.float().reshape(-1, 2, 1, 1)

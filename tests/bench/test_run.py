@@ -335,13 +335,14 @@ def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
 # What a real process does: the same run as `tiny`, with checkpoints often, killed on the way.
 CHILD = """
 import sys
+from functools import partial
 from pathlib import Path
 from bench.training import loop as train
 from bench.check import make
 from bench.features import classifier
 from bench.arm import run_arm
 from bench.config import Execution
-train.CHECK_EVERY, train.CHECKPOINT_SECONDS = 5, 0.0
+train.train = partial(train.train, check_every=5, checkpoint_seconds=0.0)
 classifier.TRAINING_IMAGES = 12_800
 overrides = {overrides!r}
 run_arm(make(None, overrides), Path(sys.argv[1]), Execution(device="cpu"), progress=False)
