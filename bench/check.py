@@ -13,7 +13,6 @@ from bench.config import (
     NetworkConfig,
     RunConfig,
     TrainingConfig,
-    unknown,
 )
 from bench.config.guidance import GuidanceConfig, check_ranges
 from bench.config.read import apply, load_preset
@@ -41,6 +40,7 @@ def check(config: RunConfig) -> RunConfig:
     coupling = config.coupling if config.checkpoint else _check_coupling(config)
     _check_ranges(config)
     _check_network(config.network)
+    training = replace(config.training, objective=_check_objective(config.training))
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     evaluation = _canonical_evaluation(config.evaluation)
@@ -49,7 +49,9 @@ def check(config: RunConfig) -> RunConfig:
         evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)
     trained_with = "random" if config.checkpoint else coupling
     guidance = check_guidance(config.guidance, trained_with, config.training.conditional)
-    return replace(config, coupling=coupling, evaluation=evaluation, guidance=guidance)
+    return replace(
+        config, coupling=coupling, training=training, evaluation=evaluation, guidance=guidance
+    )
 
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
@@ -57,8 +59,8 @@ def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     given = {
         key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")
     }
-    given["samplers"] = map(_canonical_sampler, evaluation.samplers)
-    given["start"] = (_canonical_start(start, evaluation) for start in evaluation.start)
+    given["samplers"] = [_canonical_sampler(one, evaluation) for one in evaluation.samplers]
+    given["start"] = [_canonical_start(one, evaluation) for one in evaluation.start]
     return replace(
         evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()}
     )
@@ -206,18 +208,30 @@ def _check_size(option: str, number: object) -> None:
 
 
 def _check_network(network: NetworkConfig) -> None:
+    """Refuse an unknown network; whether its options fit the images shows with the data."""
+    from bench.training.network import find_builder, is_own
+
+    try:
+        find_builder(network.arch)
+    except ValueError as error:
+        raise ConfigError(f"--arch: {error}") from None
+    if network.arch_options and not is_own(network):
+        raise ConfigError(f"--arch-options are for a network of yours; {network.arch} has none")
     if not network.channel_mult:
         raise ConfigError("--channel-mult needs at least one number, such as 1")
-    for mult in network.channel_mult:
-        width = network.model_channels * mult
-        if width < 4 or width % min(32, width // 4):
-            raise ConfigError(
-                f"--model-channels {network.model_channels} with --channel-mult {mult} gives"
-                f" {width} channels, which group norm cannot divide: take multiples of 32, or of 4"
-                " below 128"
-            )
     if not 0 <= network.dropout < 1:
         raise ConfigError("--dropout must be in [0, 1)")
+
+
+def _check_objective(training: TrainingConfig) -> str:
+    """The canonical spec of the objective."""
+    from bench.training.network import find_objective
+    from couplings.spec import format_spec
+
+    try:
+        return format_spec(find_objective(training, shared=False))
+    except ValueError as error:
+        raise ConfigError(f"--objective: {error}") from None
 
 
 def _check_evaluation(evaluation: EvaluationConfig) -> None:
@@ -258,22 +272,16 @@ def _check_features(specs: tuple[str, ...]) -> None:
 
 
 def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
-    """The spec of a start as it stands in the results; its options are read where they are needed,
-    for that is slow.
-    """
-    from bench.sampling.starts import canonical, parse
-    from couplings import get
+    """The spec of a start as it stands in the results."""
+    from bench.sampling.starts import parse
+    from couplings.spec import format_spec
 
     try:
-        plan = parse(start)
-        level, spec, project = (
-            plan.level(evaluation.sigma_max),
-            canonical(start),
-            getattr(plan, "project", None),
-        )
-        get("semidiscrete" + f":project={project}" * (project is not None))
+        chosen = parse(start)
+        level = chosen.level(evaluation.sigma_max)
     except ValueError as error:
         raise ConfigError(f"--start: {error}") from None
+    spec = format_spec(chosen)
     if not level > evaluation.sigma_min:
         raise ConfigError(
             f"--start {spec}: sigma {level:g} must be above --sigma-min {evaluation.sigma_min:g}"
@@ -281,29 +289,21 @@ def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
     return spec
 
 
-def _canonical_sampler(sampler: str) -> str:
-    """``heun``, ``euler`` or ``dopri5:tolerance=0.0001``, as it stands in the results."""
-    if sampler in ("heun", "euler", "euler-maruyama"):
-        return sampler
-    word, _, value = sampler.partition(":tolerance=")
-    if sampler.startswith("dopri5:") and word != "dopri5":
-        raise ConfigError(
-            f"--samplers {sampler}: its one option is tolerance, as in dopri5:tolerance=1e-4"
-        )
-    if word != "dopri5":
-        raise ConfigError(
-            unknown("sampler", sampler, ("heun", "euler", "dopri5", "euler-maruyama"))
-        )
+def _canonical_sampler(sampler: str, evaluation: EvaluationConfig) -> str:
+    """The spec of a sampler as it stands in the results."""
+    from bench.sampling.samplers import canonical, parse
+
     try:
-        tolerance = float(value or "1e-4")
-    except ValueError:
-        tolerance = math.nan
-    if not 1e-12 <= tolerance < 1:
-        raise ConfigError(
-            f"--samplers {sampler}: a tolerance from 1e-12 to below 1, such as"
-            " dopri5:tolerance=1e-4"
-        )
-    return f"dopri5:tolerance={tolerance:g}"
+        solver = parse(sampler)
+    except ValueError as error:
+        raise ConfigError(f"--samplers {sampler}: {error}") from None
+    if solver.fixed_steps:
+        for nfe in evaluation.nfe:
+            try:
+                solver.steps(nfe)
+            except ValueError as error:
+                raise ConfigError(f"--nfe {nfe} with --samplers {sampler}: {error}") from None
+    return canonical(sampler)
 
 
 def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:

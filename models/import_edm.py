@@ -3,7 +3,7 @@ safetensors.
 
     python -m models.import_edm edm-cifar10-32x32-cond-vp.pkl cifar10.safetensors
 
-``models.released.edm_pickle`` reads the objects; here they become one of ``models.networks.archs``
+``models.released.edm_pickle`` reads the objects; here they become one of ``models.networks``
 with the released weights.
 """
 
@@ -25,8 +25,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from models.networks import archs as networks
-from models.objectives.edm import EDMDenoiser
+from models.denoiser import Denoiser
+from models.edm import edm_denoiser
+from models.objectives.edm import EDM
 from models.released.edm_pickle import ImportRefused, PersistentObject, unpickle
 from models.released.translate import _FAMILIES, _check_keywords, _named_tensors, _plain, _translate
 
@@ -38,7 +39,7 @@ class ReleasedNetwork:
     """A released network in this repo's terms.
 
     Attributes:
-        arch: name of the builder in ``models.networks.archs``.
+        arch: name of the builder in ``models.networks``.
         keywords: what that builder was called with.
         denoiser: the network with the released weights, float32, in eval mode.
         source: its classes in the pickle, outermost first.
@@ -49,7 +50,7 @@ class ReleasedNetwork:
 
     arch: str
     keywords: dict[str, Any]
-    denoiser: EDMDenoiser
+    denoiser: Denoiser
     source: str
     source_dtypes: tuple[str, ...]
     source_sha256: str
@@ -57,16 +58,15 @@ class ReleasedNetwork:
 
 def _build(
     arch: str, keywords: Mapping[str, Any], sigma_data: float, tensors: Mapping[str, Tensor]
-) -> EDMDenoiser:
+) -> Denoiser:
     """The network with exactly these tensors, as float32; what it needs is compared before anything
     is allocated.
     """
     try:
         with torch.device("meta"):  # no memory, and no draw from the global stream
-            denoiser = getattr(networks, arch)(**keywords)
+            denoiser = edm_denoiser(arch, objective=EDM(sigma_data=sigma_data), **keywords)
     except Exception as error:
         raise ImportRefused(f"the options make no network ({error})") from error
-    denoiser.sigma_data = sigma_data
     expected = {name: tuple(value.shape) for name, value in denoiser.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for problem, names in (
@@ -105,7 +105,7 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
     """The EMA network of an official pickle; nothing in the pickle is executed.
 
     Raises: ImportRefused: no such file, no network pickle, or a network that
-        ``models.networks.archs`` cannot build.
+        ``models.networks`` cannot build.
 
     """
     try:
@@ -142,7 +142,7 @@ def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
         "format_version": FORMAT_VERSION,
         "arch": network.arch,
         "keywords": json.dumps(network.keywords, sort_keys=True),
-        "sigma_data": repr(network.denoiser.sigma_data),
+        "sigma_data": repr(network.denoiser.objective.sigma_data),
         "source": network.source,
         "source_sha256": network.source_sha256,
     }
@@ -167,7 +167,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
-def load_network(path: str | os.PathLike) -> EDMDenoiser:
+def load_network(path: str | os.PathLike) -> Denoiser:
     """Rebuild the denoiser that ``write_network`` stored: float32, on the CPU, in eval mode.
 
     Raises:

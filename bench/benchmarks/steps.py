@@ -16,7 +16,8 @@ from bench.data import Dataset, Split
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
-from bench.training.state import AUGMENT_LABELS, build_network, new_state
+from bench.training.network import AUGMENT_LABELS, build_network
+from bench.training.state import new_state
 from bench.training.step import Stepper, tf32
 from models.objectives.edm import draw_sigma, edm_loss
 from models.samplers.contract import CountNFE

@@ -19,8 +19,13 @@ SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 class NetworkConfig:
     """The denoiser."""
 
-    arch: Literal["small", "ddpmpp", "ncsnpp", "adm"] = "small"
-    """Family of the U-Net."""
+    arch: str = "small"
+    """Network: small, ddpmpp, ncsnpp, adm, or one of yours, my_project.net:Transformer. It is
+    called with (image size, channels, label_dim, augment_dim, **options) and returns the raw
+    network, F(x, c_noise, labels, augment_labels). The options below are those of the U-Nets.
+    """
+    arch_options: tuple[str, ...] = ()
+    """Options of a network of yours: depth=4 heads=2."""
     model_channels: int = 32
     """Base width, in channels."""
     channel_mult: tuple[int, ...] = (1, 2)
@@ -57,6 +62,8 @@ class TrainingConfig:
     """Mean of ln sigma in training."""
     P_std: float = 1.2
     """Standard deviation of ln sigma in training."""
+    objective: str = "edm"
+    """Training objective: edm, or one of yours, my_project.objective."""
     conditional: bool = False
     """Give the network the class labels."""
     augment: float = 0.0
@@ -82,8 +89,8 @@ class EvaluationConfig:
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
     samplers: tuple[str, ...] = ("heun",)
-    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive, with its own evaluations; or
-    dopri5:tolerance=1e-5), euler-maruyama (stochastic).
+    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive: it chooses its evaluations; or
+    dopri5:tolerance=1e-5), euler-maruyama (stochastic), or one of yours, my_project.midpoint.
     """
     features: tuple[str, ...] = ()
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
@@ -95,8 +102,8 @@ class EvaluationConfig:
     steps), learning (noise of target and gradient, validation losses).
     """
     start: tuple[str, ...] = ()
-    """Where sampling begins, beside pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
-    random-index:sigma=0.5, truncated:sigma=0.5, ...
+    """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
+    random-index:sigma=0.5, truncated:sigma=0.5, ..., or one of yours, my_project.start.
     """
     start_nfe: tuple[int, ...] = (3, 5, 9)
     """Denoiser evaluations per image from a start on."""
@@ -176,6 +183,11 @@ class RunConfig:
         # Left out by default: a new field must not rename the runs of earlier versions.
         if self.evaluation.class_law != EvaluationConfig.class_law:
             content["evaluation"]["class_law"] = self.evaluation.class_law
+        # Options that came later are left out at their defaults: runs of before keep their names.
+        if self.training.objective == TrainingConfig.objective:
+            del content["training"]["objective"]
+        if not self.network.arch_options:
+            del content["network"]["arch_options"]
         return content
 
     @property

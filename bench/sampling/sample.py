@@ -1,62 +1,62 @@
-"""How images are sampled for a measurement: latents found by their index, and a sampler with its
-settings.
-"""
+"""Samples images of latents with the sampler of a setting, and counts the evaluations."""
 
 from __future__ import annotations
 
-import math
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from bench.config import EvaluationConfig
-from bench.randomness import generator
-from bench.sampling.latents import Latents, one_hot
-from bench.sampling.setting import Setting, tolerance
-from models.guidance.guide import Guide
-from models.objectives.edm import EDMDenoiser
-from models.samplers._boosted_heun import Boost, boosted_heun
+from bench.sampling.latents import Latents
+from bench.sampling.setting import Setting
+from bench.sampling.starts import streams
+from models.denoiser import Denoiser
+from models.guidance.guide import Boost, Guide
 from models.samplers.contract import CountNFE, Observe
-from models.samplers.dopri5 import NotFinite, dopri5
-from models.samplers.euler import euler
-from models.samplers.euler_maruyama import euler_maruyama
-from models.samplers.heun import heun
-from models.schedule import heun_steps, karras_sigmas
-from models.starts.contract import Start
+from models.schedule import karras_sigmas
+from models.starts.contract import PreparedStart
 
 CHUNK = 500  # images sampled at a time
 
 
 @dataclass(frozen=True)
 class Steering:
-    """What the names of starts and of guidance in a setting stand for.
+    """Starts and guides by the names that settings have for them.
 
     Attributes:
         starts: by spec.
         guides: by label.
-        coupled: whether the denoiser was trained with a coupling, so that it gives no score.
-        seed: of what a start or a stochastic sampler draws.
-        boost: whether guided sampling is boosted.
+        coupled: True if the denoiser was trained with a coupling, so that it gives no score.
+        seed: of the numbers that a start or a stochastic sampler draws.
+        boost: True if guided sampling is boosted.
 
     """
 
-    starts: Mapping[str, Start] = field(default_factory=dict)
+    starts: Mapping[str, PreparedStart] = field(default_factory=dict)
     guides: Mapping[str, Guide] = field(default_factory=dict)
     coupled: bool = False
     seed: int = 0
     boost: bool = False
 
+    def guide(self, label: str) -> Guide | None:
+        """The guide of a label; None for ``none``."""
+        if label == "none":
+            return None
+        guide = self.guides[label]
+        return replace(guide, boost=Boost()) if self.boost else guide
+
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a sampler gave.
+    """Images and their cost.
 
     Attributes:
         images: ``[n, c, h, w]`` float32 on the CPU.
         nfe: measured evaluations of the denoiser per image, rounded.
-        passes: those of a discriminator, forward and backward.
+        passes: of a discriminator, forward and backward, per image, rounded.
 
     """
 
@@ -67,7 +67,7 @@ class Sampled:
 
 @torch.no_grad()
 def sample(
-    net: EDMDenoiser,
+    net: Denoiser,
     latents: Latents,
     setting: Setting,
     config: EvaluationConfig,
@@ -78,23 +78,46 @@ def sample(
 ) -> Sampled:
     """Sample an image of every latent.
 
-    ``observe`` sees the path of one chunk after the other; a path is observed whole with at most
-    CHUNK latents.
+    Args:
+        net: the denoiser.
+        latents: noise and classes.
+        setting: sampler, NFE, rho, start and guidance.
+        config: gives the range of sigma.
+        device: where the denoiser is.
+        observe: gets the path of one chunk after the other; a path is observed whole with at most
+            CHUNK latents.
+        advance: called with the evaluations of each chunk, for a progress bar.
+        steering: starts and guides of the setting.
+
     """
-    images, evaluations, passes = [], 0, 0
+    _warn_without_score(setting, steering)
+    images = []
+    evaluations = 0
+    passes = 0
     for start in range(0, len(latents), CHUNK):
-        part, denoise = latents[start : start + CHUNK], CountNFE(net)
-        guide = steering.guides.get(setting.guidance)
+        part = latents[start : start + CHUNK]
+        denoise = CountNFE(net)
+        guide = steering.guide(setting.guidance)
         before = guide.guidance.passes if guide else 0
-        images.append(
-            _integrate(denoise, part, setting, config, device, observe, steering).float().cpu()
-        )
+        end = _integrate(denoise, part, setting, config, device, observe, guide, steering)
+        images.append(end.float().cpu())
+        # An adaptive sampler takes another number in each chunk, so chunks count by their size.
         evaluations += len(part) * denoise.nfe
-        passes += len(part) * (guide.guidance.passes - before if guide else 0)
+        if guide:
+            passes += len(part) * (guide.guidance.passes - before)
         advance(len(part) * denoise.nfe)
-    return Sampled(
-        torch.cat(images), round(evaluations / len(latents)), round(passes / len(latents))
-    )
+    nfe = round(evaluations / len(latents))
+    return Sampled(torch.cat(images), nfe, round(passes / len(latents)))
+
+
+def _warn_without_score(setting: Setting, steering: Steering) -> None:
+    """Warn of samples that are biased: only the ODE's velocity is right for coupled training."""
+    if steering.coupled and not setting.solves_the_ode:
+        warnings.warn(
+            "a denoiser trained with a coupling gives no score, and stochastic samples of it are"
+            " biased: take a deterministic sampler (heun)",
+            stacklevel=3,
+        )
 
 
 def _integrate(
@@ -104,35 +127,27 @@ def _integrate(
     config: EvaluationConfig,
     device: str,
     observe: Observe | None,
+    guide: Guide | None,
     steering: Steering,
 ) -> Tensor:
-    """The sampler of a setting from its start on: images ``[n, c, h, w]`` in float64."""
-    noise, labels, sigma_max = (
-        latents.noise.to(device),
-        one_hot(denoise.denoise, latents, device),
-        config.sigma_max,
-    )
-    streams = [
-        generator(steering.seed, "start", step=latents.first + row) for row in range(len(latents))
-    ]
+    """Run the sampler of a setting from its start: images ``[n, c, h, w]`` in float64."""
+    noise = latents.noise.to(device)
+    labels = latents.labels.to(device)
+    # Starts and samplers share the streams: a start draws first, a sampler continues.
+    own = streams(steering.seed, range(latents.first, latents.first + len(latents)))
+    sigma_max = config.sigma_max
     if setting.start != "gaussian":
         start = steering.starts[setting.start]
-        noise, sigma_max = start.latents(noise, streams, latents.labels.to(device)), start.sigma
-    if setting.sampler.startswith("dopri5"):
-        try:
-            return dopri5(
-                denoise, noise, config.sigma_min, sigma_max, tolerance(setting.sampler), labels
-            )
-        except NotFinite:  # the other samplers carry on with it to the end
-            return torch.full_like(noise, math.nan, dtype=torch.float64)
-    steps = heun_steps(setting.nfe) if setting.sampler == "heun" else setting.nfe
-    sigmas = karras_sigmas(steps, setting.rho, config.sigma_min, sigma_max)
-    if setting.sampler == "euler-maruyama":
-        return euler_maruyama(
-            denoise, noise, sigmas, labels, observe, streams=streams, coupled=steering.coupled
-        )
-    guide = None if setting.guidance == "none" else steering.guides[setting.guidance]
-    if guide and steering.boost:
-        return boosted_heun(denoise, noise, sigmas, labels, boost=Boost(guide, tuple(streams)))
-    sampler = {"heun": heun, "euler": euler}[setting.sampler]
-    return sampler(denoise, noise, sigmas, labels, observe, guide)
+        noise = start.latents(noise, own, labels)
+        sigma_max = start.sigma
+    sigmas = _schedule(setting, config.sigma_min, sigma_max)
+    one_hot = denoise.denoise.one_hot(labels)
+    return setting.solver(denoise, noise, sigmas, one_hot, observe, guide, own)
+
+
+def _schedule(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:
+    """Noise levels ``[steps + 1]``; only the ends for a sampler without fixed steps."""
+    if setting.fixed_steps:
+        steps = setting.solver.steps(setting.nfe)
+        return karras_sigmas(steps, setting.rho, sigma_min, sigma_max)
+    return torch.tensor([sigma_max, sigma_min, 0.0], dtype=torch.float64, device="cpu")

@@ -6,19 +6,22 @@ import math
 from dataclasses import dataclass, replace
 
 from bench.record import Measurement
+from bench.sampling import samplers
+from models.samplers.contract import Sampler
 
 
 @dataclass(frozen=True)
 class Setting:
-    """All that images depend on besides the denoiser, the latents and the range of sigma: columns
-    of the results.
+    """Columns of the results that images depend on.
+
+    The denoiser, the latents and the range of sigma are the same for all settings of a run.
 
     Attributes:
-        sampler: ``heun``, ``euler``, or ``dopri5:tolerance=...``.
-        nfe: denoiser evaluations per image; None before the adaptive sampler has found them.
-        rho: exponent of the sigma schedule; None where the sampler chooses its own steps.
-        start: where sampling begins.
-        guidance: what steers it.
+        sampler: canonical spec, such as ``heun`` or ``dopri5:tolerance=0.0001``.
+        nfe: denoiser evaluations per image; None until an adaptive sampler has been run.
+        rho: exponent of the sigma schedule; None if the sampler chooses its own steps.
+        start: spec of the start, ``gaussian`` for pure noise.
+        guidance: label of the guidance, ``none`` without.
 
     """
 
@@ -29,27 +32,46 @@ class Setting:
     guidance: str = "none"
 
     @property
+    def solver(self) -> Sampler:
+        """The sampler itself."""
+        return samplers.parse(self.sampler)
+
+    @property
+    def fixed_steps(self) -> bool:
+        """True if the sampler follows a schedule, so that its NFE is known beforehand."""
+        return self.solver.fixed_steps
+
+    @property
+    def solves_the_ode(self) -> bool:
+        """True if the sampler solves the equation that the dense reference solves."""
+        return self.solver.solves_the_ode
+
+    @property
+    def is_plain(self) -> bool:
+        """True without a start of its own and without guidance."""
+        return self.start == "gaussian" and self.guidance == "none"
+
+    @property
     def name(self) -> str:
-        """What tells it from other settings, for a folder: ``heun-nfe13-rho7``."""
+        """Name of a folder for this setting, different for each: ``heun-nfe13-rho7``."""
         parts = [self.sampler]
         if self.nfe is not None:
             parts.append(f"nfe{self.nfe}")
         if self.rho is not None:
             parts.append(f"rho{self.rho:g}")
-        parts += [word for word in (self.start, self.guidance) if word not in ("gaussian", "none")]
+        if self.start != "gaussian":
+            parts.append(self.start)
+        if self.guidance != "none":
+            parts.append(self.guidance)
+        # A colon cannot be part of a file name everywhere.
         return "-".join(parts).replace(":", "-")
 
     def row(self, metric: str, value: float = math.nan, **columns: object) -> Measurement:
-        """A measurement under this setting."""
+        """Make a measurement under this setting."""
         return Measurement(
             metric, value, self.nfe, self.rho, self.sampler, self.start, self.guidance, **columns
         )
 
     def with_nfe(self, nfe: int) -> Setting:
-        """The same with so many evaluations."""
+        """Replace the number of evaluations."""
         return replace(self, nfe=nfe)
-
-
-def tolerance(sampler: str) -> float:
-    """The tolerance in the name of an adaptive sampler, such as ``dopri5:tolerance=0.001``."""
-    return float(sampler.partition("tolerance=")[2])

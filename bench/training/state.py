@@ -1,4 +1,4 @@
-"""The state of a training: weights, optimizer, moving average, and how a new one is built."""
+"""The state of a training: weights, optimizer, moving average."""
 
 from __future__ import annotations
 
@@ -8,43 +8,50 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-from bench.config import NetworkConfig, RunConfig
+from bench.config import RunConfig
 from bench.data import Dataset
 from bench.pairs.cost import CouplingCost
-from bench.randomness import derive
+from bench.training.network import build_network, find_objective
+from models.denoiser import Denoiser
 from models.ema import EMA
-from models.networks import archs as networks
-from models.objectives.edm import EDMDenoiser
-
-AUGMENT_LABELS = 9
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message names the way out."""
+    """Training cannot continue; the message names the way out."""
 
 
 @dataclass
 class TrainState:
-    """All that a resumed run needs; random streams are found by step, so none is stored."""
+    """Everything that a resumed run needs; random streams are found by step, so none is stored.
 
-    net: EDMDenoiser
+    Attributes:
+        net: the denoiser in training.
+        ema: moving average of its weights.
+        optimizer: Adam, with its averages.
+        step: steps taken so far.
+        seconds: spent in training so far, over all sessions.
+        cost: of the coupling so far.
+        coupling: state of a dataset coupling that learns during the training, else None.
+        history: ``{"images", "loss"}`` at each check of the loss.
+        losses: of the steps since the last check, scalars on the device.
+        processes: number of processes that trained it. With pools per process, another number
+            would draw other pools.
+
+    """
+
+    net: Denoiser
     ema: EMA
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
     cost: CouplingCost = field(default_factory=CouplingCost)
-    # The state of a dataset coupling that learns, else None
     coupling: dict[str, Tensor] | None = None
-    # {"images", "loss"} at every look at the loss
     history: list[dict[str, float]] = field(default_factory=list)
-    # Of the steps since the last look, scalars on the device
     losses: list[Tensor] = field(default_factory=list)
-    # That trained it: with pools of their own, other pools would be drawn with more or fewer
     processes: int = 1
 
     def to_bytes(self) -> bytes:
         """Serialise the state."""
-        buffer = io.BytesIO()
         content = {
             "net": self.net.state_dict(),
             "ema": self.ema.net.state_dict(),
@@ -57,61 +64,48 @@ class TrainState:
             "losses": torch.stack(self.losses) if self.losses else None,
             "processes": self.processes,
         }
+        buffer = io.BytesIO()
         torch.save(content, buffer)
         return buffer.getvalue()
 
     def restore(self, content: dict) -> None:
-        """Take over a saved state."""
+        """Replace the state by a saved one."""
         self.net.load_state_dict(content["net"])
         self.ema.net.load_state_dict(content["ema"])
         self.optimizer.load_state_dict(content["optimizer"])
-        self.step, self.seconds = content["step"], content["seconds"]
-        self.cost, self.coupling = CouplingCost(**content["cost"]), content["coupling"]
-        self.history, self.processes = content["history"], content["processes"]
-        losses = content.get("losses")  # checkpoints of old have none
+        self.step = content["step"]
+        self.seconds = content["seconds"]
+        self.cost = CouplingCost(**content["cost"])
+        self.coupling = content["coupling"]
+        self.history = content["history"]
+        self.processes = content["processes"]
+        # Checkpoints of earlier versions have no losses.
+        losses = content.get("losses")
         self.losses = [] if losses is None else list(losses)
 
 
-def build_network(
-    config: NetworkConfig, dataset: Dataset, conditional: bool, seed: int, augmented: bool = False
-) -> EDMDenoiser:
-    """The denoiser with the initial weights of ``seed``: the same ones for every coupling."""
-    channels, height, width = dataset.image_shape
-    if height != width:
-        raise TrainingError(
-            f"{dataset.name} has {height}x{width} images; the networks need square ones"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "weights"))
-        return getattr(networks, config.arch)(
-            img_resolution=height,
-            img_channels=channels,
-            label_dim=dataset.num_classes if conditional else 0,
-            augment_dim=AUGMENT_LABELS if augmented else 0,
-            model_channels=config.model_channels,
-            channel_mult=config.channel_mult,
-            num_blocks=config.num_blocks,
-            attn_resolutions=config.attn_resolutions,
-            dropout=config.dropout,
-        )
-
-
 def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
-    """The state before the first step."""
+    """Make the state before the first step."""
     training = config.training
     net = build_network(
-        config.network, dataset, training.conditional, config.seed, training.augment > 0
+        config.network,
+        dataset,
+        training.conditional,
+        config.seed,
+        augmented=training.augment > 0,
+        objective=find_objective(training),
     )
-    net = net.to(
-        device,
-        memory_format=torch.channels_last if device.startswith("cuda") else torch.contiguous_format,
-    )
+    # GPUs convolve images in this layout without converting them at every layer.
+    on_gpu = device.startswith("cuda")
+    layout = torch.channels_last if on_gpu else torch.contiguous_format
+    net = net.to(device, memory_format=layout)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.lr, fused=True)
+    # Before the dtype is set: samples are drawn from the average in float32.
     ema = EMA(net, training.ema_halflife, training.ema_rampup)
     net.dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32
     return TrainState(net.train(), ema, optimizer)
 
 
 def total_steps(config: RunConfig) -> int:
-    """Steps in the budget, at least one."""
+    """Number of steps in the budget, at least one."""
     return max(1, round(config.training.images / config.training.batch))

@@ -7,21 +7,21 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.config import Execution, RunConfig
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
+from bench.training.network import is_own
 from bench.training.state import TrainState
-from models.objectives.edm import draw_sigma, edm_loss
 
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let float32 products round their factors to TF32 for a while; couplings compute in float64 on
-    a GPU.
+    """Let float32 products round their factors to TF32 while this is open.
+
+    Off otherwise: couplings on a GPU must not lose digits to the trainer's choice.
     """
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
     try:
@@ -31,11 +31,14 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 class Stepper:
-    """One step of Adam on one mini-batch after the other.
+    """Takes steps of Adam, one mini-batch each.
 
-    Args: config: of the run. state: what is trained; its step is counted up. ranks: the processes
-        that share a batch; their gradients are averaged. execution: size of the parts that go
-        through the network at once, and whether it is compiled.
+    Args:
+        config: of the run.
+        state: the state that is trained; its step is counted up.
+        ranks: the processes that share a batch; their gradients are averaged.
+        execution: size of the micro-batches that go through the network at once, and whether the
+            network is compiled.
 
     """
 
@@ -46,7 +49,9 @@ class Stepper:
         ranks: Ranks,
         execution: Execution = Execution(),  # noqa: B008 - frozen
     ):
-        self.config, self.state, self.ranks = config, state, ranks
+        self.config = config
+        self.state = state
+        self.ranks = ranks
         self.share = config.training.batch // ranks.count
         self.micro_batch = min(execution.micro_batch or self.share, self.share)
         self.denoise = state.net
@@ -56,13 +61,12 @@ class Stepper:
             self.denoise = torch.compile(self.denoise)
 
     def __call__(self, pairs: Pairs) -> Tensor:
-        """Train on this rank's share of a batch; its loss, a scalar on the device."""
-        training, state = self.config.training, self.state
+        """Train on this rank's share of a batch; return its loss, a scalar on the device."""
+        training = self.config.training
+        state = self.state
         images_seen = state.step * training.batch
         for group in state.optimizer.param_groups:
-            group["lr"] = training.lr * min(
-                1.0, (images_seen + training.batch) / max(training.lr_ramp, 1)
-            )
+            group["lr"] = training.lr * self._ramp(images_seen)
         state.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(pairs)
         for weight in state.net.parameters():
@@ -74,44 +78,69 @@ class Stepper:
         state.step += 1
         return loss
 
-    def _backward(self, pairs: Pairs) -> Tensor:
-        """Leave the gradient of the mean loss; a micro-batch at a time, so that its size is a
-        matter of memory.
+    def _ramp(self, images_seen: int) -> float:
+        """Share of the learning rate at this step: it rises linearly from 0 to 1."""
+        training = self.config.training
+        return min(1.0, (images_seen + training.batch) / max(training.lr_ramp, 1))
+
+    def _sigma(self, device: str) -> Tensor:
+        """Draw the noise levels of this rank's share ``[share]``.
+
+        Each rank draws those of the whole batch and takes its rows, so that the levels do not
+        depend on how many processes share it.
         """
-        training, state, net = self.config.training, self.state, self.state.net
-        g = generator(self.config.seed, "sigma", 0, state.step)
-        sigma = draw_sigma(
-            training.batch, g, training.P_mean, training.P_std, str(pairs.images.device)
-        )
-        sigma = sigma[self.ranks.rank * self.share :][: self.share]
+        stream = generator(self.config.seed, "sigma", 0, self.state.step)
+        objective = self.state.net.objective
+        sigma = objective.draw_sigma(self.config.training.batch, stream, device)
+        first = self.ranks.rank * self.share
+        return sigma[first : first + self.share]
+
+    def _backward(self, pairs: Pairs) -> Tensor:
+        """Leave the gradient of the mean loss in the weights, and return that loss.
+
+        One micro-batch at a time: its size is a matter of memory, not of the result.
+        """
+        net = self.state.net
+        sigma = self._sigma(str(pairs.images.device))
         total = torch.zeros((), device=pairs.images.device)
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             part = pairs[rows]
-            labels = F.one_hot(part.labels, net.label_dim).float() if net.label_dim else None
-            with self._gradients_stay_here(rows.stop < self.share), self._dropout_stream(first):
-                loss = edm_loss(
-                    self.denoise, part.images, part.noise, sigma[rows], labels, part.augment_labels
+            last = rows.stop >= self.share
+            with self._all_reduce_if(last), self._dropout_stream(first):
+                loss = net.objective.loss(
+                    self.denoise,
+                    part.images,
+                    part.noise,
+                    sigma[rows],
+                    net.one_hot(part.labels),
+                    part.augment_labels,
                 )
+                # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)
                 loss.backward()
             total += loss.detach()
         return total
 
-    def _gradients_stay_here(self, wanted: bool) -> AbstractContextManager:
-        """Until the last micro-batch, ranks need not hear of each other's gradients."""
-        return self.denoise.no_sync() if wanted and self.ranks.count > 1 else nullcontext()
+    def _all_reduce_if(self, last: bool) -> AbstractContextManager:
+        """Skip the gradient all-reduce until the last micro-batch (``no_sync``)."""
+        if last or self.ranks.count == 1:
+            return nullcontext()
+        return self.denoise.no_sync()
 
     @contextmanager
     def _dropout_stream(self, first: int) -> Iterator[None]:
-        """Dropout's stream found by step; torch's dropout knows only the global generator."""
-        if not self.config.network.dropout:
+        """Seed dropout by step and rank; torch's dropout knows only the global generator.
+
+        A network of the user's own may draw whatever its options are.
+        """
+        network = self.config.network
+        if not (network.dropout or is_own(network)):
             yield
             return
-        # Its own GPU alone: by default every process would open a context on every GPU.
+        # Its own GPU only: by default every process would open a context on every GPU.
         gpus = [self.ranks.device] if self.ranks.device.startswith("cuda") else []
+        seed = derive(self.config.seed, f"dropout/{first}", self.ranks.rank, self.state.step)
         with torch.random.fork_rng(gpus):
-            torch.manual_seed(
-                derive(self.config.seed, f"dropout/{first}", self.ranks.rank, self.state.step)
-            )
+            torch.manual_seed(seed)
             yield

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.networks.blocks import Init, Linear, PositionalEmbedding, UNetBlock
-from models.networks.unet import ADM
+from models.unet.blocks import Init, Linear, PositionalEmbedding, UNetBlock
+from models.unet.families import ADM
 
 # Pixels a side to which large images are brought; smaller ones are halved once where that leaves 4
 FINEST = 8

@@ -1,93 +1,58 @@
-"""EDM preconditioning and training loss (Karras et al. 2022, Table 1 and Eq. 8)."""
+"""The objective of EDM (Karras et al. 2022, Table 1, last column)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from models.denoiser import Denoiser as EDMDenoiser  # noqa: F401 - name of before
+from models.objectives.contract import Coefficients, Objective
 
 
-class EDMDenoiser(nn.Module):
-    """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise), Karras et al. 2022, Eq. 7 and Table 1.
+@dataclass(frozen=True, kw_only=True)
+class EDM(Objective):
+    """Preconditioning that keeps F's input, target and loss near unit variance at every sigma.
 
-    Args:
-        model: the raw network F, called as ``model(x, c_noise, labels, augment_labels)``.
-        label_dim: number of classes; 0 for an unconditional denoiser.
+    Options:
+        P_mean: mean of ln sigma in training.
+        P_std: standard deviation of ln sigma in training.
         sigma_data: standard deviation of the data.
-        dtype: what F computes in; skip and output stay float32.
-
     """
 
-    def __init__(
-        self, model: nn.Module, label_dim: int = 0, sigma_data: float = 0.5, dtype=torch.float32
-    ):
-        super().__init__()
-        self.model, self.label_dim, self.sigma_data, self.dtype = (
-            model,
-            label_dim,
-            sigma_data,
-            dtype,
-        )
+    P_mean: float = -1.2
+    P_std: float = 1.2
+    sigma_data: float = 0.5
 
-    def forward(
-        self,
-        x: Tensor,
-        sigma: Tensor,
-        labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-    ) -> Tensor:
-        """Denoise x ``[n, c, h, w]`` at noise level sigma ``[n]`` or scalar; labels are one-hot
-        ``[n, label_dim]``.
+    def coefficients(self, sigma: Tensor) -> Coefficients:
+        data = self.sigma_data
+        norm = (sigma**2 + data**2).sqrt()
+        # The factor 1/4 is only there because Table 1 has it: released weights expect it.
+        return Coefficients(data**2 / norm**2, sigma * data / norm, 1 / norm, sigma.log() / 4)
 
-        Absent labels are a row of zeros, as in the released networks. Returns float32 ``[n, c, h,
-        w]``.
-        """
-        x = x.float()
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))  # [n]
-        if self.label_dim and labels is None:
-            labels = torch.zeros(1, self.label_dim, dtype=torch.float32, device=x.device)
-        s, d = sigma[:, None, None, None], self.sigma_data
-        norm = (s**2 + d**2).sqrt()
-        c_skip, c_out, c_in = d**2 / norm**2, s * d / norm, 1 / norm
-        raw = self.model(
-            (c_in * x).to(self.dtype),
-            sigma.log() / 4,
-            labels if self.label_dim else None,
-            augment_labels,
-        )
-        return c_skip * x + c_out * raw.float()
+    def weight(self, sigma: Tensor) -> Tensor:
+        # This is 1 / c_out^2 (App. B.6): the error of F itself counts alike at all levels.
+        return (sigma**2 + self.sigma_data**2) / (sigma * self.sigma_data) ** 2
+
+    def draw_sigma(self, n: int, generator: torch.Generator, device: str = "cpu") -> Tensor:
+        # Drawn where the generator is, then moved: a GPU's generator would draw other numbers.
+        normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
+        return (normal * self.P_std + self.P_mean).exp().to(device)
 
 
+# Names of before, until all callers have moved.
 def loss_weight(sigma: Tensor, sigma_data: float = 0.5) -> Tensor:
-    """lambda(sigma) = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2, Karras et al. 2022, Table 1."""
-    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+    """EDM's weight."""
+    return EDM(sigma_data=sigma_data).weight(sigma)
 
 
-def draw_sigma(
-    n: int,
-    generator: torch.Generator,
-    P_mean: float = -1.2,
-    P_std: float = 1.2,
-    device: str = "cpu",
-) -> Tensor:
-    """Draw n noise levels, ln sigma ~ N(P_mean, P_std^2), independently for every sample: ``[n]``."""
-    normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
-    return (normal * P_std + P_mean).exp().to(device)
+def draw_sigma(n, generator, P_mean=-1.2, P_std=1.2, device="cpu") -> Tensor:
+    """EDM's noise levels."""
+    return EDM(P_mean=P_mean, P_std=P_std).draw_sigma(n, generator, device)
 
 
-def edm_loss(
-    denoiser: nn.Module,
-    images: Tensor,
-    noise: Tensor,
-    sigma: Tensor,
-    labels: Tensor | None = None,
-    augment_labels: Tensor | None = None,
-    sigma_data: float = 0.5,
-) -> Tensor:
-    """Weighted denoising error, summed over pixels, averaged over the batch (Karras et al. 2022,
-    Eq. 8): a scalar.
-
-    Images and (already paired) unit noise ``[n, c, h, w]``, sigma ``[n]``.
-    """
-    s = sigma[:, None, None, None]
-    denoised = denoiser(images + s * noise, sigma, labels, augment_labels)
-    return (loss_weight(s, sigma_data) * (denoised - images) ** 2).sum() / len(images)
+def edm_loss(net, images, noise, sigma, labels=None, augment_labels=None, sigma_data=0.5):
+    """EDM's loss."""
+    objective = EDM(sigma_data=sigma_data)
+    return objective.loss(net, images, noise, sigma, labels, augment_labels)

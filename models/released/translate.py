@@ -128,7 +128,7 @@ def _check_keywords(keywords: Mapping[str, Any], sigma_data: Any) -> None:
 
 
 def _translate(network: PersistentObject) -> tuple[str, str, dict[str, Any], float]:
-    """The name in ``models.networks.archs``, the class of the raw network, the keywords and
+    """The name in ``models.networks``, the class of the raw network, the keywords and
     sigma_data.
     """
     if network.class_name != "EDMPrecond":
@@ -155,7 +155,7 @@ def _translate(network: PersistentObject) -> tuple[str, str, dict[str, Any], flo
     )
     if unknown:
         raise ImportRefused(
-            f"{unet.class_name} has an option that models.networks.archs.{arch} lacks: {unknown[0]}"
+            f"{unet.class_name} has an option that models.networks.{arch} lacks: {unknown[0]}"
         )
     _check_keywords(keywords, sigma_data)
     return arch, unet.class_name, keywords, float(sigma_data)

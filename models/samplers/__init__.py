@@ -1,1 +1,1 @@
-"""Samplers, schedules and starts. One file, one sampler."""
+"""Samplers. One file, one sampler; ``contract`` says what a sampler is given."""

@@ -1,33 +1,92 @@
-"""An adaptive sampler: the solver chooses its steps, and with them the number of evaluations.
+"""Dormand and Prince's embedded Runge-Kutta pair of orders 5 and 4: an adaptive sampler.
 
-Dormand and Prince's embedded Runge-Kutta pair of orders 5 and 4, from scipy, on the
-probability-flow ODE in ln sigma: dx / d ln sigma = x - D(x; sigma), which is as smooth as the
-denoiser and has no small divisor (Karras et al. 2022, Eq. 4, with d sigma = sigma d ln sigma). In
-sigma itself the same error takes nearly twice the evaluations: on eight Gaussians 177 where these
-are 93.
+The solver, scipy's, chooses its steps and with them the number of evaluations. It integrates the
+probability-flow ODE in ln sigma, dx / d ln sigma = x - D(x; sigma) (Karras et al. 2022, Eq. 4, with
+d sigma = sigma d ln sigma), which is as smooth as the denoiser and has no small divisor. In sigma
+itself the same error takes nearly twice the evaluations: on eight Gaussians 177 instead of 93.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from scipy.integrate import RK45
 from torch import Tensor
 
-from models.samplers.contract import Denoise
+from models.guidance.guide import Guide
+from models.samplers.contract import Denoise, Observe, Sampler, evaluate
+from models.streams import Streams
 
-# A float32 denoiser rounds: asked for less than that, the solver would hardly move on
+DEFAULT_TOLERANCE = 1e-4
+# A float32 denoiser rounds: below that error the solver would shorten its steps without end.
 MOST_EVALUATIONS = 5000
 
 
 class SolverError(RuntimeError):
-    """The solver cannot go on; the message names the way out."""
+    """The solver cannot finish; the message names the way out."""
 
 
 class NotFinite(SolverError):
-    """The denoiser's answer is not finite, so there is no image."""
+    """The denoiser's output is not finite, so there is no image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dopri5(Sampler):
+    """Error control by ``tolerance``; a last denoising at sigma_min, as in Heun's method.
+
+    One batch has one sequence of steps, so the number of evaluations depends a little on which
+    samples are in it. Samples of a denoiser whose output is not finite are NaN, as they are with
+    the other samplers. Observers and guides are ignored.
+
+    Options:
+        tolerance: of one step, see ``dopri5``; 1e-4 by default.
+    """
+
+    fixed_steps: ClassVar[bool] = False
+
+    # Not 1e-4 itself: a spec leaves out options that have their default, and results name the
+    # tolerance in any case.
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance is None:
+            object.__setattr__(self, "tolerance", DEFAULT_TOLERANCE)
+        check_tolerance(self.tolerance)
+
+    def steps(self, nfe: int) -> int:
+        raise ValueError(f"{self.name} chooses its own steps, so it cannot take {nfe} evaluations")
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        latents: Tensor,
+        sigmas: Tensor,
+        labels: Tensor | None = None,
+        observe: Observe | None = None,
+        guide: Guide | None = None,
+        streams: Streams = (),
+    ) -> Tensor:
+        sigma_max = sigmas[0].item()
+        sigma_min = sigmas[-2].item()
+        try:
+            return dopri5(denoise, latents, sigma_min, sigma_max, self.tolerance, labels)
+        except NotFinite:
+            return torch.full_like(latents, math.nan, dtype=torch.float64)
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Refuse a tolerance that float64 cannot meet, or that controls nothing.
+
+    Raises:
+        ValueError: it is not in [1e-12, 1).
+
+    """
+    if not 1e-12 <= tolerance < 1:
+        raise ValueError(f"tolerance {tolerance}: take one from 1e-12 to below 1, such as 1e-3")
 
 
 def dopri5(
@@ -38,21 +97,19 @@ def dopri5(
     tolerance: float,
     labels: Tensor | None = None,
 ) -> Tensor:
-    """Integrate from sigma_max to sigma_min with error control, then denoise once, as the last step
-    of ``heun`` does.
+    """Integrate from sigma_max to sigma_min with error control, then denoise once.
 
-    A step is accepted where the root mean square over the batch of error / (1 + |x|) is below the
-    tolerance (scipy's rtol and atol are both the tolerance: 1 is half the images' range). That lets
-    errors at high noise be larger in proportion to the noise, which is what the end asks for: from
-    sigma on, the path of data of standard deviation s shrinks deviations by s / sqrt(s^2 +
-    sigma^2). The tolerance is of one step: the end's error is a few times that.
+    A step is accepted if the root mean square over the batch of error / (1 + |x|) is below the
+    tolerance (it is both scipy's rtol and atol: 1 is half the images' range). That lets errors at
+    high noise be larger in proportion to the noise, as the end allows: from sigma on, the path
+    of data of standard deviation s shrinks deviations by s / sqrt(s^2 + sigma^2). The tolerance is
+    that of one step: the error at the end is a few times as large.
 
-    One batch, one sequence of steps, so its evaluations depend a little on which samples are in it:
-    wrap the denoiser in ``CountNFE`` to measure them. A float32 denoiser serves tolerances of 1e-5
-    and above.
+    Wrap the denoiser in ``CountNFE`` to measure the evaluations. A float32 denoiser is accurate
+    enough for tolerances of 1e-5 and above.
 
     Args:
-        denoise: the denoiser; x comes to it in float64, on the device of the latents.
+        denoise: the denoiser; it gets x in float64, on the device of the latents.
         latents: unit noise ``[n, c, h, w]``; sampling starts at ``latents * sigma_max``.
         sigma_min: noise level of the last denoising.
         sigma_max: noise level of the start.
@@ -60,11 +117,11 @@ def dopri5(
         labels: one-hot ``[n, label_dim]`` or None.
 
     Returns:
-        Images ``[n, c, h, w]`` in float64.
+        images ``[n, c, h, w]`` in float64.
 
     Raises:
         ValueError: not 0 < sigma_min < sigma_max, or the tolerance is not in [1e-12, 1).
-        NotFinite: the denoiser's answer is not finite.
+        NotFinite: the denoiser's output is not finite.
         SolverError: the tolerance cannot be met.
 
     """
@@ -72,31 +129,34 @@ def dopri5(
         raise ValueError(
             f"sigma_min {sigma_min} and sigma_max {sigma_max}: 0 < sigma_min < sigma_max must hold"
         )
-    if not 1e-12 <= tolerance < 1:
-        raise ValueError(f"tolerance {tolerance}: take one from 1e-12 to below 1, such as 1e-3")
+    check_tolerance(tolerance)
 
     def denoised(x: Tensor, sigma: float) -> Tensor:
-        found = denoise(x, torch.tensor(sigma, dtype=x.dtype, device=x.device), labels).double()
-        if not found.isfinite().all():  # scipy would halve its step for ever
+        output = evaluate(denoise, x, sigma, labels)
+        # Scipy would halve its step for ever.
+        if not output.isfinite().all():
             raise NotFinite(
                 f"the denoiser's answer at sigma {sigma:g} is not finite: check its weights"
             )
-        return found
+        return output
+
+    def unflattened(flat: np.ndarray) -> Tensor:
+        return torch.from_numpy(flat).to(latents.device).reshape(latents.shape)
 
     def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:
-        x = torch.from_numpy(flat).to(latents.device).reshape(latents.shape)
+        x = unflattened(flat)
         return (x - denoised(x, math.exp(log_sigma))).cpu().numpy().ravel()
 
     start = (latents.double() * sigma_max).cpu().numpy().ravel()
-    end = _integrate(
-        RK45(slope, math.log(sigma_max), start, math.log(sigma_min), rtol=tolerance, atol=tolerance)
-    )
-    return denoised(torch.from_numpy(end).to(latents.device).reshape(latents.shape), sigma_min)
+    span = (math.log(sigma_max), start, math.log(sigma_min))
+    end = _integrate(RK45(slope, *span, rtol=tolerance, atol=tolerance))
+    return denoised(unflattened(end), sigma_min)
 
 
 def _integrate(solver: RK45) -> np.ndarray:
-    """Step to the end and return the state there, ``[n]``; ``solve_ivp`` would keep the states
-    between.
+    """Step to the end and return the state there, ``[n]``.
+
+    ``solve_ivp`` would keep all states in between, each as large as the batch.
     """
     while solver.status == "running":
         message = solver.step()

@@ -1,1 +1,1 @@
-"""Starts of sampling. One file, one start."""
+"""Starts of sampling. One file, one start; ``contract`` says what a start is given."""

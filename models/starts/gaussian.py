@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+
+from models.starts.contract import Start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussian:
+class Gaussian(Start):
     """Unit noise at the highest level: the full sampler."""
 
-    name: ClassVar[str] = "gaussian"
-
-    def level(self, sigma_max: float) -> float:
-        """The level where sampling begins."""
+    def level(self, sigma_max: float = float("inf")) -> float:
         return sigma_max

@@ -3,7 +3,7 @@ import torch
 
 from bench.check import make
 from bench.config import RunConfig
-from models.networks import archs as networks
+from models import edm as networks
 
 TINY = {
     "images": 640,

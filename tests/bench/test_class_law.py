@@ -17,7 +17,7 @@ from bench.metrics.of_samples import Ruler
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.sampling.latents import draw_latents
-from models.networks import archs as networks
+from models import edm as networks
 
 ALONE = Ranks(0, 1, "cpu")
 SHARES = (0.9, 0.1)

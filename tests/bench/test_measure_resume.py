@@ -29,7 +29,7 @@ from bench.sampling.latents import as_stored, draw_latents
 from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
-from models.networks import archs as networks
+from models import edm as networks
 from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 

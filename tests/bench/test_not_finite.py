@@ -19,6 +19,7 @@ from bench.record import RunFolder
 from bench.sampling import sample as sampling
 from bench.sampling.latents import draw_latents
 from bench.sampling.store import SampleStore
+from models.denoiser import Denoiser
 
 ALONE = Ranks(0, 1, "cpu")
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
@@ -47,6 +48,7 @@ class Diverged(torch.nn.Module):
     """
 
     label_dim, sigma_data = 0, 0.5
+    one_hot = Denoiser.one_hot
 
     def __init__(self, bad=math.nan, above=0.0):
         super().__init__()

@@ -22,8 +22,8 @@ from bench.run import Command, main, parse
 from bench.training.checkpoints import save_checkpoint
 from bench.training.reuse import reuse_training
 from bench.training.state import new_state
+from models import edm as networks
 from models.import_edm import ReleasedNetwork, write_network
-from models.networks import archs as networks
 
 ROOT = Path(__file__).parents[2]
 

@@ -3,13 +3,12 @@
 import pytest
 import torch
 
+from models import edm as networks
 from models.analytic import GaussianMixture
 from models.augment import Augment
 from models.guidance.discriminator import NoisyEncoder, draw_log_uniform_sigma, feature_channels
-from models.guidance.guide import Guidance, Guide
-from models.networks import archs as networks
-from models.objectives.edm import draw_sigma
-from models.samplers._boosted_heun import Boost, boosted_heun
+from models.guidance.guide import Boost, Guidance, Guide
+from models.objectives.edm import EDM
 from models.samplers.euler_maruyama import euler_maruyama
 from models.samplers.heun import heun
 from models.schedule import karras_sigmas
@@ -46,12 +45,12 @@ def everything(images):
     """All that draws or makes tensors, by name."""
     streams, net, world = [stream(row) for row in range(4)], network(), mixture(images)
     latents, sigmas = unit_noise(images, streams), karras_sigmas(4)
-    boost = Boost(Guide(Guidance(logit)), tuple(streams), churn_every=2)
+    boosted = Guide(Guidance(logit), boost=Boost(churn_every=2))
     with torch.no_grad():
         return {
             "sigmas": sigmas,
             "view": sigmas.new_tensor([sigma_of("ddpm", 500), sigma_of("ncsnv2", 100)]),
-            "sigma": draw_sigma(5, stream(1)),
+            "sigma": EDM().draw_sigma(5, stream(1)),
             "log-uniform sigma": draw_log_uniform_sigma(5, stream(1)),
             "augmented": Augment(0.9)(images, stream(2)).images,
             "mixture": world.sample(5, stream(3)),
@@ -59,10 +58,8 @@ def everything(images):
             "heun": heun(net, latents, sigmas),
             "exact": heun(world.denoise, latents, sigmas),
             "guided": heun(world.denoise, latents, sigmas, guide=Guide(Guidance(logit))),
-            "boosted": boosted_heun(world.denoise, latents, sigmas, boost=boost),
-            "stochastic": euler_maruyama(
-                world.denoise, latents, sigmas, streams=streams, coupled=False
-            ),
+            "boosted": heun(world.denoise, latents, sigmas, guide=boosted, streams=streams),
+            "stochastic": euler_maruyama(world.denoise, latents, sigmas, streams=streams),
             "start": random_index(images)(latents, streams, None),
             **net.state_dict(),
         }

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from models import edm as networks
 from models import import_edm
 from models.import_edm import ImportRefused, load_network, read_released
-from models.networks import archs as networks
 
 SONG = {
     "model_type": "SongUNet",
@@ -25,7 +25,7 @@ SONG = {
     "channel_mult_noise": 1,
     "resample_filter": [1, 1],
 }
-RELEASED = {  # the words of the released classes for what models.networks.archs calls by one name
+RELEASED = {  # the words of the released classes for what models.networks calls by one name
     "ddpmpp": SONG,
     "ncsnpp": (
         SONG
@@ -205,7 +205,14 @@ def test_metadata_says_what_the_file_is(convert, scramble, tmp_path):
 def test_options_left_out_are_those_of_the_released_classes_and_numpy_numbers_count(
     convert, scramble, seeded
 ):
-    net = scramble(networks.ddpmpp(8, 3, 3, 9, 16, (1, 2, 2, 2), 1, (16,), 0.1)).eval()
+    options = {
+        "model_channels": 16,
+        "channel_mult": (1, 2, 2, 2),
+        "num_blocks": 1,
+        "attn_resolutions": (16,),
+        "dropout": 0.1,
+    }
+    net = scramble(networks.ddpmpp(8, 3, 3, 9, **options)).eval()
     content = snapshot(net, "ddpmpp")
     state = content["ema"].meta["state"]
     state |= {name: SHAPE[name] for name in ("img_resolution", "img_channels", "label_dim")} | {
@@ -281,7 +288,7 @@ def test_other_preconditionings_are_refused_by_name(class_name, refusal):
         ({"channel_mult_emb": 2}, "none of: ddpmpp, ncsnpp"),
         (
             {"attention_kind": "linear"},
-            "an option that models.networks.archs.ddpmpp lacks: attention_kind",
+            "an option that models.networks.ddpmpp lacks: attention_kind",
         ),
         ({"img_resolution": 9}, "make no network"),
         ({"label_dim": None, "img_channels": "three"}, "img_channels must be a whole number"),

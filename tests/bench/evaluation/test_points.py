@@ -8,7 +8,7 @@ from bench.evaluation.loop import evaluate
 from bench.evaluation.points import MOST, save_points
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
-from models.networks import archs as networks
+from models import edm as networks
 
 
 def test_the_first_points_are_kept_with_four_digits(tmp_path):

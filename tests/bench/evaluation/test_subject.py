@@ -24,6 +24,7 @@ from bench.sampling.latents import as_stored, draw_latents
 from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.training.loop import training_measurements
+from models.denoiser import Denoiser
 from models.schedule import karras_sigmas
 
 ALONE = Ranks(0, 1, "cpu")
@@ -111,6 +112,8 @@ def test_samples_do_not_depend_on_the_chunk(chunk, dataset, net, config, monkeyp
 
 class Told:
     """A denoiser that says what it was told."""
+
+    one_hot = Denoiser.one_hot
 
     def __init__(self, label_dim):
         self.label_dim, self.calls = label_dim, []
@@ -234,6 +237,7 @@ def test_classes_asked_for_are_those_of_the_latents(config, net, dataset, tmp_pa
 def test_a_denoiser_without_classes_has_no_agreement(config, dataset, tmp_path):
     class Half(torch.nn.Module):
         label_dim = 0
+        one_hot = Denoiser.one_hot
 
         def forward(self, x, sigma, labels=None, augment_labels=None):
             return x.float() / 2

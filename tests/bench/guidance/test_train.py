@@ -15,7 +15,7 @@ from bench.guidance import train as guide
 from bench.guidance.images import Arm, GuideError, Sides
 from bench.guidance.train import train_discriminator
 from bench.metrics.discriminator import measure
-from models.networks.archs import small
+from models.edm import small
 
 CONFIG = GuidanceConfig(images=256, batch=32, pool=32, fakes=60, fakes_nfe=3, width=8, held_out=0.2)
 

@@ -9,10 +9,10 @@ from bench.config import Execution
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.training import loop as train
-from bench.training import step as step_module
 from bench.training.checkpoints import TrainingError, load_checkpoint, save_checkpoint
-from bench.training.state import build_network, new_state
+from bench.training.state import new_state
 from bench.training.step import Stepper
+from models.objectives.edm import EDM
 
 ALONE = Ranks(0, 1, "cpu")
 
@@ -28,18 +28,6 @@ def weights(net):
 
 def with_training(config, **changes):
     return replace(config, training=replace(config.training, **changes))
-
-
-def test_all_couplings_begin_with_the_same_weights_and_seeds_do_not(digits, tiny):
-    nets = [build_network(tiny.network, digits, False, seed) for seed in (0, 0, 1)]
-    assert torch.equal(weights(nets[0]), weights(nets[1]))
-    assert not torch.equal(weights(nets[0]), weights(nets[2]))
-
-
-def test_building_a_network_leaves_the_global_generator_alone(digits, tiny):
-    before = torch.get_rng_state()
-    build_network(tiny.network, digits, False, 0)
-    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_training_lowers_the_loss(digits, tiny, tmp_path):
@@ -107,40 +95,6 @@ def test_processes_that_found_other_checkpoints_are_told_to_share_the_folder(dig
         train._check_ranks_agree(new_state(tiny, digits, "cpu"), Second(1, 2, "cpu"))
 
 
-def test_arms_see_the_same_sigmas(digits, tiny, monkeypatch):
-    seen = []
-    loss = step_module.edm_loss
-    monkeypatch.setattr(
-        step_module,
-        "edm_loss",
-        lambda net, y, n, s, *rest: seen.append(s) or loss(net, y, n, s, *rest),
-    )
-    for coupling in ("random", "lapjv"):
-        config = replace(tiny, coupling=coupling)
-        with_stream = train.PairStream(
-            digits.train, train.get(coupling), pool=128, batch=64, seed=0
-        )
-        step = Stepper(config, new_state(config, digits, "cpu"), ALONE)
-        with with_stream as stream:
-            for _, pairs in zip(range(3), stream, strict=False):
-                step(pairs)
-    for a, b in zip(seen[:3], seen[3:], strict=True):
-        assert torch.equal(a, b)
-        assert len(a.unique()) == len(a)  # one for every sample
-
-
-def test_the_learning_rate_rises_and_stays(digits, tiny):
-    config = with_training(tiny, lr=1.0e-3, lr_ramp=256)
-    state = new_state(config, digits, "cpu")
-    step = Stepper(config, state, ALONE)
-    rates = []
-    with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
-        for _, pairs in zip(range(6), stream, strict=False):
-            step(pairs)
-            rates.append(state.optimizer.param_groups[0]["lr"])
-    assert rates == pytest.approx([2.5e-4, 5e-4, 7.5e-4, 1e-3, 1e-3, 1e-3])
-
-
 def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
     digits, tiny, tmp_path, monkeypatch
 ):
@@ -149,7 +103,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(
     save_checkpoint(folder, good)
     before = (tmp_path / "checkpoint.pt").read_bytes()
     monkeypatch.setattr(
-        step_module, "edm_loss", lambda net, *rest: next(net.parameters()).sum() * float("nan")
+        EDM, "loss", lambda self, net, *rest: next(net.parameters()).sum() * float("nan")
     )
     with pytest.raises(TrainingError, match="--lr"):
         train.train(tiny, digits, folder, ALONE, progress=False)
@@ -173,51 +127,6 @@ def test_a_truncated_checkpoint_gives_way_to_the_previous_one_and_says_so(
     assert newest.exists()
 
 
-def test_a_conditional_network_gets_one_hot_labels(digits, tiny, monkeypatch):
-    config = with_training(tiny, conditional=True)
-    step = Stepper(config, new_state(config, digits, "cpu"), ALONE)
-    seen = []
-    loss = step_module.edm_loss
-    monkeypatch.setattr(
-        step_module,
-        "edm_loss",
-        lambda net, y, n, s, *rest: seen.append(rest[0]) or loss(net, y, n, s, *rest),
-    )
-    with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
-        pairs = next(iter(stream))
-        step(pairs)
-    assert seen[0].shape == (64, 10)
-    assert torch.equal(seen[0].argmax(1), pairs.labels)
-
-
-def test_micro_batches_add_up_to_the_batch(digits, tiny):
-    pairs = train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0)
-    with pairs:
-        batch = next(iter(pairs))
-    gradients = []
-    for micro_batch in (None, 16, 24):
-        state = new_state(tiny, digits, "cpu")
-        Stepper(tiny, state, ALONE, Execution(micro_batch=micro_batch))(batch)
-        gradients.append(torch.cat([p.grad.flatten() for p in state.net.parameters()]))
-    for other in gradients[1:]:
-        assert (other - gradients[0]).norm() < 1e-5 * gradients[0].norm()
-
-
-def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, monkeypatch):
-    loss = step_module.edm_loss
-    state = new_state(tiny, digits, "cpu")
-    step = Stepper(tiny, state, ALONE)
-    with train.PairStream(digits.train, train.get("random"), pool=128, batch=64, seed=0) as stream:
-        for number, pairs in zip(range(3), stream, strict=False):
-            factor = float("nan") if number == 1 else 1.0
-            monkeypatch.setattr(
-                step_module, "edm_loss", lambda *args, factor=factor: factor * loss(*args)
-            )
-            step(pairs)
-    assert weights(state.net).isfinite().all()
-    assert weights(state.ema.net).isfinite().all()
-
-
 def test_a_few_overflows_are_left_out_of_the_loss_and_said(digits, tiny, tmp_path, capsys):
     losses = [torch.tensor(value) for value in (1.0, 3.0, float("inf"))]
     state = new_state(tiny, digits, "cpu")
@@ -230,8 +139,8 @@ def test_a_few_overflows_are_left_out_of_the_loss_and_said(digits, tiny, tmp_pat
 def test_an_augmented_network_gets_the_labels_of_its_images(digits, tiny, monkeypatch, tmp_path):
     config = with_training(tiny, augment=0.5)
     seen = []
-    loss = step_module.edm_loss
-    monkeypatch.setattr(step_module, "edm_loss", lambda *args: seen.append(args) or loss(*args))
+    loss = EDM.loss
+    monkeypatch.setattr(EDM, "loss", lambda *args: seen.append(args[1:]) or loss(*args))
     train.train(config, digits, RunFolder(tmp_path), ALONE, progress=False)
     images, labels = torch.cat([args[1] for args in seen]), torch.cat([args[5] for args in seen])
     assert labels.shape == (640, 9)

@@ -1,14 +1,14 @@
 """Guidance against closed forms: Gaussians whose density ratio is known at every noise level."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from models.analytic import GaussianMixture
 from models.guidance.discriminator import Discriminator, Head, HeadOptions, draw_log_uniform_sigma
-from models.guidance.guide import CLIP, WINDOW, Guidance, Guide, Term, clipped_log_ratio
-from models.samplers._boosted_heun import Boost, boosted_heun
+from models.guidance.guide import CLIP, WINDOW, Boost, Guidance, Guide, Term, clipped_log_ratio
 from models.samplers.contract import CountNFE
 from models.samplers.euler import euler
 from models.samplers.heun import heun
@@ -187,7 +187,13 @@ def test_boosting_leaves_samples_alone_that_look_real(seeded):
         karras_sigmas(12),
         Guide(constant(0.5), 0.3),
     )
-    boosted = boosted_heun(FAKE.denoise, latents, sigmas, boost=Boost(guide, streams(4)))
+    boosted = heun(
+        FAKE.denoise,
+        latents,
+        sigmas,
+        guide=replace(guide, boost=Boost()),
+        streams=streams(4),
+    )
     torch.testing.assert_close(
         boosted, heun(FAKE.denoise, latents, sigmas, guide=guide), rtol=0, atol=1e-12
     )
@@ -198,16 +204,14 @@ def test_boosting_doubles_guidance_on_even_steps_and_churns_every_fifth(seeded):
     latents, sigmas = torch.zeros(2, 2), karras_sigmas(4)
     guide = Guide(constant(-0.5), 1.0)
     follow = lambda x, sigma, labels: x  # noqa: E731
-    quiet = boosted_heun(follow, latents, sigmas, boost=Boost(guide, streams(2)))
+    quiet = heun(follow, latents, sigmas, guide=replace(guide, boost=Boost()), streams=streams(2))
     spans = sigmas.diff()
     factor = (
         torch.tensor([2.0, 1.0, 2.0, 1.0]).double() * torch.tensor([0.5, 0.5, 0.5, 1.0]).double()
     )
     torch.testing.assert_close(quiet[0, 0], (factor * spans).sum())  # Heun halves all but the last
-    noisy = [
-        boosted_heun(follow, latents, sigmas, boost=Boost(guide, streams(2), churn_every=2))
-        for _ in range(2)
-    ]
+    churned = replace(guide, boost=Boost(churn_every=2))
+    noisy = [heun(follow, latents, sigmas, guide=churned, streams=streams(2)) for _ in range(2)]
     assert torch.equal(noisy[0], noisy[1])
     gamma = math.sqrt(2) - 1  # of S_churn 4 in 4 steps
     noise = torch.randn(2, generator=torch.Generator().manual_seed(0))
@@ -227,8 +231,9 @@ def test_boosting_gives_a_sample_the_same_noise_in_any_company():
         return torch.where(sigma > 5, 0.1, -0.1) + 0 * x.sum(1)
 
     def boost(logit, n, first):
-        return boosted_heun(lambda x, s, c: x, torch.ones(n, 2), sigmas,
-                            boost=Boost(guide(logit), streams(2)[first:first + n], churn_every=2))  # fmt: skip
+        churned = replace(guide(logit), boost=Boost(churn_every=2))
+        own = streams(2)[first : first + n]
+        return heun(lambda x, s, c: x, torch.ones(n, 2), sigmas, guide=churned, streams=own)
 
     company = lambda x, sigma, labels: torch.where(  # noqa: E731
         torch.arange(len(x)) == 0, -0.1 + 0 * x.sum(1), late(x, sigma, labels)

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from models.networks.unet import ADM, DDPMPP, NCSNPP, UNet
+from models.unet.families import ADM, DDPMPP, NCSNPP
+from models.unet.unet import UNet
 
 SMALL = {
     "img_resolution": 8,

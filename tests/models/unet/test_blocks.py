@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from models.networks.blocks import (
+from models.unet.blocks import (
     Conv2d,
     FourierEmbedding,
     GroupNorm,
@@ -15,7 +15,7 @@ from models.networks.blocks import (
     PositionalEmbedding,
     UNetBlock,
 )
-from models.networks.unet import ADM, DDPMPP
+from models.unet.families import ADM, DDPMPP
 
 FILTERS = [(1, 1), (1, 3, 3, 1)]
 

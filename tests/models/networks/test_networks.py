@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.networks import archs as networks
+from models import edm as networks
 
 GOLDEN = Path(__file__).parents[1] / "golden"  # names and shapes of the released networks' tensors
 RELEASED = {

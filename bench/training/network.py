@@ -1,0 +1,137 @@
+"""Builds the denoiser of a run: a network by name, or the user's own, in its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench import plugins
+from bench.config import NetworkConfig, TrainingConfig
+from bench.data import Dataset
+from bench.randomness import derive
+from models.denoiser import Denoiser
+from models.objectives.contract import Objective
+from models.objectives.edm import EDM
+
+AUGMENT_LABELS = 9  # of models.augment
+# Options of the networks of this repository; a network of the user's own has arch_options.
+SIZES = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions", "dropout")
+
+SHARED = ("P_mean", "P_std")  # options of an objective that the command line has too
+
+
+class NetworkError(ValueError):
+    """The network cannot be built; the message says why."""
+
+
+def find_objective(training: TrainingConfig, shared: bool = True) -> Objective:
+    """Build the objective of a training.
+
+    Args:
+        training: its spec, and the options ``--P-mean`` and ``--P-std`` that it may have too.
+        shared: set these from the training; else leave them as in the spec.
+
+    Raises:
+        ValueError: an unknown objective or option, with the near matches, or a bad value.
+
+    """
+    objective = plugins.build("objective", training.objective, "models.objectives", Objective)
+    for field in fields(objective):
+        if field.name not in SHARED:
+            continue
+        if getattr(objective, field.name) != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            raise ValueError(f"{training.objective}: set {field.name} with {option}")
+        if shared:
+            objective = replace(objective, **{field.name: getattr(training, field.name)})
+    return objective
+
+
+def find_builder(arch: str) -> Callable[..., nn.Module]:
+    """Find the function that builds the raw network of ``--arch``.
+
+    ``small`` is ``build`` in models/networks/small.py, ``my_project.net:Transformer`` an object in
+    a module of the user's, which is called ``build`` unless named.
+
+    Raises:
+        ValueError: no such network; the message lists those there are.
+
+    """
+    name, _, attribute = arch.partition(":")
+    module = plugins.load("network", name, "models.networks")
+    builder = getattr(module, attribute or "build", None)
+    if not callable(builder):
+        raise NetworkError(f"--arch {arch}: {name} has no function or class {attribute or 'build'}")
+    return builder
+
+
+def is_own(network: NetworkConfig) -> bool:
+    """True if the network is the user's, not one of this repository."""
+    return "." in network.arch
+
+
+def build_network(
+    network: NetworkConfig,
+    dataset: Dataset,
+    conditional: bool,
+    seed: int,
+    augmented: bool = False,
+    objective: Objective = EDM(),  # noqa: B008 - frozen
+) -> Denoiser:
+    """Build the denoiser with the initial weights of ``seed``: the same ones for every coupling.
+
+    Raises:
+        NetworkError: the images are not square, or the options make no network.
+
+    """
+    channels, height, width = dataset.image_shape
+    if height != width:
+        raise NetworkError(
+            f"{dataset.name} has {height}x{width} images; the networks need square ones"
+        )
+    label_dim = dataset.num_classes if conditional else 0
+    augment_dim = AUGMENT_LABELS if augmented else 0
+    builder = find_builder(network.arch)
+    options = _options(network)
+    # Layers draw their weights from torch's global generator: lend it to them, then restore it.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "weights"))
+        try:
+            model = builder(height, channels, label_dim, augment_dim, **options)
+        except Exception as error:
+            if isinstance(error, ValueError) or not is_own(network):
+                raise
+            # Any error of the user's code: one line with its type is enough to find it.
+            raise NetworkError(f"{network.arch}: {type(error).__name__}: {error}") from error
+    return Denoiser(model, objective, label_dim)
+
+
+def _options(network: NetworkConfig) -> dict[str, Any]:
+    if not is_own(network):
+        return {name: getattr(network, name) for name in SIZES}
+    return dict(map(_option, network.arch_options))
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Read ``key=value``: a number, true, false or none, a list of these, else a word."""
+    key, equals, value = text.partition("=")
+    if not (key.isidentifier() and equals):
+        raise NetworkError(f"--arch-options {text}: write key=value, such as depth=4")
+    values = [_value(part) for part in value.split(",")]
+    return key, values[0] if len(values) == 1 else tuple(values)
+
+
+def _value(text: str) -> object:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

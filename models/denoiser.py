@@ -1,0 +1,84 @@
+"""The denoiser D(x; sigma): a raw network in the preconditioning of its objective."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.objectives.contract import Objective
+
+
+class Denoiser(nn.Module):
+    """D(x; sigma) = c_skip x + c_out F(c_in x; c_noise) (Karras et al. 2022, Eq. 7).
+
+    Args:
+        model: the raw network F, called as ``model(x, c_noise, labels, augment_labels)``.
+        objective: gives the coefficients, and the loss that the network is trained with.
+        label_dim: number of classes; 0 for an unconditional denoiser.
+        dtype: of F's input and thereby of its arithmetic; skip and output stay float32.
+
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        label_dim: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.label_dim = label_dim
+        self.dtype = dtype
+
+    # Name of before, until all callers have moved.
+    @property
+    def sigma_data(self) -> float:
+        return self.objective.sigma_data
+
+    @sigma_data.setter
+    def sigma_data(self, value: float) -> None:
+        self.objective = dataclasses.replace(self.objective, sigma_data=value)
+
+    def forward(
+        self,
+        x: Tensor,
+        sigma: Tensor | float,
+        labels: Tensor | None = None,
+        augment_labels: Tensor | None = None,
+    ) -> Tensor:
+        """Denoise x ``[n, c, h, w]`` at noise level sigma, ``[n]`` or one for all.
+
+        Labels are one-hot ``[n, label_dim]``. Absent ones are a row of zeros, as in the released
+        networks. Returns float32 ``[n, c, h, w]``.
+        """
+        # Samplers keep their state in float64; the network has float32 weights.
+        x = x.float()
+        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
+        if not self.label_dim:
+            labels = None
+        elif labels is None:
+            labels = torch.zeros(1, self.label_dim, dtype=torch.float32, device=x.device)
+        scale = self.objective.coefficients(sigma)
+        raw = self.model(
+            (_per_image(scale.into) * x).to(self.dtype), scale.noise, labels, augment_labels
+        )
+        return _per_image(scale.skip) * x + _per_image(scale.out) * raw.float()
+
+    def one_hot(self, labels: Tensor) -> Tensor | None:
+        """Encode classes ``[n]`` as this denoiser takes them: float32 ``[n, label_dim]``.
+
+        None if it is unconditional.
+        """
+        if not self.label_dim:
+            return None
+        return F.one_hot(labels, self.label_dim).float()
+
+
+def _per_image(values: Tensor) -> Tensor:
+    """Shape ``[n]`` to multiply images ``[n, c, h, w]``."""
+    return values[:, None, None, None]

@@ -1,0 +1,152 @@
+"""Samplers by their spec, in a configuration and in sampling."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench import plugins
+from bench.check import make
+from bench.config import ConfigError
+from bench.data import load
+from bench.sampling.latents import draw_latents
+from bench.sampling.sample import Steering, sample
+from bench.sampling.samplers import canonical, parse
+from bench.sampling.setting import Setting
+from models.analytic import GaussianMixture
+from models.denoiser import Denoiser
+from models.samplers.dopri5 import Dopri5
+from models.samplers.heun import Heun
+
+MIDPOINT = """
+from dataclasses import dataclass
+from models.samplers.contract import Sampler, evaluate, intervals, start_point
+from models.schedule import heun_steps
+
+@dataclass(frozen=True, kw_only=True)
+class Midpoint(Sampler):
+    share: float = 0.5
+
+    def steps(self, nfe):
+        return heun_steps(nfe)
+
+    def __call__(self, denoise, latents, sigmas, labels=None, observe=None, guide=None, streams=()):
+        x = start_point(latents, sigmas)
+        for sigma, sigma_next in intervals(sigmas):
+            slope = (x - evaluate(denoise, x, sigma, labels)) / sigma
+            if sigma_next:
+                middle = sigma + self.share * (sigma_next - sigma)
+                x_middle = x + (middle - sigma) * slope
+                slope = (x_middle - evaluate(denoise, x_middle, middle, labels)) / middle
+            x = x + (sigma_next - sigma) * slope
+        return x
+"""
+
+
+class Exact:
+    """The denoiser of two Gaussians in four pixels."""
+
+    label_dim = 0
+    one_hot = Denoiser.one_hot
+    world = GaussianMixture(
+        torch.tensor([[-0.5] * 64, [0.5] * 64]).double(),
+        torch.tensor([0.3, 0.2]).double(),
+        torch.tensor([0.5, 0.5]).double(),
+    )
+
+    def __call__(self, x, sigma, labels=None):
+        return self.world.denoise(x, sigma)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """The package ``my_project`` of a user."""
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project" / "midpoint.py").write_text(MIDPOINT)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    parse.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_project"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+def sampled(digits, setting, **steering):
+    latents = draw_latents(6, digits, seed=0)
+    evaluation = make(None, {}).evaluation
+    return sample(Exact(), latents, setting, evaluation, "cpu", steering=Steering(**steering))
+
+
+def test_names_are_those_of_files():
+    assert plugins.names("models.samplers") == ("dopri5", "euler", "euler-maruyama", "heun")
+    assert all(
+        canonical(name).partition(":")[0] == name for name in plugins.names("models.samplers")
+    )
+
+
+def test_the_tolerance_is_always_spelled_out():
+    assert parse("dopri5") == Dopri5(tolerance=1e-4)
+    assert canonical("dopri5") == "dopri5:tolerance=0.0001"
+    assert canonical("dopri5:tolerance=1e-5") == "dopri5:tolerance=1e-05"
+
+
+def test_settings_say_what_their_sampler_does():
+    assert Setting("heun").solver == Heun()
+    assert (Setting("heun").fixed_steps, Setting("heun").solves_the_ode) == (True, True)
+    assert not Setting("dopri5:tolerance=0.01").fixed_steps
+    assert not Setting("euler-maruyama").solves_the_ode
+    assert Setting("euler", 5, 7.0).is_plain
+    assert not Setting("euler", start="truncated:sigma=1.0").is_plain
+    assert not Setting("euler", guidance="dg").is_plain
+
+
+@pytest.mark.parametrize(
+    ("spec", "nfe", "rho"),
+    [
+        ("heun", 7, 7.0),
+        ("euler", 4, 7.0),
+        ("euler-maruyama", 4, 3.0),
+        ("my_project.midpoint", 7, 7.0),
+    ],
+)
+def test_the_evaluations_are_those_asked_for(own, digits, spec, nfe, rho):
+    assert sampled(digits, Setting(spec, nfe, rho)).nfe == nfe
+
+
+def test_a_sampler_of_the_users_converges_to_the_adaptive_one(own, digits):
+    exact = sampled(digits, Setting("dopri5:tolerance=1e-09")).images
+    errors = []
+    for nfe in (15, 31):
+        images = sampled(digits, Setting("my_project.midpoint", nfe, 7.0)).images
+        errors.append((images - exact).abs().max().item())
+    assert errors[1] < errors[0] / 2
+    other = sampled(digits, Setting("my_project.midpoint:share=0.6", 15, 7.0)).images
+    assert not torch.equal(other, sampled(digits, Setting("my_project.midpoint", 15, 7.0)).images)
+
+
+def test_a_sampler_of_the_users_is_asked_for_by_its_module(own):
+    given = ["my_project.midpoint:share=0.5", "my_project.midpoint:share=0.6"]
+    evaluation = make(None, {"samplers": given}).evaluation
+    assert evaluation.samplers == ("my_project.midpoint", "my_project.midpoint:share=0.6")
+    assert Setting(given[1], 5, 7.0).name == "my_project.midpoint-share=0.6-nfe5-rho7"
+    with pytest.raises(ConfigError, match="option of my_project.midpoint"):
+        make(None, {"samplers": ["my_project.midpoint:shade=1"]})
+
+
+def test_a_stochastic_sampler_warns_of_a_coupled_denoiser(digits):
+    setting = Setting("euler-maruyama", 3, 7.0)
+    with pytest.warns(UserWarning, match="deterministic sampler"):
+        sampled(digits, setting, coupled=True)
+    sampled(digits, setting)
+    sampled(digits, replace(setting, sampler="euler"), coupled=True)
+
+
+def test_samples_of_a_denoiser_that_is_not_finite_are_nan(digits, monkeypatch):
+    monkeypatch.setattr(Exact, "__call__", lambda self, x, sigma, labels=None: x * float("nan"))
+    for setting in (Setting("heun", 3, 7.0), Setting("dopri5:tolerance=0.01")):
+        assert sampled(digits, setting).images.isnan().all()
