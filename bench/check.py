@@ -209,10 +209,11 @@ def _check_size(option: str, number: object) -> None:
 
 def _check_network(network: NetworkConfig) -> None:
     """Refuse an unknown network; whether its options fit the images shows with the data."""
-    from bench.training.network import find_builder, is_own
+    from bench.training.network import find_builder, is_own, read_options
 
     try:
         find_builder(network.arch)
+        read_options(network)
     except ValueError as error:
         raise ConfigError(f"--arch: {error}") from None
     if network.arch_options and not is_own(network):

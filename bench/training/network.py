@@ -13,6 +13,7 @@ from bench import plugins
 from bench.config import NetworkConfig, TrainingConfig
 from bench.data import Dataset
 from bench.randomness import derive
+from couplings import spec
 from models.denoiser import Denoiser
 from models.objectives.contract import Objective
 from models.objectives.edm import EDM
@@ -96,7 +97,7 @@ def build_network(
     label_dim = dataset.num_classes if conditional else 0
     augment_dim = AUGMENT_LABELS if augmented else 0
     builder = find_builder(network.arch)
-    options = _options(network)
+    options = read_options(network)
     # Layers draw their weights from torch's global generator: lend it to them, then restore it.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "weights"))
@@ -110,28 +111,18 @@ def build_network(
     return Denoiser(model, objective, label_dim)
 
 
-def _options(network: NetworkConfig) -> dict[str, Any]:
+def read_options(network: NetworkConfig) -> dict[str, Any]:
+    """Read the options that the builder is called with.
+
+    Those of a user's network have the types of its keyword-only parameters.
+
+    Raises:
+        ValueError: an unknown option, with the near matches, or a bad value.
+
+    """
     if not is_own(network):
         return {name: getattr(network, name) for name in SIZES}
-    return dict(map(_option, network.arch_options))
-
-
-def _option(text: str) -> tuple[str, object]:
-    """Read ``key=value``: a number, true, false or none, a list of these, else a word."""
-    key, equals, value = text.partition("=")
-    if not (key.isidentifier() and equals):
-        raise NetworkError(f"--arch-options {text}: write key=value, such as depth=4")
-    values = [_value(part) for part in value.split(",")]
-    return key, values[0] if len(values) == 1 else tuple(values)
-
-
-def _value(text: str) -> object:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    if not network.arch_options:
+        return {}
+    _, options = spec.split_spec(f"network:{','.join(network.arch_options)}")
+    return spec.read_options(find_builder(network.arch), options, name=network.arch)

@@ -185,7 +185,7 @@ def test_a_jump_leaves_fewer_points_between_modes(make):
 
 
 def test_a_jump_from_the_top_is_the_full_sampler(make):
-    """Noised data are noise there: as many samples in every mode, as near to it, as many between."""
+    """Noised data are noise there: as many samples in every mode, and as many in between."""
     ends = []
     for spec in ("gaussian", "ot-prior:sigma=80.0"):
         start = make(spec, "eight-gaussians").start
