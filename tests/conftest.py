@@ -6,6 +6,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 
+# These files wait for other processes most of their time, and one process runs all of a file: begun
+# last, they would keep it busy for minutes after the others have ended.
+FIRST = ("test_cluster.py", "test_submit.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -20,9 +29,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def defaults():
-    """Set a default of the process, `float64`, `meta` or `numpy errors`; all are set back
-    afterwards.
-    """
+    """Set a default of the process, `float64`, `meta` or `numpy errors`, until the test ends."""
     import numpy as np
     import torch
 
@@ -32,7 +39,7 @@ def defaults():
         if what == "float64":
             torch.set_default_dtype(torch.float64)
         elif what == "meta":
-            # Has no values: whatever is made there by mistake fails
+            # Has no values: a tensor that is made there by mistake fails.
             torch.set_default_device("meta")
         else:
             np.seterr(all="raise")

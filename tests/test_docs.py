@@ -209,7 +209,7 @@ LABELS = torch.zeros(4, dtype=torch.int64)
 def test_a_data_set_that_is_none_is_refused_with_the_way_out(
     monkeypatch, images, labels, classes, said
 ):
-    made = module("", "toy", monkeypatch)
+    made = module(f"SHAPE = (1, 2, 2)\nCLASSES = {classes}\n", "toy", monkeypatch)
     made.load = lambda data_dir: Dataset(
         "toy", Split(images, labels), Split(IMAGES, LABELS), classes
     )
@@ -279,6 +279,11 @@ def test_every_plug_in_of_contributing_runs_from_a_package_of_the_user(title, fo
 def test_there_is_a_section_for_every_kind_of_plug_in():
     kinds = {title.split()[2] for title in PLUG_INS}
     assert kinds >= {"coupling"}
+
+
+def test_the_walk_of_a_pool_enters_no_file_twice():
+    files = re.findall(r"^\d+\. `([\w/]+\.py):[\w.]+`", section("The walk of a pool"), re.MULTILINE)
+    assert len(files) == len(set(files)) == 10
 
 
 def test_every_place_named_in_contributing_exists():

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(
     reason="no one-node SLURM: slurm/dev_cluster.sh start, then export SLURM_CONF as it says",
 )
 
-# Trains at a walk and saves often, so that a signal finds it in mid training on any machine.
+# Trains slowly and saves often, so that a signal reaches it in mid training on any machine.
 _SLOW = """
 import sys
 if "submitit.core._submit" in sys.orig_argv:

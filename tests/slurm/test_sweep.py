@@ -131,19 +131,19 @@ def test_what_is_checked_in_parts_is_what_the_single_command_makes(options):
     assert entry.config == make(options.get("preset"), rest)
 
 
-def test_ten_thousand_runs_take_a_few_hundred_checks(monkeypatch):
+def test_a_thousand_runs_take_thirty_checks(monkeypatch):
     checks = []
     monkeypatch.setattr(bench.check, "make", lambda *args: checks.append(args) or make(*args))
     grid = {
         "coupling": [f"sinkhorn:epsilon={step / 100}" for step in range(1, 11)],
         "pool": [128 * size for size in range(1, 11)],
-        "seed": list(range(100)),
+        "seed": list(range(10)),
     }
     entries = sweep_with(grid=grid).entries()
-    assert len({entry.run_id for entry in entries}) == 10_000
+    assert len({entry.run_id for entry in entries}) == 1_000
     assert len(checks) <= 30
-    sample = entries[6_789]
-    rest = {"data": "digits", "coupling": "sinkhorn:epsilon=0.07", "pool": 128 * 8, "seed": 89}
+    sample = entries[679]
+    rest = {"data": "digits", "coupling": "sinkhorn:epsilon=0.07", "pool": 128 * 8, "seed": 9}
     assert sample.config == make(None, rest)
 
 
