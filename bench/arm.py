@@ -61,6 +61,7 @@ def run_arm(
     ranks = join(execution.device)
     check_processes(config.training, ranks.count, ranks.device)
     folder = folder_of(config, runs_dir)
+    # Before the data are loaded: a finished run costs no time.
     if ranks.from_first(is_settled, folder, config):
         return folder
     if dataset is None:
@@ -68,6 +69,7 @@ def run_arm(
         dataset = ranks.first_then_all(data.load, config.data, data_dir, config.resolution)
     if ranks.first:
         data.announce(data.describe(dataset))
+    # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
     with folder.session(ranks.first, is_whole) as session:
@@ -89,11 +91,13 @@ def run_arm(
             learned = state.coupling
             images = state.step * config.training.batch
             session.add(training_measurements(state.cost, state.seconds, images))
+        # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
         session.enter("evaluation")
         keep = execution.keep_samples
         evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep)
         session.add(_accuracies(extractors))
         session.finish()
+        # No rank takes the next run before this one is recorded.
         ranks.wait()
     return folder
 
@@ -153,6 +157,7 @@ def file_arm(shared: RunConfig, path: Path) -> RunConfig:
 
 def _has_own_network(config: RunConfig) -> bool:
     """True if a file of the user's own measures or guides: its content may have changed."""
+    # An own encoder guides; options of features name files of networks.
     guidance = config.guidance
     if guidance.kind == "discriminator" and guidance.encoder is not None:
         return True
@@ -172,6 +177,7 @@ def _begin(
     from bench.training.state import total_steps
     from couplings import get
 
+    # Before the provenance is written: it names the run that trained the network.
     trainer = reuse_training(config, session.folder, dataset, total_steps(config))
     origin = provenance(
         ranks.device,
@@ -184,6 +190,7 @@ def _begin(
     )
     if not config.checkpoint:
         origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    # Without labels there is no class to ask for, and no law of classes.
     if conditional:
         origin["class_law"] = config.evaluation.class_law
     session.begin(config.identity, origin, trainer)

@@ -31,6 +31,7 @@ def check(config: RunConfig) -> RunConfig:
     """
     from bench import data
 
+    # First what the other checks rely on: the data set and the coupling.
     try:
         data.find(config.data)
         data.check_resolution(config.data, config.resolution)
@@ -78,6 +79,7 @@ def _check_coupling(config: RunConfig) -> str:
         coupling = chosen.spec
     except CouplingError as error:
         raise ConfigError(str(error)) from None
+    # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
     if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
         raise ConfigError(
@@ -129,8 +131,10 @@ def check_processes(training: TrainingConfig, count: int, device: str) -> None:
         ConfigError: naming the option.
 
     """
+    # Unequal shares would weigh the gradients of some images more.
     if training.batch % count:
         raise ConfigError(f"--batch {training.batch} cannot be shared by {count} processes")
+    # A CPU would ignore it and train in float32, under a name that says TF32.
     if training.precision == "tf32" and not device.startswith("cuda"):
         raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
 
@@ -139,6 +143,7 @@ def check_execution(execution: Execution, batch: int) -> None:
     """Refuse numbers of workers, or of images at once, that make no sense."""
     if execution.workers is not None and execution.workers < 0:
         raise ConfigError(f"--workers {execution.workers}: 0 or more")
+    # Above the batch it would change nothing, which its user does not expect.
     if execution.micro_batch is not None and not 0 < execution.micro_batch <= batch:
         raise ConfigError(
             f"--micro-batch {execution.micro_batch}: between 1 and the batch, {batch}"
@@ -160,6 +165,7 @@ def check_seeds(first: int, count: int = 1) -> None:
         raise ConfigError(f"--seeds {count}: at least 1")
     if first < 0:
         raise ConfigError(f"--seed {first}: 0 or more")
+    # Torch and the tables of results hold whole numbers of 63 bits.
     if first + count - 1 > LARGEST:
         more = f" with --seeds {count}" if count > 1 else ""
         raise ConfigError(f"--seed {first}{more}: seeds go up to 2^63 - 1, take a smaller one")
@@ -169,10 +175,12 @@ def _check_ranges(config: RunConfig) -> None:
     training = config.training
     evaluation = config.evaluation
     check_seeds(config.seed)
+    # TOML and the command line take nan, inf and whole numbers of any size.
     for key, value in flatten(asdict(config)).items():
         option = "--" + key.split(".")[-1].replace("_", "-")
         for number in value if isinstance(value, tuple) else (value,):
             _check_size(option, number)
+    # Below, `not value > 0` instead of `value <= 0`: it refuses a NaN too.
     above_0 = {
         "--images": training.images,
         "--batch": training.batch,
@@ -195,6 +203,7 @@ def _check_ranges(config: RunConfig) -> None:
             raise ConfigError(f"{option} is too small: it must be above 1")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
+    # At 0 the average would be the last weights themselves.
     if not training.ema_rampup > 0:
         raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
 
@@ -244,6 +253,7 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
                 f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5,"
                 " 7, ..."
             )
+    # A reference that is no finer than the samples would measure its own error.
     least = max(evaluation.nfe) + 1
     if evaluation.reference_steps < least:
         raise ConfigError(
@@ -361,6 +371,7 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
     checked = [_check_noising(one.coupling, conditional) for one in config.apart()]
     # Each once: a discriminator is trained for every one.
     noisings = tuple(dict.fromkeys(checked))
+    # The command line can name the option and give it nothing.
     if not noisings:
         raise ConfigError("--guidance.noising needs at least one, such as independent")
     if config.boost and coupling != "random" and not config.boost_coupled:
@@ -381,6 +392,7 @@ def _check_noising(spec: str, conditional: bool) -> str:
         noising = get(spec)
     except CouplingError as error:
         raise ConfigError(f"--guidance.noising: {error}") from None
+    # Generated images have no place in a map that was fitted to the real ones.
     if noising.kind != "batch":
         raise ConfigError(
             f"--guidance.noising {spec}: it is fitted to real images only; take a coupling of a"

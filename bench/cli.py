@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.process.ranks import Ranks
 
 C = TypeVar("C")
+# Lines after Ctrl-C
 RESUMES = "stopped; the same command resumes it"
 KEEPS = "stopped; what was measured is kept"
 
@@ -36,6 +37,7 @@ def main_of(
 
     """
     try:
+        # An empty list is a command without words; None stands for those of the process.
         code = command(list(sys.argv[1:] if args is None else args))
         leave()
         return code
@@ -85,6 +87,7 @@ def read_first(
             not read here may be among them.
 
     """
+    # Neither --help nor abbreviations: both belong to the real parser.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for option in options:
         # An option without its value passes here: the message is left to the real parser.
@@ -112,8 +115,10 @@ def survive(error: Exception, number: int, folder: RunFolder, ranks: Ranks) -> N
     from bench.data import DataError
     from bench.features import FeatureError
 
+    # The others would wait for this one at the next all-reduce.
     if ranks.count > 1:
         raise error
+    # Wrong data or features fail every run alike: one line instead of one for each.
     in_common = (ConfigError, DataError, FeatureError, OtherRunError)
     if number == 1 and isinstance(error, in_common):
         raise ConfigError(one_line(error)) from None

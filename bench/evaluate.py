@@ -86,6 +86,8 @@ def trained(
     config = check(replace(recorded, evaluation=evaluation, guidance=guidance))
     if config.run_id == folder.run_id:
         return config
+    # The name is a hash of the identity: either the folder was renamed, or these settings change
+    # the identity.
     if recorded.run_id != folder.run_id:
         raise ConfigError(f"{folder} is {recorded.run_id}: give it back its name")
     raise ConfigError(
@@ -118,6 +120,7 @@ def parse(args: list[str]) -> Command:
     folder = next((folder for folder in folders if folder.exists()), None)
     if folder is not None:
         recorded = from_dict(folder.config())
+        # What was asked last, and the settings that are part of what the run is
         asked = last_asked(folder) or load_preset(None, recorded.data).measured
         asked["evaluation"] |= folder.config()["evaluation"]
         default = from_dict(asked)
@@ -144,8 +147,10 @@ def run(command: Command) -> int:
 
     if not command.runs:
         raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
+    # By content: runs record the hash of the file that they measured, not its name.
     files = {network_digest(path): path for path in command.from_checkpoint}
     guidance = replace(command.dg, kind=command.guidance)
+    # All of them before any is measured: a wrong folder should not show after hours.
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         _refuse_without_file(path, config, files)
@@ -187,6 +192,7 @@ def _measure(
     file: Path | None,
 ) -> int:
     """Measure one run; the number of new rows."""
+    # By keys: rows that are measured again replace old ones and are not new.
     before = {row.key for row in RunFolder(path).measurements()}
     folder = run_arm(config, path.parent, execution, data_dir, checkpoint=file)
     after = {row.key for row in folder.measurements()}

@@ -117,6 +117,7 @@ class Command:
             ConfigError: with one line that names the way out.
 
         """
+        # ``--coupling`` without a word
         if not self.coupling:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
         check_seeds(self.seed, self.seeds)
@@ -140,6 +141,7 @@ class Command:
             ]
             # One run for each coupling, however often and in whatever spelling it is named.
             compared = list({config.coupling: config for config in checked}.values())
+        # Seed by seed: after a part of the runs there are whole comparisons to report.
         arms = []
         for seed in range(self.seed, self.seed + self.seeds):
             arms += [replace(config, seed=seed) for config in compared]
@@ -185,6 +187,7 @@ def run(command: Command) -> int:
     """
     from bench.process.ranks import join
 
+    # Everything that can be refused is refused before the first run begins.
     configs = command.arms()
     ranks = join(command.execution.device)
     refuse_unwritable(command.runs)
@@ -208,6 +211,8 @@ def run(command: Command) -> int:
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, each.folder, ranks)
             errors.append(error)
+    # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
+    # damaged folder is the reason, which the user can mend.
     if len(errors) == len(planned):
         return 2 if all(isinstance(error, RunFolderError) for error in errors) else 1
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
@@ -217,6 +222,7 @@ def run(command: Command) -> int:
 
 def _planned(command: Command, configs: list[RunConfig]) -> list[Planned]:
     """The runs, in folders that are theirs."""
+    # In the order of ``Command.arms``: all files of the first seed, then of the next.
     files: tuple[Path | None, ...] = command.from_checkpoint * command.seeds
     if not files:
         files = (None,) * len(configs)
@@ -235,6 +241,7 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
     """
     from bench import data
 
+    # Finished runs need no data: the report can be made again on a machine without them.
     todo = [each for each in planned if not ranks.from_first(_is_settled, each)]
     if not todo:
         return None
@@ -279,6 +286,7 @@ def _report(command: Command, finished: list[str]) -> bool:
     from reports.tables.runs import CannotWrite, ReportError, feature_sizes, read
     from reports.tables.tidy import results
 
+    # The table shows the runs of this command, the page all of the folder.
     worked = True
     try:
         runs, _ = read(command.runs, finished)

@@ -40,6 +40,7 @@ Examples:
 def parse(args: list[str]) -> Command:
     """Read the command line; --preset chooses the defaults of the network."""
     preset = read_first(args, ("--preset",)).preset or PRESET
+    # Only the network: batch and rounds depend on the device, not on the preset.
     default = Command(preset, network=load_preset(preset).network)
     return cli.parse(Command, "bench.speed", DESCRIPTION, args, default)
 
@@ -56,9 +57,11 @@ def run(command: Command) -> int:
     from bench.benchmarks.steps import Batches
     from bench.process.ranks import join
 
+    # The configuration's batch depends on the device.
     device = join(command.device).device
     config = command.config(device)
     shape, classes = shape_of(config.data)
+    # The plain loop comes first: it is the reference of all ratios.
     tallies = [Tally(setting) for setting in settings(device, command.compile)]
     contest = Contest(command, Batches(config, shape, classes, device), tallies)
     results = Results(command.out, "speed", Cell)
@@ -71,6 +74,7 @@ def run(command: Command) -> int:
     code = work_through(contest.measure(), contest.steps, "speed", save)
     cells = contest.cells()
     print(f"{summary(cells[0])}\n\n{as_text(cells)}\n\nresults: {results.csv}")
+    # A script must notice that no setting ran, such as for lack of memory.
     return code or int(not any(cell.rounds for cell in cells))
 
 

@@ -33,6 +33,7 @@ def refuse_unwritable(runs_dir: Path) -> None:
         raise ConfigError(
             f"--runs {runs_dir}: {there} cannot be written; choose another folder with --runs"
         )
+    # `os.replace` cannot put a file in the place of a folder.
     for name in ("results.csv", "report.html"):
         if (runs_dir / name).is_dir():
             raise ConfigError(
@@ -47,6 +48,7 @@ def network_digest(path: Path) -> str:
         ConfigError: there is no such file, it cannot be read, or it is empty.
 
     """
+    # Hashed whole: the name of the run depends on its content.
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -82,6 +84,7 @@ def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
         raise ConfigError(
             f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}"
         )
+    # 0: a network without classes suits any images.
     if net.label_dim not in (0, dataset.num_classes):
         raise ConfigError(
             f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}"

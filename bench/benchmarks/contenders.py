@@ -113,6 +113,7 @@ def _coupling(spec: str) -> Contender:
             f" {', '.join(names('batch'))}"
         )
 
+    # The whole of ``pair``, with its checks and its cost: a training loop waits for all of it.
     def solve(pool: Pool) -> Solved:
         pairing = coupling.pair(pool.images, pool.noise, pool.labels, pool.generator)
         return Solved(

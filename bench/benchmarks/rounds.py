@@ -22,6 +22,7 @@ def rotated(entrants: Sequence[E], numbers: Iterable[int]) -> Iterator[tuple[int
     has the same one.
     """
     for number in numbers:
+        # Not a random order: each entrant has each place equally often.
         first = number % len(entrants)
         yield number, [*entrants[first:], *entrants[:first]]
 
@@ -88,6 +89,7 @@ def work_through(steps: Iterator[str], total: int, title: str, save: Callable[[]
     """
     from tqdm import tqdm
 
+    # An empty table at first: a folder that cannot be written shows before any work is done.
     save()
     code = 0
     try:
@@ -97,7 +99,9 @@ def work_through(steps: Iterator[str], total: int, title: str, save: Callable[[]
                 bar.set_postfix_str(words)
                 bar.update()
     except KeyboardInterrupt:
+        # Not raised further: the table of what was measured is still to be printed.
         print(STOPPED, file=sys.stderr)
         code = 130
+    # The last step may have ended between two saves.
     save()
     return code

@@ -29,6 +29,7 @@ def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
     from bench import data
 
     shape, classes = data.stated(name)
+    # Speed depends on the size of images only, not on what they show.
     return STAND_IN if shape is None else (tuple(shape), classes)
 
 
@@ -72,6 +73,7 @@ class Command:
         _at_least("--batch", 1 if self.batch is None else self.batch, 1)
         _at_least("--rounds", self.rounds, 1)
         _at_least("--sample-rounds", self.sample_rounds, 0)
+        # Sampling is Heun's method, of which not every number of evaluations is possible.
         try:
             heun_steps(self.nfe)
         except ValueError as error:
@@ -79,6 +81,7 @@ class Command:
         base = load_preset(self.preset)
         # A CPU would take minutes a step with the batch of a GPU.
         batch = self.batch or (32 if device == "cpu" else base.training.batch)
+        # Nothing is coupled here: the pool only has to pass the checks.
         training = replace(base.training, batch=batch, pool=batch)
         return check(replace(base, network=self.network, training=training))
 
@@ -100,6 +103,7 @@ class Setting:
 
 def settings(device: str, compiled: bool) -> list[Setting]:
     """Settings that a device can compute: the reference first, compiled ones last."""
+    # TF32 is a format of NVIDIA's matrix units; a CPU computes float32 instead.
     precisions = ["float32", "bfloat16"]
     if device.startswith("cuda"):
         precisions.append("tf32")
@@ -217,6 +221,7 @@ def ratio(reference: dict[int, float], seconds: dict[int, float]) -> float | Non
 
     Quotients are taken round by round, so that drifts of the machine cancel.
     """
+    # A setting that failed half-way has fewer rounds than the reference.
     common = reference.keys() & seconds.keys()
     quotients = [reference[number] / seconds[number] for number in common]
     return statistics.median(quotients) if quotients else None

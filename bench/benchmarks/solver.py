@@ -148,12 +148,14 @@ class Tally:
 
     def wants_more(self, limit: float) -> bool:
         """True if another round fits under a limit in seconds, going by the last one."""
+        # The first round is always taken; later ones only if they are expected to fit.
         if self.ended:
             return False
         return not self.whole or sum(self.whole) + self.whole[-1] <= 1000 * limit
 
     def cell(self, command: Command) -> Cell:
         """The row of the table."""
+        # Round by round, for the matrix and the whole of one round share the noise of the machine.
         rest = []
         if self.matrix:
             rest = [whole - matrix for whole, matrix in zip(self.whole, self.matrix, strict=True)]
@@ -195,6 +197,7 @@ def measure(command: Command, entrants: Sequence[Contender], tallies: list[Tally
     # Seconds of a solve by size: of each contender, and of the optimum that judges them.
     took: dict[str, dict[int, float]] = {entrant.name: {} for entrant in entrants}
     judge: dict[int, float] = {}
+    # Rising, so that small sizes predict how long larger ones will take.
     for n in sorted(set(command.n)):
         here = [Tally(entrant, n) for entrant in entrants]
         tallies += here
@@ -204,6 +207,7 @@ def measure(command: Command, entrants: Sequence[Contender], tallies: list[Tally
         for tally in _rounds(command, here, judge):
             yield f"n={n}, time of {tally.contender.name}"
         for tally in here:
+            # Many rounds predict larger sizes better than the probe's single one.
             if tally.whole:
                 took[tally.contender.name][n] = statistics.median(tally.whole) / 1000
 
@@ -242,9 +246,11 @@ def _rounds(command: Command, here: Sequence[Tally], judge: dict[int, float]) ->
     limit = command.limit
     spent = 0.0
     for round_number, order in rotated(here, range(command.rounds + 1)):
+        # Large pools take seconds to draw: none is drawn for nobody.
         if not any(tally.wants_more(limit) for tally in here):
             return
         pool = command.pools.draw(n, round_number)
+        # The optimum is one more solve, outside all contenders' times.
         ends = None
         if round_number and max(spent, predict(judge, n) or 0) <= limit:
             start = time.perf_counter()
@@ -269,6 +275,7 @@ def _take(tally: Tally, pool: Pool, round_number: int, ends: Ends | None) -> Non
         with torch.no_grad():
             matrix_seconds, _, _ = attempt(tally.contender.matrix, pool)
     seconds, solved, problem = attempt(tally.contender.solve, pool)
+    # A contender that fails once might fail again, after minutes: it takes no further round.
     if problem:
         tally.converged = False
         tally.end(f"round {round_number}: {problem}" if tally.whole else problem)
@@ -301,6 +308,7 @@ def predict(seconds: dict[int, float], n: int) -> float | None:
 
     The power is that of the last two sizes, at least 2 and at most 3, or 2.5 from a single size.
     """
+    # Larger sizes would need a root, and are never measured first.
     known = sorted(size for size in seconds if size < n)
     if not known:
         return None
@@ -318,6 +326,7 @@ def as_text(cells: Sequence[Cell]) -> str:
     for cell in cells:
         values = (cell.median_ms, cell.p95_ms, cell.matrix_ms, cell.peak_mb, cell.gain)
         numbers = [number(value, missing="-") for value in values]
+        # None for the floor, which has nothing to converge.
         converged = {True: "yes", False: "no", None: "-"}[cell.converged]
         rows.append((cell.contender, str(cell.n), *numbers, f"{converged} {cell.note}".strip()))
     return aligned(rows)

@@ -33,6 +33,7 @@ class Contest:
     runners: dict[str, Runner] = field(default_factory=dict)
 
     def __post_init__(self):
+        # Before the first step: a network that cannot be built is an error of the options.
         refuse_unfit(self.batches.config, self.batches.dataset())
 
     @property
@@ -45,6 +46,7 @@ class Contest:
 
         ``tallies`` hold all that was measured.
         """
+        # All are warmed up before any is measured, so that no round includes a compilation.
         for tally in self.tallies:
             self._attempt(tally, self._warm_up)
             yield f"warm-up, {tally.setting.name}"
@@ -61,6 +63,7 @@ class Contest:
 
     def _rounds(self, title: str, action: Callable[..., None], rounds: int) -> Iterator[str]:
         for round_number, order in rotated(self.tallies, range(1, rounds + 1)):
+            # One batch for all: ratios within a round compare the same work.
             pairs = self.batches.draw(round_number)
             for tally in order:
                 # A setting that failed has no runner any more.
@@ -74,6 +77,7 @@ class Contest:
         # Out of memory, or no compiler: a row of the table says so.
         except RuntimeError as error:
             self.runners.pop(tally.setting.name, None)
+            # The first line names the problem; CUDA adds pages of advice.
             lines = str(error).strip().splitlines()
             tally.note = lines[0] if lines else type(error).__name__
 
@@ -88,6 +92,7 @@ class Contest:
         runner.release_gradients()
         peak = peak_mb(device, runner.train, pairs)
         runner.release_gradients()
+        # The peak is that of a step; what training keeps between steps was there before.
         if peak is not None:
             tally.train_mb = peak + runner.kept_mb()
 
@@ -107,6 +112,7 @@ class Contest:
 
 def seconds(device: str, action: Callable[..., object], *args: object) -> float:
     """Wall time of ``action(*args)``, the device's work included."""
+    # Kernels of earlier work must not count here, nor those of this work later.
     _finish(device)
     begun = time.perf_counter()
     action(*args)

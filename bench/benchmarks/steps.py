@@ -53,12 +53,14 @@ class PlainStepper:
         """Train on a batch; its loss, a scalar."""
         training = self.config.training
         seen = self.step * training.batch
+        # As the trainer: the batch of this step counts.
         ramp = min(1, (seen + training.batch) / max(training.lr_ramp, 1))
         self.optimizer.param_groups[0]["lr"] = training.lr * ramp
         self.optimizer.zero_grad()
         loss = self._loss(pairs)
         loss.backward()
         for weight in self.net.parameters():
+            # As in Karras et al.: a stray overflow must not reach Adam's averages.
             torch.nan_to_num(weight.grad, nan=0, posinf=1e5, neginf=-1e5, out=weight.grad)
         self.optimizer.step()
         self._update_average(seen)
@@ -83,6 +85,7 @@ class PlainStepper:
     def _update_average(self, seen: int) -> None:
         """Moving average of the weights, after ``seen`` images."""
         training = self.config.training
+        # Early on, a long half-life would keep the initial weights in the average.
         halflife = max(min(training.ema_halflife, seen * training.ema_rampup), 1e-8)
         beta = 0.5 ** (training.batch / halflife)
         pairs = zip(self.average.parameters(), self.net.parameters(), strict=True)
@@ -105,6 +108,7 @@ class Runner:
 
     def kept_mb(self) -> float:
         """Size of weights, average and the optimizer's tensors, in MB."""
+        # Gradients are not among them: they are freed after every step.
         tensors = [*self.net.state_dict().values(), *self.average.state_dict().values()]
         for slots in self.optimizer.state.values():
             tensors += [slot for slot in slots.values() if isinstance(slot, torch.Tensor)]
@@ -120,6 +124,7 @@ class Runner:
         counted = CountNFE(self.denoise)
         classes = self.net.label_dim
         labels = F.one_hot(pairs.labels, classes).float() if classes else None
+        # Dropout would draw, and cost time that samples of bench.run do not take.
         self.net.eval()
         with torch.no_grad(), tf32(self.tf32):
             heun(counted, pairs.noise, karras_sigmas(heun_steps(nfe)), labels)
@@ -139,6 +144,7 @@ def start(setting: Setting, batches: Batches) -> Runner:
     if setting.plain:
         plain = PlainStepper(config, dataset, device)
         return Runner(plain, plain.net, plain.net, plain.average, plain.optimizer)
+    # The trainer of bench.run itself, not a copy of it.
     config = replace(config, training=replace(config.training, precision=setting.precision))
     state = new_state(config, dataset, device)
     stepper = Stepper(config, state, Ranks(0, 1, device), Execution(compile=setting.compiled))

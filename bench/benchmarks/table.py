@@ -16,5 +16,6 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
     lines = []
     for row in rows:
         words = [word.ljust(width) for word, width in zip(row, widths, strict=True)]
+        # Spaces at the end would wrap in a narrow terminal.
         lines.append("  ".join(words).rstrip())
     return "\n".join(lines)

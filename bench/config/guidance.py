@@ -84,6 +84,7 @@ class GuidanceConfig:
     def coupling(self) -> str:
         """The coupling of the only noising; ``independent`` is the coupling ``random``."""
         (noising,) = self.noising
+        # In a column next to couplings, "random" would read as random guidance.
         return "random" if noising == "independent" else noising
 
     @property
@@ -98,6 +99,7 @@ class GuidanceConfig:
     @property
     def digest(self) -> str:
         """Six hexadecimal digits over the settings that train the discriminator, except noising."""
+        # Settings of the sampling are left out: with others, the trained discriminator is reused.
         content = {key: value for key, value in asdict(self).items() if key not in AFTERWARDS}
         if self.encoder is not None:
             # The file's content counts, not its place.
@@ -136,6 +138,7 @@ def check_ranges(config: GuidanceConfig) -> None:
         raise ConfigError(
             "--guidance.nfe and --guidance.weights need at least one number each, such as 17 and 1"
         )
+    # A weight may be negative, to steer away from what the discriminator takes for real.
     if not all(map(math.isfinite, config.weights)):
         raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
     _check_nfe("--guidance.fakes-nfe", config.fakes_nfe)
@@ -144,6 +147,7 @@ def check_ranges(config: GuidanceConfig) -> None:
             raise ConfigError(f"--guidance.{option.replace('_', '-')} must be above 0")
     if config.fakes is not None and config.fakes < 2:
         raise ConfigError(f"--guidance.fakes {config.fakes}: 2 or more")
+    # Its content is checked with the data, which give the size of the images.
     if config.encoder is not None and not Path(config.encoder).is_file():
         raise ConfigError(f"--guidance.encoder {config.encoder}: no such file")
 

@@ -32,6 +32,7 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
         ConfigError: there is no such preset.
 
     """
+    # Data sets of the user's own have none, and need none.
     if preset is None and data not in presets():
         return RunConfig(data=data)
     name = preset or data
@@ -67,6 +68,7 @@ def apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
     hints = _field_types(RunConfig)
     for key, value in overrides.items():
         field = _field_of(key, tuple(hints))
+        # The command line has been checked by its parser; files and callers have not.
         value = _convert(value, hints[field], field)
         config = _replace(config, field.split("."), value)
     return config
@@ -86,6 +88,7 @@ def _field_of(key: str, fields: tuple[str, ...]) -> str:
 
 def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
     """Type of every leaf field by its dotted key."""
+    # Annotations are texts here; `get_type_hints` gives the types.
     hints: dict[str, Any] = {}
     for key, hint in get_type_hints(cls).items():
         if is_dataclass(hint):
@@ -120,6 +123,7 @@ def _convert(value: object, hint: Any, key: str) -> object:
         raise ConfigError(f"{key} must be one of {choices}, not {value!r}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple):
+            # Tuples, so that a configuration can be compared and hashed
             return tuple(_convert(item, get_args(hint)[0], key) for item in value)
         raise ConfigError(f"{key} must be a list, not {value!r}")
     # By type, not isinstance: True is an int too, and 1 is not a text.

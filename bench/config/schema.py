@@ -161,15 +161,18 @@ class RunConfig:
     results: the same run can be measured again, with more of them.
     """
 
+    # These defaults are those of Python callers; the commands take them from a preset.
     data: str = "digits"
     coupling: str = "random"
     seed: int = 0
     network: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    # Not part of the identity: it chooses rows, and each names its guidance.
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     resolution: int | None = None
-    # SHA-256 of the network file that is measured instead of training one
+    # SHA-256 of the network file that is measured instead of training one. By content: a file of
+    # the same name is another run.
     checkpoint: str | None = None
 
     @property
@@ -177,6 +180,7 @@ class RunConfig:
         """Nested dictionaries that name the run; stored in config.json."""
         # Through JSON: lists instead of tuples, as they are read back from the file.
         content = json.loads(json.dumps(asdict(self)))
+        # Columns of the results say it row by row.
         del content["guidance"]
         evaluation = content["evaluation"]
         content["evaluation"] = {key: evaluation[key] for key in SAME_FOR_ALL_ROWS}

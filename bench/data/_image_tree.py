@@ -56,6 +56,7 @@ def load_tree(tree: Tree, name: str, resolution: int | None) -> Dataset:
 
     """
     files = _visible(tree)
+    # By suffix: opening every file of a large folder would take minutes.
     names = [file for file in files if is_image(file)]
     if not names:
         other = files[0] if files else tree.remarks.examples.get(HIDDEN)
@@ -85,6 +86,7 @@ def _visible(tree: Tree) -> list[str]:
     for part in sorted({*hidden.values(), *map(_hidden_part, tree.folders)} - {""}):
         tree.remarks.add(HIDDEN, part)
     files = sorted(file for file, part in hidden.items() if not part)
+    # An empty folder looks like a class whose images were lost.
     for folder in _empty(tree.folders, tree.files):
         tree.remarks.add(EMPTY, folder)
     return files
@@ -166,6 +168,7 @@ def _parts(
 
     train = encoded(layout.train)
     test = encoded(layout.test or {})
+    # Before any is decoded, which takes minutes for large sets.
     refuse_unread([*train, *test])
     if layout.test is None:
         train, test = hold_out(train)

@@ -93,6 +93,7 @@ def parse(content: bytes, file: str, where: Path) -> dict[str, int] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(way_out) from error
     labels: dict[str, int] = {}
+    # An image may be listed twice, as long as both labels agree.
     for name, label in entries:
         # By type: True is an int too.
         if type(label) is not int:
@@ -105,6 +106,7 @@ def parse(content: bytes, file: str, where: Path) -> dict[str, int] | None:
                 f"{shown} labels {printable(name)} both {labels[name]} and {label}: remove one of"
                 " them"
             )
+    # An empty list says the same as ``null``.
     return labels or None
 
 
@@ -128,6 +130,7 @@ def check(
             f"{where}: {printable(file)} has no label for {len(missing)} of {len(names)} images,"
             f" such as {printable(missing[0])}: label all of them, or none with null"
         )
+    # Labels without images are common: a subset keeps the file of the whole.
     for name in labels:
         if name not in files:
             remarks.add(LOST, name)

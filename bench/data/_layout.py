@@ -63,6 +63,7 @@ def arrange(names: Sequence[str], where: Path, labelled: str | None, remarks: Re
         DataError: there are two readings, or none; the message names the way out.
 
     """
+    # A label file is at the top of the images, wherever that is.
     notes: tuple[str, ...] = ()
     if labelled is None:
         inside = _wrapper(names, stop=_SPLITS)
@@ -76,6 +77,7 @@ def arrange(names: Sequence[str], where: Path, labelled: str | None, remarks: Re
     if splits is not None:
         bases = [f"{inside}{split}/" for split in splits]
         return _split_layout(names, bases, where, labelled is not None, remarks)
+    # Classes come from the label file, so folders may have any names.
     if labelled is not None:
         return Layout(dict.fromkeys(names, ""), None)
     # Each of these could be splits as well as classes: a guess might train on held-out images.
@@ -190,6 +192,7 @@ def _classes(names: Sequence[str], base: str, where: Path) -> dict[str, str]:
 
     """
     classes = {name: _first(name, base) for name in names}
+    # A stray image among class folders has no class that could be guessed.
     loose = [name for name, label in classes.items() if not label]
     if loose and len(loose) < len(names):
         raise DataError(
@@ -202,6 +205,7 @@ def _classes(names: Sequence[str], base: str, where: Path) -> dict[str, str]:
 def _class_notes(classes: dict[str, str], base: str) -> tuple[str, ...]:
     """Phrases on surprises among classes that are named by folders."""
     labels = sorted(set(classes.values()) - {""})
+    # Two spellings are two classes here, but rarely so meant.
     spellings = Counter(map(_spelling, labels))
     alike = [label for label in labels if spellings[_spelling(label)] > 1]
     splits = [label for label in labels if label.casefold() in _SPLITS]
@@ -230,6 +234,7 @@ def _refuse_split_domains(folders: Sequence[str], place: str) -> None:
     """Refuse folders such as trainA, trainB, testA, testB: as classes, test images would be trained
     on.
     """
+    # As in data sets of two domains (trainA, trainB, testA, testB).
     spelled = [folder.casefold() for folder in folders]
     trains = any(folder.startswith("train") for folder in spelled)
     tests = any(folder.startswith(TEST_WORDS) for folder in spelled)
@@ -242,6 +247,7 @@ def _refuse_split_domains(folders: Sequence[str], place: str) -> None:
 
 def _refuse_splits_in_classes(classes: dict[str, str], base: str, where: Path) -> None:
     """Refuse classes that are split each, as held-out images would be trained on."""
+    # The folders inside each class
     inner: dict[str, set[str]] = {}
     for name, label in classes.items():
         inner.setdefault(label, set()).add(_first(name, f"{base}{label}/").casefold())
@@ -269,6 +275,8 @@ def _refuse_unequal_classes(
             f" images into the same folders, or pass only what is in {printable(bases[0])} as"
             " --data-dir"
         )
+    # A class of the held-out split that training lacks is refused when it is decoded; here, one
+    # that it has in another spelling.
     spellings = {_spelling(label): label for label in known}
     for label in sorted(held_out - known):
         if _spelling(label) in spellings:

@@ -43,6 +43,7 @@ class Remarks:
 
     def add(self, kind: Kind, example: str) -> None:
         """Count one more."""
+        # Counted, not listed: a folder may hold thousands.
         self.counts[kind] = self.counts.get(kind, 0) + 1
         # The first one: files come sorted, so the same folder gives the same line.
         self.examples.setdefault(kind, example)

@@ -69,6 +69,7 @@ def check(content: bytes, md5: str, name: Path | str, url: str) -> bytes:
         DataError: it is not; the message names the file and where to get it.
 
     """
+    # MD5 is what the publishers give; it guards against damage, not against attacks.
     found = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if found != md5:
         way_out = f"delete it and fetch it again from {url}"

@@ -73,6 +73,7 @@ class Dataset:
     train: Split
     test: Split
     num_classes: int
+    # Pictures are stored with 8 bits, so generated ones are cut and rounded alike.
     bounded: bool = True
     origin: Origin = Origin()
 
@@ -97,6 +98,7 @@ def as_images(images: Tensor) -> Tensor:
     """Bring stored images ``[n, c, h, w]`` to float32 in [-1, 1]: uint8 by x / 127.5 - 1, floats as
     is.
     """
+    # In place: a pool of photographs should not be held twice.
     if images.dtype == torch.uint8:
         return images.float().div_(127.5).sub_(1)
     return images
@@ -119,6 +121,7 @@ def find(name: str) -> ModuleType:
         DataError: there is none.
 
     """
+    # A module that needs a library which is not installed keeps its own error as the cause.
     try:
         return plugins.load("data set", name, "bench.data")
     except plugins.PluginError as error:
@@ -134,6 +137,7 @@ def stated(name: str) -> tuple[tuple[int, int, int] | None, int | None]:
         DataError: there is no such data set, or its file does not state them.
 
     """
+    # The speed benchmark and checks need them without the files, which may be gigabytes.
     module = find(name)
     try:
         return module.SHAPE, module.CLASSES
@@ -163,6 +167,7 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
     check_resolution(name, resolution)
     shape, classes = stated(name)
     module = find(name)
+    # Only these can be brought to another size: others have published ones.
     if name in OWN_IMAGES:
         dataset = module.load(data_dir, resolution)
     else:
@@ -172,6 +177,7 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
         dataset = replace(dataset, name=name)
     for split in (dataset.train, dataset.test):
         _check(split, dataset)
+    # Settings that were chosen by the stated shape would not suit the images.
     if shape is not None and (dataset.image_shape, dataset.num_classes) != (shape, classes):
         raise DataError(
             f"{name}: its file states SHAPE {tuple(shape)} and CLASSES {classes}, but its images"

@@ -23,6 +23,7 @@ def load(data_dir: Path | None = None) -> Dataset:
         DataError: the files are missing and cannot be fetched, or fail their checksum.
 
     """
+    # From the 32x32 set: one download serves both.
     full = fashion_mnist.load(data_dir)
     train, test = (Split(halve(split.images), split.labels) for split in (full.train, full.test))
     return Dataset("fashion-mnist-16", train, test, full.num_classes)

@@ -35,6 +35,7 @@ def load(data_dir: Path | None = None, resolution: int | None = None) -> Dataset
         DataError: the zip is missing, is none, or cannot be read; or is refused by ``load_tree``.
 
     """
+    # Open until all images are read: entries are decompressed one by one.
     path = _check_path(data_dir)
     with _open(path) as archive:
         return load_tree(_tree(path, archive), "image-zip", resolution)

@@ -38,6 +38,7 @@ class CouplingCost:
     def add(self, report: dict[str, float]) -> None:
         """Count one pool."""
         self.pools += 1
+        # The solver works in parallel to the training; only the waits cost time of their own.
         self.solver_seconds += report["seconds"]
         self.cost_before += report["cost_before"]
         self.cost_after += report["cost_after"]

@@ -44,6 +44,7 @@ class PoolCursor:
 
     def __init__(self, step: int, batch: int, pool: int, state: State = None):
         self.batch = batch
+        # Found by the step alone: a checkpoint stores no place.
         self.number, self.skip = divmod(step * batch, pool)
         self._left: Pairs | None = None
         self._before = state
@@ -62,10 +63,13 @@ class PoolCursor:
 
     def add(self, coupled: Coupled) -> None:
         """Add pool ``number``."""
+        # Only the first pool of a resumed run has pairs to skip.
         pairs = coupled.pairs[self.skip :]
         self._left = pairs if self._left is None else self._left.joined(pairs)
+        # Two states are enough: a batch that ends in this pool has used up all earlier ones.
         self._before = self._after
         self._after = coupled.state
+        # A pool that earlier batches took from was counted with them.
         if not self.skip:
             self._uncounted.append(coupled.report)
         self.number += 1

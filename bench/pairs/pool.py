@@ -95,7 +95,9 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Dra
 
     """
     device = split.images.device
+    # Images and noise have separate streams: neither changes when the other's draw does.
     g = generator(seed, "images", rank, number)
+    # Whole passes, so that no image occurs twice before every one has occurred once.
     rounds = -(-pool // len(split))
     # On the CPU, whatever the default device is: draws are the same everywhere.
     passes = [torch.randperm(len(split), generator=g, device="cpu") for _ in range(rounds)]

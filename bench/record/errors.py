@@ -21,6 +21,7 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
         known: the words that are allowed.
 
     """
+    # It may be a view or an iterator, which could be read only once.
     known = list(known)
     near = get_close_matches(word, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -36,6 +37,7 @@ def is_ours(error: Exception) -> bool:
 
 def one_line(error: Exception) -> str:
     """The message of an error without line breaks; a foreign type's name stands before it."""
+    # Libraries write paragraphs; a log of many runs is read line by line.
     message = " ".join(str(error).split())
     # Torch's LinAlgError has an underscore in front.
     name = type(error).__name__.lstrip("_")

@@ -76,6 +76,7 @@ class RunFolder:
         path = self.path / "status.json"
         if not path.exists():
             return {"state": "pending"}
+        # An unknown state is a file of another program or a later version: nothing to guess at.
         status = self._read("status.json")
         state = status.get("state")
         if state not in STATES:
@@ -98,6 +99,7 @@ class RunFolder:
             OtherRunError: its config.json differs, or cannot be read.
 
         """
+        # The name holds a hash of the identity, but folders can be renamed or copied.
         try:
             differs = self.exists() and self.config() != identity
         except RunFolderError:
@@ -117,6 +119,7 @@ class RunFolder:
             OtherRunError: their checksum differs.
 
         """
+        # A checksum, for a name says nothing about the images in a user's folder.
         begun = (self.path / "provenance.json").exists()
         if begun and self.provenance()["data_checksum"] != checksum:
             raise OtherRunError(
@@ -134,6 +137,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
+        # The file is replaced whole, so a line cut short is no trace of a crash but damage.
         lines = path.read_text(encoding="utf-8").splitlines()
         try:
             return [Measurement(**json.loads(line)) for line in lines]
@@ -209,9 +213,11 @@ class RunFolder:
             yield Session(self, first=False)
             return
         with self.lock():
+            # Now: the session changes the state.
             was_done = self.is_done()
             try:
                 yield Session(self)
+            # Not Ctrl-C or a signal: a stopped run has not failed.
             except Exception as error:
                 self._keep_traceback(error)
                 # A full disk must not hide the error that ended the run.
@@ -275,6 +281,7 @@ class Session:
             return
         path = self.folder.path / "provenance.json"
         before = self.folder.provenance() if path.exists() else {}
+        # The code may have changed between two sessions of one run.
         earlier = _sessions_until(before)
         trained_in = before.get("trained_in")
         if trainer is not None:
@@ -289,6 +296,7 @@ class Session:
         origin = {**origin, "earlier_sessions": earlier}
         if trained_in:
             origin["trained_in"] = trained_in
+        # Replaced in every session: the newest one comes first for a reader.
         write_json(path, origin)
         # Last: a folder with a config.json counts as a run.
         write_json(self.folder.path / "config.json", identity)

@@ -38,6 +38,7 @@ class Info:
     about: str
     better: Literal["lower", "higher"] | None = None
     per: Literal["nfe", "sigma", "run"] = "nfe"
+    # Parts of the report; a metric of the user's own is a quality unless it says otherwise.
     kind: Literal["quality", "path", "cost", "signal", "guidance", "start"] = "quality"
     ratio: bool = True
     figure: bool = True
@@ -56,6 +57,7 @@ def read_infos(folder: Path) -> dict[str, Info]:
         ValueError: the file is damaged.
 
     """
+    # Reports fall back on the descriptions of the shipped metrics then.
     path = folder / FILE
     if not path.exists():
         return {}

@@ -25,6 +25,7 @@ class Measurement:
 
     """
 
+    # The order of the fields is that of the keys in evaluation.json: add new ones at the end.
     metric: str
     value: float
     nfe: int | None = None

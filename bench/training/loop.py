@@ -62,6 +62,7 @@ def train(
     """
     training = config.training
     steps = total_steps(config)
+    # The network exists before the checkpoint is read: its values go into it.
     state = new_state(config, dataset, ranks.device)
     if content := load_checkpoint(folder, ranks.device):
         state.restore(content)
@@ -95,6 +96,7 @@ def train(
         unit_scale=True,
         disable=None if progress and ranks.first else True,
     )
+    # After the stream, whose warm-up fails first if a solver's library is missing.
     stepper = Stepper(config, state, ranks, execution)
     with stream, bar, tf32(training.precision == "tf32"):
         _run_steps(stepper, stream, folder, steps, bar, check_every, checkpoint_seconds)
@@ -140,6 +142,7 @@ def coupling_of(
     if coupling.kind == "batch":
         return coupling
     fitted = fit(coupling, dataset, config.seed, folder.path.parent / ".cache", ranks.device)
+    # Of the fit that made the file, also if another run did.
     state.cost.fit_seconds = fitted.report["seconds"]
     if state.coupling is not None:
         fitted.load_state_dict(state.coupling)
@@ -178,8 +181,6 @@ def _run_steps(
                     keeper.save()
                     ranks.wait()  # no process leaves before the checkpoint is on disk
                     end.deliver()
-            if last:
-                return
 
 
 def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
@@ -220,6 +221,7 @@ def training_measurements(cost: CouplingCost, seconds: float, images: int) -> li
         images: that it took.
 
     """
+    # The number of pools stands in the column n, where others have images.
     n = cost.pools
     rows = [
         Measurement("transport_cost", cost.cost_after / n, n=n),
