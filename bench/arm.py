@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.check import check_processes, refuse_unchecked
 from bench.config import Execution, RunConfig
 from bench.process.defaults import plain_torch
-from bench.record import Measurement, RunFolder, provenance, readable
-from bench.suitable import network_digest, network_of, refuse_unfit
+from bench.record import Measurement, RunFolder, provenance
+from bench.suitable import network_of, refuse_unfit
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -40,7 +39,8 @@ def run_arm(
         execution: device, workers and the like; they change the numbers by rounding only.
         data_dir: folder of the data set's files.
         progress: True to show progress bars.
-        checkpoint: network file of a run that is measured without training, see ``file_arm``.
+        checkpoint: network file of a run that is measured without training;
+            ``config.checkpoint`` is its SHA-256.
         dataset: the data, if they are loaded already.
 
     Raises:
@@ -141,18 +141,6 @@ def is_settled(folder: RunFolder, config: RunConfig) -> bool:
     if data.is_users_own(config.data) or _has_own_network(config):
         return False
     return is_done(folder, config)
-
-
-def file_arm(shared: RunConfig, path: Path) -> RunConfig:
-    """The configuration of a run that measures the network in a file of ``models.import_edm``.
-
-    The run is called by the file's stem.
-
-    Raises:
-        bench.config.ConfigError: there is no such file, or it cannot be read.
-
-    """
-    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
 
 
 def _has_own_network(config: RunConfig) -> bool:

@@ -14,7 +14,7 @@ from bench.config import (
     RunConfig,
     TrainingConfig,
 )
-from bench.config.guidance import GuidanceConfig, check_ranges
+from bench.config.guidance import check_guidance
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
 
@@ -354,57 +354,3 @@ def make(preset: str | None = None, overrides: dict[str, object] | None = None) 
     overrides = overrides or {}
     base = load_preset(preset, str(overrides.get("data", "digits")))
     return check(apply(base, overrides))
-
-
-def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> GuidanceConfig:
-    """Refuse guidance that cannot run; return it with its noising in canonical spelling.
-
-    Args:
-        config: of the guidance.
-        coupling: that the denoiser was trained with.
-        conditional: True if the denoiser gets the class.
-
-    Raises:
-        ConfigError: with one line naming the option and the way out.
-
-    """
-    checked = [_check_noising(one.coupling, conditional) for one in config.apart()]
-    # Each once: a discriminator is trained for every one.
-    noisings = tuple(dict.fromkeys(checked))
-    # The command line can name the option and give it nothing.
-    if not noisings:
-        raise ConfigError("--guidance.noising needs at least one, such as independent")
-    if config.boost and coupling != "random" and not config.boost_coupled:
-        raise ConfigError(
-            f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise,"
-            " independent of the image, which such a denoiser has not seen; leave it out, or"
-            " insist with --guidance.boost-coupled"
-        )
-    check_ranges(config)
-    return replace(config, noising=noisings)
-
-
-def _check_noising(spec: str, conditional: bool) -> str:
-    """The canonical spec of a noising, ``independent`` for the coupling ``random``."""
-    from couplings import CouplingError, get
-
-    try:
-        noising = get(spec)
-    except CouplingError as error:
-        raise ConfigError(f"--guidance.noising: {error}") from None
-    # Generated images have no place in a map that was fitted to the real ones.
-    if noising.kind != "batch":
-        raise ConfigError(
-            f"--guidance.noising {spec}: it is fitted to real images only; take a coupling of a"
-            " pool, such as lapjv"
-        )
-    if (
-        conditional
-        and noising.spec != "random"
-        and not (noising.uses_labels or noising.within_class)
-    ):
-        raise ConfigError(
-            f"--guidance.noising {noising.spec}: noise would tell the class; couple within classes "
-            f"({noising.spec}{',' if ':' in noising.spec else ':'}within_class=true)"
-        )
-    return "independent" if noising.spec == "random" else noising.spec

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from bench import cli
-from bench.arm import file_arm, folder_of, is_done, is_settled, run_arm
+from bench.arm import folder_of, is_done, is_settled, run_arm
 from bench.check import check, check_execution, check_seeds
 from bench.cli import RESUMES, main_of, read_first, survive
 from bench.config import (
@@ -31,8 +31,8 @@ from bench.config.guidance import GuidanceConfig
 from bench.process.background import end_process
 from bench.process.console import worker
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder, RunFolderError, one_line
-from bench.suitable import network_of, refuse_unfit, refuse_unwritable
+from bench.record import RunFolder, RunFolderError, one_line, readable
+from bench.suitable import network_digest, network_of, refuse_unfit, refuse_unwritable
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -133,7 +133,7 @@ class Command:
             resolution=self.resolution,
         )
         if self.from_checkpoint:
-            compared = [check(file_arm(shared, path)) for path in self.from_checkpoint]
+            compared = [check(_of_file(shared, path)) for path in self.from_checkpoint]
         else:
             baseline = () if self.no_baseline else (BASELINE,)
             checked = [
@@ -146,6 +146,18 @@ class Command:
         for seed in range(self.seed, self.seed + self.seeds):
             arms += [replace(config, seed=seed) for config in compared]
         return arms
+
+
+def _of_file(shared: RunConfig, path: Path) -> RunConfig:
+    """The configuration of a run that measures the network in a file of ``models.import_edm``.
+
+    The run is called by the file's stem.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+
+    """
+    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
 
 
 def parse(args: list[str]) -> Command:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import ConfigError, RunConfig
+from bench.config import ConfigError, GuidanceConfig, RunConfig
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -99,19 +99,24 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
         ConfigError: with one line naming the option and the way out.
 
     """
-    _refuse_unfit_guidance(config, dataset)
+    _refuse_unfit_guidance(config.guidance, dataset)
     if config.checkpoint:
         return  # the file's network is checked when it is read
     if config.training.conditional and dataset.num_classes < 2:
         raise ConfigError(
             f"--conditional: this {config.data} has no labels, so leave it out, or label the images"
         )
-    check_pool(config, dataset)
+    check_pool(config.coupling, config.training.pool, dataset)
     _refuse_unfit_network(config, dataset)
 
 
-def check_pool(config: RunConfig, dataset: Dataset) -> None:
+def check_pool(spec: str, pool: int, dataset: Dataset) -> None:
     """Refuse a pool that the solver, or the memory of this machine, cannot handle.
+
+    Args:
+        spec: of the coupling.
+        pool: images in a pool.
+        dataset: that it is drawn from.
 
     Raises:
         ConfigError: with the sizes and the way out.
@@ -119,8 +124,7 @@ def check_pool(config: RunConfig, dataset: Dataset) -> None:
     """
     from couplings import CouplingError, get
 
-    coupling = get(config.coupling)
-    pool = config.training.pool
+    coupling = get(spec)
     if coupling.kind != "batch":
         return
     d = math.prod(dataset.image_shape)
@@ -137,22 +141,20 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     import torch
 
     from bench import data
-    from bench.training.state import build_network
+    from bench.training.network import build_network, is_own
 
     try:
         # Built without memory or values: only the shapes are checked.
         with torch.device("meta"):
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
+        option = "--arch" if is_own(config.network) else "--channel-mult"
         hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
-        raise ConfigError(
-            f"this network cannot be built, see --channel-mult: {error}{hint}"
-        ) from None
+        raise ConfigError(f"this network cannot be built, see {option}: {error}{hint}") from None
 
 
-def _refuse_unfit_guidance(config: RunConfig, dataset: Dataset) -> None:
+def _refuse_unfit_guidance(guidance: GuidanceConfig, dataset: Dataset) -> None:
     """Refuse guidance now, though the discriminator is trained last: hours later."""
-    guidance = config.guidance
     if guidance.kind != "discriminator":
         return
     from bench.guidance.images import GuideError, refuse_small

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
-from bench.training.network import AUGMENT_LABELS, build_network
+from bench.training.network import AUGMENT_LABELS, build_network, find_objective
 from bench.training.state import new_state
 from bench.training.step import Stepper, tf32
-from models.objectives.edm import draw_sigma, edm_loss
 from models.samplers.contract import CountNFE
 from models.samplers.heun import heun
 from models.schedule import heun_steps, karras_sigmas
@@ -38,7 +36,12 @@ class PlainStepper:
     def __init__(self, config: RunConfig, dataset: Dataset, device: str):
         training = config.training
         net = build_network(
-            config.network, dataset, training.conditional, config.seed, training.augment > 0
+            config.network,
+            dataset,
+            training.conditional,
+            config.seed,
+            training.augment > 0,
+            find_objective(training),
         )
         self.config = config
         self.net = net.to(device).train()
@@ -68,19 +71,18 @@ class PlainStepper:
         return loss.detach()
 
     def _loss(self, pairs: Pairs) -> Tensor:
-        training = self.config.training
         seed = self.config.seed
         net = self.net
-        device = str(pairs.images.device)
+        images = pairs.images
         g = generator(seed, "sigma", 0, self.step)
-        sigma = draw_sigma(training.batch, g, training.P_mean, training.P_std, device)
-        labels = F.one_hot(pairs.labels, net.label_dim).float() if net.label_dim else None
+        sigma = net.objective.draw_sigma(len(images), g, str(images.device))
+        labels = net.one_hot(pairs.labels)
         dropout = self.config.network.dropout > 0
         # Dropout draws from the global generator only.
         with torch.random.fork_rng(enabled=dropout):
             if dropout:
                 torch.manual_seed(derive(seed, "dropout/0", 0, self.step))
-            return edm_loss(net, pairs.images, pairs.noise, sigma, labels, pairs.augment_labels)
+            return net.objective.loss(net, images, pairs.noise, sigma, labels, pairs.augment_labels)
 
     def _update_average(self, seen: int) -> None:
         """Moving average of the weights, after ``seen`` images."""
@@ -122,8 +124,7 @@ class Runner:
     def sample(self, pairs: Pairs, nfe: int) -> None:
         """Sample from a batch's noise and labels, and count the evaluations."""
         counted = CountNFE(self.denoise)
-        classes = self.net.label_dim
-        labels = F.one_hot(pairs.labels, classes).float() if classes else None
+        labels = self.net.one_hot(pairs.labels)
         # Dropout would draw, and cost time that samples of bench.run do not take.
         self.net.eval()
         with torch.no_grad(), tf32(self.tf32):

@@ -75,7 +75,7 @@ def train(
     state.processes = ranks.count
     stream = PairStream(
         dataset.train.to(ranks.device),
-        coupling_of(config, dataset, folder, ranks, state),
+        _coupling(config.coupling, config.seed, dataset, folder, ranks.device, state),
         pool=training.pool,
         batch=training.batch,
         seed=config.seed,
@@ -134,14 +134,15 @@ def _workers(execution: Execution, device: str) -> int:
     return 1 if device.startswith("cuda") else 0
 
 
-def coupling_of(
-    config: RunConfig, dataset: Dataset, folder: RunFolder, ranks: Ranks, state: TrainState
+def _coupling(
+    spec: str, seed: int, dataset: Dataset, folder: RunFolder, device: str, state: TrainState
 ) -> Coupling | Fitted:
     """The coupling for the stream: a dataset coupling is fitted, and gets its saved state."""
-    coupling = get(config.coupling)
+    coupling = get(spec)
     if coupling.kind == "batch":
         return coupling
-    fitted = fit(coupling, dataset, config.seed, folder.path.parent / ".cache", ranks.device)
+    # Next to the run folders: all runs of a comparison share the fit.
+    fitted = fit(coupling, dataset, seed, folder.path.parent / ".cache", device)
     # Of the fit that made the file, also if another run did.
     state.cost.fit_seconds = fitted.report["seconds"]
     if state.coupling is not None:

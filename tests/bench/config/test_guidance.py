@@ -4,9 +4,8 @@ import sys
 
 import pytest
 
-from bench.check import check_guidance
 from bench.config import ConfigError
-from bench.config.guidance import GuidanceConfig
+from bench.config.guidance import GuidanceConfig, check_guidance
 
 
 @pytest.mark.parametrize(
