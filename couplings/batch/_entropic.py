@@ -1,6 +1,4 @@
-"""What the entropic couplings share: their options, the cost in units of epsilon, and the draw from
-the plan.
-"""
+"""Options of the entropic couplings, their cost in units of epsilon, and the draw from the plan."""
 
 import math
 from abc import abstractmethod
@@ -18,6 +16,8 @@ from couplings.plan import LogPlan, blocks, check_assignable, pairing_from_plan,
 # multiplications instead of reading it, for CIFAR-10 some 300 times as long, but a larger one would
 # crowd out the model.
 WHOLE = 8192
+# A deviation of the costs below this share of the largest cost is rounding.
+NO_DEVIATION = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class RelativeCost:
 
     Attributes:
         x: `[n, d]` float64, the centred images in units of epsilon std(C): the cost is -x y^T.
-        y: `[n, d]` float64, the centred noises.
+        y: `[n, d]` float64, the centred noise.
         kept: the matrix, or None if its rows are recomputed when they are asked for.
 
     """
@@ -37,7 +37,7 @@ class RelativeCost:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether the blocks live on a GPU."""
+        """True if the blocks are on a GPU."""
         return self.x.is_cuda
 
     def __len__(self) -> int:
@@ -47,53 +47,60 @@ class RelativeCost:
         """Blocks `[rows, n]`, in float64, whose products no GPU rounds to TF32."""
         if self.kept is not None:
             yield from self.kept.split(rows)
-        else:
-            for x in self.x.split(rows):
-                yield (x @ self.y.T).neg_()
+            return
+        for x in self.x.split(rows):
+            yield (x @ self.y.T).neg_()
 
     def matrix(self) -> Tensor:
         """All of it, 8 n^2 bytes."""
         return next(self.split(len(self)))
 
 
-def relative_cost(images: Tensor, noise: Tensor, epsilon: float) -> RelativeCost:
-    """The cost of a pool `[n, d]` at a relative epsilon, kept up to n = `WHOLE`; 0 where all costs
-    are equal.
+def relative_cost(
+    images: Tensor, noise: Tensor, epsilon: float, whole: int | None = None
+) -> RelativeCost:
+    """The cost of a pool at a relative epsilon; 0 if all costs are equal.
+
+    Args:
+        images: `[n, d]`.
+        noise: `[n, d]`.
+        epsilon: in units of the deviation of the costs.
+        whole: the largest n whose matrix is kept, `WHOLE` by default.
+
     """
-    x, y = (data.double() / scale_of(data) for data in (images, noise))
-    x_mean, y_mean = x.mean(0), y.mean(0)
+    x = images.double() / scale_of(images)
+    y = noise.double() / scale_of(noise)
+    x_mean = x.mean(0)
+    y_mean = y.mean(0)
     largest = float(x.norm(dim=1).max()) * float(y.norm(dim=1).max())
-    x, y = x.sub_(x_mean), y.sub_(y_mean)
+    # In place: the copies are as large as the pool in float64.
+    x = x.sub_(x_mean)
+    y = y.sub_(y_mean)
     cost = RelativeCost(x, y)
-    if len(x) <= WHOLE:
+    if len(x) <= (WHOLE if whole is None else whole):
         cost = RelativeCost(x, y, cost.matrix())
-    # <x, y> is its doubly centred part, a term of i, a term of j and a constant, all uncorrelated
-    # over the cells.
-    squares = sum(float(block.square().sum()) for block in blocks(cost)) / len(x) ** 2
-    variance = (
-        squares + float((x @ y_mean).var(correction=0)) + float((y @ x_mean).var(correction=0))
-    )
-    unit = epsilon * math.sqrt(variance)
-    if math.sqrt(variance) <= 1e-12 * largest:
-        unit = math.inf  # rounding alone must not make a plan
+    deviation = math.sqrt(_variance(cost, x_mean, y_mean))
+    # Rounding alone must not make a plan.
+    unit = epsilon * deviation if deviation > NO_DEVIATION * largest else math.inf
     return RelativeCost(x.div_(unit), y, None if cost.kept is None else cost.kept.div_(unit))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entropic(Coupling):
-    """A pairing drawn from the plan P minimising <C, P> - eps H(P) with uniform marginals, C = -<x,
-    y>.
+    """A pairing drawn from the plan P that minimises <C, P> - eps H(P), for C = -<x, y>.
 
-    Without replacement the draw is an assignment on the n x n matrix, 8 n^2 bytes of host memory (2
-    GiB at n = 16384, above which it is refused); `replace=true` draws a block of rows at a time.
+    The marginals of P are uniform. Without replacement the draw is an assignment on the n x n
+    matrix, 8 n^2 bytes of host memory (2 GiB at n = 16384, above which it is refused);
+    `replace=true` draws a block of rows at a time.
 
-    Options: epsilon: relative, eps = epsilon * std(C). The renormalised entropy of image pools is
-        about .9 at 1,
-            .2 to .3 at .1 and .05 at .01; report `entropy` next to any result (arXiv 2506.05526).
+    Options:
+        epsilon: relative, eps = epsilon * std(C). The renormalised entropy of image pools is about
+            .9 at 1, .2 to .3 at .1 and .05 at .01; report `entropy` next to any result (arXiv
+            2506.05526).
         max_iterations: a solver that needs more is refused, never cut short.
         tolerance: the L1 error of the marginals to stop at.
-        replace: draw every image's noise by itself, so noises repeat and their marginal holds in
-            expectation only.
+        replace: draw the noise sample of every image independently, so that samples repeat and
+            their marginal holds in expectation only.
     """
 
     deterministic: ClassVar[bool] = False
@@ -103,7 +110,7 @@ class Entropic(Coupling):
     tolerance: float = 1e-3
     replace: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         require(self.epsilon > 0, f"{self.name}: epsilon must be above 0, got {self.epsilon}")
         require(
@@ -117,15 +124,14 @@ class Entropic(Coupling):
 
     @property
     def permutes(self) -> bool:
-        """Whether the draw is without replacement."""
+        """True if the draw is without replacement."""
         return not self.replace
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """Both clouds in float64; the cost matrix and as much again up to n = `WHOLE`; and the
-        matrix of a draw.
-        """
+        """Both clouds in float64, the cost matrix and its kernel if kept, and that of a draw."""
         held = 16 * n * n if n <= WHOLE else 0
         drawn = 0 if self.replace else 8 * n * n
+        # The kernel is gone before the draw begins.
         return 16 * n * d + max(held, drawn)
 
     def check_count(self, n: int) -> None:
@@ -141,6 +147,7 @@ class Entropic(Coupling):
         """Solve in the log domain, check the marginals, draw."""
         self.check_count(len(pool.images))
         log_plan, iterations = self.log_plan(relative_cost(pool.images, pool.noise, self.epsilon))
+        # Computed from the plan itself, because a backend may stop by another norm, or in float32.
         summary = summarise(log_plan)
         require(
             summary.marginal_error <= self.tolerance,
@@ -148,3 +155,13 @@ class Entropic(Coupling):
             f" {iterations} iterations: raise epsilon or max_iterations",
         )
         return pairing_from_plan(log_plan, pool, self.replace, summary, iterations=iterations)
+
+
+def _variance(cost: RelativeCost, x_mean: Tensor, y_mean: Tensor) -> float:
+    """The variance of <x, y> over all cells, with the means `[d]` that were taken off."""
+    # <x, y> is its doubly centred part, a term of i, a term of j and a constant, all uncorrelated
+    # over the cells.
+    squares = sum(float(block.square().sum()) for block in blocks(cost)) / len(cost) ** 2
+    of_rows = float((cost.x @ y_mean).var(correction=0))
+    of_columns = float((cost.y @ x_mean).var(correction=0))
+    return squares + of_rows + of_columns

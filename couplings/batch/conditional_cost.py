@@ -18,23 +18,25 @@ from couplings.cost import reduced, squared_distances, squared_distances_bytes
 SAME = 1e-12
 # The rounding of the largest price may shift a squared distance by this share of their deviation.
 ROUNDING = 1e-4
+# Rounding of a weight, relative. A weight that counts one cell less must be beyond it.
+NUDGE = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditionalCost(Coupling):
-    """The permutation of least ||x_i - y_j||^2 + weight * f(c_i, c_j), noise j counting as of image
-    j's condition.
+    """The permutation of least ||x_i - y_j||^2 + weight * f(c_i, c_j).
 
-    f is 0 or 1 (same or other) for whole-number labels, and 1 - cosine for floating-point
-    conditions `[n, k]`.
+    Noise j counts as of image j's condition. f is 0 or 1 (same or other) for whole-number labels,
+    and 1 - cosine for floating-point conditions `[n, k]`.
 
-    Options: weight: the price, in units of squared L2. `none` sets it by the pool: whole-number
-        labels never cross,
-            as under an infinite price; otherwise as `ratio` says. A price that would take the
-            digits of the squared distances in float64 is refused (see `heaviest_weight`).
+    Options:
+        weight: the price, in units of squared L2. `none` sets it by the pool: whole-number labels
+            never cross, as under an infinite price; otherwise as `ratio` says. A price that would
+            take the digits of the squared distances in float64 is refused (see `heaviest_weight`).
         ratio: the share of all cells (i, j) that cost no more than the pair (i, i) as given. Small
-            is strict. The least there is comes from equal conditions, whose pairs no price makes
-            dearer: 1/n if all differ, about half the share of cells of equal conditions otherwise.
+            is strict. The least possible ratio comes from equal conditions, whose pairs no price
+            makes dearer: 1/n if all differ, about half the share of cells of equal conditions
+            otherwise.
 
     Source: Cheng and Schwing 2025, "The Curse of Conditions" (C2OT), whose bisection for the weight
     has a closed form.
@@ -45,7 +47,7 @@ class ConditionalCost(Coupling):
     weight: float | None = None
     ratio: float = 0.01
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         require(
             self.weight is None or self.weight >= 0,
@@ -54,15 +56,16 @@ class ConditionalCost(Coupling):
         require(0 < self.ratio < 1, f"{self.name}: ratio must be in (0, 1), got {self.ratio}")
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """What the costs take; class by class they are those of `hungarian`."""
-        return (
-            Hungarian().peak_bytes(n, d) if self.weight is None else squared_distances_bytes(n, d)
-        )
+        """The bytes of the costs; class by class they are those of `hungarian`."""
+        if self.weight is None:
+            return Hungarian().peak_bytes(n, d)
+        return squared_distances_bytes(n, d)
 
     def solved_at_once(self, n: int, labels: Tensor | None = None) -> int:
-        """The largest class where whole-number labels never cross, else as for every coupling."""
-        apart = self.weight is None and labels is not None and not labels.is_floating_point()
-        return largest_class(n, labels) if apart else super().solved_at_once(n, labels)
+        """The largest class if labels never cross, else as for every coupling."""
+        if labels is not None and self._never_crosses(labels):
+            return largest_class(n, labels)
+        return super().solved_at_once(n, labels)
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation and the weight it was solved with."""
@@ -71,13 +74,14 @@ class ConditionalCost(Coupling):
         require(
             pool.labels is not None, f"{self.name} needs the conditions: pass labels=[n] or [n, k]"
         )
-        if self.weight is None and not pool.labels.is_floating_point():
+        # An infinite price cannot be added to a distance, so each class is solved for itself.
+        if self._never_crosses(pool.labels):
             return pair_within_classes(pool, Hungarian().solve)
         squares = squared_distances(pool.images, pool.noise)
         mismatch = condition_distance(pool.labels).to(squares)
-        weight = (
-            weight_for_ratio(squares, mismatch, self.ratio) if self.weight is None else self.weight
-        )
+        weight = self.weight
+        if weight is None:
+            weight = weight_for_ratio(squares, mismatch, self.ratio)
         heaviest = heaviest_weight(squares)
         require(
             weight <= heaviest,
@@ -90,13 +94,18 @@ class ConditionalCost(Coupling):
         _, columns = linear_sum_assignment(reduced(-matrix)[0].cpu().numpy())
         return Pairing(torch.from_numpy(columns), {"weight": weight, "ratio": reached})
 
+    def _never_crosses(self, labels: Tensor) -> bool:
+        """True for whole-number labels without a finite price."""
+        return self.weight is None and not labels.is_floating_point()
+
 
 def condition_distance(labels: Tensor) -> Tensor:
-    """f(c_i, c_j), `[n, n]` float64: 0 or 1 for whole numbers, 1 - cosine for floating-point rows
-    `[n, k]`.
+    """The distance f(c_i, c_j) of conditions, `[n, n]` float64.
+
+    0 or 1 for whole numbers, 1 - cosine for floating-point rows `[n, k]`.
     """
     if not labels.is_floating_point():
-        kind = torch.unique(labels, dim=0, return_inverse=True)[1]
+        _, kind = torch.unique(labels, dim=0, return_inverse=True)
         return (kind[:, None] != kind).double()
     require(
         labels.dim() == 2 and labels.shape[1] > 1,
@@ -107,7 +116,7 @@ def condition_distance(labels: Tensor) -> Tensor:
         bool((largest > 0).all() & largest.isfinite().all()),
         "a condition of zeros, NaN or infinity has no cosine",
     )
-    # Squares of very large or small values would leave the range of float64
+    # Squares of very large or small values would leave the range of float64.
     scaled = labels.double() / largest
     unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
     distance = 1 - unit @ unit.T
@@ -115,13 +124,13 @@ def condition_distance(labels: Tensor) -> Tensor:
 
 
 def heaviest_weight(squares: Tensor) -> float:
-    """The largest weight whose prices, 2 weight at most, leave squared distances `[n, n]` their
-    digits in float64.
+    """The largest weight whose prices leave squared distances `[n, n]` their digits in float64.
 
-    An assignment sees squared distances only up to row and column shifts, so the deviation is that
-    of their doubly centred part. Infinity if they are all equal up to such shifts: then nothing can
-    be lost.
+    Prices are 2 weight at most. Infinity if the squared distances are all equal up to shifts of
+    rows and columns: then nothing can be lost.
     """
+    # An assignment sees squared distances only up to such shifts, so the deviation that counts is
+    # that of their doubly centred part.
     centred = squares - squares.mean(0)
     deviation = float((centred - centred.mean(1, keepdim=True)).std(correction=0))
     if deviation <= 1e-12 * float(squares.max()):
@@ -132,24 +141,18 @@ def heaviest_weight(squares: Tensor) -> float:
 def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
     """The least weight w >= 0 with mean[squares + w mismatch <= diagonal of squares] <= ratio.
 
-    The cell (i, j) is counted while w <= (squares_ii - squares_ij) / mismatch_ij, so w is an order
-    statistic.
-
-    Raises: CouplingError: more cells than that have no mismatch, or one so small that float64
-        cannot hold the weight
-            next to the squares. The message gives the least ratio there is.
+    Raises:
+        CouplingError: more cells than that have no mismatch, or one so small that float64 cannot
+            hold the weight next to the squares. The message gives the least possible ratio.
 
     """
-    margin = squares.diagonal()[:, None] - squares
-    limit = torch.where(
-        mismatch > 0, margin / mismatch, torch.where(margin >= 0, torch.inf, -torch.inf)
-    ).flatten()
+    limit = _largest_weights(squares, mismatch).flatten()
     allowed = math.floor(ratio * len(limit) + 1e-6)  # 0.29 * 100 is 28.999...
-    # The largest that must not be counted
+    # The largest limit that must not be reached, an order statistic.
     last = float(limit.kthvalue(len(limit) - allowed).values)
-    weight = max(0.0, last * (1 + 1e-9))
+    weight = max(0.0, last * (1 + NUDGE))
     heaviest = min(heaviest_weight(squares), torch.finfo(limit.dtype).max)
-    least = float((limit * (1 + 1e-9) > heaviest).double().mean())
+    least = float((limit * (1 + NUDGE) > heaviest).double().mean())
     require(
         weight <= heaviest,
         f"conditional-cost: pairs of equal conditions reach a ratio of {least:.4g} whatever the"
@@ -163,4 +166,13 @@ def rounded_up(share: float) -> float:
     if not share:
         return 0.0
     unit = 10.0 ** (math.floor(math.log10(share)) - 2)
+    # Less a rounding error, or 0.29 would become 0.291.
     return math.ceil(share / unit * (1 - 1e-12)) * unit
+
+
+def _largest_weights(squares: Tensor, mismatch: Tensor) -> Tensor:
+    """The weight `[n, n]` up to which each cell costs no more than the pair (i, i) as given."""
+    margin = squares.diagonal()[:, None] - squares
+    # Without a mismatch no weight changes that: always or never.
+    always = torch.where(margin >= 0, torch.inf, -torch.inf)
+    return torch.where(mismatch > 0, margin / mismatch, always)

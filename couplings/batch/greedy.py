@@ -1,4 +1,4 @@
-"""Every image in turn takes the nearest noise that is left."""
+"""Every image in turn takes the nearest noise sample that is left."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,17 +12,17 @@ from couplings.cost import squared_distances, squared_distances_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Greedy(Coupling):
-    """A permutation in O(n^2): images in random order, each with its nearest unused noise.
+    """A permutation in O(n^2): images in random order, each with its nearest unused noise sample.
 
-    The order is random so that no image is always served last; whoever comes late takes what is
-    left, so the cost is above the optimum. Taking the nearest pairs of the whole pool first is the
-    coupling `stable`.
+    The order is random so that no image is always served last. Late images take what is left, so
+    the cost is above the optimum. The coupling `stable` takes the nearest pairs of the whole pool
+    first.
     """
 
     deterministic: ClassVar[bool] = False
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """What the squared distances take."""
+        """The bytes of the squared distances."""
         return squared_distances_bytes(n, d)
 
     def solve(self, pool: Pool) -> Pairing:
@@ -33,8 +33,11 @@ class Greedy(Coupling):
             "greedy draws the order of the images: pass generator=torch.Generator()",
         )
         distances = squared_distances(pool.images, pool.noise).cpu().numpy()
-        taken, index = np.zeros(len(distances)), np.empty(len(distances), dtype=np.int64)
-        for i in torch.randperm(len(index), generator=generator, device=generator.device).tolist():
+        n = len(distances)
+        index = np.empty(n, dtype=np.int64)
+        # Infinity is added to what is taken, which is faster than a masked minimum.
+        taken = np.zeros(n)
+        for i in torch.randperm(n, generator=generator, device=generator.device).tolist():
             index[i] = (distances[i] + taken).argmin()
             taken[index[i]] = np.inf
         return Pairing(torch.from_numpy(index))

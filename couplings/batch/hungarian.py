@@ -1,4 +1,4 @@
-"""The exact assignment by scipy's shortest augmenting paths."""
+"""The exact assignment by SciPy's shortest augmenting paths."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,18 @@ from couplings.contract import Pairing, Pool
 
 @dataclass(frozen=True, kw_only=True)
 class Hungarian(Exact):
-    """The permutation of the noises with the least total cost, in O(n^3).
+    """The permutation of the noise samples with the least total cost, in O(n^3).
 
     Source: Crouse 2016, "On implementing 2D rectangular assignment algorithms".
     """
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """The costs, and scipy's copy of them in float64."""
+        """The costs, and SciPy's copy of them in float64."""
         return max(self.matrix_bytes(n), 12 * n * n)
 
     def solve(self, pool: Pool) -> Pairing:
-        """The optimal permutation of a cost matrix that is float32 for squared L2 on the CPU, else
-        float64.
-        """
+        """The optimal permutation of the costs, float32 for squared L2 on the CPU, else float64."""
+        # Imported late: it loads slowly, and most couplings do not need it.
         from scipy.optimize import linear_sum_assignment
 
         _, columns = linear_sum_assignment(self.matrix(pool).cpu().numpy())

@@ -14,17 +14,19 @@ from couplings.cost import blocks
 # The library finds cell (i, j) at i n + j in a signed integer of 32 bits, and crashes the process
 # where that wraps.
 LARGEST = math.isqrt(2**31 - 1)
+# Prices stay within three ranges of the costs: below 2^24, where float32 adds whole numbers
+# exactly.
 LEVELS = 2**21
+# Costs below this are scaled up first, else LEVELS / peak could leave the range of float32.
 SMALL = 2.0**-100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lapjv(Exact):
-    """The permutation of the noises with the least total cost, in O(n^3), usually the quickest
-    exact solver.
+    """The permutation of the noise samples with the least total cost, in O(n^3).
 
-    Exact for costs rounded to 2^-21 of their range, so a near-tie finer than
-    that may fall either way.
+    It is usually the quickest exact solver. It is exact for costs rounded to 2^-21 of their range,
+    so a near-tie finer than that may fall either way.
 
     Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for
     dense and sparse LAPs".
@@ -47,39 +49,42 @@ class Lapjv(Exact):
         from lapjv import lapjv
 
         self.check_count(len(pool.images))
-        matrix, squared = self.costs(pool)
+        matrix, is_squared = self.costs(pool)
+        # Before rounding, which overwrites the matrix.
         level = float(matrix.numpy().max()) / LEVELS
         whole = whole_numbers(matrix).numpy()
         columns, _, _ = lapjv(whole)
-        index = torch.from_numpy(columns.astype(np.int64))
-        return Pairing(index, saving=_saving(whole, columns, level) if squared else None)
-
-
-def _saving(whole: np.ndarray, columns: np.ndarray, level: float) -> Saving:
-    """The saving of squared distances, ||x - y||^2 being -2 <x, y> but for shifts, from whole
-    numbers of levels.
-    """
-    paired = whole[np.arange(len(whole)), columns]
-    levels = float((whole.diagonal() - paired).mean(dtype=np.float64))
-    # Two roundings by half a level each, doubled, and float32's
-    return Saving(2 * level * levels, error=4 * level)
+        saving = _saving(whole, columns, level) if is_squared else None
+        return Pairing(torch.from_numpy(columns.astype(np.int64)), saving=saving)
 
 
 def whole_numbers(cost: Tensor) -> Tensor:
     """Costs `[n, n]` with least 0, scaled and rounded to whole float32 numbers in [0, 2^21].
 
     A float32 cost is overwritten. Rounding in float32 makes row reduction repeat steps that change
-    no price, slow or endless on near-ties such as 1-D data. Prices stay within 3 ranges, below
-    2^24, where float32 adds whole numbers exactly, so every step makes progress.
+    no price, slow or endless on near-ties such as 1-D data. On whole numbers every step makes
+    progress.
     """
     whole = cost.cpu().float()
     matrix = whole.numpy()
     peak = float(matrix.max()) or 1.0
     if peak < SMALL:
-        matrix *= 1 / SMALL  # else LEVELS / peak could leave the range of float32
+        matrix *= 1 / SMALL
         peak /= SMALL
+    # In place, block by block: a second matrix would double the memory.
     for rows in blocks(matrix.shape):
         block = matrix[rows]
         block *= LEVELS / peak
         np.rint(block, out=block)
     return whole
+
+
+def _saving(whole: np.ndarray, columns: np.ndarray, level: float) -> Saving:
+    """The saving of squared distances, from costs `[n, n]` in whole numbers of levels.
+
+    But for shifts of rows and columns, ||x - y||^2 is -2 <x, y>.
+    """
+    paired = whole[np.arange(len(whole)), columns]
+    levels = float((whole.diagonal() - paired).mean(dtype=np.float64))
+    # Two roundings by half a level each, doubled by the factor 2, and those of float32.
+    return Saving(2 * level * levels, error=4 * level)

@@ -17,16 +17,18 @@ from couplings.memory import is_shortage
 from couplings.plan import LogPlan
 
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+LONGEST_REASON = 200  # characters of JAX's message; all of it fills a screen
 
 
 @dataclass(frozen=True, kw_only=True)
 class OttSinkhorn(Entropic):
-    """The plan of `sinkhorn` by OTT-JAX, compiled once for every n; it holds the cost matrix, 8 n^2
-    bytes.
+    """The plan of `sinkhorn` by OTT-JAX, compiled once for every n.
 
-    JAX works in float32: below an epsilon of about .01, or a tolerance of about 1e-4, it may stall
-    and is then refused. The plan is rebuilt in float64 from the potentials and its marginals are
-    checked there. Source: Cuturi et al. 2022 (arXiv 2201.12324).
+    It holds the cost matrix, 8 n^2 bytes. JAX works in float32: below an epsilon of about .01, or a
+    tolerance of about 1e-4, it may stall and is then refused. The plan is rebuilt in float64 from
+    the potentials, and its marginals are checked there.
+
+    Source: Cuturi et al. 2022 (arXiv 2201.12324).
     """
 
     def peak_bytes(self, n: int, d: int) -> int:
@@ -38,16 +40,14 @@ class OttSinkhorn(Entropic):
         matrix = cost.matrix().to("cpu", torch.float32).numpy()
         with _variables_explained():
             f, g, iterations = _compiled_solver(self.max_iterations, self.tolerance)(matrix)
-        f, g = (
-            torch.from_numpy(np.array(potential, dtype=np.float64)).to(cost.x.device)
-            for potential in (f, g)
-        )
+        potentials = [np.array(potential, dtype=np.float64) for potential in (f, g)]
+        f, g = (torch.from_numpy(potential).to(cost.x.device) for potential in potentials)
         return LogPlan(f, g, cost), int(iterations)
 
 
 @contextmanager
 def _variables_explained() -> Iterator[None]:
-    """Name the variables that JAX is set by where it fails: its own message, if any, does not.
+    """Name the variables that configure JAX if it fails, which its own message does not.
 
     Raises:
         CouplingError: JAX failed and such variables are set.
@@ -56,12 +56,11 @@ def _variables_explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        names = sorted(
-            name for name in os.environ if name.startswith(("JAX_", "XLA_")) and name != PREALLOCATE
-        )
+        names = sorted(name for name in os.environ if _configures_jax(name))
+        # Memory runs out with any variables, and has its own message.
         if not names or is_shortage(error):
             raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:LONGEST_REASON] or type(error).__name__
         settings = ", ".join(f"{name}={os.environ[name]}" for name in names)
         raise CouplingError(
             f"ott-sinkhorn: JAX fails ({reason}) with {settings}: unset what does not fit this"
@@ -69,14 +68,17 @@ def _variables_explained() -> Iterator[None]:
         ) from error
 
 
+def _configures_jax(name: str) -> bool:
+    """True for the environment variables of JAX and XLA, but the one that is set here."""
+    return name.startswith(("JAX_", "XLA_")) and name != PREALLOCATE
+
+
 @functools.cache
 def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
-    """A compiled function from a cost `[n, n]` at eps = 1 to the potentials f, g `[n]` and the
-    iterations.
-    """
+    """A compiled function of a cost `[n, n]` at eps = 1: potentials f, g `[n]` and iterations."""
     # Otherwise JAX takes three quarters of the GPU memory that the model trains in.
     os.environ.setdefault(PREALLOCATE, "false")
-    # "An NVIDIA GPU may be present": the CPU build of JAX beside a CUDA build of torch is a fair
+    # "An NVIDIA GPU may be present": the CPU build of JAX with a CUDA build of torch is a fair
     # choice.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -1,6 +1,4 @@
-"""Partial optimal transport: the share of the pool that is cheapest to pair is paired, the rest
-stays independent.
-"""
+"""Partial optimal transport: the cheapest share of the pool is paired, the rest at random."""
 
 import math
 from dataclasses import dataclass
@@ -16,12 +14,11 @@ from couplings.plan import LARGEST_ASSIGNMENT, pairing_from_plan
 
 @dataclass(frozen=True, kw_only=True)
 class Partial(Coupling):
-    """Transport a share of the mass at the least squared L2; pair the other images and noises at
-    random.
+    """Transport a share of the mass at the least squared L2; pair the rest at random.
 
-    The least cost of s(1..n) over all ways to pair exactly round(share n) images and noises, in
-    O(n^3). What is left out would have no partner in a training step, so it is paired by chance:
-    all noises are used once.
+    Of all ways to pair exactly round(share n) images and noise samples, the one of least total cost
+    is found in O(n^3). The images left out would have no partner in a training step, so they are
+    paired by chance: all noise samples are used once.
 
     Source: Chapel et al. 2020 (arXiv 2002.08276): partial transport as an assignment with dummy
     points.
@@ -31,12 +28,13 @@ class Partial(Coupling):
 
     share: float = 0.9
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         require(0 < self.share <= 1, f"partial: share must be in (0, 1], got {self.share}")
 
     def check_count(self, n: int) -> None:
-        """What is not transported is drawn from a plan, which is an assignment of bounded size."""
+        """The rest is drawn from a plan, which is an assignment of bounded size."""
+        # If nothing is left over, nothing is drawn.
         require(
             n <= LARGEST_ASSIGNMENT or round(self.share * n) == n,
             f"{self}: the rest of a pool is drawn at random from at most {LARGEST_ASSIGNMENT:,}"
@@ -44,16 +42,15 @@ class Partial(Coupling):
         )
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """What the squared distances take; the plan, its logarithm and the draw take as much."""
+        """The bytes of the squared distances; the plan, its logarithm and the draw take as much."""
         return squared_distances_bytes(n, d)
 
     def solve(self, pool: Pool) -> Pairing:
-        """The partial plan, completed by the independent plan of what it leaves, and a draw."""
+        """The partial plan, completed by the independent plan of the rest, and a draw."""
         n = len(pool.images)
         self.check_count(n)
-        index = partial_assignment(
-            squared_distances(pool.images, pool.noise).cpu().numpy(), round(self.share * n)
-        )
+        distances = squared_distances(pool.images, pool.noise).cpu().numpy()
+        index = partial_assignment(distances, round(self.share * n))
         paired = index >= 0
         rest = np.setdiff1d(np.arange(n), index[paired])
         plan = torch.zeros(n, n, dtype=torch.float64, device="cpu")
@@ -63,11 +60,22 @@ class Partial(Coupling):
 
 
 def partial_assignment(cost: np.ndarray, pairs: int) -> np.ndarray:
-    """For costs `[n, n]`, the `pairs` pairs of least total cost: `[n]`, a column each or -1."""
+    """The assignment of least total cost that pairs only some rows.
+
+    Args:
+        cost: `[n, n]`.
+        pairs: rows to pair.
+
+    Returns:
+        `[n]`, the column of each row, or -1.
+
+    """
     from scipy.optimize import linear_sum_assignment
 
     n = len(cost)
+    # One dummy for every row and every column that stays without a partner.
     padded = np.zeros((2 * n - pairs, 2 * n - pairs))
+    # Dummies cost nothing, so no cost may be below 0.
     padded[:n, :n] = cost - cost.min()
     padded[n:, n:] = math.inf  # a dummy takes one real point each
     _, columns = linear_sum_assignment(padded)

@@ -1,6 +1,7 @@
 """Entropic optimal transport by log-domain Sinkhorn, on the device of the pool."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from couplings.batch._entropic import Entropic, RelativeCost
-from couplings.plan import LogPlan, Rows, blocks, import_pot
+from couplings.batch._momentum import Momentum
+from couplings.plan import LogPlan, blocks, import_pot
 
 # How far, in units of eps, potentials may move before the kernel of `KernelShares` is computed
-# anew: the cells it rounds to 0, below e^-745 of their row's largest, stay below e^-645.
+# again: the cells it rounds to 0, below e^-745 of their row's largest, stay below e^-645.
 MOST_SHIFT = 50.0
 # A column with less mass than this has lost it to underflow; its potential rises by 690 an
 # iteration until it has some.
@@ -22,17 +24,20 @@ LEAST_SHARE = 1e-300
 class Sinkhorn(Entropic):
     """Accelerated Sinkhorn in float64; a GPU pool is solved on the GPU.
 
-    `backend=torch` stops by the L1 error itself. Up to n = 8192 it holds the cost matrix and its
-    kernel, 16 n^2 bytes, and an iteration is two matrix-vector products; above, it recomputes the
-    cost from the images and noises in O(n^2 d) an iteration, and with `replace=true` its memory is
-    O(n d). `backend=pot` is POT's solver, far slower and with several matrices: an independent
-    check.
+    Every pool starts from zero potentials, so that a pairing depends on its pool only. Those of an
+    earlier pool belong to other points: transferring them takes one more cost matrix, several times
+    as long as the whole solution, and saves a fifth of the iterations (CIFAR-10, n = 1024 and
+    4096).
 
-    Every pool starts from zero potentials, so that a pairing depends on its pool alone. Those of an
-    earlier pool belong to other points: to carry them over takes one more cost matrix, several
-    times as long as the whole solution, and saves a fifth of the iterations (CIFAR-10, n = 1024 and
-    4096). GeomLoss is no backend because it runs a set number of annealing steps and reports no
-    error: its marginals were 1 % off after 20 times as long.
+    GeomLoss is no backend because it runs a set number of annealing steps and reports no error: its
+    marginals were 1 % off after 20 times as long.
+
+    Options:
+        backend: `torch` stops by the L1 error itself. Up to n = 8192 it holds the cost matrix and
+            its kernel, 16 n^2 bytes, and an iteration is two matrix-vector products; above, it
+            recomputes the cost from images and noise in O(n^2 d) an iteration, and with
+            `replace=true` its memory is O(n d). `pot` is POT's solver, far slower and with several
+            matrices: an independent check.
 
     Source: Cuturi 2013; the log domain as in Feydy et al. 2019.
     """
@@ -46,20 +51,24 @@ class Sinkhorn(Entropic):
 
     def log_plan(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         """The plan and the number of iterations."""
-        if self.backend == "torch":
-            return log_sinkhorn(cost, self.tolerance / 2, self.max_iterations)
+        if self.backend == "pot":
+            return self._by_pot(cost)
+        # Half the tolerance: the marginals are checked again, with other roundings.
+        return log_sinkhorn(cost, self.tolerance / 2, self.max_iterations)
+
+    def _by_pot(self, cost: RelativeCost) -> tuple[LogPlan, int]:
         ot = import_pot()
-        n, matrix = len(cost), cost.matrix()
+        n = len(cost)
+        matrix = cost.matrix()
         weights = torch.full((n,), 1 / n, dtype=matrix.dtype, device=matrix.device)
-        # POT stops by the L2 norm of the marginal's error; L1 <= sqrt(n) L2.
-        stop = self.tolerance / math.sqrt(n)
         _, log = ot.bregman.sinkhorn_log(
             weights,
             weights,
             matrix,
             1.0,
             numItermax=self.max_iterations,
-            stopThr=stop,
+            # POT stops by the L2 norm of the marginal's error; L1 <= sqrt(n) L2.
+            stopThr=self.tolerance / math.sqrt(n),
             log=True,
             warn=False,
         )
@@ -69,34 +78,34 @@ class Sinkhorn(Entropic):
 def log_sinkhorn(cost: RelativeCost, tolerance: float, max_iterations: int) -> tuple[LogPlan, int]:
     """The plan of a cost at eps = 1, whose rows are exact, and the number of iterations.
 
-    Stops when the L1 error of the columns is at most `tolerance`, or unconverged.
-
-    A Sinkhorn iteration is g - log(shares of g), a gradient step of unit length on the convex
-    semi-dual as far as shares are near 1. Nesterov's momentum, dropped whenever it points uphill,
-    takes a half to a tenth of the iterations and has no parameter (O'Donoghue & Candes 2015, arXiv
-    1204.3982, the gradient scheme).
+    It stops when the L1 error of the columns is at most `tolerance`, or unconverged. A Sinkhorn
+    iteration is g - log(shares of g), a gradient step as far as shares are near 1; see
+    `couplings.batch._momentum`.
     """
-    shares = KernelShares(cost.kept) if cost.kept is not None else lambda g: column_shares(cost, g)
-    g = last = torch.zeros_like(cost.x[:, 0])
-    run = iterations = 0
+    shares = _shares(cost)
+    g = torch.zeros_like(cost.x[:, 0])
+    momentum = Momentum(g)
+    iterations = 0
     while True:
         share = shares(g)
         iterations += 1
         if float((share - 1).abs().mean()) <= tolerance or iterations >= max_iterations:
             break
-        step = -share.clamp_min(LEAST_SHARE).log()
-        moved = g + step - last
-        run = 0 if float(step @ moved) < 0 else run + 1
-        last, g = g + step, g + step + run / (run + 3) * moved
-    f = torch.cat([-(g - block).logsumexp(1) for block in blocks(cost)]) - math.log(len(cost))
-    return LogPlan(f, g, cost), iterations
+        g = momentum.step(g, -share.clamp_min(LEAST_SHARE).log())
+    # The f that is best for g, which makes the rows exact.
+    log_rows = torch.cat([(g - block).logsumexp(1) for block in blocks(cost)])
+    return LogPlan(-log_rows - math.log(len(cost)), g, cost), iterations
 
 
-def column_shares(cost: Rows, g: Tensor) -> Tensor:
-    """The column sums `[n]`, times n, of the plan with potential g and exact rows: 1 each at the
-    solution.
+def column_shares(cost: RelativeCost, g: Tensor) -> Tensor:
+    """The column sums `[n]`, times n, of the plan with potential g and exact rows.
+
+    They are 1 each at the solution.
     """
-    return sum((g - block).softmax(1).sum(0) for block in blocks(cost))
+    shares = torch.zeros_like(g)
+    for block in blocks(cost):
+        shares = shares + (g - block).softmax(1).sum(0)
+    return shares
 
 
 class KernelShares:
@@ -115,7 +124,15 @@ class KernelShares:
         """The shares `[n]`."""
         if self.h is None or float((g - self.h).abs().max()) > MOST_SHIFT:
             self.h = g
+            # Block by block, because a softmax of all rows would hold another matrix.
             for kernel, block in zip(blocks(self.kernel), blocks(self.cost), strict=True):
                 torch.softmax(g - block, 1, out=kernel)
         v = (g - self.h).exp()
         return v * (self.kernel.T @ (self.kernel @ v).reciprocal())
+
+
+def _shares(cost: RelativeCost) -> Callable[[Tensor], Tensor]:
+    """The quicker way to the column sums that memory allows."""
+    if cost.kept is not None:
+        return KernelShares(cost.kept)
+    return lambda g: column_shares(cost, g)

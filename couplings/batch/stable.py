@@ -1,4 +1,4 @@
-"""The stable matching of images and noises that both prefer the nearer."""
+"""The stable matching of images and noise samples that both prefer the nearer."""
 
 from dataclasses import dataclass
 
@@ -8,35 +8,43 @@ import torch
 from couplings.contract import Coupling, Pairing, Pool
 from couplings.cost import squared_distances, squared_distances_bytes
 
+# Pairs looked at between two clean-ups, in units of n: most pairs are dropped by NumPy, in bulk,
+# because an image or a noise sample of theirs is taken.
+PART = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stable(Coupling):
-    """A permutation in O(n^2 log n) without a blocking pair: no two that are nearer each other than
-    their mates.
+    """A permutation without a blocking pair, in O(n^2 log n).
 
-    Images and noises rank each other by the same distance, so the nearest free pair of all would
-    never part: taking it again and again gives what Gale and Shapley's proposals end in, and ties
-    go to the first.
+    A pair blocks if both are nearer to each other than to their mates. Images and noise samples
+    rank each other by the same distance, so the nearest free pair of all would never part: taking
+    it again and again gives the outcome of Gale and Shapley's proposals, with ties to the first.
 
     Source: Pooladian et al. 2023, "Multisample Flow Matching" (arXiv 2304.14772), "Stable".
     """
 
     def peak_bytes(self, n: int, d: int) -> int:
-        """What the squared distances take; they and their order take less."""
+        """The bytes of the squared distances; they and their order take less."""
         return squared_distances_bytes(n, d)
 
     def solve(self, pool: Pool) -> Pairing:
-        """Walk through the pairs from the nearest to the farthest."""
+        """Take pairs from the nearest to the farthest."""
         distances = squared_distances(pool.images, pool.noise).cpu().numpy()
-        n, left = len(distances), len(distances)
-        index, taken = np.full(n, -1), np.zeros(n, dtype=bool)
+        n = len(distances)
+        index = np.full(n, -1)
+        taken = np.zeros(n, dtype=bool)
+        left = n
         order = distances.argsort(axis=None, kind="stable")
-        for part in np.split(order, range(8 * n, n * n, 8 * n)):
+        for part in np.split(order, range(PART * n, n * n, PART * n)):
             rows, columns = np.divmod(part, n)
             free = (index[rows] < 0) & ~taken[columns]
             for i, j in zip(rows[free].tolist(), columns[free].tolist(), strict=True):
+                # An earlier pair of this part may have taken one of them.
                 if index[i] < 0 and not taken[j]:
-                    index[i], taken[j], left = j, True, left - 1
+                    index[i] = j
+                    taken[j] = True
+                    left -= 1
             if not left:
                 break
         return Pairing(torch.from_numpy(index))

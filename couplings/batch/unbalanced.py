@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from couplings.batch._momentum import Momentum
 from couplings.batch.sinkhorn import MOST_SHIFT
 from couplings.contract import Coupling, Pairing, Pool, require
 from couplings.cost import negative_dot, scale_of, squared_distances
@@ -17,30 +18,31 @@ LEAST_SUM = 1e-290
 # Relative error of a potential: that of a far outlier is so large that no step of it can be below a
 # tolerance.
 ROUNDING = 1e-14
+# A deviation of the costs below this share of the largest cost is rounding.
+NO_DEVIATION = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unbalanced(Coupling):
-    """A draw from the plan P minimising <C, P> + eps KL(P | u) + rho KL(P 1 | a) + rho KL(P^T 1 |
-    b).
+    """A draw from an unbalanced plan.
 
-    a and b are uniform, u = a b^T, and C is the squared L2 less its least value over the pool, in
-    units of twice the deviation of <x, y>, as in `sinkhorn`. Every image draws one noise sample
-    from its own row of P, so each image is used once. The drawn noise therefore follows the mean of
-    the rows of P, each divided by its sum, and not P's own noise marginal: an image that is dear to
-    reach counts for 1 / n all the same. Both are non-uniform. Noise samples that are far from all
-    images come less often, and the model no longer trains on standard normal noise. (A permutation
-    drawn from P would be one drawn from the balanced plan, because the marginals of P drop out of
-    it.) In the report, `marginal_error` and `entropy` are P's, scaled to a total mass of 1, and
-    `transported` is the total mass before.
+    The plan P minimises <C, P> + eps KL(P | u) + rho KL(P 1 | a) + rho KL(P^T 1 | b). a and b are uniform, u = a b^T, and C is the squared L2 less its least value over the pool, in
+    units of twice the deviation of <x, y>, as in `sinkhorn`. It holds the cost matrix and its
+    kernel, 16 n^2 bytes, and an iteration is two matrix-vector products.
 
-    It holds the cost matrix and its kernel, 16 n^2 bytes, and an iteration is two matrix-vector
-    products.
+    Every image draws one noise sample from its own row of P, so each image is used once. The drawn
+    noise therefore follows the mean of the rows of P, each divided by its sum, and not P's own
+    noise marginal: a distant image counts for 1 / n all the same. Both are non-uniform. Noise
+    samples far from all images come less often, and the model no longer trains on standard normal
+    noise. (A permutation drawn from P would be one drawn from the balanced plan, because the
+    marginals of P drop out of it.) In the report, `marginal_error` and `entropy` are P's, scaled to
+    a total mass of 1, and `transported` is the total mass before.
 
-    Options: epsilon: relative, as in `sinkhorn`. mass: rho, relative likewise; the larger, the
-        closer to `sinkhorn:replace=true`. On image pools of 512 the
-            law of the drawn noise is off the uniform one by about .43 in L1 at 3, .14 at 10 and .05
-            at 30, P's noise marginal by about two thirds of that.
+    Options:
+        epsilon: relative, as in `sinkhorn`.
+        mass: rho, relative likewise; the larger, the closer to `sinkhorn:replace=true`. On image
+            pools of 512 the law of the drawn noise is off the uniform one by about .43 in L1 at 3,
+            .14 at 10 and .05 at 30, P's noise marginal by about two thirds of that.
         max_iterations: a plan that needs more is refused.
         tolerance: the largest change of a potential, in units of eps, that an iteration without
             momentum would make where it stops.
@@ -58,13 +60,11 @@ class Unbalanced(Coupling):
     max_iterations: int = 5000
     tolerance: float = 1e-4
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         for option in ("epsilon", "mass", "max_iterations", "tolerance"):
-            require(
-                getattr(self, option) > 0,
-                f"unbalanced: {option} must be above 0, got {getattr(self, option)}",
-            )
+            value = getattr(self, option)
+            require(value > 0, f"unbalanced: {option} must be above 0, got {value}")
 
     def peak_bytes(self, n: int, d: int) -> int:
         """Four matrices in float64, while the costs are computed; the iterations hold two."""
@@ -86,72 +86,71 @@ class Unbalanced(Coupling):
             " or lower mass",
         )
         log_mass = torch.cat([block.logsumexp(1) for block in blocks(plan)]).logsumexp(0)
-        of_mass_one = LogPlan(plan.f - log_mass, plan.g, plan.cost)
-        transported = float(log_mass.exp())
-        return pairing_from_plan(
-            of_mass_one, pool, True, iterations=iterations, transported=transported
-        )
+        scaled = LogPlan(plan.f - log_mass, plan.g, plan.cost)
+        report = {"iterations": iterations, "transported": float(log_mass.exp())}
+        return pairing_from_plan(scaled, pool, True, **report)
 
 
 def relative_distances(images: Tensor, noise: Tensor) -> Tensor:
-    """Squared L2 less its least value, over twice the deviation of <x, y>, `[n, n]`; zeros if all
-    are equal.
+    """Squared L2 less its least value, over twice the deviation of <x, y>, `[n, n]`.
+
+    Zeros if all are equal.
     """
     cost = squared_distances(images, noise)
     cost = cost - cost.min()
-    deviation = (
-        2
-        * float(negative_dot(images, noise).std(correction=0))
-        * scale_of(images)
-        * scale_of(noise)
-    )
-    return cost / deviation if deviation > 1e-12 * float(cost.max()) else torch.zeros_like(cost)
+    unit_deviation = float(negative_dot(images, noise).std(correction=0))
+    deviation = 2 * unit_deviation * scale_of(images) * scale_of(noise)
+    if deviation <= NO_DEVIATION * float(cost.max()):
+        return torch.zeros_like(cost)
+    return cost / deviation
 
 
 def log_unbalanced(
     cost: Tensor, rho: float, tolerance: float, max_iterations: int
 ) -> tuple[LogPlan, int]:
-    """For a cost `[n, n]` and a rho in units of eps: the plan P, and the number of iterations.
+    """The plan P of a cost `[n, n]` and a rho in units of eps, and the number of iterations.
 
-    Stops when an iteration without momentum would move no potential by more than `tolerance`, or
+    It stops when an iteration without momentum would move no potential by more than `tolerance`, or
     unconverged.
 
     With f = f(g) the best for g, a Sinkhorn iteration moves g by -damping (log share + g / rho),
     which is a gradient step of unit length on the convex semi-dual as far as shares are near exp(-g
-    / rho), the shares at the solution. So the momentum of `log_sinkhorn` applies.
+    / rho), the shares at the solution. So the momentum of `sinkhorn` applies.
     """
     damping = rho / (1 + rho)
     shares = DampedShares(cost, damping)
-    g = last = torch.zeros_like(cost[0])
-    run = iterations = 0
+    g = torch.zeros_like(cost[0])
+    momentum = Momentum(g)
+    iterations = 0
     while True:
         f, log_share = shares(g)
         iterations += 1
-        # The best constant s to take from g, while f gains damping s. Iterations find it by 1 / rho
-        # at a time.
-        shift = (log_share.logsumexp(0) - (-g / rho).logsumexp(0)) / (1 / rho + 1 / (1 + rho))
-        f, g, log_share = f + damping * shift, g - shift, log_share - shift / (1 + rho)
+        # The best constant to take from g, while f gains it times damping. Plain iterations find it
+        # by 1 / rho at a time.
+        excess = log_share.logsumexp(0) - (-g / rho).logsumexp(0)
+        shift = excess / (1 / rho + 1 / (1 + rho))
+        f = f + damping * shift
+        g = g - shift
+        log_share = log_share - shift / (1 + rho)
         step = -damping * (log_share + g / rho)
         settled = bool((step.abs() <= tolerance + ROUNDING * g.abs()).all())
         if settled or iterations >= max_iterations:
             break
-        moved = g + step - last
-        run = 0 if float((log_share.softmax(0) * step) @ moved) < 0 else run + 1
-        last, g = g + step, g + step + run / (run + 3) * moved
+        # Far from uniform shares the gradient weighs the steps by them.
+        g = momentum.step(g, step, log_share.softmax(0) * step)
     return LogPlan(f - 2 * math.log(len(cost)), g, cost), iterations
 
 
 class DampedShares:
-    """The best f for a potential g, and the column sums of their plan, by two products with a
-    kernel.
+    """The best f for a potential g, and the column sums of their plan, by products with a kernel.
 
     With L_i = log sum_j exp(h_j - c_ij) for a potential h near g, the kernel is K_ij = exp(h_j -
-        c_ij - L_i), whose rows add up to 1, and v = exp(g - h): f_i = -damping (L_i + log (K v)_i -
-        log n), n (P^T 1)_j = v_j sum_i K_ij exp(f_i + L_i) / n.
-    h is moved to g when v leaves its range, as in `KernelShares`.
+    c_ij - L_i), whose rows add up to 1, and v = exp(g - h):
 
-    A column, unlike a row, may lose nearly all of its mass, and then its sum underflows. Such
-    columns are summed in the log domain.
+        f_i = -damping (L_i + log (K v)_i - log n),
+        n (P^T 1)_j = v_j sum_i K_ij exp(f_i + L_i) / n.
+
+    h is moved to g when v leaves its range, as in `KernelShares`.
     """
 
     def __init__(self, cost: Tensor, damping: float):
@@ -171,15 +170,20 @@ class DampedShares:
         peak = log_u.max()
         sums = self.kernel.T @ (log_u - peak).exp()
         log_share = sums.log() + peak + g - self.h - self.log_n
+        # A column, unlike a row, may lose nearly all of its mass, and then its sum underflows. Such
+        # columns are summed in the log domain.
         lost = (sums < LEAST_SUM).nonzero()[:, 0]
         if len(lost):
             log_share[lost] = (f[:, None] - self.cost[:, lost]).logsumexp(0) + g[lost] - self.log_n
         return f, log_share
 
     def _absorb(self, g: Tensor) -> None:
-        self.h, rows = g, []
+        """Move h to g."""
+        self.h = g
+        log_rows = []
         for kernel, block in zip(blocks(self.kernel), blocks(self.cost), strict=True):
             torch.sub(g, block, out=kernel)
-            rows.append(kernel.logsumexp(1))
-            kernel.sub_(rows[-1][:, None]).exp_()
-        self.log_rows = torch.cat(rows)
+            log_sum = kernel.logsumexp(1)
+            kernel.sub_(log_sum[:, None]).exp_()
+            log_rows.append(log_sum)
+        self.log_rows = torch.cat(log_rows)

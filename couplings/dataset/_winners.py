@@ -1,5 +1,4 @@
-"""The winners of a semi-discrete problem: the sites y_j of the largest scores <x, y_j> + h_j for a
-point x, and how unevenly they win.
+"""The winners of a semi-discrete problem: the sites y_j of the largest scores <x, y_j> + h_j.
 
 In few dimensions with many sites a k-d tree finds them. With the factor a > 0 and c_j = -2 a h_j -
 |a y_j|^2, the largest score has the least |x - a y_j|^2 + c_j: the site nearest to (x, 0) among (a
@@ -16,46 +15,55 @@ from torch import Tensor
 # A tree prunes well in few dimensions only, and pays for its overhead among many sites.
 FEW_DIMENSIONS = 3
 MANY_SITES = 1000
-# Scores held at once, few enough for a processor's cache; but rows enough for a fast matrix
-# product.
+# Scores held at once, few enough for a processor's cache.
 CACHED = 1 << 20
+# But at least so many rows, which a matrix product needs to be fast.
 ROWS = 256
+# The least factor `a`, relative to the range of the sites: below it, rounding decides.
+LEAST_FACTOR = 1e-3
 
 
-def winners(points: Tensor, sites: Tensor, potential: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """The k largest scores `[b, k]` of each point, in float64, and their sites `[b, k]` int64,
-    largest first.
+def winners(
+    points: Tensor,
+    sites: Tensor,
+    potential: Tensor,
+    k: int = 1,
+    rows: int = ROWS,
+    cached: int = CACHED,
+) -> tuple[Tensor, Tensor]:
+    """The k largest scores `[b, k]` of each point, in float64, and their sites `[b, k]` int64.
 
     Args:
         points: `[b, d]`.
         sites: `[m, d]`, m >= k, same dtype and device.
         potential: `[m]`, h.
-        k: how many.
+        k: scores per point, largest first.
+        rows: points at a time, at least.
+        cached: scores at a time, unless `rows` points have more.
 
     """
     if suits_a_tree(sites):
         return _by_tree(points, sites, potential, k)
+    if not len(points):
+        index = torch.zeros(0, k, dtype=torch.int64, device=points.device)
+        return index.double(), index
     if sites.shape[1] <= FEW_DIMENSIONS:
         # Neighbouring sites may be nearer to each other than float32 scores can tell, and float64
         # costs little here.
         points = points.double()
         sites = sites.double()
-    rows = max(ROWS, CACHED // len(sites))
     h = potential.to(points)
     values = []
     indices = []
-    for chunk in points.split(rows):
+    for chunk in points.split(max(rows, cached // len(sites))):
         best = torch.addmm(h, chunk, sites.T).topk(k)
         values.append(best.values)
         indices.append(best.indices)
-    if not values:
-        empty = torch.zeros(0, k, dtype=torch.int64, device=points.device)
-        return empty.double(), empty
     return torch.cat(values).double(), torch.cat(indices)
 
 
 def chi_square(counts: Tensor, weights: Tensor) -> float:
-    """The unbiased chi-square divergence sum_j w_j^2 / v_j - 1 of cell masses w from the weights v.
+    """The unbiased chi-square divergence sum_j w_j^2 / v_j - 1 of cell masses w from weights v.
 
     Source: arXiv 2509.25519, the estimator of the marginal error for one-hot assignments,
     sum_j c_j (c_j - 1) / v_j / (B (B - 1)) - 1. Being unbiased, it may be negative near 0.
@@ -71,10 +79,9 @@ def chi_square(counts: Tensor, weights: Tensor) -> float:
 
 
 def suits_a_tree(sites: Tensor) -> bool:
-    """True where a k-d tree is faster than all scores."""
-    return (
-        sites.device.type == "cpu" and sites.shape[1] <= FEW_DIMENSIONS and len(sites) >= MANY_SITES
-    )
+    """True if a k-d tree is faster than all scores."""
+    is_flat = sites.shape[1] <= FEW_DIMENSIONS
+    return sites.device.type == "cpu" and is_flat and len(sites) >= MANY_SITES
 
 
 def _by_tree(points: Tensor, sites: Tensor, potential: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -86,9 +93,9 @@ def _by_tree(points: Tensor, sites: Tensor, potential: Tensor, k: int) -> tuple[
     factor, shift = _flattest(y, h)
     heights = -2 * factor * (h - y @ shift) - factor**2 * np.square(y).sum(1)
     lifted = np.column_stack([factor * y, np.sqrt(heights - heights.min())])
-    _, index = cKDTree(lifted).query(
-        np.column_stack([x + shift, np.zeros(len(x))]), k=list(range(1, k + 1))
-    )
+    in_plane = np.column_stack([x + shift, np.zeros(len(x))])
+    # A list of ranks keeps the axis of k even for k = 1.
+    _, index = cKDTree(lifted).query(in_plane, k=list(range(1, k + 1)))
     # From the scores themselves: squared distances would lose the digits of small gaps.
     values = np.einsum("bd,bkd->bk", x, y[index]) + h[index]
     return torch.from_numpy(values), torch.from_numpy(index)
@@ -97,9 +104,9 @@ def _by_tree(points: Tensor, sites: Tensor, potential: Tensor, k: int) -> tuple[
 def _flattest(y: np.ndarray, h: np.ndarray) -> tuple[float, np.ndarray]:
     """The factor a > 0 and the shift b `[d]` that leave the least of h + a |y|^2 / 2 - <b, y>.
 
-    Any factor gives the same winners; the less is left, the nearer are the lifted sites to the
-    plane of the points and the fewer of them a query has to look at. The score is <x + b, y> + (h -
-    <b, y>).
+    Any factor gives the same winners. The less is left, the nearer the lifted sites are to the
+    plane of the points, and the fewer of them a query has to look at. The score is <x + b, y> + (h
+    - <b, y>).
     """
     square = np.square(y).sum(1)
     design = np.column_stack([square, y, np.ones(len(y))])
@@ -107,5 +114,5 @@ def _flattest(y: np.ndarray, h: np.ndarray) -> tuple[float, np.ndarray]:
     spread = np.ptp(square)
     if not spread > 0:
         return 1.0, solution[1:-1]
-    least = 1e-3 * (np.ptp(h) + np.ptp(y)) / spread
+    least = LEAST_FACTOR * (np.ptp(h) + np.ptp(y)) / spread
     return max(-2 * solution[0], least), solution[1:-1]

@@ -1,4 +1,4 @@
-"""A persistent assignment of noises to the training set, improved one mini-batch at a time."""
+"""A persistent assignment of noise to the training set, improved one mini-batch at a time."""
 
 import dataclasses
 import math
@@ -25,20 +25,19 @@ from couplings.errors import require
 
 @dataclass(frozen=True, kw_only=True)
 class Cached(DatasetCoupling):
-    """Every image holds noises of its own, as seeds; a mini-batch exchanges them among its images
-    by exact OT.
+    """Every image holds its own noise samples, and mini-batches exchange them by exact OT.
 
-    The n * caches noises are drawn once and always form one permutation over the images, so their
-    law stays that of independent normals, but it is a finite set: more caches, less over-fitting to
-    it. Every exchange lowers the total squared distance or leaves it; what it converges to is
-    optimal within every batch, not globally. `fit` does `epochs` sweeps in random batches, and
-    training goes on improving through `CachedNoise.pair`.
+    The n * caches noise samples are drawn once and kept as seeds. They always form one permutation
+    over the images, so their law stays that of independent normals, but it is a finite set: more
+    caches mean less over-fitting to it. Every exchange lowers the total squared distance or leaves
+    it; the limit is optimal within every batch, not globally. `fit` does `epochs` sweeps in random
+    batches, and training continues to improve through `CachedNoise.pair`.
 
     Options:
-        caches: noises an image holds.
-        batch: images that exchange noises at once in `fit`, O(batch^3) each.
+        caches: noise samples of an image.
+        batch: images that exchange noise at once in `fit`, O(batch^3) each.
         epochs: sweeps over the images in `fit`; 0 leaves it all to training.
-        per_class: exchange within a class only, so that the noise tells nothing of the label.
+        per_class: exchange within a class only, so that the noise does not depend on the label.
 
     Source: the idea of LOOM-CFM (Davtyan et al. 2025, ICLR), for squared L2.
     """
@@ -48,7 +47,7 @@ class Cached(DatasetCoupling):
     epochs: int = 4
     per_class: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         require(self.caches > 0, f"{self.name}: caches must be above 0, got {self.caches}")
         require(self.batch > 1, f"{self.name}: batch must be above 1, got {self.batch}")
@@ -60,7 +59,7 @@ class Cached(DatasetCoupling):
         return dataclasses.replace(self, epochs=Cached.epochs).spec
 
     def begin(self, data: TrainingSet, seed: int) -> "CachedNoise":
-        """Every image with the noises first drawn for it: independent pairs."""
+        """Every image with the noise samples first drawn for it: independent pairs."""
         require(
             not self.per_class or data.labels is not None, f"{self}: per_class=true needs labels"
         )
@@ -68,80 +67,71 @@ class Cached(DatasetCoupling):
 
 
 class CachedNoise(Fitted):
-    """The noises of a training set; see `Cached`.
+    """The noise samples of a training set; see `Cached`.
 
-    Attributes: slots: `[n, caches]` int64, a permutation of 0 .. n caches - 1: the noise numbers
-        that an image holds. step: exchanges done, in `fit` and in training.
+    Attributes:
+        slots: `[n, caches]` int64, the numbers of the noise samples that an image holds; together
+            a permutation of 0 .. n caches - 1.
+        step: exchanges done, in `fit` and in training.
+        swaps: images that got another noise sample so far.
+        seconds: of the sweeps of `fit`.
 
     """
 
     learns: ClassVar[bool] = True
 
     def __init__(self, coupling: Cached, data: TrainingSet, seed: int):
-        self.coupling, self.data, self.seed, self.step = coupling, data, seed, 0
+        self.coupling = coupling
+        self.data = data
+        self.seed = seed
+        self.step = 0
+        self.swaps = 0
+        self.seconds = 0.0
         n = len(data.images)
         self.slots = torch.arange(n * coupling.caches, device="cpu").reshape(n, coupling.caches)
-        self.swaps, self.seconds = 0, 0.0
-        _, members = groups(data.labels if coupling.per_class else None, n)
         self.group = torch.empty(n, dtype=torch.int64, device="cpu")
+        _, members = groups(data.labels if coupling.per_class else None, n)
         for g, member in enumerate(members):
             self.group[member] = g
 
     @property
-    def report(self) -> dict[str, float]:
-        """`steps`, `swaps` (images that got another noise so far), and `seconds` of the sweeps of
-        `fit`.
-        """
+    def report(self) -> dict[str, float]:  # type: ignore[override] # counted when asked for
+        """The exchanges so far: `steps`, `swaps` and `seconds`."""
         return {"steps": float(self.step), "swaps": float(self.swaps), "seconds": self.seconds}
 
     def noise(self, slots: Tensor) -> Tensor:
-        """The noises `[b, ...]` of slot numbers `[b]`, always the same; drawn on the CPU, in the
-        images' dtype.
-        """
+        """The noise samples `[b, ...]` of slot numbers `[b]`, always the same, as the images."""
         images = self.data.images
         draws = [self._draw(slot) for slot in slots.tolist()]
         return torch.stack(draws).to(images) if draws else images.new_empty(0, *images.shape[1:])
 
-    def _draw(self, slot: int) -> Tensor:
-        # Always in float32 on the CPU, whatever the caller's defaults: the file holds nothing but
-        # the seed.
-        generator = torch.Generator("cpu").manual_seed(stream(self.seed, "noise", slot))
-        return torch.randn(
-            self.data.images.shape[1:], generator=generator, dtype=torch.float32, device="cpu"
-        )
-
     @torch.no_grad()
     def pair(self, index: Tensor, images: Tensor | None = None) -> Tensor:
-        """Exchange noises among some images, keep the result, and return it.
+        """Exchange noise among some images, keep the result, and return it.
 
-        Of every image one of its caches takes part, at random.
+        One cache of every image takes part, chosen at random.
 
         Args:
             index: `[b]` int64, distinct images of the training set.
-            images: `[b, ...]`, what they look like now, such as augmented; else as fitted.
+            images: `[b, ...]`, as they are used now, such as augmented; as fitted by default.
 
-        Returns: noise `[b, ...]`, on the device of the training set: `noise[i]` goes with image
+        Returns:
+            Noise `[b, ...]`, on the device of the training set: `noise[i]` goes with image
             `index[i]`.
 
-        Raises: CouplingError: the index repeats or leaves the training set, or the images do not
-            fit it.
+        Raises:
+            CouplingError: the index repeats or leaves the training set, or the images do not fit
+                it.
 
         """
-        index, caches = index.cpu(), self.coupling.caches
-        n = len(self.data.images)
-        require(
-            bool(((index >= 0) & (index < n)).all()),
-            f"{self.coupling}: the index leaves 0 .. {n - 1}",
-        )
-        require(
-            len(index.unique()) == len(index),
-            f"{self.coupling}: an image comes twice: pair distinct images",
-        )
-        images = self.data.images[index.to(self.data.images.device)] if images is None else images
+        index = index.cpu()
+        self._check_index(index)
+        if images is None:
+            images = self.data.images[index.to(self.data.images.device)]
         expected = (len(index), *self.data.images.shape[1:])
         require(images.shape == expected, f"images {list(images.shape)}, expected {list(expected)}")
         generator = torch.Generator().manual_seed(stream(self.seed, "cache", self.step))
-        cache = torch.randint(caches, index.shape, generator=generator, device="cpu")
+        cache = torch.randint(self.coupling.caches, index.shape, generator=generator, device="cpu")
         held = self.slots[index, cache]
         noise = self.noise(held)
         order = exchange(images, noise, self.group[index])
@@ -151,18 +141,19 @@ class CachedNoise(Fitted):
         return noise[order.to(noise.device)]
 
     def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
-        """The images as given, each with a noise it holds after an exchange; fresh noise is not
-        looked at.
+        """The images as given, each with a noise sample it holds after an exchange.
 
-        An index longer than the training set is taken a round of the set at a time.
+        Fresh noise is ignored.
         """
+        # An image cannot exchange with itself, so a longer index takes several rounds.
         rounds = index.split(len(self.data.images))
         return DatasetPairing(index, torch.cat([self.pair(part) for part in rounds]))
 
     def cost(self) -> float:
-        """The mean of ||y - z||^2 over all images and all their noises."""
-        images, total = self.data.images.flatten(1), 0.0
-        for image, slots in zip(images, self.slots, strict=True):
+        """The mean of ||y - z||^2 over all images and all their noise samples."""
+        total = 0.0
+        # Image by image, because all noise samples are `caches` times the training set.
+        for image, slots in zip(self.data.images.flatten(1), self.slots, strict=True):
             total += float((image - self.noise(slots).flatten(1)).double().square().sum())
         return total / self.slots.numel()
 
@@ -170,14 +161,15 @@ class CachedNoise(Fitted):
         """The sweeps of `fit` that are still to do; saves after each."""
         from tqdm import trange
 
-        n, batch = len(self.data.images), self.coupling.batch
+        n = len(self.data.images)
+        batch = self.coupling.batch
         sweep = math.ceil(n / batch)
         first = self.step
         for step in trange(first, self.coupling.epochs * sweep, desc="exchange", disable=None):
             epoch, part = divmod(step, sweep)
-            if part == 0 or step == first:  # every exchange moves self.step on
-                generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
-                order = torch.randperm(n, generator=generator, device="cpu")
+            # One order per sweep, drawn again by a fit that resumes in the middle of one.
+            if part == 0 or step == first:
+                order = self._order(epoch)
             start = time.perf_counter()
             self.pair(order[part * batch : (part + 1) * batch])
             self.seconds += time.perf_counter() - start
@@ -185,7 +177,7 @@ class CachedNoise(Fitted):
                 save()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The slots, the seed of all noises and the steps done."""
+        """The slots, the seed of all noise samples and the steps done."""
         return stamp(self.data, self.coupling) | {
             "slots": self.slots.clone(),
             "seed": torch.tensor(self.seed, device="cpu"),
@@ -198,24 +190,51 @@ class CachedNoise(Fitted):
         """Load a state of the same images, labels and options; see `Fitted.load_state_dict`."""
         check_stamp(state, self.data, self.coupling)
         self.slots = state["slots"].clone()
-        self.seed, self.step, self.swaps = (int(state[key]) for key in ("seed", "step", "swaps"))
+        self.seed = int(state["seed"])
+        self.step = int(state["step"])
+        self.swaps = int(state["swaps"])
         self.seconds = float(state["seconds"])
+
+    def _draw(self, slot: int) -> Tensor:
+        # The file holds the seed only, so the draw must be the same everywhere: in float32 on the
+        # CPU, whatever defaults the caller has set.
+        generator = torch.Generator("cpu").manual_seed(stream(self.seed, "noise", slot))
+        shape = self.data.images.shape[1:]
+        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
+
+    def _order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))
+        return torch.randperm(len(self.data.images), generator=generator, device="cpu")
+
+    def _check_index(self, index: Tensor) -> None:
+        n = len(self.data.images)
+        require(
+            bool(((index >= 0) & (index < n)).all()),
+            f"{self.coupling}: the index leaves 0 .. {n - 1}",
+        )
+        # Both copies would exchange the same slot, and one noise sample would be lost.
+        require(
+            len(index.unique()) == len(index),
+            f"{self.coupling}: an image comes twice: pair distinct images",
+        )
 
 
 def exchange(images: Tensor, noise: Tensor, group: Tensor) -> Tensor:
-    """The permutation `[b]` of the noises, within the groups `[b]`, of least total squared
-    distance.
+    """The permutation `[b]` of the noise within the groups `[b]` of least total squared distance.
 
-    Never above the identity's, in float64 as well: a group that would not gain keeps its order.
+    The total is never above that of the identity, in float64 as well: a group that would not gain
+    keeps its order.
     """
     from scipy.optimize import linear_sum_assignment
 
-    images, noise = images.flatten(1), noise.flatten(1)
+    x = images.flatten(1)
+    y = noise.flatten(1)
     order = torch.arange(len(images), device="cpu")
     for g in group.unique():
         rows = (group == g).nonzero()[:, 0]
         here = rows.to(images.device)
-        gain = (images[here].double() @ noise[here].double().T).cpu()  # [m, m]
+        # The squared norms do not depend on the permutation.
+        gain = (x[here].double() @ y[here].double().T).cpu()  # [m, m]
         columns = torch.from_numpy(linear_sum_assignment(gain.numpy(), maximize=True)[1])
         if gain[torch.arange(len(rows), device="cpu"), columns].sum() > gain.trace():
             order[rows] = rows[columns]

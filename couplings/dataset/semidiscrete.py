@@ -1,16 +1,16 @@
-"""Semi-discrete optimal transport: one potential for the whole training set, an exact map from
-noise to images.
-"""
+"""Semi-discrete optimal transport: an exact map from noise to the whole training set."""
 
 import dataclasses
 import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from couplings.dataset._cells import Cells, leading_components
 from couplings.dataset._solver import Solver
 from couplings.dataset.contract import (
     DatasetCoupling,
@@ -28,12 +28,20 @@ from couplings.pool import flatten_finite
 # Scores held at once, 256 MB in float32.
 SCORES = 1 << 26
 PROJECT = re.compile(r"pca:([1-9]\d*)")
+# The progress of the solver of every class, in the files of fits, and its types there.
+PROGRESS = {
+    "step": torch.int64,
+    "chi2": torch.float64,
+    "averaged": torch.int64,
+    "best": torch.float64,
+    "confirmed": torch.bool,
+    "since": torch.int64,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SemiDiscrete(DatasetCoupling):
-    """The optimal transport map from N(0, I) to the training set, for squared L2 or, the same map,
-    -<x, y>.
+    """The optimal transport map from N(0, I) to the training set, for squared L2 or -<x, y>.
 
     Unlike the plan of a mini-batch it does not depend on the batch size: noise x goes with the
     image of largest <x, y_j> + h_j. The potential h is fitted once: in closed form on the line,
@@ -41,10 +49,10 @@ class SemiDiscrete(DatasetCoupling):
     `couplings.dataset._solver`). The fit ends when the images come equally often: when the
     unbiased chi-square of their frequencies is at most `max_chi2`.
 
-    Options: max_chi2: where the fit stops; gains in quality saturate at about 0.05 (arXiv
-        2509.25519). steps: a fit that needs more is refused, never cut short; with a checkpoint it
-        can be resumed. A Newton step
-            counts as the gradient steps that use as much noise.
+    Options:
+        max_chi2: where the fit stops; gains in quality saturate at about 0.05 (arXiv 2509.25519).
+        steps: a fit that needs more is refused, never cut short; with a checkpoint it can be
+            resumed. A Newton step counts as the gradient steps that use as much noise.
         batch: noise samples per step.
         rate: of the steps, in units of the images' length; see `Solver.descend`.
         project: `pca:K` measures <x, y> in the K leading principal components, K / d of the work:
@@ -64,21 +72,22 @@ class SemiDiscrete(DatasetCoupling):
     flips: bool = False
     per_class: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         require(self.max_chi2 > 0, f"{self.name}: max_chi2 must be above 0, got {self.max_chi2}")
         require(self.steps > 0, f"{self.name}: steps must be above 0, got {self.steps}")
         require(self.batch > 1, f"{self.name}: batch must be above 1, got {self.batch}")
         require(self.rate > 0, f"{self.name}: rate must be above 0, got {self.rate}")
-        known = self.project is None or PROJECT.fullmatch(self.project)
-        require(bool(known), f"{self.name}: project must be pca:K or none, got {self.project!r}")
+        is_known = self.project is None or bool(PROJECT.fullmatch(self.project))
+        require(is_known, f"{self.name}: project must be pca:K or none, got {self.project!r}")
 
     @property
     def problem(self) -> str:
         """The spec without `steps` and `max_chi2`, which a resumed fit may change."""
-        return dataclasses.replace(
+        same_end = dataclasses.replace(
             self, steps=SemiDiscrete.steps, max_chi2=SemiDiscrete.max_chi2
-        ).spec
+        )
+        return same_end.spec
 
     def begin(self, data: TrainingSet, seed: int) -> "SemiDiscreteMap":
         """The map with all potentials 0."""
@@ -90,13 +99,12 @@ class SemiDiscrete(DatasetCoupling):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores <x, y> + h of some noise samples, all of one class where classes have potentials
-    of their own.
+    """The scores <x, y> + h of some noise samples, all of one class with `per_class`.
 
     Attributes:
-        rows: `[b]` int64, which noise samples.
+        rows: `[b]` int64, the noise samples.
         values: `[b, m]`, one column for each distinct image, on the device of the fit.
-        index: `[m]` int64, the first of the images behind each column, as `assign` gives it.
+        index: `[m]` int64, the first of the equal images of each column, as `assign` gives it.
         weights: `[m]` float64, the share of the images that are equal to it.
 
     """
@@ -110,41 +118,34 @@ class Scores:
 class SemiDiscreteMap(Fitted):
     """The fitted map; see `SemiDiscrete`.
 
-    Attributes: report: `steps`, `noises` (samples of all steps), `chi2` (the largest of the
-        classes), `seconds`, `targets`.
+    Attributes:
+        report: `steps`, `noises` (samples of all steps), `chi2` (the largest of the classes),
+            `seconds`, `targets`.
 
     """
 
     def __init__(self, coupling: SemiDiscrete, data: TrainingSet, seed: int):
-        self.coupling, self.seed = coupling, seed
-        self._stamp_of = data
-        images = data.images
-        self.shape = images.shape[1:]
-        targets = images.flatten(1)
-        rows, labels = data.rows, data.labels if coupling.per_class else None
-        if coupling.flips:
-            require(
-                images.dim() > 2,
-                f"{coupling}: flips=true needs images [n, ..., w], got {list(images.shape)}",
-            )
-            targets = torch.cat([targets, images.flip(-1).flatten(1)])
-            rows = rows + tuple(row + b"mirrored" for row in rows)
-            labels = labels if labels is None else torch.cat([labels, labels])
-        self.basis = _leading_components(targets, coupling.project)
-        targets = targets if self.basis is None else targets @ self.basis
+        self.coupling = coupling
+        self.data = data
+        self.seed = seed
+        self.seconds = 0.0
+        self.shape = data.images.shape[1:]
+        targets, rows, labels = _targets(coupling, data)
+        self.basis = _basis(coupling, targets)
+        if self.basis is not None:
+            targets = targets @ self.basis
         self.values, members = groups(labels, len(targets))
         self.cells = [
-            _Cells(targets, rows, member, stream(seed, g)) for g, member in enumerate(members)
+            Cells(targets, rows, member, stream(seed, g)) for g, member in enumerate(members)
         ]
-        self.seconds = 0.0
 
     @property
-    def report(self) -> dict[str, float]:
-        """What the fit did so far."""
-        steps = [float(cells.dual.step) for cells in self.cells]
+    def report(self) -> dict[str, float]:  # type: ignore[override] # counted when asked for
+        """The state of the fit so far."""
+        steps = sum(float(cells.dual.step) for cells in self.cells)
         return {
-            "steps": sum(steps),
-            "noises": sum(steps) * self.coupling.batch,
+            "steps": steps,
+            "noises": steps * self.coupling.batch,
             "chi2": max(cells.dual.chi2 for cells in self.cells),
             "seconds": self.seconds,
             "targets": float(sum(len(cells.dual.targets) for cells in self.cells)),
@@ -154,8 +155,9 @@ class SemiDiscreteMap(Fitted):
     def assign(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """The index of the image of every noise sample.
 
-        Args: noise: `[n, ...]` of the images' shape, unit variance, finite. labels: `[n]` or `[n,
-            k]`, the classes wanted; needed with `per_class`, else not looked at.
+        Args:
+            noise: `[n, ...]` of the images' shape, unit variance, finite.
+            labels: `[n]` or `[n, k]`, the classes wanted; needed with `per_class`, else ignored.
 
         Returns:
             `[n]` int64 on the device of the noise; `images[index[i]]` goes with `noise[i]`.
@@ -172,25 +174,21 @@ class SemiDiscreteMap(Fitted):
 
     @torch.no_grad()
     def scores(self, noise: Tensor, labels: Tensor | None = None) -> Iterator[Scores]:
-        """How good every image is for every noise sample, chunk by chunk; arguments and errors as
-        for `assign`.
+        """The score of every image for every noise sample, chunk by chunk.
+
+        Arguments and errors are those of `assign`.
         """
         projected = self.project(noise)
         for cells, rows in zip(self.cells, self._rows(len(noise), labels), strict=True):
-            dual, index = cells.dual, cells.members[cells.offset]
+            dual = cells.dual
+            index = cells.first
             potential = dual.average.to(projected)
             for part in rows.to(projected.device).split(max(1, SCORES // len(index))):
-                yield Scores(
-                    part,
-                    torch.addmm(potential, projected[part], dual.targets.T),
-                    index,
-                    dual.weights,
-                )
+                values = torch.addmm(potential, projected[part], dual.targets.T)
+                yield Scores(part, values, index, dual.weights)
 
     def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
-        """Each noise sample as given, with its image; of the images that were drawn only the labels
-        matter.
-        """
+        """Each noise sample as given, with its image; the images drawn do not matter."""
         return DatasetPairing(self.assign(noise, labels), noise)
 
     def take(self, images: Tensor, index: Tensor) -> Tensor:
@@ -210,10 +208,12 @@ class SemiDiscreteMap(Fitted):
             noise.shape[1:] == self.shape,
             f"noise {list(noise.shape)} for images [n, {list(self.shape)}]",
         )
-        targets = self.cells[0].dual.targets
-        flat = flatten_finite(noise, "noise").to(targets)
+        flat = flatten_finite(noise, "noise").to(self.cells[0].dual.targets)
+        if self.basis is None:
+            return flat
+        # Under autocast the product would be computed in half precision.
         with torch.autocast(flat.device.type, enabled=False):
-            return flat if self.basis is None else flat @ self.basis
+            return flat @ self.basis
 
     def run(self, save: Callable[[], None]) -> None:
         """Fit every class to `max_chi2`; saves when a class is checked and at the end.
@@ -226,12 +226,10 @@ class SemiDiscreteMap(Fitted):
 
         options = self.coupling
         for g, cells in enumerate(self.cells):
-            dual, what = (
-                cells.dual,
-                (f"class {g + 1} of {len(self.cells)}: " if len(self.cells) > 1 else ""),
-            )
+            dual = cells.dual
+            which = f"class {g + 1} of {len(self.cells)}: " if len(self.cells) > 1 else ""
             with tqdm(
-                total=options.steps, initial=dual.step, desc=f"{what}semi-dual", disable=None
+                total=options.steps, initial=dual.step, desc=f"{which}semi-dual", disable=None
             ) as bar:
                 self._solve(dual, bar, save)
             save()
@@ -241,12 +239,15 @@ class SemiDiscreteMap(Fitted):
                     "more steps do not help: raise batch or max_chi2, lower rate, or pass float64"
                     " images"
                 )
-            found = f"chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps"
-            require(dual.chi2 <= options.max_chi2, f"{options}: {what}{found}: {way_out}")
+            result = f"chi-square {dual.chi2:.3g} > {options.max_chi2:g} after {dual.step} steps"
+            require(dual.chi2 <= options.max_chi2, f"{options}: {which}{result}: {way_out}")
 
-    def _solve(self, dual: Solver, bar, save: Callable[[], None]) -> None:
-        last, options = time.perf_counter(), self.coupling
+    def _solve(self, dual: Solver, bar: Any, save: Callable[[], None]) -> None:
+        """Solve one problem, with a progress bar of tqdm, and count the seconds."""
+        options = self.coupling
+        last = time.perf_counter()
 
+        # At every step, so that a fit killed later has the right time in its last file.
         def count_time() -> None:
             nonlocal last
             now = time.perf_counter()
@@ -262,44 +263,40 @@ class SemiDiscreteMap(Fitted):
 
         dual.solve(options.steps, options.batch, options.rate, options.max_chi2, progress)
         if dual.step == 0 and not self.seconds:
-            count_time()  # a closed form makes no progress step by step
+            count_time()  # a closed form takes no step
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Potentials, averages, steps and chi-squares of all classes one after the other, and the
-        seed.
-        """
+        """Potentials and progress of all classes one after the other, and the seed."""
         duals = [cells.dual for cells in self.cells]
-        return stamp(self._stamp_of, self.coupling) | {
+        state = stamp(self.data, self.coupling) | {
             "potential": torch.cat([dual.potential for dual in duals]).cpu(),
             "average": torch.cat([dual.average for dual in duals]).cpu(),
-            "step": torch.tensor([dual.step for dual in duals], device="cpu"),
-            "chi2": torch.tensor([dual.chi2 for dual in duals], dtype=torch.float64, device="cpu"),
-            "averaged": torch.tensor([dual.averaged for dual in duals], device="cpu"),
-            "best": torch.tensor([dual.best for dual in duals], dtype=torch.float64, device="cpu"),
-            "confirmed": torch.tensor([dual.confirmed for dual in duals], device="cpu"),
-            "since": torch.tensor([dual.since for dual in duals], device="cpu"),
-            "seed": torch.tensor(self.seed, device="cpu"),
-            "seconds": torch.tensor(self.seconds, dtype=torch.float64, device="cpu"),
         }
+        for key, dtype in PROGRESS.items():
+            of_classes = [getattr(dual, key) for dual in duals]
+            state[key] = torch.tensor(of_classes, dtype=dtype, device="cpu")
+        state["seed"] = torch.tensor(self.seed, device="cpu")
+        state["seconds"] = torch.tensor(self.seconds, dtype=torch.float64, device="cpu")
+        return state
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Load a state of the same images, labels and options; see `Fitted.load_state_dict`."""
-        check_stamp(state, self._stamp_of, self.coupling)
-        self.seed, self.seconds = int(state["seed"]), float(state["seconds"])
+        check_stamp(state, self.data, self.coupling)
+        self.seed = int(state["seed"])
+        self.seconds = float(state["seconds"])
         first = 0
         for g, cells in enumerate(self.cells):
             dual = cells.dual
-            part = slice(first, first := first + len(dual.targets))
+            part = slice(first, first + len(dual.targets))
+            first = part.stop
             dual.potential = state["potential"][part].to(dual.weights, copy=True)
             dual.average = state["average"][part].to(dual.weights, copy=True)
-            dual.step, dual.chi2 = int(state["step"][g]), float(state["chi2"][g])
             dual.seed = stream(self.seed, g)
             # Files of earlier versions hold gradient steps only, and chi-squares that no larger
             # check confirmed.
-            dual.confirmed = bool(state["confirmed"][g]) if "confirmed" in state else True
-            if "averaged" in state:
-                dual.averaged, dual.since = int(state["averaged"][g]), int(state["since"][g])
-                dual.best = float(state["best"][g])
+            dual.confirmed = True
+            for key in PROGRESS.keys() & state.keys():
+                setattr(dual, key, state[key][g].item())
 
     def _rows(self, n: int, labels: Tensor | None) -> list[Tensor]:
         """The noise samples of every class; each is in one."""
@@ -307,10 +304,10 @@ class SemiDiscreteMap(Fitted):
             return [torch.arange(n, device="cpu")]
         require(
             labels is not None and len(labels) == n,
-            f"{self.coupling}: per_class=true needs a label a noise",
+            f"{self.coupling}: per_class=true needs one label per noise sample",
         )
-        labels = labels.detach().cpu().reshape(n, -1)
-        rows = [(labels == value.reshape(1, -1)).all(1).nonzero()[:, 0] for value in self.values]
+        wanted = labels.detach().cpu().reshape(n, -1)
+        rows = [(wanted == value.reshape(1, -1)).all(1).nonzero()[:, 0] for value in self.values]
         require(
             sum(map(len, rows)) == n,
             f"{self.coupling}: a label that the training set does not hold",
@@ -318,42 +315,29 @@ class SemiDiscreteMap(Fitted):
         return rows
 
 
-class _Cells:
-    """The semi-dual of one class and the images behind its cells: equal images share one."""
-
-    def __init__(self, targets: Tensor, rows: tuple[bytes, ...], members: Tensor, seed: int):
-        seen: dict[bytes, int] = {}
-        inverse = torch.tensor(
-            [seen.setdefault(rows[i], len(seen)) for i in members.tolist()], device="cpu"
-        )
-        count = inverse.bincount()  # [m]
-        order = inverse.argsort(stable=True)
-        offset = count.cumsum(0) - count
-        device = targets.device
-        distinct = targets[members[order[offset]].to(device)]
-        self.members, self.count, self.offset = (
-            members[order].to(device),
-            count.to(device),
-            offset.to(device),
-        )
-        weights = self.count.double() / len(members)
-        centre = (weights @ distinct.double()).to(distinct)
-        self.dual = Solver(distinct - centre, weights, seed)
-
-    def assign(self, noise: Tensor) -> Tensor:
-        """An image `[b]` for every noise sample `[b, d]`; which one of equal images, the noise's
-        last digits say.
-        """
-        cell = self.dual.cells(noise)
-        digits = (noise.double().sum(1) * 4096).frac().abs()
-        return self.members[self.offset[cell] + (digits * self.count[cell]).long()]
+def _targets(
+    coupling: SemiDiscrete, data: TrainingSet
+) -> tuple[Tensor, tuple[bytes, ...], Tensor | None]:
+    """The targets `[N, d]`, their digests, and their labels if these matter."""
+    images = data.images
+    labels = data.labels if coupling.per_class else None
+    if not coupling.flips:
+        return images.flatten(1), data.rows, labels
+    require(
+        images.dim() > 2,
+        f"{coupling}: flips=true needs images [n, ..., w], got {list(images.shape)}",
+    )
+    targets = torch.cat([images.flatten(1), images.flip(-1).flatten(1)])
+    # The digest of a mirror image is not computed: a symmetric image may have two cells.
+    rows = data.rows + tuple(row + b"mirrored" for row in data.rows)
+    return targets, rows, None if labels is None else torch.cat([labels, labels])
 
 
-def _leading_components(targets: Tensor, project: str | None) -> Tensor | None:
-    """The orthonormal basis `[d, K]` of `pca:K`, or None for no projection."""
-    if project is None:
+def _basis(coupling: SemiDiscrete, targets: Tensor) -> Tensor | None:
+    """The space that the scores are taken in, `[d, K]`, or None for all of it."""
+    if coupling.project is None:
         return None
-    k, d = int(PROJECT.fullmatch(project)[1]), targets.shape[1]
-    require(k <= d, f"project={project}: the images have {d} values each: lower K")
-    centred = targets - targets.mean(0)
-    return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -k:].contiguous()
+    k = int(PROJECT.fullmatch(coupling.project)[1])
+    d = targets.shape[1]
+    require(k <= d, f"project={coupling.project}: the images have {d} values each: lower K")
+    return leading_components(targets, k)

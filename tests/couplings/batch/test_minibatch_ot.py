@@ -1,22 +1,21 @@
 import pytest
 import torch
 
-from couplings import CouplingError, get
-from couplings.batch import minibatch_ot
+from couplings import CouplingError, Pool, get
 
 
-def test_a_large_pool_reaches_the_optimum_or_is_refused(pool, monkeypatch):
+def test_a_large_pool_reaches_the_optimum_or_is_refused(pool):
     """POT's default of 100000 pivots ends n = 2048 above the optimum, with only a warning."""
     images, noise = pool(2048, (16,))
     optimum = get("lapjv").pair(images, noise).report["cost_after"]
     found = get("minibatch-ot").pair(images, noise).report["cost_after"]
     assert found == pytest.approx(optimum, rel=1e-6)
-    monkeypatch.setattr(minibatch_ot, "MAX_PIVOTS", 100_000)
+    flat = Pool(images, noise)
     with (
         pytest.warns(UserWarning, match="numItermax"),
         pytest.raises(CouplingError, match="stopped early"),
     ):
-        get("minibatch-ot").pair(images, noise)
+        get("minibatch-ot").solve_within(flat, max_pivots=100_000)
 
 
 def test_the_plan_is_a_permutation_with_or_without_replacement(pool):

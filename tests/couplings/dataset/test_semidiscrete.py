@@ -78,7 +78,7 @@ def test_per_class(pool, seeded):
     assert (by_one_hot == index).double().mean() > 0.9
     with pytest.raises(CouplingError, match="does not hold"):
         sd.assign(noise, wanted + 1)
-    with pytest.raises(CouplingError, match="label a noise"):
+    with pytest.raises(CouplingError, match="one label per noise sample"):
         sd.assign(noise)
 
 
