@@ -1,6 +1,4 @@
-"""Costs between images and noises. All of them are made safe against scale before anything is
-squared.
-"""
+"""Costs between images and noise, made safe against scale before anything is squared."""
 
 import math
 from collections.abc import Iterator
@@ -16,22 +14,24 @@ Cost = Literal["sqeuclidean", "l2", "dot"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
 SAFE_SQUARE = 1e-25
-# So many elements stay in the cache of a core. numpy goes through them on the calling thread, with
+# So many elements stay in the cache of a core. NumPy goes through them on the calling thread, with
 # half of torch's overhead a call.
 BLOCK = 2**16
-# From 2^15 elements on torch calls on further threads, which a trainer keeps busy: waiting for them
+# From 2^15 elements on torch uses further threads, which a trainer keeps busy: waiting for them
 # takes longer than the sum itself.
 TORCH_BLOCK = 2**15 - 1
+CUDA_BLOCK = 2**26
 # LAPACK counts the workspace of an n x n eigenproblem, 1 + 6 n + 2 n^2 numbers, in a signed integer
 # of 32 bits.
 LARGEST_EIGENPROBLEM = 32766
 # A shift this many times as large as what it leaves costs float32 three of its bits.
 MOST_SHIFT = 8.0
+# Eigenvalues below this share of the largest are rounding: the images do not span their directions.
+NO_SPAN = 1e-12
 
 
 def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -> Tensor:
-    """A matrix `[n, n]` with the optimal permutations of `cost`, up to scale and row and column
-    shifts.
+    """A matrix `[n, n]` with the optimal permutations of `cost`, up to scale and shifts.
 
     Squared L2 and -<x, y> share their optimum: the squared norms are summed over all rows and all
     columns whatever the permutation. The matrix is shifted until every column has mean 0 before
@@ -50,8 +50,9 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
 
 
 def product_cost(images: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
-    """The `assignment_cost` of squared L2, and whether it is in the units of <x, y>: its scale is
-    unknown if not.
+    """The `assignment_cost` of squared L2, and True if it is in the units of <x, y>.
+
+    Otherwise its scale is unknown.
     """
     # On CUDA a float32 product may run in TF32, whose three digits do not order the pairs.
     dtype = torch.float64 if images.is_cuda else torch.float32
@@ -62,17 +63,20 @@ def product_cost(images: Tensor, noise: Tensor) -> tuple[Tensor, bool]:
 
 
 def reduced(gain: Tensor) -> tuple[Tensor, bool]:
-    """Gains `[n, n]` as costs of the same optimum with every row's least at 0, on the CPU, and
-    whether to trust them.
+    """Gains `[n, n]` as costs of the same optimum on the CPU, and True if they can be trusted.
 
-    Column means come off before row minima. Gains on the CPU are overwritten.
+    Column means come off before row minima, which makes every row's least cost 0. Gains on the CPU
+    are overwritten.
 
-    The costs are not trusted where the product left the range of float32 or where the shifts dwarf
-    what is left: an offset of the data then took its digits, and the data must be centred before
-    they are multiplied.
+    The costs are not trusted if the product left the range of float32 or if the shifts dwarf what
+    is left: an offset of the data then took its digits, and the data must be centred before they
+    are multiplied.
     """
     gain = gain.cpu()
-    matrix, spread, row_shift = gain.numpy(), 0.0, 0.0
+    matrix = gain.numpy()
+    spread = 0.0
+    row_shift = 0.0
+    # Overflow is found by the result, so no caller needs to hear of it.
     with np.errstate(all="ignore"):
         shift = matrix.sum(0) / len(matrix)
         for rows in blocks(matrix.shape):
@@ -84,60 +88,42 @@ def reduced(gain: Tensor) -> tuple[Tensor, bool]:
             # stays 0.
             spread = max(spread, float(block.max()))
             row_shift = max(row_shift, float(np.abs(high).max()))
-        dwarfed = max(float(np.abs(shift).max()), row_shift) > MOST_SHIFT * spread
+        largest_shift = max(float(np.abs(shift).max()), row_shift)
+        dwarfed = largest_shift > MOST_SHIFT * spread
     return gain, math.isfinite(spread) and spread > SAFE_SQUARE and not dwarfed
 
 
 def blocks(shape: tuple[int, ...], elements: int = BLOCK) -> Iterator[slice]:
-    """The rows of a matrix of this shape `[n, d]`, so many at a time as hold about so many
-    elements.
-    """
+    """The rows of a matrix of shape `[n, d]`, in slices that hold about so many elements."""
     step = max(1, elements // shape[1])
-    return (slice(start, min(start + step, shape[0])) for start in range(0, shape[0], step))
+    for start in range(0, shape[0], step):
+        yield slice(start, min(start + step, shape[0]))
 
 
 def negative_dot(images: Tensor, noise: Tensor) -> Tensor:
-    """-<x, y> / (scale_of(x) scale_of(y)), `[n, n]` float64: the cost that a relative epsilon
-    refers to.
-    """
+    """-<x, y> / (scale_of(x) scale_of(y)), `[n, n]` float64, which a relative epsilon refers to."""
     return -(_unit(images).double() @ _unit(noise).double().T)
 
 
 def mean_pair_cost(images: Tensor, noise: Tensor, index: Tensor | None = None) -> float:
-    """The mean over i of ||x_i - y_i||^2, or of ||x_i - y_index[i]||^2, for `[n, d]` each; 0.0 for
-    no pairs.
+    """The mean squared distance of the pairs; 0.0 for no pairs.
 
-    Not finite if and only if the data are not, or their squares leave the range of float64.
+    It is not finite if and only if the data are not, or their squares leave the range of float64.
+
+    Args:
+        images: `[n, d]`.
+        noise: `[n, d]`.
+        index: `[n]`, the noise sample of each image; its own by default.
+
     """
     if not len(images):
         return 0.0
     mean = _sum_of_squares(images, noise, index) / len(images)
     if math.isfinite(mean) and mean > SAFE_SQUARE:
         return mean
+    # Slower, but safe: the squares have left the range of the data's dtype.
     scale = common_scale(images, noise)
     return float(pair_distances(images, noise, index, scale).square().mean()) * scale * scale
-
-
-def _sum_of_squares(images: Tensor, noise: Tensor, index: Tensor | None) -> float:
-    """The sum of ||x_i - y_index[i]||^2 in the dtype of the data, out of range where its squares
-    are.
-    """
-    if images.is_cuda:
-        return float(pair_distances(images, noise, index).square().sum())
-    x, y, order = images.numpy(), noise.numpy(), None if index is None else index.numpy()
-    total, buffer = 0.0, None
-    with np.errstate(all="ignore"):
-        for rows in blocks(x.shape):
-            if buffer is None:
-                buffer = np.empty_like(x[rows])
-            difference = buffer[: rows.stop - rows.start]
-            # `clip` lets numpy gather straight into the buffer; the index was checked before.
-            other = (
-                y[rows] if order is None else y.take(order[rows], 0, out=difference, mode="clip")
-            )
-            flat = np.subtract(x[rows], other, out=difference).reshape(-1)
-            total += float(flat @ flat)
-    return total
 
 
 def pair_distances(
@@ -145,11 +131,12 @@ def pair_distances(
 ) -> Tensor:
     """||x_i - y_index[i]|| / scale, `[n]` float64, the norms summed in the dtype of the data."""
     norms = []
-    for part in blocks(images.shape, 2**26 if images.is_cuda else TORCH_BLOCK):
-        x, y = images[part], noise[part] if index is None else noise.index_select(0, index[part])
-        norms.append(
-            torch.linalg.vector_norm(x - y if scale == 1 else x / scale - y / scale, dim=1)
-        )
+    for part in blocks(images.shape, CUDA_BLOCK if images.is_cuda else TORCH_BLOCK):
+        x = images[part]
+        y = noise[part] if index is None else noise.index_select(0, index[part])
+        # Divided before the difference, which could overflow.
+        difference = x - y if scale == 1 else x / scale - y / scale
+        norms.append(torch.linalg.vector_norm(difference, dim=1))
     return torch.cat(norms).double()
 
 
@@ -161,23 +148,26 @@ def common_scale(images: Tensor, noise: Tensor) -> float:
 def squared_distances(images: Tensor, noise: Tensor) -> Tensor:
     """||x_i - y_j||^2, `[n, n]` float64, for couplings whose choice depends on the norms too."""
     scale = common_scale(images, noise)
-    x, y = images.double() / scale, noise.double() / scale
+    x = images.double() / scale
+    y = noise.double() / scale
+    # An offset of both would cancel between the three terms, with most of their digits.
     centre = y.mean(0)
-    x, y = x - centre, y - centre
+    x = x - centre
+    y = y - centre
     squares = x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * (x @ y.T)
     return squares.clamp_min(0) * scale * scale
 
 
 def squared_distances_bytes(n: int, d: int) -> int:
-    """What `squared_distances` takes at its peak: both clouds and three matrices in float64."""
+    """The peak memory of `squared_distances`: both clouds and three matrices in float64."""
     return 24 * n * n + 16 * n * d
 
 
 def principal_axes(images: Tensor, components: int) -> Tensor:
-    """The first principal axes of the images as columns `[d, components]`, or as many as the images
-    span.
+    """The first principal axes of the images as columns `[d, components]`.
 
-    By the eigenvectors of the smaller Gram matrix, in O(min(n, d)^3).
+    There are fewer if the images span fewer. They are the eigenvectors of the smaller Gram matrix,
+    in O(min(n, d)^3).
 
     Raises:
         CouplingError: both n and d are above `LARGEST_EIGENPROBLEM`.
@@ -192,20 +182,48 @@ def principal_axes(images: Tensor, components: int) -> Tensor:
     x = _centred(images).double()
     n, d = x.shape
     if d <= n:
-        axes = torch.linalg.eigh(x.T @ x)[1]
+        _, axes = torch.linalg.eigh(x.T @ x)
     else:
         values, vectors = torch.linalg.eigh(x @ x.T)
-        spanned = values > 1e-12 * values[-1].clamp_min(torch.finfo(values.dtype).tiny)
+        least = NO_SPAN * values[-1].clamp_min(torch.finfo(values.dtype).tiny)
+        spanned = values > least
         axes = (x.T @ vectors[:, spanned]) / values[spanned].sqrt()
+    # `eigh` sorts from the smallest eigenvalue up.
     return axes[:, -components:].to(images.dtype)
 
 
 def scale_of(x: Tensor) -> float:
-    """The power of two in (peak / 2, peak] of the largest magnitude (1.0 for zeros): it divides
-    exactly.
+    """The power of two in (peak / 2, peak] of the largest magnitude (1.0 for zeros).
+
+    Dividing by it is exact.
     """
     peak = float(x.abs().max())
     return math.ldexp(1.0, math.frexp(peak)[1] - 1) if peak else 1.0
+
+
+def _sum_of_squares(images: Tensor, noise: Tensor, index: Tensor | None) -> float:
+    """The sum of ||x_i - y_index[i]||^2 in the dtype of the data, whose range it may leave."""
+    if images.is_cuda:
+        return float(pair_distances(images, noise, index).square().sum())
+    x = images.numpy()
+    y = noise.numpy()
+    order = None if index is None else index.numpy()
+    total = 0.0
+    buffer = None
+    with np.errstate(all="ignore"):
+        for rows in blocks(x.shape):
+            # One buffer for all blocks: allocating it each time would take longer than the sums.
+            if buffer is None:
+                buffer = np.empty_like(x[rows])
+            difference = buffer[: rows.stop - rows.start]
+            if order is None:
+                other = y[rows]
+            else:
+                # `clip` lets NumPy gather straight into the buffer; the index was checked before.
+                other = y.take(order[rows], 0, out=difference, mode="clip")
+            flat = np.subtract(x[rows], other, out=difference).reshape(-1)
+            total += float(flat @ flat)
+    return total
 
 
 def _unit(x: Tensor) -> Tensor:
@@ -213,30 +231,34 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _centred(x: Tensor) -> Tensor:
-    """`[n, d]` less its mean, scaled to about 1 before (no overflow) and after (no loss to an
-    offset).
-    """
+    """`[n, d]` less its mean, at a scale of about 1."""
+    # Scaled before, so that nothing overflows, and after, so that an offset costs no digits.
     x = _unit(x)
     return _unit(x - x.mean(0))
 
 
 def _l2(images: Tensor, noise: Tensor) -> Tensor:
-    """||x_i - y_j|| less the norms of the larger cloud, up to scale, `[n, n]` float64.
-
-    ||f - s|| - ||f|| = (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one
-    cloud is far larger than the other, where the distances themselves would all round to ||f||.
-    """
+    """||x_i - y_j|| less the norms of the larger cloud, up to scale, `[n, n]` float64."""
     scale = common_scale(images, noise)
-    x, y = images.double() / scale, noise.double() / scale
+    x = images.double() / scale
+    y = noise.double() / scale
+    if scale_of(x) < scale_of(y):
+        distance = _shifted_distance(y, x).T
+    else:
+        distance = _shifted_distance(x, y)
     # In units of its largest: it shrinks with the smaller cloud, and float32 would lose it.
-    return _unit(
-        _shifted_distance(y, x).T if scale_of(x) < scale_of(y) else _shifted_distance(x, y)
-    )
+    return _unit(distance)
 
 
 def _shifted_distance(far: Tensor, small: Tensor) -> Tensor:
+    """||f_i - s_j|| - ||f_i||, `[n, n]`.
+
+    (||s||^2 - 2 <f, s>) / (||f - s|| + ||f||) has no cancellation when one cloud is far larger than
+    the other, where the distances themselves would all round to ||f||.
+    """
     centre = small.mean(0)
-    far, small = far - centre, small - centre
+    far = far - centre
+    small = small - centre
     far_norm = far.norm(dim=1, keepdim=True)  # [n, 1]
     excess = small.square().sum(1) - 2 * (far @ small.T)  # ||f - s||^2 - ||f||^2, [n, n]
     distance = (far_norm.square() + excess).clamp_min(0).sqrt()

@@ -1,6 +1,7 @@
-"""What a pairing gained and what it broke: pure functions on plain tensors.
+"""Diagnostics of a pairing, its gains and its faults: pure functions on plain tensors.
 
-Images y and noises z are `[n, ...]` each, row i a pair; nothing here needs a coupling of ours.
+Images y and noise samples z are `[n, ...]` each, row i a pair; nothing here needs a coupling of
+ours.
 """
 
 import math
@@ -16,11 +17,17 @@ from couplings.plan import entropy
 
 renormalised_entropy = entropy
 
+# A difference of two costs below this share of them is rounding.
+NO_DIFFERENCE = 1e-12
+# Rows at a time, where a row takes as much memory as all images (posterior) or k of them.
+POSTERIOR_ROWS = 1024
+NEIGHBOUR_ROWS = 256
+# Distances by differences: a matrix product would lose the digits of near points.
+EXACTLY = "donot_use_mm_for_euclid_dist"
+
 
 class KSTest(NamedTuple):
-    """A Kolmogorov-Smirnov test: the largest distance of the distribution functions, and the
-    p-value.
-    """
+    """A Kolmogorov-Smirnov test: the distance of the distribution functions, and its p-value."""
 
     statistic: float
     pvalue: float
@@ -28,21 +35,21 @@ class KSTest(NamedTuple):
 
 def transport_cost(images: Tensor, noise: Tensor) -> float:
     """C = mean_i ||y_i - z_i||^2."""
-    images, noise = _flat(images, noise)
-    return mean_pair_cost(images, noise)
+    return mean_pair_cost(*_flat(images, noise))
 
 
 def independent_cost(images: Tensor, noise: Tensor) -> float:
     """C_ind = the mean of ||y_i - z_j||^2 over all i, j: the expected cost of a random pairing."""
-    images, noise = _flat(images, noise)
+    y, z = _flat(images, noise)
     # Centred, because the squares of an offset common to both would cancel with most of the digits.
-    centre = noise.mean(0)
-    images, noise = images - centre, noise - centre
-    return float(images.square().sum(1).mean() + noise.square().sum(1).mean())
+    centre = z.mean(0)
+    of_images = (y - centre).square().sum(1).mean()
+    of_noise = (z - centre).square().sum(1).mean()
+    return float(of_images + of_noise)
 
 
 def optimal_cost(images: Tensor, noise: Tensor) -> float:
-    """C_opt = the least C over all permutations of the noises, exactly, in O(n^3)."""
+    """C_opt = the least C over all permutations of the noise, exactly, in O(n^3)."""
     from scipy.optimize import linear_sum_assignment
 
     cost = _distances(*_flat(images, noise)).numpy()
@@ -55,7 +62,7 @@ def dual_bound(images: Tensor, noise: Tensor, potential: Tensor) -> float:
     Args:
         images: `[n, ...]`.
         noise: `[n, ...]`.
-        potential: `[n]`, f, one value an image, in units of squared distance.
+        potential: `[n]`, f, one value per image, in units of squared distance.
 
     """
     potential = potential.detach().double().cpu()
@@ -71,18 +78,17 @@ def optimality_gap(images: Tensor, noise: Tensor, potential: Tensor | None = Non
     """(C - C_opt) / (C_ind - C_opt): 0 for the optimum, about 1 for a random pairing.
 
     With a potential `[n]` on the images, C_opt is its dual bound instead: the gap is then an upper
-    bound of the exact one wherever C <= C_ind. NaN where all pairings cost the same.
+    bound of the exact one wherever C <= C_ind. NaN if all pairings cost the same.
     """
     independent = independent_cost(images, noise)
-    best = (
-        optimal_cost(images, noise) if potential is None else dual_bound(images, noise, potential)
-    )
+    if potential is None:
+        best = optimal_cost(images, noise)
+    else:
+        best = dual_bound(images, noise, potential)
     attainable = independent - best
-    return (
-        (transport_cost(images, noise) - best) / attainable
-        if attainable > 1e-12 * abs(independent)
-        else math.nan
-    )
+    if attainable <= NO_DIFFERENCE * abs(independent):
+        return math.nan
+    return (transport_cost(images, noise) - best) / attainable
 
 
 def duplicates(index: Tensor) -> float:
@@ -91,30 +97,33 @@ def duplicates(index: Tensor) -> float:
 
 
 def noise_norm_drift(noise: Tensor) -> float:
-    """The mean of ||z||^2 / d, less 1: 0 for N(0, I) up to sqrt(2 / (n d)), negative where short
-    noises won.
+    """The mean of ||z||^2 / d, less 1.
+
+    It is 0 for N(0, I) up to sqrt(2 / (n d)), and negative if short noise samples are preferred.
     """
     return float(noise.detach().double().square().mean() - 1)
 
 
 def norm_ks(noise: Tensor) -> KSTest:
-    """Are the norms ||z_i|| distributed as chi(d)?"""
+    """The test of the norms ||z_i|| against chi(d)."""
     from scipy.stats import chi, kstest
 
-    noise = noise.detach().double().cpu().flatten(1)
-    result = kstest(noise.norm(dim=1).numpy(), chi(noise.shape[1]).cdf)
+    rows = noise.detach().double().cpu().flatten(1)
+    result = kstest(rows.norm(dim=1).numpy(), chi(rows.shape[1]).cdf)
     return KSTest(float(result.statistic), float(result.pvalue))
 
 
 def marginal_ks(noise: Tensor) -> KSTest:
-    """Is every coordinate N(0, 1)? The worst coordinate, its p-value times d (Bonferroni), at most
-    1.
+    """The test of every coordinate against N(0, 1): the worst one.
+
+    The p-value is multiplied by d (Bonferroni) and at most 1.
     """
     from scipy.stats import kstest
 
-    noise = noise.detach().double().cpu().flatten(1)
-    results = [kstest(column.numpy(), "norm") for column in noise.T]
-    statistic, pvalue = max(r.statistic for r in results), min(r.pvalue for r in results)
+    rows = noise.detach().double().cpu().flatten(1)
+    results = [kstest(column.numpy(), "norm") for column in rows.T]
+    statistic = max(result.statistic for result in results)
+    pvalue = min(result.pvalue for result in results)
     return KSTest(float(statistic), min(1.0, float(pvalue) * len(results)))
 
 
@@ -137,36 +146,43 @@ def label_leakage(noise: Tensor, labels: Tensor, folds: int = 5) -> float:
     require(
         labels.shape == noise.shape[:1], f"labels [{len(noise)}] expected, got {list(labels.shape)}"
     )
-    least = int(labels.unique(return_counts=True)[1].min())
+    _, counts = labels.unique(return_counts=True)
+    least = int(counts.min())
     require(least >= folds, f"a class has {least} samples: use folds={least} or more samples")
     features = noise.detach().double().cpu().flatten(1).numpy()
+    # Unit noise has a Gram matrix of about n I, so d is a mild penalty at n > d, and enough to
+    # solve at n < d.
     probe = RidgeClassifier(alpha=float(features.shape[1]))
     return float(cross_val_score(probe, features, labels.numpy(), cv=StratifiedKFold(folds)).mean())
 
 
 def power_drift(images: Tensor, noise: Tensor, sigmas: Iterable[float]) -> dict[float, float]:
-    """E||x_sigma||^2 of the pairs over its value for random pairs, less 1, for each sigma; x = y +
-    sigma z.
+    """E||x_sigma||^2 of the pairs over its value for random pairs, less 1, for each sigma.
 
-    Coupled noise is not independent of the image, so x_sigma does not follow the law that
-    score-based samplers assume: drift = 2 sigma (E<y, z> - <E y, E z>) / E||x_sigma||^2.
+    x_sigma = y + sigma z. Coupled noise is not independent of the image, so x_sigma does not follow
+    the law that score-based samplers assume: drift = 2 sigma (E<y, z> - <E y, E z>) /
+    E||x_sigma||^2.
     """
-    images, noise = _flat(images, noise)
-    gain = float((images * (noise - noise.mean(0))).sum(1).mean())
-    image, noises = float(images.square().sum(1).mean()), float(noise.square().sum(1).mean())
-    cross = float(images.mean(0) @ noise.mean(0))
-    return {s: 2 * s * gain / (image + s * s * noises + 2 * s * cross) for s in sigmas}
+    y, z = _flat(images, noise)
+    gain = float((y * (z - z.mean(0))).sum(1).mean())
+    image_power = float(y.square().sum(1).mean())
+    noise_power = float(z.square().sum(1).mean())
+    cross = float(y.mean(0) @ z.mean(0))
+    drifts = {}
+    for sigma in sigmas:
+        random_power = image_power + sigma * sigma * noise_power + 2 * sigma * cross
+        drifts[sigma] = 2 * sigma * gain / random_power
+    return drifts
 
 
 def conditional_variance(
     images: Tensor, noise: Tensor, sigma: float, neighbours: int = 16
 ) -> float:
-    """E Var(y | x, sigma) / d of the pairs, x = y + sigma z, by nearest neighbours in x: the floor
-    of the loss.
+    """E Var(y | x, sigma) / d of the pairs by nearest neighbours: the floor of the training loss.
 
-    The variance of y among the `neighbours` nearest x, x itself included, unbiased (k - 1). It
-    needs samples dense in x: with few of them in many dimensions the neighbours lie far away and
-    the estimate is too large.
+    x = y + sigma z. It is the variance of y among the `neighbours` nearest x, x itself included,
+    unbiased (k - 1). It needs samples dense in x: with few of them in many dimensions the
+    neighbours are distant and the estimate is too large.
 
     Args:
         images: `[n, ...]`.
@@ -177,40 +193,38 @@ def conditional_variance(
     """
     from sklearn.neighbors import NearestNeighbors
 
-    images, noise = _flat(images, noise)
+    y, z = _flat(images, noise)
     require(
-        2 <= neighbours <= len(images),
-        f"neighbours must be in 2 .. {len(images)}, got {neighbours}",
+        2 <= neighbours <= len(y),
+        f"neighbours must be in 2 .. {len(y)}, got {neighbours}",
     )
-    x = (images + sigma * noise).numpy()
-    # [n, k]
-    near = NearestNeighbors(n_neighbors=neighbours).fit(x).kneighbors(x, return_distance=False)
-    return (
-        sum(float(images[torch.from_numpy(rows)].var(1).sum()) for rows in _split(near))
-        / images.numel()
-    )
+    x = (y + sigma * z).numpy()
+    search = NearestNeighbors(n_neighbors=neighbours).fit(x)
+    near = torch.from_numpy(search.kneighbors(x, return_distance=False))  # [n, k]
+    total = 0.0
+    for rows in near.split(NEIGHBOUR_ROWS):
+        total += float(y[rows].var(1).sum())
+    return total / y.numel()
 
 
 def posterior_variance(images: Tensor, noise: Tensor, sigma: float) -> float:
-    """E Var(y | x, sigma) / d for INDEPENDENT noise: exact for the data set that consists of the
-    images.
+    """E Var(y | x, sigma) / d for INDEPENDENT noise: exact for the data set of the images.
 
     The posterior of y given x has weights proportional to exp(-||x - y_j||^2 / (2 sigma^2)) on the
     images. The mean over x is taken at the given pairs, which must be random ones.
     """
-    images, noise = _flat(images, noise)
-    # The variance is a difference of squares, which an offset would swamp
-    images = images - images.mean(0)
-    x = images + sigma * noise
+    y, z = _flat(images, noise)
+    # The variance is a difference of squares, which an offset would swamp.
+    y = y - y.mean(0)
+    square = y.square().sum(1)
     total = 0.0
-    for chunk in x.split(1024):
-        logits = -torch.cdist(
-            chunk, images, compute_mode="donot_use_mm_for_euclid_dist"
-        ).square() / (2 * sigma**2)
+    for chunk in (y + sigma * z).split(POSTERIOR_ROWS):
+        logits = -torch.cdist(chunk, y, compute_mode=EXACTLY).square() / (2 * sigma**2)
         weights = logits.softmax(1)  # [b, n]
-        mean = weights @ images
-        total += float((weights @ images.square().sum(1) - mean.square().sum(1)).clamp_min(0).sum())
-    return total / images.numel()
+        mean = weights @ y
+        variance = weights @ square - mean.square().sum(1)
+        total += float(variance.clamp_min(0).sum())
+    return total / y.numel()
 
 
 def _flat(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,15 +236,11 @@ def _flat(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     )
     require(images.numel() > 0, f"nothing to measure: {shapes}")
     n = len(images)
-    return images.detach().double().cpu().reshape(n, -1), noise.detach().double().cpu().reshape(
-        n, -1
-    )
+    y = images.detach().double().cpu().reshape(n, -1)
+    z = noise.detach().double().cpu().reshape(n, -1)
+    return y, z
 
 
 def _distances(images: Tensor, noise: Tensor) -> Tensor:
     """||y_i - z_j||^2, `[n, n]`."""
-    return torch.cdist(images, noise, compute_mode="donot_use_mm_for_euclid_dist").square()
-
-
-def _split(rows, size: int = 256):
-    return (rows[first : first + size] for first in range(0, len(rows), size))
+    return torch.cdist(images, noise, compute_mode=EXACTLY).square()

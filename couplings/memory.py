@@ -1,6 +1,4 @@
-"""Whether memory can hold a pool: what may still be allocated, and the error where that is too
-little.
-"""
+"""Memory for a pool: the bytes that may still be allocated, and the error if they are too few."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +11,11 @@ from couplings.errors import CouplingError, require
 
 WAY_OUT = "take a smaller pool, or semidiscrete"
 # How PyTorch on the CPU and XLA, which raise a bare RuntimeError, say that memory ran out.
-_SHORTAGE = ("DefaultCPUAllocator", "RESOURCE_EXHAUSTED")
+SHORTAGE = ("DefaultCPUAllocator", "RESOURCE_EXHAUSTED")
 
 
 def check_fits(what: str, n: int, needed: int, available: float) -> None:
-    """Refuse to couple n images at once where that needs more bytes than are available.
+    """Refuse to couple n images at once if that needs more bytes than are available.
 
     Raises:
         CouplingError: with both sizes and the way out.
@@ -32,7 +30,7 @@ def check_fits(what: str, n: int, needed: int, available: float) -> None:
 
 @contextmanager
 def shortage_explained(what: str, n: int) -> Iterator[None]:
-    """Turn what a library raises where memory runs out into the error of a coupling.
+    """Turn the errors of libraries that run out of memory into the error of a coupling.
 
     Raises:
         CouplingError: an allocation within failed.
@@ -47,20 +45,20 @@ def shortage_explained(what: str, n: int) -> Iterator[None]:
 
 
 def is_shortage(error: Exception) -> bool:
-    """Whether an error of Python, NumPy, PyTorch or XLA means that memory ran out."""
-    typed = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return typed or any(words in str(error) for words in _SHORTAGE)
+    """True if an error of Python, NumPy, PyTorch or XLA means that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return any(words in str(error) for words in SHORTAGE)
 
 
 def gigabytes(size: float) -> str:
-    """Bytes as a reader wants them: `160 GB`, `0.4 GB`."""
+    """Bytes in words, such as `160 GB` or `0.4 GB`."""
     size /= 1e9
     return f"{size:,.0f} GB" if size >= 10 else f"{size:.1f} GB"
 
 
 def available_bytes(device: torch.device | str = "cpu", root: Path = Path("/")) -> float:
-    """The bytes that may still be allocated for a pool on a device; infinity where the system does
-    not say.
+    """The bytes that may still be allocated for a pool; infinity if the system does not say.
 
     On the host it is the least of what Linux can free and of what the limits on the process leave:
     those of its control groups, versions 1 and 2, which containers and SLURM set, and that of its
@@ -74,7 +72,9 @@ def available_bytes(device: torch.device | str = "cpu", root: Path = Path("/")) 
     """
     free = _table(root / "proc/meminfo").get("MemAvailable", math.inf) * 1024
     host = min(free, _address_space_left(root), *_left_by_groups(root))
-    return host + _free_on_gpu(device) if torch.device(device).type == "cuda" else host
+    if torch.device(device).type == "cuda":
+        return host + _free_on_gpu(device)
+    return host
 
 
 def _free_on_gpu(device: torch.device | str) -> int:
@@ -85,40 +85,46 @@ def _free_on_gpu(device: torch.device | str) -> int:
 
 def _left_by_groups(root: Path) -> Iterator[float]:
     """The bytes that each control group leaves this process, and the groups above them."""
-    mount = root / "sys/fs/cgroup"
     for line in _lines(root / "proc/self/cgroup"):
+        # Version 1 has a line for each kind of resource, version 2 one line without kinds.
         _, _, rest = line.partition(":")
         kinds, colon, path = rest.partition(":")
         if not colon:
             continue  # no line of this file
-        if not kinds:
-            base, limit, usage = mount, "memory.max", "memory.current"
-        elif "memory" in kinds.split(","):
-            base, limit, usage = mount / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
-            continue
+        mount = root / "sys/fs/cgroup"
+        limit = "memory.max"
+        usage = "memory.current"
+        if "memory" in kinds.split(","):
+            mount = mount / "memory"
+            limit = "memory.limit_in_bytes"
+            usage = "memory.usage_in_bytes"
+        elif kinds:
+            continue  # another resource
         group = PurePosixPath(path.lstrip("/"))
-        # In a container the path may be the host's, of which only the mount itself is seen: the
-        # last parent.
+        # A group is bound by those above it, too. In a container the path may be the host's, of
+        # which only the mount itself is seen: the last parent.
         for above in (group, *group.parents):
-            yield _left_by_group(base / above, limit, usage)
+            yield _left_by_group(mount / above, limit, usage)
 
 
 def _left_by_group(group: Path, limit: str, usage: str) -> float:
-    bounds, used = _lines(group / limit), _lines(group / usage)
-    numbers = bounds and used and bounds[0].isdigit() and used[0].isdigit()
-    if not numbers:  # no such group, or "max"
+    """The bytes that the limit of one control group leaves; infinity without one."""
+    bounds = _lines(group / limit)
+    used = _lines(group / usage)
+    is_limited = bounds and used and bounds[0].isdigit() and used[0].isdigit()
+    if not is_limited:  # no such group, or "max"
         return math.inf
     # Cached files count as used and are dropped when memory is needed. Under version 1 only
     # `total_` counts subgroups.
     held = _table(group / "memory.stat")
-    cached = sum(
-        held.get(f"total_{kind}", held.get(kind, 0)) for kind in ("inactive_file", "active_file")
-    )
+    cached = 0
+    for kind in ("inactive_file", "active_file"):
+        cached += held.get(f"total_{kind}", held.get(kind, 0))
     return max(0, int(bounds[0]) - int(used[0]) + cached)
 
 
 def _address_space_left(root: Path) -> float:
+    """The bytes that `ulimit -v` leaves; infinity without it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -127,17 +133,18 @@ def _address_space_left(root: Path) -> float:
     pages = _lines(root / "proc/self/statm")
     if limit == resource.RLIM_INFINITY or not pages:
         return math.inf
+    # The first number of statm is the size of the address space, in pages.
     return max(0, limit - int(pages[0].split()[0]) * resource.getpagesize())
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Lines such as `MemAvailable: 123 kB` or `active_file 123`, the numbers as they stand."""
+    """Lines such as `MemAvailable: 123 kB` or `active_file 123`, with their numbers unchanged."""
     rows = [line.split() for line in _lines(path)]
     return {row[0].rstrip(":"): int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a small file of the system; none where it cannot be read."""
+    """The lines of a small file of the system; none if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -7,7 +7,7 @@ that computes its rows when they are asked for and is never held whole.
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
@@ -22,7 +22,7 @@ from couplings.pool import Pairing, Pool
 # products.
 BLOCK = 2**22
 CUDA_BLOCK = 2**26
-# Fewer rows than this would read all n noises from memory for next to no work on them.
+# Fewer rows than this would read all the noise from memory for next to no work on it.
 FEWEST_ROWS = 64
 # A draw without replacement is an assignment on the n x n matrix: 2 GiB and minutes at this n.
 LARGEST_ASSIGNMENT = 2**14
@@ -31,12 +31,14 @@ LARGEST_ASSIGNMENT = 2**14
 class Rows(Protocol):
     """A matrix `[n, n]` float64 that can be read a block of rows at a time, as a tensor can."""
 
-    is_cuda: bool
+    @property
+    def is_cuda(self) -> bool:
+        """True if the blocks are on a GPU."""
 
     def __len__(self) -> int:
         """The number n of rows."""
 
-    def split(self, rows: int) -> Iterator[Tensor]:
+    def split(self, rows: int, /) -> Iterable[Tensor]:
         """Blocks `[rows, n]` from the top, the last of which may be shorter."""
 
 
@@ -50,7 +52,7 @@ class LogPlan:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether the blocks live on a GPU."""
+        """True if the blocks are on a GPU."""
         return self.f.is_cuda
 
     def __len__(self) -> int:
@@ -64,12 +66,12 @@ class LogPlan:
 
 @dataclass(frozen=True)
 class Summary:
-    """What one pass through a plan tells.
+    """The result of one pass through a plan.
 
     Attributes:
         entropy: see `entropy`.
         marginal_error: see `marginal_error`.
-        complete: whether every row and every column has mass.
+        complete: True if every row and every column has mass.
 
     """
 
@@ -86,34 +88,45 @@ def blocks(matrix: Rows) -> Iterator[Tensor]:
 
 def summarise(log_plan: Rows) -> Summary:
     """The marginals and the entropy of a plan of total mass 1."""
-    rows, row_peaks, columns, column_peaks, total = [], [], 0.0, None, 0.0
+    rows = []
+    peaks = []  # of the rows, and at the end of the columns
+    columns = None
+    column_peaks = None
+    entropy_sum = 0.0
     for block in blocks(log_plan):
-        plan, peaks = block.exp(), block.amax(0)
+        plan = block.exp()
         rows.append(plan.sum(1))
-        columns = columns + plan.sum(0)
-        row_peaks.append(block.amax(1))
-        column_peaks = peaks if column_peaks is None else torch.maximum(column_peaks, peaks)
-        total += float(torch.special.entr(plan).sum())
+        peaks.append(block.amax(1))
+        # `entr` is 0 where the plan has no mass; -p log p would be NaN.
+        entropy_sum += float(torch.special.entr(plan).sum())
+        if columns is None:
+            columns = plan.sum(0)
+            column_peaks = block.amax(0)
+        else:
+            columns = columns + plan.sum(0)
+            column_peaks = torch.maximum(column_peaks, block.amax(0))
     n = len(log_plan)
+    errors = [float((mass - 1 / n).abs().sum()) for mass in (columns, torch.cat(rows))]
     return Summary(
-        entropy=max(0.0, total / math.log(n) - 1),
-        marginal_error=max(
-            float((mass - 1 / n).abs().sum()) for mass in (columns, torch.cat(rows))
-        ),
-        complete=bool(torch.isfinite(torch.cat([column_peaks, *row_peaks])).all()),
+        entropy=max(0.0, entropy_sum / math.log(n) - 1),
+        marginal_error=max(errors),
+        # By the largest logarithm, because a small mass may underflow.
+        complete=bool(torch.isfinite(torch.cat([column_peaks, *peaks])).all()),
     )
 
 
 def entropy(log_plan: Rows) -> float:
-    """Renormalised entropy H(P) / log n - 1, 0 for a permutation, 1 for independence (arXiv
-    2506.05526).
+    """The renormalised entropy H(P) / log n - 1 (arXiv 2506.05526).
+
+    It is 0 for a permutation and 1 for independence.
     """
     return summarise(log_plan).entropy
 
 
 def marginal_error(log_plan: Rows) -> float:
-    """The larger L1 distance of a marginal of the plan from the uniform one; 0 is feasible, 2 the
-    worst.
+    """The larger L1 distance of a marginal of the plan from the uniform one.
+
+    0 is feasible, 2 the worst.
     """
     return summarise(log_plan).marginal_error
 
@@ -127,7 +140,7 @@ def pairing_from_plan(
         log_plan: `[n, n]` float64, log P with total mass 1; -inf where the plan has no mass.
         pool: the pool, for its generator.
         replace: see `draw`.
-        summary: that of the plan, where it is known already.
+        summary: that of the plan, if it is known already.
         report: further entries, such as `iterations`.
 
     Raises:
@@ -143,8 +156,8 @@ def pairing_from_plan(
 def draw(log_plan: Rows, generator: torch.Generator | None, replace: bool) -> Tensor:
     """An index `[n]` into the columns, drawn from the plan.
 
-    With `replace` every row draws its column by itself from P[i] / sum P[i], so a column may come
-    twice or never. That takes a block of rows at a time.
+    With `replace` every row draws its column independently from P[i] / sum P[i], so a column may
+    come twice or never. That takes a block of rows at a time.
 
     Without, the draw is the permutation that maximises sum_i log P[i, s(i)] + G[i, s(i)] with
     independent standard Gumbel G (perturb-and-MAP; the Gumbel-matching law of Mena et al. 2018,
@@ -154,21 +167,25 @@ def draw(log_plan: Rows, generator: torch.Generator | None, replace: bool) -> Te
     instead, because its last rows must take what is left. The assignment holds one n x n matrix, 8
     n^2 bytes of host memory, and is refused above `LARGEST_ASSIGNMENT`.
 
-    Raises: CouplingError: something to draw and no generator, no permutation within the plan, or
-        too large a one.
+    Raises:
+        CouplingError: a plan that is no permutation and no generator, no permutation within the
+            plan, or too large a one.
 
     """
-    if all(bool(((block > -math.inf).sum(1) == 1).all()) for block in blocks(log_plan)):
+    if all(_has_one_cell_per_row(block) for block in blocks(log_plan)):
         return torch.cat([block.argmax(1) for block in blocks(log_plan)])
     require(
         generator is not None,
         "a soft plan is drawn from: pass generator=torch.Generator().manual_seed(seed)",
     )
+    n = len(log_plan)
     noisy = (block + gumbel(block, generator) for block in blocks(log_plan))
     if replace:
+        # The Gumbel-max trick: the arg max of a row has exactly the law of that row.
         return torch.cat([block.argmax(1) for block in noisy])
-    check_assignable(len(log_plan))
-    score, done = torch.empty(len(log_plan), len(log_plan), dtype=torch.float64, device="cpu"), 0
+    check_assignable(n)
+    score = torch.empty(n, n, dtype=torch.float64, device="cpu")
+    done = 0
     for block in noisy:
         score[done : done + len(block)] = block
         done += len(block)
@@ -176,13 +193,10 @@ def draw(log_plan: Rows, generator: torch.Generator | None, replace: bool) -> Te
 
 
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise in the shape and on the device of `[rows, n]` float64, drawn where the
-    generator is.
-
-    Row by row: one call for several rows would give other numbers, and the draw must not depend on
-    the blocks.
-    """
+    """Standard Gumbel noise in the shape and on the device of `[rows, n]` float64."""
     noise = torch.empty(like.shape, dtype=torch.float64, device=generator.device)
+    # Row by row: one call for several rows would give other numbers, and the draw must not depend
+    # on the blocks.
     for row in noise:
         row.exponential_(generator=generator)
     return noise.log_().neg_().to(like.device)
@@ -198,24 +212,13 @@ def check_assignable(n: int) -> None:
     )
 
 
-def _best_permutation(score: Tensor) -> Tensor:
-    from scipy.optimize import linear_sum_assignment
-
-    try:
-        # Overwritten: with maximize=True SciPy would negate a copy.
-        _, columns = linear_sum_assignment(score.neg_().numpy())
-    except ValueError as error:
-        raise CouplingError(
-            f"no permutation lies within the plan ({error}): raise epsilon or replace=true"
-        ) from error
-    return torch.from_numpy(columns)
-
-
 def import_pot() -> ModuleType:
-    """POT without the jax it imports when it can, which takes seconds and GPU memory and makes
-    forks warn.
+    """POT, imported without the jax that it would import too if it could.
+
+    jax takes seconds and GPU memory and makes forks warn.
     """
     switch = "POT_BACKEND_DISABLE_JAX"
+    # A switch that a user has set stays, and one set here must not reach other programs.
     if "jax" in sys.modules or "ot" in sys.modules or switch in os.environ:
         import ot
     else:
@@ -225,3 +228,21 @@ def import_pot() -> ModuleType:
         finally:
             del os.environ[switch]
     return ot
+
+
+def _has_one_cell_per_row(block: Tensor) -> bool:
+    return bool(((block > -math.inf).sum(1) == 1).all())
+
+
+def _best_permutation(score: Tensor) -> Tensor:
+    """The permutation `[n]` of largest total score `[n, n]`, which is overwritten."""
+    from scipy.optimize import linear_sum_assignment
+
+    try:
+        # Negated in place: with maximize=True SciPy would negate a copy.
+        _, columns = linear_sum_assignment(score.neg_().numpy())
+    except ValueError as error:
+        raise CouplingError(
+            f"the plan holds no permutation ({error}): raise epsilon or replace=true"
+        ) from error
+    return torch.from_numpy(columns)

@@ -41,7 +41,8 @@ def _class_of(name: str) -> type:
     """The class of a coupling; its module is imported, and that of no other coupling."""
     module = plugins.load("coupling", name, BATCH, DATASET)
     cls = plugins.class_in("coupling", module, Coupling, DatasetCoupling)
-    # Of the class itself, because it inherits the fields of its base without any decorator.
-    decorated = "__dataclass_fields__" in vars(cls) and cls.__dataclass_params__.frozen
-    require(decorated, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
+    # Of the class itself, because those of its base say nothing about its own fields.
+    params: Any = vars(cls).get("__dataclass_params__")
+    is_frozen = params is not None and params.frozen
+    require(is_frozen, f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
     return cls

@@ -1,4 +1,4 @@
-"""The smoothed semi-discrete map: the gradient of a softmax in place of the best score alone.
+"""The smoothed semi-discrete map: the gradient of a softmax instead of the best score only.
 
 u_tau(x) = tau log sum_j v_j exp((<x, y_j> + h_j) / tau) is within tau log N of the Brenier
 potential, and its gradient is the mean of the images with softmax weights (arXiv 2410.13431, Eq.
@@ -14,7 +14,7 @@ from couplings.errors import require
 
 
 def score_gap(fitted: SemiDiscreteMap, noise: Tensor, labels: Tensor | None = None) -> float:
-    """The median over noises `[n, ...]` of the best score less the second best.
+    """The median gap between the best and the second best score, over noise samples `[n, ...]`.
 
     Raises:
         CouplingError: a class of one image has no second, or as for `SemiDiscreteMap.assign`.
@@ -39,7 +39,7 @@ def smooth_map(
 
     Args:
         fitted: the map.
-        images: `[N, ...]`, what it was fitted on, on any device.
+        images: `[N, ...]`, which it was fitted on, on any device.
         noise: `[n, ...]`.
         tau: in units of the scores, above 0.
         labels: as for `SemiDiscreteMap.assign`.
@@ -54,12 +54,16 @@ def smooth_map(
     require(
         tau > 0, f"tau must be above 0, got {tau}: the map of tau 0 is images[fitted.assign(noise)]"
     )
-    mapped = images.new_empty(len(noise), *images.shape[1:])
-    of_class: tuple[Tensor, Tensor] | None = None  # the index of a class and its images, flat
+    shape = images.shape[1:]
+    mapped = images.new_empty(len(noise), *shape)
+    # Chunks of one class share their index, and gathering its images is slow.
+    index = None
     for part in fitted.scores(noise, labels):
-        if of_class is None or of_class[0] is not part.index:
-            of_class = part.index, fitted.take(images, part.index).flatten(1)
+        if index is not part.index:
+            index = part.index
+            of_class = fitted.take(images, index).flatten(1)
+        # In float64, because a small tau makes the differences of float32 scores huge.
         logit = part.values.double() / tau + part.weights.log()
-        mean = logit.softmax(1).to(images) @ of_class[1]
-        mapped[part.rows.to(images.device)] = mean.reshape(-1, *images.shape[1:])
+        mean = logit.softmax(1).to(images) @ of_class
+        mapped[part.rows.to(images.device)] = mean.reshape(-1, *shape)
     return mapped

@@ -98,7 +98,8 @@ def option_types(target: Callable[..., Any]) -> dict[str, Any]:
         keys = [field.name for field in dataclasses.fields(target) if field.init]
     else:
         # The annotations of a class are those of its fields, not of what its constructor takes.
-        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
+        function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+        hints = get_type_hints(function)
         parameters = inspect.signature(target).parameters.values()
         keys = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     return {key: hints.get(key, str) for key in keys}

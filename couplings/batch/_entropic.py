@@ -161,7 +161,9 @@ def _variance(cost: RelativeCost, x_mean: Tensor, y_mean: Tensor) -> float:
     """The variance of <x, y> over all cells, with the means `[d]` that were taken off."""
     # <x, y> is its doubly centred part, a term of i, a term of j and a constant, all uncorrelated
     # over the cells.
-    squares = sum(float(block.square().sum()) for block in blocks(cost)) / len(cost) ** 2
+    squares = 0.0
+    for block in blocks(cost):
+        squares += float(block.square().sum())
     of_rows = float((cost.x @ y_mean).var(correction=0))
     of_columns = float((cost.y @ x_mean).var(correction=0))
-    return squares + of_rows + of_columns
+    return squares / len(cost) ** 2 + of_rows + of_columns

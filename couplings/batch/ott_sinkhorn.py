@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
     @jax.jit
     def solve(cost):
         # Half the tolerance: the marginals are checked again in float64.
-        out = linear.solve(
+        out: Any = linear.solve(
             Geometry(cost, epsilon=1.0), threshold=tolerance / 2, max_iterations=max_iterations
         )
         return out.f, out.g, out.n_iters

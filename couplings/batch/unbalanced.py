@@ -26,9 +26,10 @@ NO_DEVIATION = 1e-12
 class Unbalanced(Coupling):
     """A draw from an unbalanced plan.
 
-    The plan P minimises <C, P> + eps KL(P | u) + rho KL(P 1 | a) + rho KL(P^T 1 | b). a and b are uniform, u = a b^T, and C is the squared L2 less its least value over the pool, in
-    units of twice the deviation of <x, y>, as in `sinkhorn`. It holds the cost matrix and its
-    kernel, 16 n^2 bytes, and an iteration is two matrix-vector products.
+    The plan P minimises <C, P> + eps KL(P | u) + rho KL(P 1 | a) + rho KL(P^T 1 | b). a and b are
+    uniform, u = a b^T, and C is the squared L2 less its least value over the pool, in units of
+    twice the deviation of <x, y>, as in `sinkhorn`. It holds the cost matrix and its kernel, 16 n^2
+    bytes, and an iteration is two matrix-vector products.
 
     Every image draws one noise sample from its own row of P, so each image is used once. The drawn
     noise therefore follows the mean of the rows of P, each divided by its sum, and not P's own
@@ -87,8 +88,10 @@ class Unbalanced(Coupling):
         )
         log_mass = torch.cat([block.logsumexp(1) for block in blocks(plan)]).logsumexp(0)
         scaled = LogPlan(plan.f - log_mass, plan.g, plan.cost)
-        report = {"iterations": iterations, "transported": float(log_mass.exp())}
-        return pairing_from_plan(scaled, pool, True, **report)
+        transported = float(log_mass.exp())
+        return pairing_from_plan(
+            scaled, pool, replace=True, iterations=iterations, transported=transported
+        )
 
 
 def relative_distances(images: Tensor, noise: Tensor) -> Tensor:

@@ -170,7 +170,7 @@ def _shortened(
     length = 1.0
     while length >= SHORTEST:
         potential = dual.potential - length * step
-        counts = sum(dual.counts(noise, potential) for noise in sample())
+        counts = torch.stack([dual.counts(noise, potential) for noise in sample()]).sum(0)
         if biased_chi_square(counts, dual.weights) <= most(length):
             return length * step
         length /= 2
