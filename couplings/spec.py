@@ -149,7 +149,7 @@ def _inner(hint: Any) -> Any:
 
 
 def _describe(hint: Any, where: str) -> str:
-    """What an option takes, in words."""
+    """Words for the values that an option takes."""
     inner = _inner(hint)
     if get_origin(inner) is Literal:
         text = " | ".join(map(str, get_args(inner)))
