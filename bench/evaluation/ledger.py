@@ -1,17 +1,20 @@
-"""What has been measured in a run so far: nothing is measured twice, and numbers of two rulers
-never stand together.
+"""Record of what has been measured in a run: nothing is measured twice, and rows that were measured
+with other weights or features are dropped.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from bench import metrics
 from bench.config import RunConfig
 from bench.record import Measurement, RunFolder, RunFolderError, write_json
+from bench.record.best_rho import BEST, GRID, choose
+from bench.record.files import digest
+from bench.record.infos import read_infos, write_infos
 
 
 @dataclass(frozen=True)
@@ -19,73 +22,144 @@ class Task:
     """Something to measure, recorded as a whole.
 
     Attributes:
-        part: what, such as ``truncation`` or the name of features.
-        setting: how the images were sampled, by name; empty where none are needed.
-        n: number of images behind it.
-        fingerprint: of the features, where it takes any.
+        metric: name of the metric.
+        setting: how the samples were drawn, by name; of a metric without samples, its item.
+        n: number of samples.
+        features: name of the features that samples are measured in; None if in none.
+        fingerprint: of the features, if it takes any.
 
     """
 
-    part: str
+    metric: str
     setting: str
     n: int
+    features: str | None = None
     fingerprint: str | None = None
+
+
+Recorded = tuple[Task, list[Measurement]]
+
+# Names of tasks in evaluation.json of earlier versions, which had one task for all metrics of
+# samples in some features.
+_EARLIER = {
+    "discriminator": "discriminator",
+    "learning": "learning-signal",
+    "local": "local-error",
+    "passes": "discriminator-passes",
+    "paths": "paths",
+    "start": "prior-error",
+    "truncation": "truncation",
+    "w2": "w2",
+}
+_EARLIER_IN_FEATURES = {GRID: "grid", "mode_mixture_": "mode-mixture"}
+_EARLIER_SAMPLES = ("classes", "copies", "frechet", "kid", "prdc")
 
 
 class Ledger:
     """The record of an evaluation over all its sessions, in ``evaluation.json``.
 
-    It says what the measurements come from. Where that is not what is measured now, such as other
+    It says what the measurements come from. If that is not what is measured now, such as other
     weights or another classifier, those measurements are removed from the run.
     """
 
-    def __init__(self, folder: RunFolder, origin: dict[str, object], fingerprints: dict[str, str]):
-        """Open the record; what has another origin, or comes from other features of the same name,
-        is dropped.
+    def __init__(
+        self,
+        folder: RunFolder,
+        origin: dict[str, object],
+        fingerprints: dict[str, str],
+        own: Iterable[str] = (),
+    ) -> None:
+        """Open the record, and drop what has another origin or comes from other features.
+
+        Args:
+            folder: of the run.
+            origin: all that samples depend on, in addition to their setting.
+            fingerprints: of features, by name.
+            own: names of a user's metrics, which are described in ``metrics.json`` too.
 
         Raises:
             RunFolderError: it cannot be read.
 
         """
-        self.folder, self.path, self.clock = (
-            folder,
-            folder.path / "evaluation.json",
-            time.perf_counter(),
-        )
+        self.folder = folder
+        self.path = folder.path / "evaluation.json"
+        self.clock = time.perf_counter()
+        self.own = tuple(own)
         content = _read(folder)
-        kept = content["done"] if content["origin"] == origin else []
-        kept = [
-            e for e in kept if fingerprints.get(e["part"], e["fingerprint"]) == e["fingerprint"]
-        ]
-        rows = {tuple(key) for entry in kept for key in entry["rows"]}
-        stale = {tuple(key) for entry in content["done"] for key in entry["rows"]} - rows
+        entries = content["done"] if content["origin"] == origin else []
+        valid = [entry for entry in entries if _is_current(entry, fingerprints)]
+        stale = _keys(content["done"]) - _keys(valid)
         if stale:
-            folder.remove(stale)
-        there = {m.key for m in folder.measurements()}
-        kept = [entry for entry in kept if {tuple(key) for key in entry["rows"]} <= there]
-        if content["origin"] != origin or kept != content["done"]:
-            content |= {"origin": origin, "done": kept, "finished": []}
+            folder.remove(stale | _chosen_by(folder, stale))
+        # A run that was stopped between two writes may have lost rows that the record lists.
+        there = {row.key for row in folder.measurements()}
+        valid = [entry for entry in valid if _keys([entry]) <= there]
+        if content["origin"] != origin or valid != content["done"]:
+            content |= {"origin": origin, "done": valid, "finished": []}
             write_json(self.path, content)
         self.content = content
 
     def holds(self, task: Task) -> bool:
-        """Whether this was measured."""
+        """True if this was measured."""
         return self._entry(task) is not None
 
     def rows(self, tasks: Iterable[Task]) -> list[Measurement]:
-        """What was measured, task by task, in the order it was recorded in."""
-        by_key = {m.key: m for m in self.folder.measurements()}
-        return [by_key[tuple(key)] for task in tasks for key in self._entry(task)["rows"]]
+        """Measurements of tasks that it holds, task by task, in the order they were recorded in."""
+        by_key = {row.key: row for row in self.folder.measurements()}
+        rows = []
+        for task in tasks:
+            for key in self._entry(task)["rows"]:
+                rows.append(by_key[tuple(key)])
+        return rows
 
-    def add(self, tasks: Sequence[tuple[Task, list[Measurement]]]) -> None:
-        """Record what was measured, and the time until now."""
+    def add(self, recorded: Sequence[Recorded]) -> None:
+        """Record measurements, and the time until now."""
         now = time.perf_counter()
-        seconds, self.clock = self.content["seconds"] + now - self.clock, now
-        rows = [row for _, found in tasks for row in found]
+        seconds = self.content["seconds"] + now - self.clock
+        self.clock = now
+        rows = []
+        done = list(self.content["done"])
+        for task, of_task in recorded:
+            rows += of_task
+            done.append({**asdict(task), "rows": [list(row.key) for row in of_task]})
+        # The rows first: an entry whose rows are missing is dropped, rows without an entry are
+        # measured again.
         self.folder.add([*rows, Measurement("evaluate_seconds", seconds)])
-        done = [{**asdict(task), "rows": [list(row.key) for row in found]} for task, found in tasks]
-        self.content |= {"done": [*self.content["done"], *done], "seconds": seconds}
+        self.content |= {"done": done, "seconds": seconds}
         write_json(self.path, self.content)
+        self.describe()
+
+    def choose_best_rho(self, features: str) -> list[Measurement]:
+        """Choose the best rho by all that the first pass measured, and record it.
+
+        Rows of an earlier choice, by another number of samples, are replaced. Returns the rows for
+        these features.
+        """
+        measured = self.folder.measurements()
+        chosen = choose(measured)
+        earlier = {row.key for row in measured if row.metric.startswith(BEST)}
+        stale = earlier - {row.key for row in chosen}
+        if stale:
+            self.folder.remove(stale)
+        if any(row not in measured for row in chosen):
+            self.folder.add(chosen)
+            self.describe()
+        return [row for row in chosen if row.metric == f"{BEST}{features}"]
+
+    def describe(self) -> None:
+        """Write ``metrics.json``: descriptions of all metrics that the run holds."""
+        names = {row.metric for row in self.folder.measurements()}
+        try:
+            before = read_infos(self.folder.path)
+        except ValueError as error:
+            raise RunFolderError(str(error)) from None
+        described = {info.name: info for info in metrics.infos(names, self.own)}
+        # A user's metric that is not asked for this time keeps its description.
+        for name in names & before.keys() - described.keys():
+            described[name] = before[name]
+        order = sorted(described.values(), key=lambda info: (info.place, info.name))
+        if order != list(before.values()):
+            write_infos(self.folder.path, order)
 
     def finish(self, config: RunConfig) -> None:
         """Record that all that ``config`` asks for is measured."""
@@ -94,41 +168,86 @@ class Ledger:
         write_json(self.path, self.content)
 
     def _entry(self, task: Task) -> dict | None:
-        return next(
-            (
-                e
-                for e in self.content["done"]
-                if {**e, "rows": None} == {**asdict(task), "rows": None}
-            ),
-            None,
-        )
+        wanted = asdict(task)
+        for entry in self.content["done"]:
+            if all(entry[name] == value for name, value in wanted.items()):
+                return entry
+        return None
 
 
 def is_finished(folder: RunFolder, config: RunConfig) -> bool:
-    """Whether a run holds all that ``config`` asks for."""
+    """True if a run holds all that ``config`` asks for."""
     return _digest(config) in _read(folder)["finished"]
 
 
 def is_whole(folder: RunFolder) -> bool:
-    """Whether a run holds all that some evaluation asked for, so that it can be reported."""
+    """True if a run holds all that some evaluation asked for, so that it can be reported."""
     return bool(_read(folder)["finished"])
 
 
 def last_asked(folder: RunFolder) -> dict | None:
-    """What was measured last, as in ``RunConfig.measured``; None where nothing was finished."""
+    """The settings of the last evaluation, as in ``RunConfig.measured``; None if none was
+    finished.
+    """
     return _read(folder).get("asked")
+
+
+def _is_current(entry: dict, fingerprints: dict[str, str]) -> bool:
+    """False if an entry comes from other features of the same name."""
+    return fingerprints.get(entry["features"], entry["fingerprint"]) == entry["fingerprint"]
+
+
+def _keys(entries: Iterable[dict]) -> set[tuple]:
+    """Keys of all measurements of some entries."""
+    keys = set()
+    for entry in entries:
+        keys |= {tuple(key) for key in entry["rows"]}
+    return keys
+
+
+def _chosen_by(folder: RunFolder, stale: set[tuple]) -> set[tuple]:
+    """Keys of the best rhos that were chosen by rows of these keys."""
+    choices = {key[0].replace(GRID, BEST) for key in stale if key[0].startswith(GRID)}
+    return {row.key for row in folder.measurements() if row.metric in choices}
 
 
 def _read(folder: RunFolder) -> dict:
     path = folder.path / "evaluation.json"
-    empty = {"origin": None, "done": [], "finished": [], "seconds": 0.0}
+    if not path.exists():
+        return {"origin": None, "done": [], "finished": [], "seconds": 0.0}
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         raise RunFolderError(
             f"{path} is damaged: delete it, the measurements are made again"
         ) from None
+    done = []
+    for entry in content["done"]:
+        done += [entry] if "metric" in entry else _translated(entry)
+    return {**content, "done": done}
+
+
+def _translated(entry: dict) -> list[dict]:
+    """Entries of today for one of an earlier version, so that it is not measured again."""
+    part = entry["part"]
+    rest = {name: entry[name] for name in ("setting", "n", "fingerprint", "rows")}
+    if part in _EARLIER:
+        return [{"metric": _EARLIER[part], "features": None, **rest}]
+    for prefix, metric in _EARLIER_IN_FEATURES.items():
+        if part.startswith(prefix):
+            return [{"metric": metric, "features": part.removeprefix(prefix), **rest}]
+    # The part is the name of features: one entry for all metrics of samples.
+    of_metric: dict[str, list] = {name: [] for name in _EARLIER_SAMPLES}
+    for key in entry["rows"]:
+        owner = metrics.owner(key[0])
+        if owner is not None and owner[0] in of_metric:
+            of_metric[owner[0]].append(key)
+    translated = []
+    for name, rows in of_metric.items():
+        if rows:
+            translated.append({"metric": name, "features": part, **rest, "rows": rows})
+    return translated
 
 
 def _digest(config: RunConfig) -> str:
-    return hashlib.sha256(json.dumps(config.measured, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(config.measured, 16)

@@ -1,17 +1,16 @@
-"""Work off what is to be measured in a run: sample, measure, record, and go on where it was
-stopped.
+"""Run all measurements of a run: sample, measure, record, and resume where it was stopped.
 
 Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in
-chunks. A killed evaluation goes on from the chunks and the measurements that the run folder holds.
+chunks. A killed evaluation resumes from the chunks and the measurements that the run folder holds.
 
-The walk: the dense reference and its paths; the fixed rho at every NFE; the grid rho x NFE with few
-images; then, at each NFE, all metrics at the rho that was best in the grid.
+The order: the dense reference and its paths; the fixed rho at every NFE; the grid rho x NFE with
+few samples; then, at each NFE, all metrics at the rho that was best in the grid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from torch import Tensor
@@ -19,10 +18,14 @@ from tqdm import tqdm
 
 from bench.config import RunConfig
 from bench.data import Dataset
+from bench.evaluation import plan as planning
 from bench.evaluation.ledger import Ledger, Task
-from bench.evaluation.methods import make_ready
-from bench.evaluation.subject import GRID, GUESSED_NFE, Arm, Job
+from bench.evaluation.measure import NotFinite, measure, measure_denoiser
+from bench.evaluation.methods import prepare_methods
+from bench.evaluation.plan import Job
+from bench.evaluation.subject import dense_setting, sample_chunk, store
 from bench.features import Features
+from bench.metrics.contract import Subject
 from bench.process.background import aside
 from bench.process.defaults import plain_torch
 from bench.process.ranks import Ranks
@@ -30,13 +33,37 @@ from bench.record import Measurement, RunFolder
 from bench.sampling import sample as sampling
 from bench.sampling.setting import Setting
 from bench.sampling.store import clear, keep
-from models.objectives.edm import EDMDenoiser
+from models.denoiser import Denoiser
+
+GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar only
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the steps of an evaluation share.
+
+    Attributes:
+        subject: what is measured.
+        ledger: what is recorded; only that of the first rank is used.
+        ranks: all of them sample, the first one measures and records.
+        keep_samples: True to keep all samples.
+        progress: True to show progress bars.
+        not_finite: counts of samples that were not finite.
+
+    """
+
+    subject: Subject
+    ledger: Ledger
+    ranks: Ranks
+    keep_samples: bool
+    progress: bool
+    not_finite: NotFinite = field(default_factory=dict)
 
 
 @plain_torch()
 def evaluate(
     config: RunConfig,
-    net: EDMDenoiser,
+    net: Denoiser,
     dataset: Dataset,
     extractors: list[Features],
     ranks: Ranks,
@@ -45,177 +72,230 @@ def evaluate(
     progress: bool = True,
     keep_samples: bool = False,
 ) -> list[Measurement]:
-    """All measurements of a trained denoiser, recorded in ``folder`` as soon as they are made.
+    """Measure a trained denoiser; record everything in ``folder`` as soon as it is measured.
 
-    All ranks sample; the first measures and records. What is sampled depends on neither their
-    number nor the chunks.
+    What is sampled depends neither on the number of ranks nor on the chunks. What the folder holds
+    is not measured again, provided that it comes from the same weights, data and features. Samples
+    are under ``samples/`` until they are no longer needed, or for good with ``keep_samples``. Also
+    writes grids of samples, and ``evaluate_seconds``: the time until the last measurement, over all
+    sessions.
 
-    What the folder holds already is not made again, provided that it comes from the same weights,
-    data and features. ``learned`` is the state of a coupling that learned in training. Samples lie
-    under ``samples/`` until they are no longer needed, or for good with ``keep_samples``. Writes
-    sample grids, and ``evaluate_seconds``: the time until the last measurement, over all sessions.
+    Args:
+        config: of the run.
+        net: the denoiser, on the device of the ranks.
+        dataset: real images to compare with.
+        extractors: the features that samples are measured in.
+        ranks: the processes that share the sampling.
+        folder: of the run.
+        learned: state of a coupling that learned in training.
+        progress: True to show progress bars.
+        keep_samples: True to keep all samples.
+
+    Returns:
+        All measurements, on the first rank; an empty list on the others.
+
     """
-    net = net.eval()
-    prepared = ranks.first_begins(
-        lambda: make_ready(config, net, dataset, folder.path, ranks.device, progress)
+    methods = ranks.first_then_all(
+        prepare_methods, config, net.eval(), dataset, folder.path, ranks.device, progress
     )
-    arm = Arm(config, net, dataset, extractors, ranks.device, folder.path, prepared, learned)
-    ledger = ranks.first_does(lambda: Ledger(folder, arm.origin, arm.fingerprints))
-    for line in rank_warnings(arm) if ranks.first else ():
-        tqdm.write(f"note: {line}")
-    session, jobs = Session(arm, ledger, ranks, keep_samples), arm.plan()
-    with session.progress(jobs, progress) as bar:
-        light = [job for job in jobs if job.searches and len(job.tasks) == 1]
-        session.work([*([job] for job in jobs if job not in light), light], bar)
-        best = ranks.first_does(lambda: arm.best(ledger))
-        bar.total += ranks.first_does(lambda: session.evaluations(best)) - session.guess
-        session.work([[job] for job in best], bar)
-    session.work_beside()
+    subject = Subject(config, net, dataset, extractors, ranks.device, folder.path, methods, learned)
+    ledger = ranks.from_first(_open_ledger, subject, folder)
+    evaluation = Evaluation(subject, ledger, ranks, keep_samples, progress)
+    _note(ranks, planning.cautions(subject))
+    jobs = planning.plan(subject)
+    _work(evaluation, jobs, f"evaluate {config.coupling}")
+    chosen = ranks.from_first(_best_rho, subject, ledger)
+    best = planning.at_best_rho(subject, chosen)
+    _work(evaluation, best, f"evaluate {config.coupling} at the best rho")
+    without_samples = planning.denoiser_tasks(subject)
+    for task in without_samples:
+        ranks.from_first(_record_denoiser, evaluation, task)
     if not ranks.first:
         return []
-    for line in finite_warnings(arm):
-        tqdm.write(f"note: {line}")
-    (keep if keep_samples else clear)(arm.samples_dir)
-    ledger.finish(config)
-    return ledger.rows([task for job in [*jobs, *best] for task in job.tasks] + arm.beside())
+    _note(ranks, finite_warnings(evaluation.not_finite))
+    _finish(evaluation)
+    rows = ledger.rows(_tasks(jobs)) + chosen
+    return rows + ledger.rows([*_tasks(best), *without_samples])
 
 
-@dataclass(frozen=True)
-class Session:
-    """Works off jobs: the ranks sample, the first of them measures and records."""
-
-    arm: Arm
-    ledger: Ledger
-    ranks: Ranks
-    keep_samples: bool
-
-    def work(self, batches: Sequence[Sequence[Job]], bar: tqdm) -> None:
-        """Sample and measure the jobs of each batch together, those that are not done."""
-        for batch in batches:
-            todo = self.ranks.first_does(
-                lambda batch=batch: [job for job in batch if self._tasks(job)]
-            )
-            if not todo:
-                continue
-            chunks = self.ranks.first_does(lambda todo=todo: list(self._chunks(todo)))
-            for number, (setting, rows) in enumerate(chunks):
-                if number % self.ranks.count == self.ranks.rank:
-                    # The first rank shows its own share for all.
-                    self.arm.sample_chunk(setting, rows, lambda n: bar.update(n * self.ranks.count))
-            self.ranks.wait()
-            self.ranks.first_does(lambda todo=todo: self._record(todo))
-
-    def work_beside(self) -> None:
-        """Measure what needs no stored images, on the first rank."""
-        for task in self.arm.beside():
-            self.ranks.first_does(lambda task=task: self._record_beside(task))
-
-    def progress(self, jobs: list[Job], shown: bool) -> tqdm:
-        """A bar over all evaluations of the denoiser, begun where the work stopped."""
-        missing = self.ranks.first_does(lambda: self.evaluations(jobs))
-        images = self._images(jobs, {task.part for job in jobs for task in job.tasks})
-        total = sum(n * (setting.nfe or GUESSED_NFE) for setting, n in images.items())
-        return tqdm(
-            total=total + self.guess,
-            initial=total - missing,
-            desc=f"evaluate {self.arm.config.coupling}",
-            unit="eval",
-            unit_scale=True,
-            disable=None if shown and self.ranks.first else True,
-        )
-
-    @property
-    def guess(self) -> int:
-        """Evaluations that the best rhos will take at most: which they are is not known before the
-        grid is measured.
-        """
-        cells = {job.setting.nfe: job for job in self.arm.grid()}
-        return sum(nfe * max(0, self.arm.full(job.setting).n - job.n) for nfe, job in cells.items())
-
-    def evaluations(self, jobs: Sequence[Job]) -> int:
-        """What has still to be sampled for the jobs."""
-        todo = [job for job in jobs if self._tasks(job)]
-        return sum(len(rows) * (setting.nfe or GUESSED_NFE) for setting, rows in self._chunks(todo))
-
-    def _record(self, todo: list[Job]) -> None:
-        """Measure and record the jobs, and let go of what is needed no more."""
-        # Exact transport of many points is one call of minutes.
-        self.ledger.add(
-            [
-                (task, aside(partial(self.arm.measure, task, job)))
-                for job in todo
-                for task in self._tasks(job)
-            ]
-        )
-        for job in filter(self._is_over, todo):
-            self.arm.store(job.setting).remove()
-
-    def _record_beside(self, task: Task) -> None:
-        if not self.ledger.holds(task):
-            self.ledger.add([(task, aside(partial(self.arm.measure_beside, task)))])
-
-    def _tasks(self, job: Job) -> list[Task]:
-        return [task for task in job.tasks if not self.ledger.holds(task)]
-
-    def _chunks(self, todo: list[Job]) -> Iterator[tuple[Setting, range]]:
-        """What the jobs have still to sample."""
-        for setting, n in self._images(
-            todo, {task.part for job in todo for task in self._tasks(job)}
-        ).items():
-            yield from (
-                (setting, rows) for rows in self.arm.store(setting).missing(n, sampling.CHUNK)
-            )
-
-    def _images(self, jobs: Sequence[Job], parts: set[str]) -> dict[Setting, int]:
-        """How many images of each setting; truncation errors need the dense ones, also if those are
-        done with.
-        """
-        dense = (
-            {self.arm.dense: self.arm.config.evaluation.trajectories}
-            if "truncation" in parts
-            else {}
-        )
-        return dense | {job.setting: job.n for job in jobs if job.n}
-
-    def _is_over(self, job: Job) -> bool:
-        """Whether the samples are needed no more: the dense ones are until the end, those of the
-        grid may be best.
-        """
-        at_fixed = job.setting.rho in (None, self.arm.config.evaluation.rho)
-        return (
-            not self.keep_samples
-            and job.setting != self.arm.dense
-            and (at_fixed or not job.searches)
-        )
+def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
+    fingerprints = {features.name: features.fingerprint for features in subject.extractors}
+    own = [name for name in subject.config.evaluation.metrics if "." in name]
+    return Ledger(folder, subject.origin, fingerprints, own)
 
 
-def rank_warnings(arm: Arm) -> list[str]:
-    """Lines for the terminal: which Frechet distances rest on no more samples, or real images, than
-    features.
-    """
-    evaluation, train, test = arm.config.evaluation, len(arm.dataset.train), len(arm.dataset.test)
-    counts: list[tuple[str, int, int]] = []  # metric, samples or images, features
-    if "samples" in evaluation.metrics:
-        for features in arm.extractors:
-            named = arm.rulers[features.name].frechet_names(evaluation.samples).items()
-            counts += [(metric, min(n, train, test), features.size) for metric, n in named]
-    if arm.grid():
-        counts.append((GRID + arm.judge.name, min(evaluation.grid_samples, train), arm.judge.size))
-    return [
-        f"{metric}: {n} samples in {size} features; values are biased, compare arms with care"
-        for metric, n, size in counts
-        if n <= size
-    ]
-
-
-def finite_warnings(arm: Arm) -> list[str]:
-    """One line for the terminal where samples were not finite, about the setting with the largest
-    share; else none.
-    """
-    if not arm.not_finite:
+def _best_rho(subject: Subject, ledger: Ledger) -> list[Measurement]:
+    """Rows of the best rho for the judge's features, if this evaluation searches for it."""
+    if not planning.grid(subject):
         return []
-    name, (bad, n) = max(arm.not_finite.items(), key=lambda item: item[1][0] / item[1][1])
-    others = len(arm.not_finite) - 1
+    return ledger.choose_best_rho(subject.judge.name)
+
+
+def _work(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> None:
+    """Sample and measure what is not done of some jobs."""
+    with _progress(evaluation, jobs, title) as bar:
+        for batch in _batches(evaluation, jobs):
+            _work_batch(evaluation, batch, bar)
+
+
+def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None:
+    ranks = evaluation.ranks
+    todo = ranks.from_first(_undone, evaluation.ledger, batch)
+    if not todo:
+        return
+    chunks = ranks.from_first(_missing_chunks, evaluation, todo)
+    for number, (setting, rows) in enumerate(chunks):
+        if number % ranks.count == ranks.rank:
+            # The first rank's bar shows its own share for all.
+            sample_chunk(evaluation.subject, setting, rows, partial(_advance, bar, ranks.count))
+    # The first rank measures what the others have stored.
+    ranks.wait()
+    ranks.from_first(_record, evaluation, todo)
+
+
+def _advance(bar: tqdm, ranks: int, evaluations: int) -> None:
+    bar.update(evaluations * ranks)
+
+
+def _batches(evaluation: Evaluation, jobs: Sequence[Job]) -> list[list[Job]]:
+    """One job after the other; the cells of the first pass, which are small, all at once."""
+    batches = []
+    cells = []
+    for job in jobs:
+        if job.searches and job.n <= evaluation.subject.config.evaluation.grid_samples:
+            cells.append(job)
+        else:
+            batches.append([job])
+    return [*batches, cells]
+
+
+def _undone(ledger: Ledger, jobs: Sequence[Job]) -> list[Job]:
+    """Jobs of which something is missing, in the order given."""
+    return [job for job in jobs if _missing_tasks(ledger, job)]
+
+
+def _missing_tasks(ledger: Ledger, job: Job) -> list[Task]:
+    return [task for task in job.tasks if not ledger.holds(task)]
+
+
+def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[Setting, range]]:
+    """What is still to be sampled for some jobs."""
+    ledger = evaluation.ledger
+    wanted: dict[Setting, int] = {}
+    for job in todo:
+        tasks = _missing_tasks(ledger, job)
+        # Truncation errors need the dense reference, also if its own measurements are recorded.
+        if any(task.metric == "truncation" for task in tasks):
+            dense = dense_setting(evaluation.subject.config.evaluation)
+            wanted.setdefault(dense, evaluation.subject.config.evaluation.trajectories)
+    for job in todo:
+        if job.n:
+            wanted[job.setting] = job.n
+    chunks = []
+    for setting, n in wanted.items():
+        for rows in store(evaluation.subject, setting).missing(n, sampling.CHUNK):
+            chunks.append((setting, rows))
+    return chunks
+
+
+def _record(evaluation: Evaluation, todo: Sequence[Job]) -> None:
+    """Measure and record some jobs, and remove samples that are no longer needed."""
+    recorded = []
+    for job in todo:
+        tasks = _missing_tasks(evaluation.ledger, job)
+        # In a thread: exact transport of many points is one call of minutes, and signals must be
+        # handled meanwhile.
+        call = partial(measure, evaluation.subject, job, tasks, evaluation.not_finite)
+        recorded += aside(call)
+    evaluation.ledger.add(recorded)
+    for job in todo:
+        if _is_over(evaluation, job):
+            store(evaluation.subject, job.setting).remove()
+
+
+def _record_denoiser(evaluation: Evaluation, task: Task) -> None:
+    """Measure and record what needs no samples."""
+    if not evaluation.ledger.holds(task):
+        rows = aside(partial(measure_denoiser, evaluation.subject, task))
+        evaluation.ledger.add([(task, rows)])
+
+
+def _is_over(evaluation: Evaluation, job: Job) -> bool:
+    """True if a job's samples are no longer needed.
+
+    The dense reference is needed until the end, and cells of the first pass may turn out best.
+    """
+    settings = evaluation.subject.config.evaluation
+    if evaluation.keep_samples or job.setting == dense_setting(settings):
+        return False
+    return job.setting.rho in (None, settings.rho) or not job.searches
+
+
+def _finish(evaluation: Evaluation) -> None:
+    """Remove or keep the samples, and record that all is measured."""
+    subject = evaluation.subject
+    tidy = keep if evaluation.keep_samples else clear
+    tidy(subject.samples_folder)
+    accuracies = []
+    for features in subject.extractors:
+        if features.accuracy:
+            row = Measurement("classifier_accuracy", features.accuracy, split="test")
+            accuracies.append(row)
+    if accuracies:
+        evaluation.ledger.folder.add(accuracies)
+    evaluation.ledger.describe()
+    evaluation.ledger.finish(subject.config)
+
+
+def _progress(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> tqdm:
+    """A bar over the evaluations of the denoiser, which begins where the work was stopped."""
+    missing = evaluation.ranks.from_first(_missing_evaluations, evaluation, jobs)
+    total = 0
+    for job in jobs:
+        total += job.n * _cost(job.setting)
+    return tqdm(
+        total=max(total, missing),
+        initial=max(0, total - missing),
+        desc=title,
+        unit="eval",
+        unit_scale=True,
+        # None hides it where the output is no terminal.
+        disable=None if evaluation.progress and evaluation.ranks.first and missing else True,
+    )
+
+
+def _missing_evaluations(evaluation: Evaluation, jobs: Sequence[Job]) -> int:
+    todo = _undone(evaluation.ledger, jobs)
+    evaluations = 0
+    for setting, rows in _missing_chunks(evaluation, todo):
+        evaluations += len(rows) * _cost(setting)
+    return evaluations
+
+
+def _cost(setting: Setting) -> int:
+    return setting.nfe or GUESSED_NFE
+
+
+def _tasks(jobs: Sequence[Job]) -> Iterator[Task]:
+    for job in jobs:
+        yield from job.tasks
+
+
+def _note(ranks: Ranks, lines: Sequence[str]) -> None:
+    if ranks.first:
+        for line in lines:
+            tqdm.write(f"note: {line}")
+
+
+def finite_warnings(not_finite: NotFinite) -> list[str]:
+    """A line for the terminal if samples were not finite, about the setting with the largest share;
+    else none.
+    """
+    if not not_finite:
+        return []
+    name = max(not_finite, key=lambda name: not_finite[name][0] / not_finite[name][1])
+    bad, n = not_finite[name]
+    others = len(not_finite) - 1
     more = f", and some of {others} other setting{'s' * (others > 1)}" if others else ""
     return [
         f"{bad:,} of {n:,} samples are not finite: {name}{more}. Their metrics are NaN; a lower"

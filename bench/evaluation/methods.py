@@ -1,40 +1,22 @@
-"""Starts and guidance made ready for one arm: what the names in its settings stand for, and what
-they are worth.
-"""
+"""Builds the starts and the discriminators that the settings of a run name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.config import RunConfig
 from bench.config.guidance import GuidanceConfig
-from bench.data import Dataset, Split
-from bench.guidance.images import Arm, Sides, make_fakes
+from bench.data import Dataset
+from bench.guidance.images import Arm, make_fakes
 from bench.guidance.train import train_discriminator
-from bench.metrics.discriminator import measure
-from bench.record import Measurement
+from bench.metrics.contract import HeldOut, Methods
 from bench.sampling.sample import Steering
-from bench.sampling.starts import Ready, prepare
+from bench.sampling.starts import prepare
 from bench.sampling.store import weights_digest
+from models.denoiser import Denoiser
 from models.guidance.guide import Guidance, Guide
-from models.objectives.edm import EDMDenoiser
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that steers the sampling of one arm.
-
-    Attributes: steering: for ``bench.sampling.sample.sample``. starts: by spec. discriminators:
-        what each is worth, by its name and fingerprint. prints: fingerprint of the discriminator
-        behind a label of guidance: what another one gave does not count.
-
-    """
-
-    steering: Steering = Steering()
-    starts: dict[str, Ready] = field(default_factory=dict)
-    discriminators: dict[str, list[Measurement]] = field(default_factory=dict)
-    prints: dict[str, str] = field(default_factory=dict)
+from models.starts.contract import PreparedStart
 
 
 def guidances(config: RunConfig) -> list[GuidanceConfig]:
@@ -42,41 +24,53 @@ def guidances(config: RunConfig) -> list[GuidanceConfig]:
     return config.guidance.apart() if config.guidance.kind == "discriminator" else []
 
 
-def make_ready(
-    config: RunConfig, net: EDMDenoiser, dataset: Dataset, folder: Path, device: str, progress: bool
-) -> Prepared:
+def prepare_methods(
+    config: RunConfig, net: Denoiser, dataset: Dataset, folder: Path, device: str, progress: bool
+) -> Methods:
     """Fit the maps of the starts and train the discriminators, or read them from the run's folder
     and the cache.
 
     Raises:
-        bench.guidance.images.GuideError: a discriminator does not belong to this arm.
+        bench.guidance.images.GuideError: a discriminator does not belong to this denoiser.
         ValueError: a map cannot be fitted.
 
     """
-    cache, arm = folder.parent / ".cache", Arm(net, dataset, config.seed, device, config.evaluation)
-    coupled = not config.checkpoint and config.coupling != "random"
-    discriminators, guides, prints = {}, {}, {}
+    arm = Arm(net, dataset, config.seed, device, config.evaluation)
+    cache = folder.parent / ".cache"
+    discriminators = {}
+    guides = {}
+    prints = {}
     for one in guidances(config):
         trained, held = train_discriminator(one, arm, folder / "guidance", cache, progress)
-        rows = measure(one, arm, trained.net, held, "train")
-        rows += measure(one, arm, trained.net, Sides(dataset.test, held.fake), "test")
-        digest = weights_digest(trained.net)[:10]
-        discriminators[f"{one.name}@{digest}"] = rows
-        prints |= dict.fromkeys(map(one.label, one.weights), digest)
-        guides |= {
-            one.label(w): Guide(Guidance(trained.net), w, one.second) for w in one.weights if w
-        }
+        fingerprint = weights_digest(trained.net)[:10]
+        discriminators[f"{one.name}@{fingerprint}"] = HeldOut(one, arm, trained.net, held)
+        for weight in one.weights:
+            prints[one.label(weight)] = fingerprint
+            # Weight 0 is unguided sampling: no guide, and no passes of a discriminator.
+            if weight:
+                guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
+    coupled = not config.checkpoint and config.coupling != "random"
+    starts = _prepare_starts(config, arm, folder, coupled, progress)
+    steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)
+    return Methods(steering, starts, discriminators, prints)
 
-    def generated() -> Split:
-        return make_fakes(GuidanceConfig(), arm, folder / "guidance", progress)
 
-    sigma_max, told = config.evaluation.sigma_max, net.label_dim > 0
-    starts = {
-        spec: prepare(
-            spec, dataset, config.seed, cache, device, sigma_max, told, coupled, generated
+def _prepare_starts(
+    config: RunConfig, arm: Arm, folder: Path, coupled: bool, progress: bool
+) -> dict[str, PreparedStart]:
+    # Only a start that jumps to the model's own images generates any.
+    generate = partial(make_fakes, GuidanceConfig(), arm, folder / "guidance", progress)
+    starts = {}
+    for spec in config.evaluation.start:
+        starts[spec] = prepare(
+            spec,
+            arm.dataset,
+            config.seed,
+            folder.parent / ".cache",
+            arm.device,
+            config.evaluation.sigma_max,
+            conditional=arm.net.label_dim > 0,
+            coupled=coupled,
+            generate=generate,
         )
-        for spec in config.evaluation.start
-    }
-    ready = {spec: one.start for spec, one in starts.items()}
-    steering = Steering(ready, guides, coupled, config.seed, config.guidance.boost)
-    return Prepared(steering, starts, discriminators, prints)
+    return starts

@@ -1,9 +1,10 @@
-"""Pictures of generated images."""
+"""Pictures of generated images, and of the denoiser output along their paths."""
 
 from __future__ import annotations
 
 import io
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,3 +36,37 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     write_bytes(path, buffer.getvalue())
+
+
+@dataclass
+class Tangents:
+    """Observer of a sampler: D at some points of the paths of the first samples of a batch.
+
+    x - sigma dx/dsigma = D: where one Euler step would end from there. All alike along a row means
+    a straight path.
+    """
+
+    rows: int
+    points: list[int]  # which points, counted from 0
+    seen: int = 0
+    outputs: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def evenly(cls, rows: int, columns: int, points: int) -> Tangents:
+        """As many columns evenly over a path's points, both ends among them; fewer where it has
+        fewer points.
+        """
+        places = torch.linspace(
+            0, points - 1, min(columns, points), dtype=torch.float32, device="cpu"
+        )
+        return cls(rows, places.round().long().tolist())
+
+    def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:  # noqa: ARG002
+        """Observe the next point of the paths: denoiser output ``[n, ...]``."""
+        if self.seen in self.points:
+            self.outputs.append(denoised[: self.rows].float())
+        self.seen += 1
+
+    def per_sample(self) -> dict[str, Tensor]:
+        """``tangents`` ``[rows, columns, ...]`` float32, from noise to image."""
+        return {"tangents": torch.stack(self.outputs, dim=1)}

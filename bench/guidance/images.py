@@ -17,8 +17,8 @@ from bench.pairs.pool import Pairs
 from bench.randomness import derive, generator
 from bench.sampling.latents import as_stored, draw_latents, finite_rows
 from bench.sampling.store import SampleStore, weights_digest
+from models.denoiser import Denoiser
 from models.guidance.guide import WINDOW
-from models.objectives.edm import EDMDenoiser
 from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
@@ -46,7 +46,7 @@ class Arm:
     classes.
     """
 
-    net: EDMDenoiser
+    net: Denoiser
     dataset: Dataset
     seed: int
     device: str = "cpu"

@@ -1,1 +1,87 @@
-"""Metrics. One file, one metric; each is a pure function of tensors."""
+"""Metrics. One file of this folder is one metric, or a family of metrics that share their work.
+
+``contract.py`` says what a metric is. Its name is that of the file; a metric of a user's own is any
+module that Python can import, such as ``my_project.spread``. What a metric says about itself
+(``Info``) goes into ``metrics.json`` of a run folder, and from there into reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from bench import plugins
+from bench.record.infos import Info
+
+if TYPE_CHECKING:
+    from bench.metrics.contract import Metric
+
+PACKAGE = "bench.metrics"
+
+
+def names() -> tuple[str, ...]:
+    """Names of the metrics in this folder."""
+    return plugins.names(PACKAGE)
+
+
+def load(name: str) -> type[Metric]:
+    """The metric of a name.
+
+    Raises:
+        PluginError: there is none, or its module defines no metric.
+
+    """
+    # The contract needs torch, which takes seconds to import; names and infos of runs do not.
+    from bench.metrics.contract import KINDS
+
+    return plugins.class_in("metric", plugins.load("metric", name, PACKAGE), *KINDS)
+
+
+def chosen(words: Iterable[str]) -> tuple[str, ...]:
+    """Names of the metrics that some words of ``--metrics`` stand for, each once.
+
+    A word is a group, such as ``samples``, or the name of a metric. Metrics without a group
+    describe starts and guidance; they are always among the chosen ones.
+    """
+    wanted = tuple(words)
+    by_group: dict[str, list[str]] = {}
+    for name in names():
+        by_group.setdefault(load(name).group, []).append(name)
+    found = list(by_group.get("", ()))
+    for word in wanted:
+        found += by_group.get(word, [word.replace("_", "-") if "." not in word else word])
+    return tuple(dict.fromkeys(found))
+
+
+def owner(metric: str, own: Iterable[str] = ()) -> tuple[str, Info] | None:
+    """Name and description of the metric that measures a row's ``metric``; None if none is known.
+
+    Args:
+        metric: as in the column ``metric``, such as ``kid_classifier``.
+        own: names of a user's metrics, to be searched alongside those of this folder.
+
+    """
+    best: tuple[int, str, Info] | None = None
+    for name in (*names(), *own):
+        match = load(name).describe(metric)
+        # fd_infinity_classifier is not the fd of some features called infinity_classifier: the
+        # longest name that fits is meant.
+        if match is not None and (best is None or match[0] > best[0]):
+            best = (match[0], name, match[1])
+    return None if best is None else best[1:]
+
+
+def infos(measured: Iterable[str], own: Iterable[str] = ()) -> list[Info]:
+    """Descriptions of measured metrics, in the order of a report; unknown ones are left out.
+
+    Args:
+        measured: values of the column ``metric``.
+        own: names of a user's metrics, to be searched alongside those of this folder.
+
+    """
+    found = []
+    for metric in set(measured):
+        match = owner(metric, own)
+        if match is not None:
+            found.append(match[1])
+    return sorted(found, key=lambda info: (info.place, info.name))

@@ -14,8 +14,52 @@ import torch
 from torch import Tensor
 
 from bench.metrics._finite import all_finite
+from bench.metrics._first import FirstSamples
+from bench.metrics.contract import FeatureSpace, Values
+from bench.record.infos import Info
 
 QUANTILE = 0.05  # share of the held-out images that counts as copies: what chance alone gives
+
+
+class Copies(FirstSamples):
+    """Distances of the first samples to the training set, against those of held-out images."""
+
+    infos = (
+        Info(
+            "copy_rate",
+            "Share of samples nearer to a training image than all but 5 % of the held-out images."
+            " As new as these is 0.05; more means copies, less means samples unlike any image, so"
+            " neither higher nor lower is better.",
+            figure=False,
+            place=160,
+        ),
+        Info(
+            "copy_distance",
+            "Median distance to the nearest training image, over that of held-out images. 1 is as"
+            " new as these; below means copies, above means samples unlike any image, so neither"
+            " higher nor lower is better.",
+            figure=False,
+            place=161,
+        ),
+    )
+
+    def compute(self) -> Values:
+        """Both metrics; the training split is the one that could be copied."""
+        generated = distance_to_training(self.space, self.samples)
+        held_out = self.space.once(_held_out_distances)
+        return {
+            ("copy_rate", "train"): copy_rate(generated, held_out),
+            ("copy_distance", "train"): copy_distance(generated, held_out),
+        }
+
+
+def distance_to_training(space: FeatureSpace, features: Tensor) -> Tensor:
+    """Distance ``[n]`` of features ``[n, d]`` to the nearest of all training images."""
+    return nearest(features.to(space.device), space.real["train"].parts()).cpu()
+
+
+def _held_out_distances(space: FeatureSpace) -> Tensor:
+    return distance_to_training(space, space.some["test"])
 
 
 def nearest(x: Tensor, reference: Iterable[Tensor]) -> Tensor:

@@ -1,40 +1,94 @@
-"""Metrics of a discriminator on held-out images."""
+"""Quality of a discriminator on held-out images: AUC, accuracy and calibration."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
-from bench.config.guidance import GuidanceConfig
-from bench.guidance.images import Arm, Sides
-from bench.guidance.logits import judge
-from bench.metrics.discrimination import accuracy, auc, calibration_error
+from bench.guidance.images import Sides
+from bench.guidance.logits import Logits, judge
+from bench.metrics._discrimination import accuracy, auc, calibration_error
+from bench.metrics.contract import DenoiserMetric, HeldOut, Item, Subject
 from bench.record import Measurement
-from models.guidance.discriminator import Discriminator
+from bench.record.infos import Info
 
 BINS = 8  # of ln sigma
+METRICS = {"dg_auc": auc, "dg_accuracy": accuracy, "dg_calibration_error": calibration_error}
 
 
-def measure(
-    config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, split: str
-) -> list[Measurement]:
-    """AUC, accuracy and calibration error over the guided window, and in bins of ln sigma, on
-    held-out images.
+class Quality(DenoiserMetric):
+    """Every discriminator, over the guided window and in bins of ln sigma."""
 
-    ``split`` names where the reals come from; ``sigma`` is a bin's geometric middle. With ``train``
-    they are the images that chose the checkpoint, with ``test``, images used neither for training
-    nor for the choice.
+    infos = (
+        Info(
+            "dg_auc",
+            "Chance that the discriminator ranks a held-out real image over a generated one, both"
+            " noised: 0.5 where it cannot tell them apart, so neither higher nor lower is better.",
+            per="run",
+            kind="guidance",
+            place=80,
+        ),
+        Info(
+            "dg_accuracy",
+            "Share of held-out noisy images that it sorts rightly into real and generated: 0.5 is"
+            " guessing, and neither higher nor lower is better.",
+            per="run",
+            kind="guidance",
+            place=81,
+        ),
+        Info(
+            "dg_calibration_error",
+            "How far its probabilities are from the shares that turn out real; guidance believes"
+            " them.",
+            "lower",
+            per="run",
+            kind="guidance",
+            place=82,
+        ),
+    )
+
+    @classmethod
+    def items(cls, subject: Subject) -> list[Item]:
+        """One for each discriminator."""
+        return [Item(name) for name in subject.methods.discriminators]
+
+    @classmethod
+    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:
+        """Against the reals that chose its checkpoint (``train``) and against those of the test
+        split, used neither for training nor for the choice.
+        """
+        trained = subject.methods.discriminators[item.name]
+        yield from measure(trained, trained.images, "train")
+        test = Sides(subject.dataset.test, trained.images.fake)
+        yield from measure(trained, test, "test")
+
+
+def measure(trained: HeldOut, images: Sides, split: str) -> Iterator[Measurement]:
+    """Values over the guided window, and in bins of ln sigma, on held-out images.
+
+    ``split`` names where the reals come from; ``sigma`` is a bin's geometric middle.
     """
-    logits = judge(config, arm, net, held, f"measure {split}")
-    edges = torch.logspace(*torch.tensor(arm.guided).log10().tolist(), BINS + 1)
+    config = trained.config
+    arm = trained.arm
+    logits = judge(config, arm, trained.net, images, f"measure {split}")
+    low, high = torch.tensor(arm.guided).log10().tolist()
+    edges = torch.logspace(low, high, BINS + 1)
     bins = torch.bucketize(logits.sigma, edges[1:-1])
-    parts = [(None, torch.ones_like(bins, dtype=torch.bool))]
-    parts += [(float((edges[k] * edges[k + 1]).sqrt()), bins == k) for k in range(BINS)]
-    metrics = {"dg_auc": auc, "dg_accuracy": accuracy, "dg_calibration_error": calibration_error}
-    return [
-        Measurement(
-            name, metric(logits.real[rows], logits.fake[rows]),
-            guidance=config.name, split=split, n=int(rows.sum()), sigma=sigma,
-        )
-        for sigma, rows in parts if rows.any()
-        for name, metric in metrics.items()
-    ]  # fmt: skip
+    parts = {None: torch.ones_like(bins, dtype=torch.bool)}
+    for number in range(BINS):
+        middle = float((edges[number] * edges[number + 1]).sqrt())
+        parts[middle] = bins == number
+    for sigma, rows in parts.items():
+        # A bin may be empty when few images are judged.
+        if rows.any():
+            yield from _values(logits, rows, sigma, config.name, split)
+
+
+def _values(
+    logits: Logits, rows: torch.Tensor, sigma: float | None, guidance: str, split: str
+) -> Iterator[Measurement]:
+    for name, metric in METRICS.items():
+        value = metric(logits.real[rows], logits.fake[rows])
+        n = int(rows.sum())
+        yield Measurement(name, value, guidance=guidance, split=split, n=n, sigma=sigma)

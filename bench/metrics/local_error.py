@@ -8,12 +8,21 @@ whatever the steps do.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
+from bench.metrics.contract import DenoiserMetric, Item, Profile, Subject
+from bench.record import Measurement
+from bench.record.infos import Info
+from bench.sampling import sample as sampling
+from bench.sampling.setting import Setting
 from models.samplers.contract import Denoise
 from models.samplers.euler import euler
 from models.samplers.heun import heun
+from models.schedule import karras_sigmas
 
 EULER, HEUN = "local_error_euler", "local_error_heun"
 SUBSTEPS = 16
@@ -23,6 +32,54 @@ They err by 16^-2 = 0.4 % of what one Heun step does, by the order. On eight Gau
 or more, profiles are within 0.6 % of their greatest value, and within 2.1 % of every value above a
 thousandth of it.
 """
+
+STEPS = 9  # of the schedule whose single steps are measured
+MOST_PATHS = 128  # enough for a root mean square
+
+
+class LocalError(DenoiserMetric):
+    """Errors of single Euler and Heun steps of the fixed schedule."""
+
+    infos = (
+        Info(
+            EULER,
+            "Root mean square per pixel that one Euler step of the 9-step schedule errs, from a"
+            " point of the exact path at that sigma.",
+            "lower",
+            per="sigma",
+            kind="path",
+            place=50,
+        ),
+        Info(HEUN, "The same of one Heun step.", "lower", per="sigma", kind="path", place=51),
+    )
+    group: ClassVar[str] = "local"
+
+    @classmethod
+    def items(cls, subject: Subject) -> list[Item]:
+        """One, at the fixed rho."""
+        evaluation = subject.config.evaluation
+        return [Item(f"rho{evaluation.rho:g}", min(evaluation.trajectories, MOST_PATHS))]
+
+    @classmethod
+    @torch.no_grad()
+    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:
+        """Profiles over sigma, under the settings whose steps they are."""
+        evaluation = subject.config.evaluation
+        levels = karras_sigmas(STEPS, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max)
+        chunks = []
+        for start in range(0, item.n, sampling.CHUNK):
+            count = min(item.n - start, sampling.CHUNK)
+            latents = subject.latents(range(start, start + count))
+            labels = subject.net.one_hot(latents.labels.to(subject.device))
+            noise = latents.noise.to(subject.device)
+            chunks.append(local_errors(subject.net, noise, levels, labels))
+        errors = {name: torch.cat([chunk[name] for chunk in chunks]) for name in (EULER, HEUN)}
+        settings = {
+            EULER: Setting("euler", STEPS, evaluation.rho),
+            HEUN: Setting("heun", 2 * STEPS - 1, evaluation.rho),
+        }
+        for (name, sigma), value in summary(errors, interval_sigmas(levels)).items():
+            yield settings[name].row(name, value, n=item.n, sigma=sigma)
 
 
 def local_errors(
@@ -49,14 +106,14 @@ def local_errors(
     """
     levels = sigmas[:-1].double()
     x = latents.double() * levels[0].item()
-    found = {EULER: [], HEUN: []}
+    errors: dict[str, list[Tensor]] = {EULER: [], HEUN: []}
     for interval in levels.unfold(0, 2, 1):
         unit = x / interval[0].item()  # the samplers start at a multiple of unit noise
         x = heun(denoise, unit, _geometric(interval, substeps), labels)
         for name, sampler in ((EULER, euler), (HEUN, heun)):
             step = sampler(denoise, unit, interval, labels)
-            found[name].append((step - x).square().flatten(1).mean(1))
-    return {name: torch.stack(columns, dim=1) for name, columns in found.items()}
+            errors[name].append((step - x).square().flatten(1).mean(1))
+    return {name: torch.stack(columns, dim=1) for name, columns in errors.items()}
 
 
 def interval_sigmas(sigmas: Tensor) -> list[float]:
@@ -66,19 +123,19 @@ def interval_sigmas(sigmas: Tensor) -> list[float]:
     return sigmas[:-2].tolist()
 
 
-def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> dict[tuple[str, float], float]:
+def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> Profile:
     """Root mean squares over all samples, by metric and noise level, in units of the images' range
     [-1, 1].
 
     One Euler step of h from sigma errs by h^2 / (2 sigma^2) times the denoiser's drift in ln sigma,
     to leading order.
     """
-    profiles = {name: per_sample[name].mean(0).sqrt().tolist() for name in (EULER, HEUN)}
-    return {
-        (name, sigma): value
-        for name, profile in profiles.items()
-        for sigma, value in zip(sigmas, profile, strict=True)
-    }
+    values: Profile = {}
+    for name in (EULER, HEUN):
+        profile = per_sample[name].mean(0).sqrt().tolist()
+        for sigma, value in zip(sigmas, profile, strict=True):
+            values[name, sigma] = value
+    return values
 
 
 def _geometric(interval: Tensor, steps: int) -> Tensor:

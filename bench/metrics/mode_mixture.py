@@ -8,15 +8,77 @@ sure finds no mixture at all. So the figure to compare with is that of held-out 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from bench.metrics._finite import all_finite
+from bench.metrics.contract import FeatureSpace, SampleMetric, Values
+from bench.record.infos import Info
 
 # As counted for DPM-OT; 0.2 in arXiv 2410.13431
 THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)
 RADIUS = 4.0  # standard deviations: a Gaussian in the plane puts 3e-4 of its mass outside
+
+
+def _infos() -> tuple[Info, ...]:
+    """A pair for each threshold, which is part of the name: of samples, and of real images."""
+    infos = []
+    for threshold in THRESHOLDS:
+        infos += [
+            Info(
+                metric_name(threshold),
+                "Share of samples that the classifier places in two classes or more at once, each"
+                " with at least the probability in the name: between modes. Compare it with that"
+                " of real images; far below it, the samples lack what real ones have.",
+                "lower",
+                figure=False,
+                family="mode_mixture",
+                place=180,
+            ),
+            Info(
+                metric_name(threshold, "_real"),
+                "The same share of held-out real images: what an exact sampler would have.",
+                figure=False,
+                family="mode_mixture_real",
+                place=181,
+            ),
+        ]
+    return tuple(infos)
+
+
+def metric_name(threshold: float, kind: str = "") -> str:
+    """``mode_mixture_0.2``."""
+    return f"mode_mixture_{threshold:g}{kind}"
+
+
+class ModeMixture(SampleMetric):
+    """The mode mixture of all samples, at every threshold; of real images see ``prior_error``."""
+
+    infos = _infos()
+    scope: ClassVar[str] = "starts"
+
+    def __init__(self, space: FeatureSpace, n: int) -> None:
+        super().__init__(space, n)
+        self._probabilities: list[Tensor] = []
+
+    @classmethod
+    def suits(cls, space: FeatureSpace, n: int) -> bool:  # noqa: ARG003
+        """True for the features of a classifier that gives probabilities."""
+        return space.features.probabilities is not None
+
+    @torch.no_grad()
+    def update(self, features: Tensor) -> None:
+        """Take the class probabilities of the next samples."""
+        self._probabilities.append(self.space.features.probabilities(features))
+
+    def compute(self) -> Values:
+        """The share at each threshold."""
+        values: Values = {}
+        for threshold, share in mixture_scan(torch.cat(self._probabilities)).items():
+            values[metric_name(threshold), None] = share
+        return values
 
 
 def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
@@ -47,6 +109,13 @@ def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
 def mixture_scan(probabilities: Tensor) -> dict[float, float]:
     """``mode_mixture`` at every threshold that has been used, falling as the threshold rises."""
     return {threshold: mode_mixture(probabilities, threshold) for threshold in THRESHOLDS}
+
+
+@torch.no_grad()
+def mixture_of(space: FeatureSpace, images: Tensor) -> dict[float, float]:
+    """``mode_mixture`` of stored images, at every threshold."""
+    parts = [space.features.probabilities(part) for part in space.extract(images)]
+    return mixture_scan(torch.cat(parts))
 
 
 def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RADIUS) -> float:

@@ -11,14 +11,66 @@ import torch
 from torch import Tensor
 
 from bench.metrics._finite import all_finite
+from bench.metrics._first import FirstSamples, K, has_neighbours
+from bench.metrics.contract import FeatureSpace, Values
+from bench.record.infos import Info
 
-K = 5
 _ROWS = 1000  # distances [rows, n] are taken for so many rows at a time
+
+
+class Neighbours(FirstSamples):
+    """Precision, recall, density and coverage of the first samples for each split."""
+
+    infos = (
+        Info(
+            "precision",
+            "Share of samples that lie among real images: fidelity.",
+            "higher",
+            figure=False,
+            place=150,
+        ),
+        Info(
+            "recall",
+            "Share of real images that lie among the samples: diversity.",
+            "higher",
+            figure=False,
+            place=151,
+        ),
+        Info(
+            "coverage",
+            "Share of real images with a sample nearby.",
+            "higher",
+            figure=False,
+            place=152,
+        ),
+        Info(
+            "density",
+            "How densely real images lie around the samples. Equal distributions give 1; more can"
+            " mean that samples crowd at the most common images, so neither higher nor lower is"
+            " better.",
+            figure=False,
+            place=153,
+        ),
+    )
+
+    @classmethod
+    def suits(cls, space: FeatureSpace, n: int) -> bool:
+        """True where neighbours mean something, see ``has_neighbours``."""
+        return has_neighbours(space, n)
+
+    def compute(self) -> Values:
+        """All four for both splits."""
+        values: Values = {}
+        for split, real in self.space.some.items():
+            four = prdc(real, self.samples)
+            for info in self.infos:
+                values[info.name, split] = getattr(four, info.name)
+        return values
 
 
 @dataclass(frozen=True)
 class PRDC:
-    """Shares in [0, 1], apart from the density, which is 1 on average for equal distributions."""
+    """Shares in [0, 1], except the density, which is 1 on average for equal distributions."""
 
     precision: float
     recall: float

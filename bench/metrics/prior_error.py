@@ -1,69 +1,202 @@
-"""Prior error: how far the points where sampling begins are from noised data, as a squared
-Wasserstein-2 distance.
-
-Distances are sums over all d values, not means. Between two finite samples they are far above 0
-even where both come from one law, and far in d: a distance is read beside its floor, that of two
-samples of noised data.
-"""
+"""Cost of a start, and how far the points where sampling begins are from where they should be."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from bench.metrics._finite import all_finite
-from couplings.plan import import_pot
+from bench.data import Dataset, as_images
+from bench.metrics._transport import LARGEST, mass_error, transport
+from bench.metrics.contract import DenoiserMetric, Item, Subject
+from bench.metrics.mode_mixture import ModeMixture, metric_name, mixture_of
+from bench.randomness import generator
+from bench.record import Measurement
+from bench.record.infos import Info
+from bench.sampling.setting import Setting
+from bench.sampling.starts import find_targets, streams
+from models.starts.contract import PreparedStart
+from models.starts.random_index import RandomIndex
 
-LARGEST = 5000  # points on a side: seconds to a minute
+DRAWS = 400  # latents for each target, from which the masses of a hard map's cells are estimated
+CHUNK = 10_000  # of those at a time
+POINTS = 2000  # on each side of an exact transport
 
 
-def transport(
-    x: Tensor, y: Tensor, x_weights: Tensor | None = None, y_weights: Tensor | None = None
-) -> float:
-    """The squared W2 between weighted points x ``[n, d]`` and y ``[m, d]``, by exact optimal
-    transport.
+class PriorError(DenoiserMetric):
+    """Every start of a run: its cost, its prior errors, and the mode mixture of real images."""
 
-    Weights ``[n]`` and ``[m]`` are of sum 1; without them points weigh alike. NaN where a point is
-    not finite.
-
-    Raises: ValueError: more than ``LARGEST`` points on a side, none, weights that do not sum to 1,
-        or no convergence.
-
-    """
-    if not 0 < min(len(x), len(y)) <= max(len(x), len(y)) <= LARGEST:
-        raise ValueError(
-            f"exact transport of {len(x)} and {len(y)} points: take 1 to {LARGEST} of each"
-        )
-    a, b = (
-        (
-            torch.full((len(z),), 1 / len(z), dtype=torch.float64, device="cpu")
-            if w is None
-            else w.double()
-        )
-        for z, w in ((x, x_weights), (y, y_weights))
+    infos = (
+        Info(
+            "prior_error",
+            "Squared W2 from where sampling begins to the targets that the start is meant to hit.",
+            "lower",
+            per="run",
+            kind="start",
+            figure=False,
+            place=92,
+        ),
+        Info(
+            "prior_error_fresh",
+            "Squared W2 from where sampling begins to freshly noised images; not below"
+            " prior_error_floor but by chance.",
+            "lower",
+            per="run",
+            kind="start",
+            figure=False,
+            place=93,
+        ),
+        Info(
+            "prior_error_floor",
+            "The same between two sets of freshly noised images: what finite samples cost.",
+            per="run",
+            kind="start",
+            figure=False,
+            place=94,
+        ),
+        Info(
+            "start_sigma",
+            "Noise level where sampling begins.",
+            per="run",
+            kind="start",
+            figure=False,
+            place=90,
+        ),
+        Info(
+            "start_targets",
+            "Images that the start can jump to.",
+            per="run",
+            kind="start",
+            figure=False,
+            place=91,
+        ),
+        Info(
+            "start_fit_seconds",
+            "Seconds to fit the start's transport map, once for all images ever sampled.",
+            per="run",
+            kind="start",
+            figure=False,
+            place=95,
+        ),
+        Info(
+            "start_fit_noises",
+            "Noise samples that the fit saw.",
+            per="run",
+            kind="start",
+            figure=False,
+            place=96,
+        ),
+        Info(
+            "start_chi2",
+            "How unequal the masses of the map's cells are, mean of (N mass - 1) squared over the"
+            " targets; 0 for an exact map.",
+            "lower",
+            per="run",
+            kind="start",
+            figure=False,
+            place=97,
+        ),
     )
-    if max(abs(a.sum().item() - 1), abs(b.sum().item() - 1)) > 1e-6:
-        raise ValueError(f"weights of sum {a.sum():.6g} and {b.sum():.6g}: both must sum to 1")
-    if not all_finite(x, y):
-        return math.nan
-    cost = torch.cdist(x.flatten(1).double(), y.flatten(1).double()).square()
-    # POT wants sums that are equal to the last digit.
-    weights = a.numpy(), (b * (a.sum() / b.sum())).numpy()
-    value, log = import_pot().emd2(*weights, cost.numpy(), numItermax=10**7, log=True)
-    if log["warning"] is not None:
-        raise ValueError(
-            f"exact transport of {len(x)} and {len(y)} points failed ({log['warning']}): take fewer"
-        )
-    return float(value)
+
+    @classmethod
+    def items(cls, subject: Subject) -> list[Item]:
+        """One for each start."""
+        items = []
+        for spec in subject.methods.starts:
+            items.append(Item(spec, fingerprint=subject.judge.fingerprint))
+        return items
+
+    @classmethod
+    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:
+        """Cost and prior errors, then the mode mixture that an exact sampler would have."""
+        start = subject.methods.starts[item.name]
+        dataset = subject.dataset
+        setting = Setting(start=start.spec)
+        yield setting.row("start_sigma", start.sigma)
+        for metric, value in start.costs.items():
+            yield setting.row(metric, value)
+        for metric, value in prior_errors(start, dataset, subject.config.seed).items():
+            yield setting.row(metric, value)
+        space = subject.spaces[subject.judge.name]
+        images = dataset.test.images
+        if not ModeMixture.suits(space, len(images)):
+            return
+        for threshold, value in mixture_of(space, images).items():
+            metric = f"{metric_name(threshold, '_real')}_{subject.judge.name}"
+            yield setting.row(metric, value, split="test", n=len(images))
 
 
-def mass_error(mass: Tensor, targets: Tensor) -> float:
-    """The squared W2 from targets ``[N, d]`` as often as they came, ``mass`` ``[N]``, to the
-    targets alike.
+def prior_errors(
+    start: PreparedStart, dataset: Dataset, seed: int, n: int = POINTS
+) -> dict[str, float]:
+    """How far the points where sampling begins are from where they should be, as squared W2 by
+    exact transport.
 
-    What a hard map leaves of the prior error: it can only meet the targets too often or too seldom.
-    ``mass`` may be counts. Raises as ``transport``.
+    ``prior_error``: to the start's own targets, by the masses of its cells where it takes them
+    whole; of starts without targets to noised training images, those of `random-index`.
+    ``prior_error_fresh``: from ``n`` points to as many freshly noised training images, and
+    ``prior_error_floor``: from such images to others.
+
+    The masses are estimated from ``DRAWS`` latents a target, so they are never quite alike. The
+    value of `random-index`, whose masses are exactly alike, shows how much that is.
     """
-    return transport(targets, targets, x_weights=mass.double() / mass.double().sum())
+    sigma = start.sigma
+    points = _points(start, dataset, seed, n)
+    train = as_images(dataset.train.images)
+    fresh = _noised(train, sigma, n, seed, "prior 1")
+    others = _noised(train, sigma, n, seed, "prior 2")
+    targets = start.targets or find_targets(RandomIndex(sigma=sigma), dataset, seed)
+    if start.choice.takes_whole_targets and len(targets) <= LARGEST:
+        error = mass_error(_masses(start, seed), targets.images.flatten(1))
+    else:
+        error = transport(points, _some_targets(start, targets.images, seed, n))
+    return {
+        "prior_error": error,
+        "prior_error_fresh": transport(points, fresh),
+        "prior_error_floor": transport(fresh, others),
+    }
+
+
+def _some_targets(start: PreparedStart, images: Tensor, seed: int, n: int) -> Tensor:
+    """As many targets as exact transport can take, noised where the noise is not frozen."""
+    order = torch.randperm(len(images), generator=generator(seed, "prior targets"))
+    some = images[order[:LARGEST]]
+    if start.fresh:
+        return _noised(some, start.sigma, n, seed, "prior 3")
+    return some
+
+
+def _points(start: PreparedStart, dataset: Dataset, seed: int, n: int) -> Tensor:
+    """Points ``[n, ...]`` where sampling begins, on the CPU."""
+    g = generator(seed, "prior latents")
+    noise = torch.randn(n, *dataset.image_shape, generator=g)
+    # Labels are drawn as often as the targets have them.
+    known = (start.targets or dataset.train).labels
+    labels = known[torch.randint(len(known), (n,), generator=g)]
+    drawn = streams(seed, range(n)) if start.map else ()
+    return start.sigma * start.latents(noise, drawn, labels).cpu()
+
+
+def _masses(start: PreparedStart, seed: int) -> Tensor:
+    """How often each target comes, ``[N]`` int64, in ``DRAWS`` draws for each; without a map,
+    targets are drawn at random.
+    """
+    labels = start.targets.labels
+    n = len(labels)
+    if start.fitted is None:
+        drawn = torch.randint(n, (DRAWS * n,), generator=generator(seed, "prior masses"))
+        return drawn.bincount(minlength=n)
+    counts = torch.zeros(n, dtype=torch.int64)
+    for number, rows in enumerate(torch.arange(DRAWS * n).split(CHUNK)):
+        g = generator(seed, "prior masses", step=number)
+        noise = torch.randn(len(rows), *start.targets.images.shape[1:], generator=g)
+        counts += start.fitted.assign(noise, labels[rows % n]).cpu().bincount(minlength=n)
+    return counts
+
+
+def _noised(images: Tensor, sigma: float, n: int, seed: int, purpose: str) -> Tensor:
+    """Images ``[n, ...]`` drawn at random, with noise of standard deviation sigma."""
+    g = generator(seed, purpose)
+    drawn = images[torch.randint(len(images), (n,), generator=g)]
+    return drawn + sigma * torch.randn(drawn.shape, generator=g)

@@ -31,6 +31,8 @@ class Info:
         figure: True if the report draws it.
         family: name without the features, ``kid`` of ``kid_classifier``, or "" for a metric that
             stands alone.
+        share: True if a value is a share, which reports show in percent.
+        place: where it stands in a report; metrics with lower numbers come first.
 
     """
 
@@ -43,6 +45,8 @@ class Info:
     ratio: bool = True
     figure: bool = True
     family: str = ""
+    share: bool = False
+    place: int = 1000
 
 
 def write_infos(folder: Path, infos: Iterable[Info]) -> None:

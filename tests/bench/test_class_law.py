@@ -11,13 +11,13 @@ from bench.check import check, make
 from bench.config import ConfigError, RunConfig, from_dict
 from bench.data import Dataset, Split, as_images, load
 from bench.evaluation.loop import evaluate
-from bench.evaluation.subject import Arm
 from bench.features import Features, classifier
-from bench.metrics.of_samples import Ruler
+from bench.metrics.contract import FeatureSpace, Subject
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.sampling.latents import draw_latents
 from models import edm as networks
+from tests.bench.metrics.samples import measure_all
 
 ALONE = Ranks(0, 1, "cpu")
 SHARES = (0.9, 0.1)
@@ -49,7 +49,7 @@ def unbalanced() -> Dataset:
 
 def of_perfect_model(dataset, law):
     asked = draw_latents(1000, dataset, 0, law=law).labels
-    return Ruler(POINTS, dataset, "cpu").measure([images_of(asked, 5)], 1000, asked)
+    return measure_all(FeatureSpace(POINTS, dataset, requested=asked), images_of(asked, 5))
 
 
 def test_classes_come_as_often_as_in_the_training_split(unbalanced):
@@ -100,7 +100,7 @@ def test_fresh_real_images_of_the_class_asked_for_are_near_to_held_out_ones(real
     dataset = Dataset(
         "two", split((0, 0), (1800, 200)), split((1800, 200), (900, 100)), num_classes=2
     )
-    ruler = Ruler(classifier.load(dataset, tmp_path, "cpu"), dataset, "cpu")
+    features = classifier.load(dataset, tmp_path, "cpu")
     distance = {}
     for law in ("data", "uniform"):
         asked = draw_latents(1000, dataset, 0, law=law).labels
@@ -108,7 +108,8 @@ def test_fresh_real_images_of_the_class_asked_for_are_near_to_held_out_ones(real
         fresh = torch.stack(
             [of_class[c][3000 + int(order[c, i])] for i, c in enumerate(asked.tolist())]
         )
-        distance[law] = ruler.measure([fresh], 1000, asked)["fd_classifier", "test"]
+        space = FeatureSpace(features, dataset, requested=asked)
+        distance[law] = measure_all(space, fresh)["fd_classifier", "test"]
     assert distance["data"] < 1
     assert distance["uniform"] > 50
 
@@ -140,13 +141,13 @@ def config(law="data") -> RunConfig:
     return dataclasses.replace(RunConfig(), data="toy", evaluation=evaluation)
 
 
-def asked(arm) -> float:
-    return arm.asked.double().mean().item()
+def asked(subject) -> float:
+    return subject.requested.double().mean().item()
 
 
 def test_an_evaluation_asks_by_its_law_and_says_by_which(net, toy, tmp_path):
     as_data, uniform = (
-        Arm(config(law), net, toy, [], "cpu", tmp_path) for law in ("data", "uniform")
+        Subject(config(law), net, toy, [], "cpu", tmp_path) for law in ("data", "uniform")
     )
     assert asked(as_data) == pytest.approx(0.1, abs=0.085)
     assert asked(uniform) == pytest.approx(0.5, abs=0.15)
@@ -156,7 +157,7 @@ def test_an_evaluation_asks_by_its_law_and_says_by_which(net, toy, tmp_path):
 def test_an_unconditional_denoiser_has_no_law(toy, tmp_path):
     with torch.random.fork_rng():
         unconditional = networks.small(4, 1, 0, model_channels=8, channel_mult=(1,)).eval()
-    assert "class_law" not in Arm(config(), unconditional, toy, [], "cpu", tmp_path).origin
+    assert "class_law" not in Subject(config(), unconditional, toy, [], "cpu", tmp_path).origin
 
 
 def test_what_another_law_gave_is_measured_again(net, toy, tmp_path):

@@ -18,9 +18,12 @@ from scipy.special import softmax
 from bench.data import load
 from bench.data.eight_gaussians import MEANS
 from bench.data.eight_gaussians import STD as MODE_STD
-from bench.metrics.trajectory import DRIFT, PER_PATH, Path, drift_sigmas, summary
+from bench.evaluation.measure import measure_samples
+from bench.features import pixels
+from bench.metrics.contract import FeatureSpace
+from bench.metrics.paths import DRIFT, PER_PATH, Paths, drift_sigmas, summary
 from bench.metrics.truncation import truncation_error
-from bench.metrics.wasserstein import PlaneRuler, w2
+from bench.metrics.w2 import W2, w2
 from models.analytic import GaussianMixture
 from models.samplers.contract import CountNFE
 from models.samplers.dopri5 import dopri5
@@ -42,7 +45,7 @@ def normal(n, seed=0) -> torch.Tensor:
 
 def observed(world: GaussianMixture, latents) -> dict[str, torch.Tensor]:
     """What the evaluation observes along the dense reference."""
-    path = Path()
+    path = Paths()
     heun(world.denoise, latents, karras_sigmas(DENSE), observe=path)
     return path.per_sample()
 
@@ -283,12 +286,13 @@ def test_eight_gaussians_truncation_error(latents, paths):
 def test_eight_gaussians_samples_of_a_fine_sampler_are_at_the_floor():
     """And those of few evaluations above it, less so the more there are."""
     data, noise, found = load("eight-gaussians"), normal(400, seed=2).reshape(400, 2, 1, 1), {}
-    ruler = PlaneRuler(data)
+    space = FeatureSpace(pixels.load(data, None, "cpu"), data)
     for steps in (3, 6, 64):
         count = CountNFE(EIGHT.denoise)
         samples = heun(count, noise, karras_sigmas(steps)).float()
         assert count.nfe == 2 * steps - 1
-        found[steps] = ruler.measure(iter(samples.split(150)), 400)
+        (measured,) = measure_samples(space, [W2], 400, iter(samples.split(150)))
+        found[steps] = measured.compute()
     floor = found[64]["w2_floor", None]
     for split in ("train", "test"):
         assert found[64]["w2", split] == pytest.approx(floor, rel=0.5)

@@ -19,8 +19,9 @@ from bench.data import Dataset, Split
 from bench.evaluation import ledger
 from bench.evaluation import loop as module
 from bench.evaluation.loop import evaluate
-from bench.evaluation.subject import Arm, OdePath, Ruler
 from bench.features import Features
+from bench.metrics.contract import FeatureSpace
+from bench.metrics.paths import Paths
 from bench.process.ranks import Ranks
 from bench.record import RunFolder, RunFolderError
 from bench.run import parse
@@ -96,13 +97,13 @@ def _chunk(monkeypatch):
 @pytest.fixture
 def made(monkeypatch) -> list[tuple[int, float, int]]:
     """NFE, rho and first sample of every chunk that is sampled from here on."""
-    calls, sample_chunk = [], Arm.sample_chunk
+    calls, sample_chunk = [], module.sample_chunk
 
-    def counting(arm, setting, rows, advance):
+    def counting(subject, setting, rows, advance):
         calls.append((setting.nfe, setting.rho, rows.start))
-        sample_chunk(arm, setting, rows, advance)
+        sample_chunk(subject, setting, rows, advance)
 
-    monkeypatch.setattr(Arm, "sample_chunk", counting)
+    monkeypatch.setattr(module, "sample_chunk", counting)
     return calls
 
 
@@ -217,7 +218,7 @@ def test_the_images_are_those_of_the_sampler(undisturbed):
 
 
 def test_curvature_is_the_mean_over_all_paths(undisturbed):
-    latents, path = draw_latents(TRAJECTORIES, toy(), 0), OdePath()
+    latents, path = draw_latents(TRAJECTORIES, toy(), 0), Paths()
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
         heun(net, latents.noise, karras_sigmas(12), labels, path)
@@ -250,7 +251,9 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
     dense, three, five, low, best = (
         f"heun-nfe{name}" for name in ("23-rho7", "3-rho7", "5-rho7", "5-rho3", "5-rho9")
     )
-    assert held == [[dense], [dense, three], [dense, five], [dense, low, best], [dense, low, best]]
+    # The last three: the grid, the rho that it chooses, and all metrics there
+    of_grid = [[dense, low, best]] * 3
+    assert held == [[dense], [dense, three], [dense, five], *of_grid]
     assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
 
 
@@ -268,7 +271,7 @@ def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
 def test_what_is_recorded_is_not_measured_again(tmp_path, made, monkeypatch):
     first = arm(tmp_path, keep=False)
     made.clear()
-    monkeypatch.setattr(Ruler, "measure", None)  # not even the reference is looked at
+    monkeypatch.setattr(FeatureSpace, "extract", None)  # not even the reference is looked at
     assert arm(tmp_path, keep=False) == first
     assert made == []
 
@@ -307,7 +310,7 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
     found = arm(tmp_path, net)
     assert made == CHUNKS
     # Of so few samples, they may well be equal
-    shares = ("precision", "recall", "density", "coverage", "copy_rate")
+    shares = ("precision", "recall", "density", "coverage", "copy_rate", "best_rho")
     pairs = [
         (new, old)
         for new, old in zip(found, undisturbed[0], strict=True)
@@ -389,12 +392,15 @@ def test_progress_begins_where_the_work_stopped_and_ends_at_its_total(tmp_path, 
         arm(tmp_path, keep=False)
     monkeypatch.setattr(SampleStore, "add", add)
     arm(tmp_path, keep=False)
-    first, second = Bar.made
-    # The grid below the best rho, and there
-    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * (GRID + SAMPLES)
+    first, second, at_best = Bar.made
+    # The dense reference, the fixed rho, and the two other rhos of the grid
+    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * 2 * GRID
     assert first.initial == 0 < first.total
     assert second.initial == DENSE * TRAJECTORIES + 3 * SAMPLES + 5 * CHUNK
     assert second.n == second.total == total
+    # The images of the grid are among those at the best rho.
+    assert at_best.initial == 5 * GRID
+    assert at_best.n == at_best.total == 5 * SAMPLES
 
 
 MEMORY = """
@@ -404,7 +410,6 @@ import torch
 from bench.config import RunConfig
 from bench.data import Dataset, Split
 from bench.features import Features
-from bench.evaluation.subject import Arm, OdePath, Ruler
 from bench.evaluation.loop import evaluate
 from bench.process.ranks import Ranks
 from bench.record import RunFolder

@@ -16,7 +16,7 @@ from bench import data
 from bench.arm import folder_of, run_arm
 from bench.check import make
 from bench.config import Execution
-from bench.evaluation.subject import Arm
+from bench.evaluation import loop
 from bench.record import RunFolder, write_json
 from bench.run import Command, main, parse
 from bench.training.checkpoints import save_checkpoint
@@ -186,14 +186,14 @@ def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(
     tmp_path, tiny_flags, capsys, monkeypatch
 ):
     """Also what nobody thought of: here a LinAlgError in the middle of the measuring."""
-    measure = Arm.measure
+    measure = loop.measure
 
-    def diverged(self, task, job):
-        if self.config.coupling == "greedy":
+    def diverged(subject, *args):
+        if subject.config.coupling == "greedy":
             raise torch.linalg.LinAlgError("ill-conditioned\nmatrix")
-        return measure(self, task, job)
+        return measure(subject, *args)
 
-    monkeypatch.setattr(Arm, "measure", diverged)
+    monkeypatch.setattr(loop, "measure", diverged)
     flags = [
         "--coupling",
         "greedy",
@@ -216,7 +216,7 @@ def test_an_unexpected_error_is_one_line_and_other_runs_are_reported(
     table = (tmp_path / "results.csv").read_text()
     assert "lapjv" in table
     assert "greedy" not in table
-    monkeypatch.setattr(Arm, "measure", measure)
+    monkeypatch.setattr(loop, "measure", measure)
     assert main(flags) == 0
     assert not (failed / "traceback.txt").exists()
     assert "greedy" in (tmp_path / "results.csv").read_text()

@@ -1,12 +1,15 @@
 """What is recorded counts only while it comes from the same weights and features."""
 
+import json
+
 import pytest
 
 from bench.config import EvaluationConfig, RunConfig
-from bench.evaluation.ledger import Ledger, Task, is_finished, last_asked
+from bench.evaluation.ledger import Ledger, Task, is_finished, is_whole, last_asked
 from bench.record import Measurement, RunFolder
+from bench.record.infos import Info, read_infos, write_infos
 
-FD = Task("classifier", "heun-nfe5-rho7", 100, "one")
+FD = Task("frechet", "heun-nfe5-rho7", 100, "classifier", "one")
 ERROR = Task("truncation", "heun-nfe5-rho7", 20)
 ROWS = [
     (FD, [Measurement("fd_classifier", 2.0, nfe=5, n=100)]),
@@ -30,7 +33,7 @@ def test_what_is_recorded_is_held(folder):
     ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
     assert ledger.holds(FD)
     assert ledger.rows([ERROR, FD]) == [ROWS[1][1][0], ROWS[0][1][0]]
-    assert not ledger.holds(Task("classifier", "heun-nfe5-rho7", 200, "one"))
+    assert not ledger.holds(Task("frechet", "heun-nfe5-rho7", 200, "classifier", "one"))
 
 
 def test_other_features_of_that_name_drop_their_rows_alone(folder):
@@ -39,14 +42,83 @@ def test_other_features_of_that_name_drop_their_rows_alone(folder):
     assert metrics(folder) == {"train_seconds", "truncation_error"}
 
 
+def grid_row(rho, value, n=50):
+    return Measurement("grid_fd_classifier", value, nfe=5, rho=rho, split="train", n=n)
+
+
+def grid_task(rho, n=50):
+    return Task("grid", f"heun-nfe5-rho{rho}", n, "classifier", "one")
+
+
 def test_the_search_for_the_best_rho_is_dropped_with_its_features(folder):
-    task = Task("grid_fd_classifier", "heun-nfe5-rho9", 50, "one")
-    row = Measurement("grid_fd_classifier", 2.0, nfe=5, rho=9.0, n=50)
-    known = {"classifier": "one", "grid_fd_classifier": "one"}
-    Ledger(folder, {"weights": "a"}, known).add([(task, [row])])
-    assert Ledger(folder, {"weights": "a"}, {"pixels": "p", "grid_fd_pixels": "p"}).holds(task)
-    assert not Ledger(folder, {"weights": "a"}, dict.fromkeys(known, "two")).holds(task)
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    ledger.add([(grid_task(9), [grid_row(9.0, 2.0)])])
+    ledger.choose_best_rho("classifier")
+    assert "best_rho_classifier" in metrics(folder)
+    assert Ledger(folder, {"weights": "a"}, {"pixels": "p"}).holds(grid_task(9))
+    assert not Ledger(folder, {"weights": "a"}, {"classifier": "two"}).holds(grid_task(9))
     assert metrics(folder) == {"train_seconds", "truncation_error"}
+
+
+def best_rhos(folder):
+    rows = [row for row in folder.measurements() if row.metric == "best_rho_classifier"]
+    return [(row.nfe, row.n, row.value) for row in rows]
+
+
+def test_a_first_pass_with_more_images_replaces_the_choice_and_one_with_fewer_does_not(folder):
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    for n, best in ((50, 9.0), (200, 3.0), (4, 9.0)):
+        for rho in (3.0, 9.0):
+            value = 1.0 if rho == best else 2.0
+            ledger.add([(grid_task(rho, n), [grid_row(rho, value, n)])])
+        chosen = ledger.choose_best_rho("classifier")
+        expected = (5, max(n, 200), 3.0) if n != 50 else (5, 50, 9.0)
+        assert best_rhos(folder) == [expected] == [(row.nfe, row.n, row.value) for row in chosen]
+
+
+def test_entries_of_earlier_versions_are_not_measured_again(folder):
+    """One task held all metrics of samples in some features, and parts had other names."""
+    rows = [
+        Measurement("fd_classifier", 2.0, nfe=5, split="train", n=100),
+        Measurement("kid_classifier", 0.1, nfe=5, split="train", n=100),
+        Measurement("w2", 0.1, nfe=5, split="train", n=100),
+        grid_row(9.0, 2.0),
+        Measurement("mode_mixture_0.2_classifier", 0.1, nfe=5, n=100),
+    ]
+    folder.add(rows)
+    setting = {"setting": "heun-nfe5-rho7", "n": 100}
+
+    def entry(part, fingerprint, *of_part):
+        keys = [list(row.key) for row in of_part]
+        return {"part": part, **setting, "fingerprint": fingerprint, "rows": keys}
+
+    done = [
+        entry("classifier", "one", *rows[:2]),
+        entry("w2", None, rows[2]),
+        entry("grid_fd_classifier", "one", rows[3]),
+        entry("mode_mixture_classifier", "one", rows[4]),
+    ]
+    content = {"origin": {"weights": "a"}, "done": done, "finished": ["x"], "seconds": 1.0}
+    (folder.path / "evaluation.json").write_text(json.dumps(content))
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    for metric in ("frechet", "kid", "grid", "mode-mixture"):
+        assert ledger.holds(Task(metric, "heun-nfe5-rho7", 100, "classifier", "one"))
+    assert ledger.holds(Task("w2", "heun-nfe5-rho7", 100))
+    assert is_whole(folder)
+    assert {row.metric for row in rows} < metrics(folder)
+
+
+def test_what_the_run_holds_is_described(folder):
+    infos = read_infos(folder.path)
+    assert list(infos) == ["fd_classifier", "truncation_error", "evaluate_seconds", "train_seconds"]
+    assert infos["fd_classifier"].better == "lower"
+    # A metric that only its user knows keeps its description when others are measured.
+    mine = Info("mine_classifier", "Mine.", "higher")
+    write_infos(folder.path, [*infos.values(), mine])
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    task = Task("my_project.mine", "heun-nfe5-rho7", 100, "classifier", "one")
+    ledger.add([(task, [Measurement("mine_classifier", 2.0, nfe=5)])])
+    assert list(read_infos(folder.path).values()) == [*infos.values(), mine]
 
 
 def test_features_that_are_not_asked_for_keep_their_rows(folder):

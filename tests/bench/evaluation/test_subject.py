@@ -10,15 +10,18 @@ from torch.nn import functional as F
 
 from bench.config import RunConfig
 from bench.data import Dataset, Split, as_images
-from bench.evaluation.loop import evaluate, rank_warnings
-from bench.evaluation.pictures import save_grid
-from bench.evaluation.subject import Arm
+from bench.evaluation.loop import evaluate
+from bench.evaluation.pictures import Tangents, save_grid
+from bench.evaluation.plan import at_best_rho, cautions, grid
 from bench.features import Features
+from bench.metrics.contract import Subject
+from bench.metrics.frechet import Frechet
 from bench.metrics.local_error import interval_sigmas
-from bench.metrics.trajectory import DRIFT, PER_PATH, Path, Tangents, drift_sigmas, summary
+from bench.metrics.paths import DRIFT, PER_PATH, Paths, drift_sigmas, summary
 from bench.pairs.cost import CouplingCost
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
+from bench.record.best_rho import choose
 from bench.sampling import sample as module
 from bench.sampling.latents import as_stored, draw_latents
 from bench.sampling.sample import sample
@@ -257,9 +260,15 @@ def test_truncation_error_is_against_the_dense_sampler(found, config, net, datas
 
 
 def test_paths_are_those_of_the_dense_sampler(found, config, net, dataset):
-    """All of their metrics, by name and sigma, and D along the first of them as rows of a picture."""
-    latents, path = draw_latents(20, dataset, config.seed), Path(Tangents.evenly(8, 10, 12))
-    sample(net, latents, heun(12), config.evaluation, "cpu", path)
+    """All of their metrics, by name and sigma, and D along the first ones as rows of a picture."""
+    latents, path = draw_latents(20, dataset, config.seed), Paths()
+    tangents = Tangents.evenly(8, 10, 12)
+
+    def observe(*point):
+        path(*point)
+        tangents(*point)
+
+    sample(net, latents, heun(12), config.evaluation, "cpu", observe)
     expected = summary(path.per_sample(), drift_sigmas(karras_sigmas(12)[:-1]))
     for (metric, sigma), number in expected.items():
         assert value(found[0], metric, sigma=sigma, nfe=23) == pytest.approx(
@@ -269,7 +278,7 @@ def test_paths_are_those_of_the_dense_sampler(found, config, net, dataset):
     scale = pixels.shape[1] // 40  # ten columns of four pixels
     assert pixels.shape == (8 * 4 * scale, 10 * 4 * scale)
     tiles = pixels[::scale, ::scale].reshape(8, 4, 10, 4).transpose(0, 2, 1, 3)
-    levels = ((path.per_sample()["tangents"][:, :, 0] + 1) * 127.5).clamp(0, 255)
+    levels = ((tangents.per_sample()["tangents"][:, :, 0] + 1) * 127.5).clamp(0, 255)
     np.testing.assert_allclose(tiles, levels.numpy(), atol=0.51)
 
 
@@ -303,33 +312,26 @@ def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     assert {m.n for m in measured if m.metric.endswith("_halves")} == {20}
 
 
-class Recorded:
-    """A ledger that holds a value for each cell of the grid."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def rows(self, tasks):
-        for task in tasks:
-            nfe, rho = (float(word[3:]) for word in task.setting.split("-")[1:])
-            yield Setting("heun", int(nfe), rho).row(task.part, self.value(int(nfe), rho))
-
-
 def test_the_best_rho_is_the_lowest_finite_one_and_the_fixed_one_competes(
     config, net, dataset, tmp_path
 ):
     evaluation = dataclasses.replace(
         config.evaluation, nfe=(3, 5, 9), rhos=(16.0, 9.0, 3.0), rho=7.0
     )
-    arm = Arm(
-        dataclasses.replace(config, evaluation=evaluation), net, dataset, [PIXELS], "cpu", tmp_path
-    )
-    assert {(job.setting.nfe, job.setting.rho) for job in arm.grid()} == {
+    config = dataclasses.replace(config, evaluation=evaluation)
+    subject = Subject(config, net, dataset, [PIXELS], "cpu", tmp_path)
+    cells = [job.setting for job in grid(subject)]
+    assert {(cell.nfe, cell.rho) for cell in cells} == {
         (nfe, rho) for nfe in (5, 9) for rho in (3.0, 7.0, 9.0, 16.0)
     }
 
     def best(value):
-        return [(job.setting.nfe, job.setting.rho) for job in arm.best(Recorded(value))]
+        rows = []
+        for cell in cells:
+            number = value(cell.nfe, cell.rho)
+            rows.append(cell.row("grid_fd_pixels", number, split="train", n=128))
+        jobs = at_best_rho(subject, choose(rows))
+        return [(job.setting.nfe, job.setting.rho) for job in jobs]
 
     # 3 and 7 are equally near to 5
     assert best(lambda nfe, rho: abs(rho - nfe)) == [(5, 3.0), (9, 9.0)]
@@ -345,7 +347,7 @@ def test_rank_warnings_count_the_smallest_set_of_what_is_asked_for(
         asked = dataclasses.replace(
             config, evaluation=dataclasses.replace(config.evaluation, **changes)
         )
-        lines = rank_warnings(Arm(asked, net, dataset, [extractor], "cpu", tmp_path))
+        lines = cautions(Subject(asked, net, dataset, [extractor], "cpu", tmp_path))
         return [line.partition(";")[0] for line in lines]
 
     assert said() == []
@@ -356,7 +358,7 @@ def test_rank_warnings_count_the_smallest_set_of_what_is_asked_for(
     assert said(small) == ["fd_pixels: 10 samples in 16 features"]
     assert said(small, metrics=("truncation", "paths")) == []
     assert said(grid_samples=12, rhos=(3.0,)) == ["grid_fd_pixels: 12 samples in 16 features"]
-    monkeypatch.setattr("bench.metrics.of_samples.FID_IMAGES", 100)
+    monkeypatch.setattr(Frechet, "fid_images", 100)
     inception = Features("inception", PIXELS.extract, size=2048, fingerprint="i")
     assert said(extractor=inception, samples=100) == ["fid: 40 samples in 2048 features"]
 

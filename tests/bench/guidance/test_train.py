@@ -14,6 +14,7 @@ from bench.guidance import images, logits
 from bench.guidance import train as guide
 from bench.guidance.images import Arm, GuideError, Sides
 from bench.guidance.train import train_discriminator
+from bench.metrics.contract import HeldOut
 from bench.metrics.discriminator import measure
 from models.edm import small
 
@@ -49,9 +50,9 @@ def run(config, arm, folder: Path):
     trained, held = train_discriminator(
         config, arm, folder / "guidance", folder / ".cache", progress=False
     )
-    return trained, measure(config, arm, trained.net, held, "train") + measure(
-        config, arm, trained.net, Sides(arm.dataset.test, held.fake), "test"
-    )
+    judged = HeldOut(config, arm, trained.net, held)
+    test = Sides(arm.dataset.test, held.fake)
+    return trained, [*measure(judged, held, "train"), *measure(judged, test, "test")]
 
 
 def weights(trained) -> dict:
@@ -221,7 +222,8 @@ def test_learns_to_tell_what_differs(arm, digits):
     with streams[0], streams[1]:
         for number, (real, fake) in enumerate(zip(*streams, strict=True)):
             guide._step(net, optimizer, real, fake, torch.Generator().manual_seed(number))
-    rows = measure(CONFIG, arm, net, Sides(digits.test, fakes), "test")
+    held = Sides(digits.test, fakes)
+    rows = measure(HeldOut(CONFIG, arm, net, held), held, "test")
     worth = {(r.metric, r.sigma): r.value for r in rows}
     assert worth["dg_auc", min(sigma for _, sigma in worth if sigma)] > 0.95
 

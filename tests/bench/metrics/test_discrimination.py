@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from bench.metrics.discrimination import accuracy, auc, calibration_error
+from bench.metrics._discrimination import accuracy, auc, calibration_error
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from bench.metrics._fd_infinity import fd_infinity, sizes
 from bench.metrics._moments import Moments
-from bench.metrics.fd_infinity import fd_infinity, sizes
 from bench.metrics.frechet import frechet_distance
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.metrics.gradient_noise import GradientNoise, gradient_noise
+from bench.metrics._gradient_noise import GradientNoise, gradient_noise
 
 
 def normal(*shape, seed=0) -> torch.Tensor:

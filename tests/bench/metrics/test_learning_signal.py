@@ -7,22 +7,21 @@ from torch import nn
 
 from bench import data
 from bench.data import Dataset, Split
-from bench.metrics import learning_signal as learning
-from bench.metrics.learning_signal import SIGMAS, learning_rows, learning_signal, own_coupling
+from bench.metrics._learning import SIGMAS, Effort
+from bench.metrics.learning_signal import learning_signal, own_coupling
 from bench.training.state import build_network
-from models.objectives.edm import loss_weight
+from models.denoiser import Denoiser
+from models.objectives.edm import EDM
 
 D, S = 4, 0.5
 POOLS = 500
 
 
-class Linear(nn.Module):
+class Linear(Denoiser):
     """D(x) = theta x: losses and gradients of Gaussian data are closed forms."""
 
-    label_dim, sigma_data = 0, 0.5
-
     def __init__(self, theta=0.3):
-        super().__init__()
+        super().__init__(nn.Identity(), EDM())
         self.theta = nn.Parameter(torch.tensor(theta))
 
     def forward(self, x, sigma, labels=None, augment_labels=None):
@@ -55,18 +54,7 @@ def digits() -> Dataset:
     return data.load("digits")
 
 
-@pytest.fixture
-def few(monkeypatch):
-    """A tenth of the work."""
-    for name, value in {
-        "PAIRS": 128,
-        "POOLS": 3,
-        "BATCH": 16,
-        "LEVEL_BATCH": 4,
-        "QUERIES": 64,
-        "SHARE": 32,
-    }.items():
-        monkeypatch.setattr(learning, name, value)
+FEW = Effort(pairs=128, pools=3, batch=16, level_batch=4, queries=64, share=32)  # a tenth
 
 
 def arm(config, coupling, **training):
@@ -81,10 +69,9 @@ def network(config, dataset):
     )
 
 
-def measure(config, net, dataset, cache=None):
-    found = learning_signal(
-        config, net, dataset, "cpu", own_coupling(config, dataset, cache, "cpu")
-    )
+def measure(config, net, dataset, effort=FEW):
+    coupling = own_coupling(config, dataset, None, "cpu")
+    found = learning_signal(config, net, dataset, "cpu", coupling, effort)
     return {(m.metric, m.sigma): m.value for m in found}
 
 
@@ -104,16 +91,13 @@ ARMS = [
 
 
 @pytest.mark.parametrize(("coupling", "training"), ARMS)
-def test_what_is_listed_is_what_is_measured(coupling, training, tiny, digits, few, tmp_path):
+def test_rows_of_each_coupling(coupling, training, tiny, digits, tmp_path):
     config = arm(tiny, coupling, **training)
-    blanks = learning_rows(config)
     small = dataclasses.replace(
         digits, train=Split(digits.train.images[:90], digits.train.labels[:90])
     )
-    found = learning_signal(
-        config, network(config, small), small, "cpu", own_coupling(config, small, tmp_path, "cpu")
-    )
-    assert [m.key for m in found] == [m.key for m in blanks]
+    own = own_coupling(config, small, tmp_path, "cpu")
+    found = learning_signal(config, network(config, small), small, "cpu", own, FEW)
     assert len({m.key for m in found}) == len(found)
     assert all(math.isfinite(m.value) for m in found if m.metric != "gradient_noise_scale")
     metrics = {m.metric for m in found}
@@ -122,7 +106,7 @@ def test_what_is_listed_is_what_is_measured(coupling, training, tiny, digits, fe
     assert ("target_variance_from_noise" in metrics) == (coupling in ("random", "lapjv"))
 
 
-def test_a_network_from_a_file_has_no_pairing_of_its_own(tiny, digits, few):
+def test_a_network_from_a_file_has_no_pairing_of_its_own(tiny, digits):
     config = dataclasses.replace(tiny, coupling="edm-cifar10", checkpoint="0" * 64)
     found = measure(config, network(tiny, digits), digits)
     assert {metric for metric, _ in found} == {
@@ -131,7 +115,7 @@ def test_a_network_from_a_file_has_no_pairing_of_its_own(tiny, digits, few):
     }
 
 
-def test_pairings_differ_in_nothing_else(tiny, digits, few):
+def test_pairings_differ_in_nothing_else(tiny, digits):
     net = network(tiny, digits)
     random, lapjv = (measure(arm(tiny, coupling), net, digits) for coupling in ("random", "lapjv"))
     for name in ("", "edm_"):
@@ -143,7 +127,7 @@ def test_pairings_differ_in_nothing_else(tiny, digits, few):
         assert all(lapjv[own, sigma] != lapjv[independent, sigma] for _, sigma in shared)
 
 
-def test_found_by_the_seed_alone_and_the_network_stays_as_it_was(tiny, digits, few):
+def test_found_by_the_seed_alone_and_the_network_stays_as_it_was(tiny, digits):
     net = network(tiny, digits).requires_grad_(False)
     before, state = [w.clone() for w in net.parameters()], torch.random.get_rng_state()
     first, again = (measure(arm(tiny, "lapjv"), net, digits) for _ in range(2))
@@ -155,16 +139,15 @@ def test_found_by_the_seed_alone_and_the_network_stays_as_it_was(tiny, digits, f
     assert all(other[key] != first[key] for key in first)
 
 
-def test_losses_and_gradients_of_a_linear_denoiser(tiny, monkeypatch):
+def test_losses_and_gradients_of_a_linear_denoiser(tiny):
     """x and e = theta x - y are jointly Gaussian; the gradient of a pair is 2 lambda sum_d x e.
 
     G = 2 lambda d Cov(x, e), Var = 4 lambda^2 d (Var(x) Var(e) + Cov(x, e)^2).
     """
-    for name, value in {"POOLS": POOLS, "PAIRS": 4000, "BATCH": 8}.items():
-        monkeypatch.setattr(learning, name, value)
+    effort = Effort(pools=POOLS, pairs=4000, batch=8)
     level, theta = SIGMAS[3], 0.3
     config = arm(tiny, "random", pool=32, batch=32, P_mean=math.log(level), P_std=1e-9)
-    found = measure(config, Linear(theta), gaussian(8000))
+    found = measure(config, Linear(theta), gaussian(8000), effort)
 
     def moments(sigma):
         x = S**2 + sigma**2
@@ -174,7 +157,7 @@ def test_losses_and_gradients_of_a_linear_denoiser(tiny, monkeypatch):
     for metric in ("target_variance_bound", "validation_loss_own", "validation_loss_independent"):
         expected = [moments(sigma)[2] for sigma in SIGMAS]
         assert of(found, metric) == pytest.approx(expected, rel=0.08)
-    weights = [loss_weight(torch.tensor(sigma)).item() for sigma in SIGMAS]
+    weights = [EDM().weight(torch.tensor(sigma)).item() for sigma in SIGMAS]
     variances = [
         4 * w**2 * D * (x * e + c**2)
         for w, (x, c, e) in zip(weights, map(moments, SIGMAS), strict=True)
@@ -189,24 +172,23 @@ def test_losses_and_gradients_of_a_linear_denoiser(tiny, monkeypatch):
     assert found["validation_loss_edm_own", None] == pytest.approx(edm, rel=0.08)
 
 
-def test_parts_of_a_batch_change_no_gradient(tiny, digits, few, monkeypatch):
+def test_parts_of_a_batch_change_no_gradient(tiny, digits):
     whole = measure(arm(tiny, "lapjv"), network(tiny, digits), digits)
-    monkeypatch.setattr(learning, "PART", 3)
-    parts = measure(arm(tiny, "lapjv"), network(tiny, digits), digits)
+    effort = dataclasses.replace(FEW, part=3)
+    parts = measure(arm(tiny, "lapjv"), network(tiny, digits), digits, effort)
     keys = [key for key in whole if key[0].startswith(("gradient", "target"))]
     assert [parts[key] for key in keys] == pytest.approx(
         [whole[key] for key in keys], rel=1e-2, nan_ok=True
     )
 
 
-def test_the_exact_denoiser_reaches_the_variance_of_the_target(tiny, monkeypatch):
+def test_the_exact_denoiser_reaches_the_variance_of_the_target(tiny):
     """The loss of E[y|x] is E Var(y | x): two estimates of one number, by pairs and by the closed
     form.
     """
-    for name, value in {"POOLS": 100, "LEVEL_BATCH": 32, "QUERIES": 4000}.items():
-        monkeypatch.setattr(learning, name, value)
+    effort = Effort(pools=100, level_batch=32, queries=4000)
     dataset = gaussian(300)
-    found = measure(arm(tiny, "random"), Posterior(dataset.train.images), dataset)
+    found = measure(arm(tiny, "random"), Posterior(dataset.train.images), dataset, effort)
     bound, target = of(found, "target_variance_bound"), of(found, "target_variance")
     assert bound[2:] == pytest.approx(target[2:], rel=0.1)
     assert target[-1] == pytest.approx(
@@ -214,25 +196,24 @@ def test_the_exact_denoiser_reaches_the_variance_of_the_target(tiny, monkeypatch
     )
 
 
-def test_a_large_set_is_measured_by_a_part_of_it(tiny, few, monkeypatch):
+def test_a_large_set_is_measured_by_a_part_of_it(tiny):
     """Fewer candidates to mistake an image for: never above the whole."""
     dataset = gaussian(2000)
-    monkeypatch.setattr(learning, "QUERIES", 1000)
-    whole = of(measure(arm(tiny, "random"), Linear(), dataset), "target_variance")
-    monkeypatch.setattr(learning, "CANDIDATES", 40)
-    part = of(measure(arm(tiny, "random"), Linear(), dataset), "target_variance")
+    effort = dataclasses.replace(FEW, queries=1000)
+    whole = of(measure(arm(tiny, "random"), Linear(), dataset, effort), "target_variance")
+    fewer = dataclasses.replace(effort, candidates=40)
+    part = of(measure(arm(tiny, "random"), Linear(), dataset, fewer), "target_variance")
     assert part[2] < 0.8 * whole[2]
 
 
-def test_optimal_pairs_on_the_line_leave_nothing_to_guess(tiny, few, monkeypatch):
+def test_optimal_pairs_on_the_line_leave_nothing_to_guess(tiny):
     """In one dimension optimal transport is monotone: y = s z as the pool grows. Random pairs leave
     all of Var(y).
     """
-    for name, value in {"POOLS": 40, "QUERIES": 512}.items():
-        monkeypatch.setattr(learning, name, value)
+    effort = dataclasses.replace(FEW, pools=40, queries=512)
     dataset = gaussian(4000, d=1)
     random, lapjv = (
-        measure(arm(tiny, coupling, pool=256), Linear(), dataset)[
+        measure(arm(tiny, coupling, pool=256), Linear(), dataset, effort)[
             "target_variance_from_noise", None
         ]
         for coupling in ("random", "lapjv")
@@ -241,16 +222,16 @@ def test_optimal_pairs_on_the_line_leave_nothing_to_guess(tiny, few, monkeypatch
     assert lapjv < 0.05 * S**2
 
 
-def test_losses_are_weighed_with_the_networks_own_sigma_data(tiny, digits, few):
+def test_losses_are_weighed_with_the_networks_own_sigma_data(tiny, digits):
     """At (s^2 + d^2) / (s d)^2 = 1/s^2 + 1/d^2 a larger d weighs less, by the mean error at all
     sigmas.
     """
     config, net = dataclasses.replace(tiny, coupling="edm-cifar10", checkpoint="0" * 64), Linear()
     losses = {}
-    for net.sigma_data in (0.25, 0.5, 1.0):
-        losses[net.sigma_data] = measure(config, net, digits)[
-            "validation_loss_edm_independent", None
-        ]
+    for sigma_data in (0.25, 0.5, 1.0):
+        net.objective = EDM(sigma_data=sigma_data)
+        found = measure(config, net, digits)
+        losses[sigma_data] = found["validation_loss_edm_independent", None]
     assert losses[0.25] > losses[0.5] > losses[1.0]
     assert losses[0.25] - losses[0.5] == pytest.approx(
         (16 - 4) / (4 - 1) * (losses[0.5] - losses[1.0]), rel=1e-3

@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from bench.metrics.local_error import EULER, HEUN, SUBSTEPS, interval_sigmas, local_errors, summary
-from bench.metrics.trajectory import DRIFT, Path, drift_sigmas
+from bench.metrics.paths import DRIFT, Paths, drift_sigmas
 from models.analytic import GaussianMixture
 from models.samplers.contract import CountNFE
 from models.samplers.heun import heun
@@ -99,7 +99,7 @@ def test_fine_path_is_fine_enough(latents):
 def test_leading_order_is_the_drift(latents):
     """h^2 / (2 sigma^2) times the drift of the denoiser, for small steps of Euler's."""
     sigmas = karras_sigmas(513)
-    path = Path()
+    path = Paths()
     heun(MIXTURE.denoise, latents, sigmas, observe=path)
     drift = path.per_sample()[DRIFT]  # between the same levels
     middle = torch.tensor(drift_sigmas(sigmas[:-1])).double()

@@ -6,15 +6,18 @@ import torch
 from scipy.linalg import sqrtm
 
 from bench.data import Dataset, Split
+from bench.evaluation.measure import measure_samples
 from bench.features import Features
 from bench.metrics import _reference as reference
-from bench.metrics import of_samples as module
 from bench.metrics._reference import extract, moments
-from bench.metrics.copies import nearest
+from bench.metrics.contract import FeatureSpace
+from bench.metrics.copies import Copies, nearest
+from bench.metrics.frechet import FID_FEATURES, FID_IMAGES, FID_SIZE, Frechet
+from bench.metrics.grid import Grid
 from bench.metrics.kid import kid
-from bench.metrics.of_samples import Ruler
 from bench.metrics.prdc import prdc
 from bench.randomness import generator
+from tests.bench.metrics.samples import measure_all, measure_with_counts
 
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
 HALVES = Features(
@@ -45,26 +48,11 @@ def images() -> torch.Tensor:
     return uint8(N, 1, levels=200)
 
 
-def measured(ruler, images, chunk=40, asked=None):
-    return ruler.measure(iter(images.split(chunk)), len(images), asked)
-
-
-@pytest.mark.parametrize("features", [PIXELS, HALVES])
-@pytest.mark.parametrize("n", [5, 6, 31, 90])
-@pytest.mark.parametrize("conditional", [True, False])
-def test_what_is_named_is_what_is_measured(features, n, conditional, dataset, images):
-    ruler = Ruler(features, dataset, "cpu")
-    names = ruler.names(n, conditional)
-    found = measured(ruler, images[:n], asked=torch.zeros(n).long() if conditional else None)
-    assert found.keys() == {(metric, split) for metric, split, _ in names}
-    assert len(found) == len(names)
-
-
 def test_each_metric_is_that_of_its_features(dataset, images):
     def features(x):
         return HALVES.extract(x.float() / 127.5 - 1)
 
-    found = measured(Ruler(HALVES, dataset, "cpu"), images, asked=torch.arange(N) % 2)
+    found = measure_all(FeatureSpace(HALVES, dataset, requested=torch.arange(N) % 2), images)
     x, train, test = map(features, (images, dataset.train.images, dataset.test.images))
     for split, real in (("train", train), ("test", test)):
         a, b = x.double().numpy(), real.double().numpy()
@@ -91,44 +79,40 @@ def test_each_metric_is_that_of_its_features(dataset, images):
 
 
 def test_chunks_and_what_is_held_change_no_number(dataset, images, monkeypatch):
-    first = measured(Ruler(HALVES, dataset, "cpu"), images)
+    first = measure_all(FeatureSpace(HALVES, dataset), images)
     monkeypatch.setattr(reference, "CHUNK", 7)
     monkeypatch.setattr(reference, "HELD", 0)
-    assert measured(Ruler(HALVES, dataset, "cpu"), images, chunk=11) == pytest.approx(
+    assert measure_all(FeatureSpace(HALVES, dataset), images, chunk=11) == pytest.approx(
         first, rel=1e-5
     )
 
 
-def test_only_the_first_samples_are_compared_one_by_one(dataset, images, monkeypatch):
-    monkeypatch.setattr(module, "SOME", 30)
-    ruler = Ruler(HALVES, dataset, "cpu")
-    assert {
-        n for metric, _, n in ruler.names(N, False) if not metric.startswith(("fd_", "class_"))
-    } == {30}
-    assert {
-        n for metric, _, n in ruler.names(N, False) if metric.startswith(("fd_", "class_"))
-    } == {N}
+def test_only_the_first_samples_are_compared_one_by_one(dataset, images):
+    space = FeatureSpace(HALVES, dataset, most=30)
+    before, counts = measure_with_counts(space, images)
+    of_all = ("fd_", "class_")
+    assert {n for metric, n in counts.items() if not metric.startswith(of_all)} == {30}
+    assert {n for metric, n in counts.items() if metric.startswith(of_all)} == {N}
     changed = images.clone()
     changed[30:] = 255
-    before, after = (measured(ruler, x) for x in (images, changed))
+    after = measure_all(space, changed)
     same = {key for key in before if before[key] == after[key]}
-    assert same == {key for key in before if not key[0].startswith(("fd_", "class_"))}
+    assert same == {key for key in before if not key[0].startswith(of_all)}
 
 
-def test_copies_of_training_images_are_found_among_all_of_them(dataset, monkeypatch):
-    monkeypatch.setattr(module, "SOME", 20)  # more training images than that are there to be copied
+def test_copies_of_training_images_are_found_among_all_of_them(dataset):
     for features in (PIXELS, HALVES):
-        found = measured(Ruler(features, dataset, "cpu"), dataset.train.images[-20:])
+        # More training images than `most` are there to be copied.
+        space = FeatureSpace(features, dataset, most=20)
+        found = measure_all(space, dataset.train.images[-20:])
         assert found[f"copy_rate_{features.name}", "train"] == 1
         assert found[f"copy_distance_{features.name}", "train"] < 0.01
 
 
-def test_pixels_of_pictures_have_no_neighbours_but_points_in_the_plane_do(dataset):
+def test_pixels_of_pictures_have_no_neighbours_but_points_in_the_plane_do(dataset, images):
     def families(dataset):
-        return {
-            metric.removesuffix("_pixels")
-            for metric, _, _ in Ruler(PIXELS, dataset, "cpu").names(N, False)
-        }
+        found = measure_all(FeatureSpace(PIXELS, dataset), images)
+        return {metric.removesuffix("_pixels") for metric, _ in found}
 
     assert families(dataset) == {"fd", "copy_rate", "copy_distance"}
     assert families(dataclasses.replace(dataset, bounded=False)) > {
@@ -136,6 +120,14 @@ def test_pixels_of_pictures_have_no_neighbours_but_points_in_the_plane_do(datase
         "precision",
         "fd_infinity",
     }
+
+
+@pytest.mark.parametrize("n", [5, 6, 31, 90])
+def test_few_samples_have_no_neighbours_and_fewer_no_extrapolation(n, dataset, images):
+    found = {metric for metric, _ in measure_all(FeatureSpace(HALVES, dataset), images[:n])}
+    assert ("kid_halves" in found) == (n > 5)
+    assert ("fd_infinity_halves" in found) == (n // 4 > 8)
+    assert "class_agreement_halves" not in found  # nothing was asked for
 
 
 def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
@@ -148,100 +140,108 @@ def test_moments_do_not_depend_on_the_chunk(dataset, monkeypatch):
         monkeypatch.setattr(reference, "CHUNK", 7)
 
 
-def like_inception(monkeypatch, **changed) -> Features:
-    """An extractor that passes for Inception's pool3, of as few features as a test can bear."""
-    monkeypatch.setattr(module, "FID", ("inception", HALVES.size))
-    monkeypatch.setattr(module, "FID_IMAGES", 60)
-    return dataclasses.replace(HALVES, **{"name": "inception", "classify": None} | changed)
+class FewImages(Frechet):
+    """FID of as few images and features as a test can bear."""
+
+    fid_images = 60
+    fid_size = HALVES.size
 
 
-def frechet_of(metrics) -> set[tuple[str, int]]:
-    return {
-        (metric, n)
-        for metric, _, n in metrics
-        if metric.startswith("f") and "infinity" not in metric
-    }
+def like_inception(dataset, **changed) -> FeatureSpace:
+    """Features that pass for Inception's pool3."""
+    features = dataclasses.replace(HALVES, **{"name": "inception", "classify": None} | changed)
+    return FeatureSpace(features, dataset)
+
+
+def distances(space, images, chunk=17, metric=FewImages):
+    """Values of Frechet distances to the test split, and their counts, by full name."""
+    (measured,) = measure_samples(space, [metric], len(images), iter(images.split(chunk)))
+    found = {}
+    for (name, split), value in measured.compute().items():
+        if split == "test" and name != "fd_infinity":
+            full_name = metric.full_name(name, space.features.name)
+            found[full_name, measured.count(name)] = value
+    return found
 
 
 def test_fid_is_that_of_pool3_and_50_000_images():
-    assert module.FID == ("inception", 2048)
-    assert module.FID_IMAGES == 50_000
+    assert (FID_FEATURES, FID_SIZE) == ("inception", 2048)
+    assert Frechet.fid_images == FID_IMAGES == 50_000
 
 
 @pytest.mark.parametrize(
     ("n", "expected"),
     [(59, {("fd_inception", 59)}), (60, {("fid", 60)}), (61, {("fid", 60), ("fd_inception", 61)})],
 )
-def test_a_distance_is_called_fid_from_exactly_enough_images(
-    n, expected, dataset, images, monkeypatch
-):
-    ruler = Ruler(like_inception(monkeypatch), dataset, "cpu")
-    assert frechet_of(ruler.names(n, False)) == expected
-    found = measured(ruler, images[:n], chunk=17)
-    assert found.keys() == {(metric, split) for metric, split, _ in ruler.names(n, False)}
+def test_a_distance_is_called_fid_from_exactly_enough_images(n, expected, dataset, images):
+    space = like_inception(dataset)
+    found = distances(space, images[:n])
+    assert found.keys() == expected
     # FID rests on the first 60 images alone, whatever comes after them.
     for metric, count in expected:
-        same = ruler.frechet([images[:count]], count, "test")
-        assert found[metric, "test"] == pytest.approx(same, rel=1e-9)
+        alone = FeatureSpace(HALVES, dataset)
+        (same,) = distances(alone, images[:count], count, metric=Frechet).values()
+        assert found[metric, count] == pytest.approx(same, rel=1e-9)
 
 
-@pytest.mark.parametrize("changed", [{"name": "other"}, {"name": "dinov2"}])
-def test_no_other_features_have_an_fid(changed, dataset, monkeypatch):
-    features = like_inception(monkeypatch, **changed)
-    assert frechet_of(Ruler(features, dataset, "cpu").names(90, False)) == {
-        (f"fd_{features.name}", 90)
-    }
+@pytest.mark.parametrize("name", ["other", "dinov2"])
+def test_no_other_features_have_an_fid(name, dataset, images):
+    found = distances(like_inception(dataset, name=name), images)
+    assert found.keys() == {(f"fd_{name}", N)}
 
 
-def test_features_named_inception_of_another_size_have_no_fid(dataset, monkeypatch):
-    features = like_inception(monkeypatch)
-    monkeypatch.setattr(module, "FID", ("inception", HALVES.size + 1))
-    assert frechet_of(Ruler(features, dataset, "cpu").names(90, False)) == {("fd_inception", 90)}
+def test_features_named_inception_of_another_size_have_no_fid(dataset, images):
+    class OtherSize(FewImages):
+        fid_size = HALVES.size + 1
+
+    found = distances(like_inception(dataset), images, metric=OtherSize)
+    assert found.keys() == {("fd_inception", N)}
 
 
-def test_the_frechet_distance_alone_is_the_measured_one_and_looks_at_one_split_only(
+def test_the_first_pass_has_the_measured_distance_and_looks_at_the_training_split_only(
     dataset, images
 ):
-    found = measured(Ruler(HALVES, dataset, "cpu"), images)
+    found = measure_all(FeatureSpace(HALVES, dataset), images)
     seen = []
 
     def extract(x):
         seen.append(len(x))
         return HALVES.extract(x)
 
-    ruler = Ruler(dataclasses.replace(HALVES, extract=extract), dataset, "cpu")
-    for split, real in (("train", 70), ("test", 50)):
-        seen.clear()
-        assert ruler.frechet(iter(images.split(40)), N, split) == pytest.approx(
-            found["fd_halves", split], rel=1e-6
-        )
-        assert sorted(seen) == sorted([10, 40, 40, real])
+    space = FeatureSpace(dataclasses.replace(HALVES, extract=extract), dataset)
+    (grid,) = measure_samples(space, [Grid], N, iter(images.split(40)))
+    assert grid.compute() == {
+        ("grid_fd", "train"): pytest.approx(found["fd_halves", "train"], rel=1e-6)
+    }
+    assert sorted(seen) == sorted([10, 40, 40, 70])
     seen.clear()
     # Fewer images than features, and real ones are known by now
-    ruler.frechet(iter(images[:5].split(40)), 5, "train")
+    measure_samples(space, [Grid], 5, [images[:5]])[0].compute()
     assert seen == [5]
 
 
 @pytest.mark.parametrize("n", [N - 1, N + 1])
-def test_the_frechet_distance_is_of_as_many_images_as_announced(n, dataset, images):
+def test_there_are_as_many_images_as_announced(n, dataset, images):
     with pytest.raises(ValueError, match=f"{N} images where {n} were announced"):
-        Ruler(HALVES, dataset, "cpu").frechet([images], n, "train")
+        measure_samples(FeatureSpace(HALVES, dataset), [Grid], n, [images])
 
 
 def test_what_is_cached_changes_no_number(dataset, images, tmp_path, monkeypatch):
-    first = measured(Ruler(HALVES, dataset, "cpu"), images)
+    first = measure_all(FeatureSpace(HALVES, dataset), images)
     monkeypatch.setattr(reference, "HELD", 0)
     slow = dataclasses.replace(HALVES, slow=True)
     for _ in range(2):  # written, then read
-        assert measured(Ruler(slow, dataset, "cpu", tmp_path), images) == pytest.approx(
-            first, rel=1e-6
-        )
+        space = FeatureSpace(slow, dataset, cache=tmp_path)
+        assert measure_all(space, images) == pytest.approx(first, rel=1e-6)
 
     def refuse(x):
         raise AssertionError("extracted again")
 
-    known = Ruler(dataclasses.replace(slow, extract=refuse), dataset, "cpu", tmp_path)
-    assert known._held_out.shape == (50,)
+    known = FeatureSpace(dataclasses.replace(slow, extract=refuse), dataset, cache=tmp_path)
+    copies = Copies(known, N)
+    copies.update(HALVES.extract(images.float() / 127.5 - 1))
+    expected = first["copy_rate_halves", "train"]
+    assert copies.compute()["copy_rate", "train"] == pytest.approx(expected)
 
 
 def test_the_frechet_distance_is_torch_fidelitys(dataset, images):
@@ -254,6 +254,5 @@ def test_the_frechet_distance_is_torch_fidelitys(dataset, images):
     expected = fid.fid_statistics_to_metric(*statistics, verbose=False)[
         "frechet_inception_distance"
     ]
-    assert Ruler(HALVES, dataset, "cpu").frechet([images], N, "train") == pytest.approx(
-        expected, rel=1e-5
-    )
+    found = measure_all(FeatureSpace(HALVES, dataset), images)
+    assert found["fd_halves", "train"] == pytest.approx(expected, rel=1e-5)

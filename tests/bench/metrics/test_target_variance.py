@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from bench.metrics import target_variance as module
-from bench.metrics.target_variance import partner_variance, posterior_variance
+from bench.metrics import _target_variance as module
+from bench.metrics._target_variance import partner_variance, posterior_variance
 from couplings import diagnostics
 
 

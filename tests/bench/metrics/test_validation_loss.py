@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from bench.metrics import validation_loss as module
-from bench.metrics.validation_loss import denoising_errors
+from bench.metrics import _validation_loss as module
+from bench.metrics._validation_loss import denoising_errors
 from models.analytic import GaussianMixture
 
 S = 0.5

@@ -40,7 +40,7 @@ leave()
 
 COMMAND = """
 import os, sys
-import bench.evaluation.subject
+import bench.evaluation.loop
 import bench.sampling.sample
 import bench.features.classifier
 from bench.run import main
@@ -49,7 +49,7 @@ bench.sampling.sample.CHUNK = 40
 if os.environ.get("FAILING") == os.environ["RANK"]:
     def fail(*_):
         raise RuntimeError("no space left")
-    bench.evaluation.subject.Arm.sample_chunk = fail
+    bench.evaluation.loop.sample_chunk = fail
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -10,7 +10,7 @@ from bench.data.eight_gaussians import MEANS, NUM_MODES, STD
 from bench.metrics._moments import Moments
 from bench.metrics.frechet import frechet_distance
 from bench.metrics.mode_mixture import between_modes
-from bench.metrics.start_prior import prior_errors
+from bench.metrics.prior_error import prior_errors
 from bench.sampling.starts import canonical, parse, prepare, streams
 from couplings import CouplingError
 from couplings.dataset.semidiscrete import SemiDiscrete

@@ -1,27 +1,27 @@
-"""What the path of the sampling ODE looks like: curvature, length, turning and the drift of the
-denoiser along it.
+"""Shape of the paths of the sampling ODE: curvature, length, turning, drift of the denoiser.
 
-Each name ends in the time variable, or the coordinates, it is taken in; measures in other variables
-rank differently.
+Each name ends in the time variable, or the coordinates, that it is taken in; measures in other
+variables rank differently.
 
-========== ============================= =======================================================
-           ``sigma``  x against sigma               EDM's own: dx/dsigma = (x - D) / sigma,
-           sigma_max to sigma_min ``fm``     z = x / (1 + sigma) against   flow matching: the same
-           path between image (t = 0) and noise t = sigma / (1 + sigma)       (t = 1), dz/dt = (x -
-           D) / sigma - D
-========== ============================= =======================================================
+``sigma``: x against sigma from sigma_max to sigma_min, EDM's own; dx/dsigma = (x - D) / sigma.
+``fm``: z = x / (1 + sigma) against t = sigma / (1 + sigma), the flow-matching path between image
+(t = 0) and noise (t = 1); dz/dt = (x - D) / sigma - D.
 
-All are taken from the points of one dense path (128 steps or more), one after the other: no tensor
-of the images' size is kept but those of the first and of the last point, and one sum.
+All are taken from the points of one dense path (128 steps or more), one after the other. No tensor
+of the images' size is kept except those of the first and of the last point, and one sum.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from bench.metrics.contract import PathMetric, Profile
+from bench.record.infos import Info
 
 PER_PATH = (
     "curvature_fm",
@@ -30,14 +30,14 @@ PER_PATH = (
     "turning_angle_fm",
     "turning_angle_sigma",
 )
-"""Metrics with one value a path; ``summary`` gives their means."""
+"""Metrics with one value a path; their means are recorded."""
 DRIFT = "denoiser_drift_ln_sigma"
 """The profile: one value for each interval between two noise levels."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a path in one system of coordinates; velocity is the derivative of place by time."""
+    """A point of a path in some coordinates; velocity is the derivative of place by time."""
 
     time: float
     place: Tensor  # [n, ...]
@@ -74,7 +74,7 @@ class Curvature:
     energy: Tensor | None = None  # [n]
 
     def add(self, point: Point) -> None:
-        """Go on to the next point of the path."""
+        """Add the next point of the path."""
         if self.first is None:
             self.first, self.area = point, torch.zeros_like(point.place)
             self.energy = point.place.new_zeros(len(point.place))
@@ -109,7 +109,7 @@ class Shape:
     turned: Tensor | None = None
 
     def add(self, point: Point) -> None:
-        """Go on to the next point of the path."""
+        """Add the next point of the path."""
         if self.first is None:
             self.first, self.length = point, point.place.new_zeros(len(point.place))
             self.turned = self.length.clone()
@@ -124,47 +124,74 @@ class Shape:
         return self.length / _norm(self.last.place - self.first.place) - 1
 
 
-@dataclass
-class Tangents:
-    """D at some points of the paths of the first samples of a batch.
+class Paths(PathMetric):
+    """Measures the path of every sample of a batch while a sampler follows it."""
 
-    x - sigma dx/dsigma = D: where one Euler step would end from there. All alike along a row means
-    a straight path.
-    """
+    infos = (
+        Info(
+            "curvature_fm",
+            "Mean squared departure of the velocity from the straight line, in flow-matching time;"
+            " 0 is straight.",
+            "lower",
+            per="run",
+            kind="path",
+            place=40,
+        ),
+        Info(
+            "path_excess_fm",
+            "Length of the path over its chord, less 1, in flow-matching coordinates; 0 is"
+            " straight.",
+            "lower",
+            per="run",
+            kind="path",
+            figure=False,
+            place=41,
+        ),
+        Info(
+            "path_excess_sigma",
+            "The same in EDM's coordinates, x against sigma; small, for most of that length is"
+            " noise.",
+            "lower",
+            per="run",
+            kind="path",
+            figure=False,
+            place=42,
+        ),
+        Info(
+            "turning_angle_fm",
+            "Radians that the velocity turns along the path, in flow-matching coordinates; 0 is"
+            " straight.",
+            "lower",
+            per="run",
+            kind="path",
+            figure=False,
+            place=43,
+        ),
+        Info(
+            "turning_angle_sigma",
+            "The same in EDM's coordinates, x against sigma.",
+            "lower",
+            per="run",
+            kind="path",
+            figure=False,
+            place=44,
+        ),
+        Info(
+            DRIFT,
+            "How fast the denoiser's output changes along the path: root mean square per pixel and"
+            " unit of ln sigma, for each sigma; 0 is straight.",
+            "lower",
+            per="sigma",
+            kind="path",
+            place=45,
+        ),
+    )
+    stored: ClassVar[tuple[str, ...]] = (*PER_PATH, DRIFT)
 
-    rows: int
-    points: list[int]  # which points, counted from 0
-    seen: int = 0
-    kept: list[Tensor] | None = None
-
-    @classmethod
-    def evenly(cls, rows: int, columns: int, points: int) -> Tangents:
-        """As many columns evenly over a path's points, both ends among them; fewer where it has
-        fewer points.
-        """
-        places = torch.linspace(
-            0, points - 1, min(columns, points), dtype=torch.float32, device="cpu"
-        )
-        return cls(rows, places.round().long().tolist())
-
-    def add(self, denoised: Tensor) -> None:
-        """Go on to the next point of the paths."""
-        if self.seen in self.points:
-            self.kept = [*(self.kept or []), denoised[: self.rows].float()]
-        self.seen += 1
-
-    @property
-    def images(self) -> Tensor:
-        """``[rows, columns, ...]`` float32, from noise to image."""
-        return torch.stack(self.kept, dim=1)
-
-
-class Path:
-    """Observer for a sampler: measures the path as it goes along, for every sample of a batch."""
-
-    def __init__(self, tangents: Tangents | None = None) -> None:
-        self.tangents = tangents
-        self.curvature_fm, self.shape_fm, self.shape_sigma = Curvature(), Shape(), Shape()
+    def __init__(self) -> None:
+        self.curvature_fm = Curvature()
+        self.shape_fm = Shape()
+        self.shape_sigma = Shape()
         self.last: tuple[float, Tensor] | None = None  # ln sigma, D
         self.drift: list[Tensor] = []
 
@@ -174,21 +201,18 @@ class Path:
         self.curvature_fm.add(point)
         self.shape_fm.add(point)
         self.shape_sigma.add(Point.sigma(sigma, x, denoised))
-        now = (math.log(sigma), denoised)
-        if self.last:
-            self.drift.append(_mean(((now[1] - self.last[1]) / (now[0] - self.last[0])).square()))
-        self.last = now
-        if self.tangents:
-            self.tangents.add(denoised)
+        ln_sigma = math.log(sigma)
+        if self.last is not None:
+            last_ln_sigma, last_denoised = self.last
+            slope = (denoised - last_denoised) / (ln_sigma - last_ln_sigma)
+            self.drift.append(_mean(slope.square()))
+        self.last = (ln_sigma, denoised)
 
     def per_sample(self) -> dict[str, Tensor]:
         """Each metric for every sample: ``PER_PATH`` ``[n]``, and ``DRIFT``, squared, ``[n, points
         - 1]``.
-
-        With tangents, also ``tangents`` ``[rows, columns, ...]`` float32, of the first samples
-        alone.
         """
-        found = {
+        return {
             "curvature_fm": self.curvature_fm.value,
             "path_excess_fm": self.shape_fm.excess,
             "path_excess_sigma": self.shape_sigma.excess,
@@ -196,14 +220,15 @@ class Path:
             "turning_angle_sigma": self.shape_sigma.turned,
             DRIFT: torch.stack(self.drift, dim=1),
         }
-        return found | ({"tangents": self.tangents.images} if self.tangents else {})
+
+    @classmethod
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor) -> Profile:
+        """Means over all samples, see ``summary``."""
+        return summary(per_sample, drift_sigmas(levels))
 
 
-def summary(
-    per_sample: dict[str, Tensor], sigmas: list[float]
-) -> dict[tuple[str, float | None], float]:
-    """Values by metric and noise level, over all samples: means of ``PER_PATH``, root mean squares
-    of ``DRIFT``.
+def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> Profile:
+    """Means of ``PER_PATH`` and root mean squares of ``DRIFT``, by metric and noise level.
 
     The drift is ||dD / d ln sigma|| / sqrt(d), by differences between successive points of the
     path, so it belongs to the levels between them, ``drift_sigmas``. D is constant along the path
@@ -211,14 +236,18 @@ def summary(
     step of h at sigma therefore errs by h^2 / (2 sigma^2) times the drift, to leading order: EDM's
     local truncation error (Karras et al. 2022, Sec. 3).
     """
-    means = {(name, None): per_sample[name].mean().item() for name in PER_PATH}
+    values: Profile = {}
+    for name in PER_PATH:
+        values[name, None] = per_sample[name].mean().item()
     profile = per_sample[DRIFT].mean(0).sqrt().tolist()
-    return means | {(DRIFT, sigma): value for sigma, value in zip(sigmas, profile, strict=True)}
+    for sigma, value in zip(sigmas, profile, strict=True):
+        values[DRIFT, sigma] = value
+    return values
 
 
 def drift_sigmas(levels: Tensor) -> list[float]:
-    """The levels the drift belongs to: geometric means of neighbours among the levels ``[points]``
-    of a path.
+    """The levels that the drift belongs to: geometric means of neighbours among the levels
+    ``[points]`` of a path.
     """
     return (levels[1:] * levels[:-1]).sqrt().tolist()
 

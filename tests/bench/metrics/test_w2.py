@@ -13,8 +13,11 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from bench.data import Dataset, Split, load
-from bench.metrics import wasserstein as module
-from bench.metrics.wasserstein import PlaneRuler, in_the_plane, w2
+from bench.evaluation.measure import measure_samples
+from bench.features import pixels
+from bench.metrics import w2 as module
+from bench.metrics.contract import FeatureSpace
+from bench.metrics.w2 import W2, in_the_plane, w2
 
 
 def normal(n, d, seed) -> torch.Tensor:
@@ -132,35 +135,43 @@ def points() -> Dataset:
     return Dataset("points", *splits, num_classes=1, bounded=False)
 
 
+def measure(dataset, samples, metric=W2, chunk=16):
+    """Values, and the number of points behind them."""
+    space = FeatureSpace(pixels.load(dataset, None, "cpu"), dataset)
+    (measured,) = measure_samples(space, [metric], len(samples), iter(samples.split(chunk)))
+    return measured.compute(), measured.count("w2")
+
+
 @pytest.mark.parametrize("n", [30, 70, 100])
-def test_ruler_measures_what_it_names(points, n):
-    """As many samples as points, from the front, whatever the chunks."""
-    ruler, samples = PlaneRuler(points), normal(n, 2, 5).float().reshape(-1, 2, 1, 1)
-    found = ruler.measure(iter(samples.split(16)), n)
+def test_measures_as_many_samples_as_points_from_the_front(points, n):
+    """Whatever the chunks."""
+    samples = normal(n, 2, 5).float().reshape(-1, 2, 1, 1)
+    found, count = measure(points, samples)
     size = min(n, 70)
-    assert ruler.names(n) == [("w2", "train", size), ("w2", "test", size), ("w2_floor", None, size)]
-    assert list(found) == [(metric, split) for metric, split, _ in ruler.names(n)]
+    assert count == size
+    assert list(found) == [("w2", "train"), ("w2", "test"), ("w2_floor", None)]
     for split in ("train", "test"):
         real = getattr(points, split).images.flatten(1)
         assert found["w2", split] == w2(samples.flatten(1)[:size], real[:size])
-    assert found == ruler.measure(iter([samples]), n)
+    assert found == measure(points, samples, chunk=n)[0]
 
 
 def test_floor_is_the_mean_over_disjoint_sets(points):
     train, test = points.train.images.flatten(1), points.test.images.flatten(1)
     # 10 held-out points are left over
     squares = [w2(train[i : i + 30], test[i : i + 30]) ** 2 for i in (0, 30)]
-    found = PlaneRuler(points).measure(iter([points.train.images]), 30)
+    found, _ = measure(points, points.train.images[:30])
     assert found["w2_floor", None] == pytest.approx(math.sqrt(sum(squares) / 2), rel=1e-12)
 
 
-def test_no_more_points_or_pairs_than_the_limits(points, monkeypatch):
-    monkeypatch.setattr(module, "MOST_POINTS", 20)
-    monkeypatch.setattr(module, "MOST_PAIRS", 1)
+def test_no_more_points_or_pairs_than_the_limits(points):
+    class Limited(W2):
+        most_points = 20
+        most_pairs = 1
+
     train, test = points.train.images.flatten(1), points.test.images.flatten(1)
-    ruler = PlaneRuler(points)
-    found = ruler.measure(iter([points.train.images[20:]]), 100)
-    assert {n for _, _, n in ruler.names(100)} == {20}
+    found, count = measure(points, points.train.images[20:], Limited)
+    assert count == 20
     assert found["w2_floor", None] == pytest.approx(w2(train[:20], test[:20]), rel=1e-12)
     assert found["w2", "test"] == w2(train[20:40], test[:20])
 

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
 
-from bench.metrics.prior_error import mass_error, transport
+from bench.metrics._transport import mass_error, transport
 
 
 def points(n: int, d: int, seed: int = 0) -> torch.Tensor:

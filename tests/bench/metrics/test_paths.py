@@ -7,16 +7,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from bench.metrics.trajectory import (
-    DRIFT,
-    PER_PATH,
-    Path,
-    Point,
-    Shape,
-    Tangents,
-    drift_sigmas,
-    summary,
-)
+from bench.evaluation.pictures import Tangents
+from bench.metrics.paths import DRIFT, PER_PATH, Paths, Point, Shape, drift_sigmas, summary
 from models.analytic import GaussianMixture
 from models.samplers.heun import heun
 from models.schedule import karras_sigmas
@@ -82,7 +74,7 @@ def test_velocity_is_the_derivative_in_flow_matching_time(t, start):
 
 
 def test_curvature_of_a_gaussian_is_the_closed_form(latents):
-    path = Path()
+    path = Paths()
     heun(GAUSSIAN.denoise, latents, karras_sigmas(128), observe=path)
     expected = closed_form((latents * HIGH).numpy())
     assert expected > 0.01
@@ -94,7 +86,7 @@ def test_straight_path_has_none(latents):
     point = GaussianMixture(
         torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
     )
-    path = Path()
+    path = Paths()
     heun(point.denoise, latents, karras_sigmas(64), observe=path)
     assert curvature_fm(path) == pytest.approx(0, abs=1e-20)
 
@@ -107,7 +99,7 @@ def test_curvature_grows_with_the_spread_of_the_data(latents):
         data = GaussianMixture(
             means, torch.full((2,), 0.1).double(), torch.full((2,), 0.5).double()
         )
-        path = Path()
+        path = Paths()
         heun(data.denoise, latents, karras_sigmas(128), observe=path)
         values.append(curvature_fm(path))
     assert values[0] < values[1] < values[2]
@@ -119,7 +111,7 @@ def test_mean_over_samples_and_dimensions(latents):
     """
 
     def curvature(x, denoise):
-        path = Path()
+        path = Paths()
         heun(denoise, x, karras_sigmas(32), observe=path)
         return curvature_fm(path)
 
@@ -137,7 +129,7 @@ class Everything:
     """Keeps all points, for the definition as it stands."""
 
     def __init__(self):
-        self.points, self.path = [], Path()
+        self.points, self.path = [], Paths()
 
     def __call__(self, sigma, x, denoised):
         self.points.append(Point.fm(sigma, x, denoised))
@@ -183,7 +175,7 @@ def test_memory_does_not_grow_with_the_steps():
     )
 
     def held(steps):
-        path = Path()
+        path = Paths()
         heun(
             lambda x, sigma, labels: x / (1 + sigma**2), latents, karras_sigmas(steps), observe=path
         )
@@ -215,7 +207,7 @@ def gaussian_denoised(sigma, x):
 
 @pytest.fixture
 def gaussian_path(latents):
-    path = Path()
+    path = Paths()
     heun(
         lambda x, sigma, labels: gaussian_denoised(sigma, x),
         latents,
@@ -259,7 +251,7 @@ def test_sigma_coordinates_are_straight_where_others_are_not(latents):
     """Round Gaussian off the origin: x shrinks towards the mean along a line, but z = x / (1 +
     sigma) does not.
     """
-    path = Path()
+    path = Paths()
     heun(GAUSSIAN.denoise, latents, karras_sigmas(64), observe=path)
     found = path.per_sample()
     assert found["path_excess_sigma"].abs().max() < 1e-12
@@ -323,7 +315,7 @@ def test_point_of_data_has_no_drift(latents):
     point = GaussianMixture(
         torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
     )
-    path = Path()
+    path = Paths()
     heun(point.denoise, latents, karras_sigmas(64), observe=path)
     found = summary(path.per_sample(), drift_sigmas(karras_sigmas(64)[:-1]))
     assert max(map(abs, found.values())) < 1e-9
@@ -335,7 +327,7 @@ def test_drift_gives_the_local_truncation_error(latents):
     """
     means = torch.tensor([[0.5, 0], [-0.5, 0.2]]).double()
     data = GaussianMixture(means, torch.full((2,), 0.2).double(), torch.full((2,), 0.5).double())
-    path = Path()
+    path = Paths()
     levels = karras_sigmas(1024)
     where = []
     heun(data.denoise, latents, levels, observe=lambda *point: (path(*point), where.append(point)))
@@ -369,7 +361,7 @@ def test_tangents_are_where_an_euler_step_to_the_end_leads(latents):
     """Columns evenly over the points, from the first to the last; rows in the samples' order, as
     many as asked.
     """
-    path = Path(Tangents.evenly(rows=2, columns=4, points=10))
+    path = Tangents.evenly(rows=2, columns=4, points=10)
     seen = []
     heun(
         GAUSSIAN.denoise,
@@ -386,6 +378,6 @@ def test_tangents_are_where_an_euler_step_to_the_end_leads(latents):
         torch.testing.assert_close(
             tangents[:, column].double(), (x - sigma * slope)[:2], atol=1e-6, rtol=1e-6
         )
-    few = Path(Tangents.evenly(rows=0, columns=10, points=3))
+    few = Tangents.evenly(rows=0, columns=10, points=3)
     heun(GAUSSIAN.denoise, latents, karras_sigmas(3), observe=few)
     assert few.per_sample()["tangents"].shape == (0, 3, 2)

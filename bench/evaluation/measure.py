@@ -1,0 +1,198 @@
+"""Measure the stored samples of a setting, and the denoiser itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from bench import metrics
+from bench.data import as_images
+from bench.evaluation.ledger import Recorded, Task
+from bench.evaluation.pictures import save_grid
+from bench.evaluation.plan import Job
+from bench.evaluation.points import MOST, REAL, save_points
+from bench.evaluation.subject import TANGENTS, dense_levels, dense_setting, store
+from bench.metrics.contract import (
+    DenoiserMetric,
+    FeatureSpace,
+    Item,
+    PathMetric,
+    SampleMetric,
+    SolverMetric,
+    Subject,
+)
+from bench.metrics.w2 import in_the_plane
+from bench.record import Measurement
+from bench.sampling.latents import finite_rows
+from bench.sampling.setting import Setting
+
+SHOWN_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
+SHOWN_SIDE = 8  # images in a row, and rows
+
+NotFinite = dict[str, tuple[int, int]]
+"""By the name of a setting: how many samples were not finite, and of how many."""
+
+
+def measure(
+    subject: Subject, job: Job, tasks: Sequence[Task], not_finite: NotFinite
+) -> list[Recorded]:
+    """Rows of some tasks of a job, from its stored samples; also writes the pictures that go with
+    them.
+
+    Args:
+        subject: whose samples they are.
+        job: their setting.
+        tasks: what is to be measured.
+        not_finite: counts of samples that were not finite are added to it.
+
+    Raises:
+        SampleError: a sample is not there.
+
+    """
+    setting = _as_recorded(subject, job)
+    recorded: list[Recorded] = []
+    # Tasks with the same features and number of samples share one pass over the images, because
+    # extracting features takes longest.
+    passes: dict[tuple[str, int], list[Task]] = {}
+    for task in tasks:
+        metric = metrics.load(task.metric)
+        if issubclass(metric, SolverMetric):
+            recorded.append((task, _solver_rows(subject, job, setting, metric, task)))
+        elif issubclass(metric, PathMetric):
+            recorded.append((task, _path_rows(subject, metric, task)))
+        elif issubclass(metric, SampleMetric):
+            space = metric.only_in or task.features
+            passes.setdefault((space, task.n), []).append(task)
+    for (features, n), several in passes.items():
+        space = subject.spaces[features]
+        images = _as_measured(subject, job.setting, n, not_finite)
+        recorded += _sample_rows(space, setting, several, n, images)
+    if passes and not _only_searches(passes):
+        _show(subject, job.setting)
+    return recorded
+
+
+def measure_denoiser(subject: Subject, task: Task) -> list[Measurement]:
+    """Rows of a task that needs no stored samples."""
+    metric = metrics.load(task.metric)
+    assert issubclass(metric, DenoiserMetric), task
+    return list(metric.rows(subject, Item(task.setting, task.n, task.fingerprint)))
+
+
+def measure_samples(
+    space: FeatureSpace, several: Sequence[type[SampleMetric]], n: int, images: Iterable[Tensor]
+) -> list[SampleMetric]:
+    """Objects of several metrics that have seen ``n`` images, given in chunks as the data set
+    stores them.
+
+    Raises:
+        ValueError: there are more or fewer images.
+
+    """
+    measuring = [metric(space, n) for metric in several]
+    count = 0
+    for features in space.extract(images):
+        count += len(features)
+        for metric in measuring:
+            metric.update(features)
+    if count != n:
+        raise ValueError(f"{count} images where {n} were announced")
+    return measuring
+
+
+def _sample_rows(
+    space: FeatureSpace, setting: Setting, tasks: Sequence[Task], n: int, images: Iterable[Tensor]
+) -> Iterator[Recorded]:
+    """Rows of metrics of samples, from one pass over the images."""
+    several = [metrics.load(task.metric) for task in tasks]
+    measured = measure_samples(space, several, n, images)
+    for task, metric in zip(tasks, measured, strict=True):
+        rows = []
+        for (name, split), value in metric.compute().items():
+            full_name = metric.full_name(name, space.features.name)
+            rows.append(setting.row(full_name, value, split=split, n=metric.count(name)))
+        yield task, rows
+
+
+def _solver_rows(
+    subject: Subject, job: Job, setting: Setting, metric: type[SolverMetric], task: Task
+) -> list[Measurement]:
+    samples = store(subject, job.setting)
+    dense = store(subject, dense_setting(subject.config.evaluation))
+    rows = []
+    for name, value in metric.values(samples, dense, task.n).items():
+        rows.append(setting.row(name, value, n=task.n))
+    return rows
+
+
+def _path_rows(subject: Subject, metric: type[PathMetric], task: Task) -> list[Measurement]:
+    evaluation = subject.config.evaluation
+    setting = dense_setting(evaluation)
+    samples = store(subject, setting)
+    per_sample = {}
+    for name in metric.stored:
+        per_sample[name] = torch.cat(list(samples.tensors(name, task.n)))
+    _show_tangents(subject, task.n)
+    rows = []
+    for (name, sigma), value in metric.values(per_sample, dense_levels(evaluation)).items():
+        rows.append(setting.row(name, value, n=task.n, sigma=sigma))
+    return rows
+
+
+def _as_recorded(subject: Subject, job: Job) -> Setting:
+    """The setting, with the evaluations that an adaptive sampler took."""
+    if job.setting.nfe is not None:
+        return job.setting
+    counts = torch.cat(list(store(subject, job.setting).tensors("evaluations", job.n)))
+    return job.setting.with_nfe(round(counts.double().mean().item()))
+
+
+def _as_measured(
+    subject: Subject, setting: Setting, n: int, not_finite: NotFinite
+) -> Iterator[Tensor]:
+    """Images 0 .. n - 1 of a setting, chunk by chunk; counts those that are not finite."""
+    bad = 0
+    for images in store(subject, setting).as_measured(n):
+        bad += int((~finite_rows(images)).sum())
+        yield images
+    if bad:
+        not_finite[setting.name] = (bad, n)
+
+
+def _only_searches(passes: dict[tuple[str, int], list[Task]]) -> bool:
+    """True if all that was measured is the first pass over rho."""
+    for tasks in passes.values():
+        for task in tasks:
+            if metrics.load(task.metric).scope != "grid":
+                return False
+    return True
+
+
+def _show_tangents(subject: Subject, n: int) -> None:
+    """Write D along the first paths: a row is a sample, from noise to image."""
+    samples = store(subject, dense_setting(subject.config.evaluation))
+    # [rows, columns, c, h, w]
+    tangents = torch.cat(list(samples.tensors("tangents", min(TANGENTS[0], n))))
+    path = subject.samples_folder / "tangents.png"
+    save_grid(path, tangents.flatten(0, 1), columns=tangents.shape[1])
+
+
+def _show(subject: Subject, setting: Setting) -> None:
+    """Write the first images, or points of the plane, at some numbers of evaluations of the fixed
+    schedule.
+    """
+    evaluation = subject.config.evaluation
+    is_fixed = setting == Setting("heun", setting.nfe, evaluation.rho)
+    if not is_fixed or setting.nfe not in SHOWN_NFE:
+        return
+    samples = store(subject, setting)
+    folder = subject.samples_folder
+    if in_the_plane(subject.dataset):
+        points = torch.cat(list(samples.images(min(MOST, evaluation.samples))))
+        save_points(folder / f"nfe{setting.nfe}.csv", points)
+        save_points(folder / f"{REAL}.csv", subject.dataset.test.images)
+        return
+    first = torch.cat(list(samples.images(min(SHOWN_SIDE**2, evaluation.samples))))
+    save_grid(folder / f"nfe{setting.nfe}.png", as_images(first))

@@ -1,0 +1,235 @@
+"""Plan of an evaluation: which samples are drawn, and what is measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from bench import metrics
+from bench.evaluation.ledger import Task
+from bench.evaluation.methods import guidances
+from bench.evaluation.subject import dense_setting, setting_name
+from bench.metrics.contract import (
+    DenoiserMetric,
+    FeatureSpace,
+    Metric,
+    PathMetric,
+    SampleMetric,
+    SolverMetric,
+    Subject,
+)
+from bench.record import Measurement
+from bench.sampling.setting import Setting
+
+TWO_STEPS = 3  # evaluations that two Heun steps take
+M = TypeVar("M", bound=type[Metric])
+
+
+@dataclass(frozen=True)
+class Job:
+    """Samples of one setting and what is measured of them.
+
+    Attributes:
+        setting: how they are sampled.
+        tasks: what is measured.
+        searches: True for a cell of the first pass over rho x NFE, whose samples may turn out to
+            be those of the best rho.
+
+    """
+
+    setting: Setting
+    tasks: tuple[Task, ...]
+    searches: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of samples: as many as the largest of its tasks asks for."""
+        return max((task.n for task in self.tasks), default=0)
+
+
+def plan(subject: Subject) -> list[Job]:
+    """All that is known before the first pass is measured, one job a setting.
+
+    The dense reference comes first: truncation errors of all others are measured against it.
+    """
+    merged: dict[Setting, Job] = {}
+    several = [
+        dense_reference(subject),
+        *fixed_rho(subject),
+        *guided(subject),
+        *started(subject),
+        *grid(subject),
+    ]
+    for job in several:
+        before = merged.get(job.setting, Job(job.setting, ()))
+        tasks = dict.fromkeys(before.tasks + job.tasks)  # each once
+        searches = before.searches or job.searches
+        merged[job.setting] = Job(job.setting, tuple(tasks), searches)
+    return list(merged.values())
+
+
+def dense_reference(subject: Subject) -> Job:
+    """The paths of the dense reference."""
+    setting = dense_setting(subject.config.evaluation)
+    n = subject.config.evaluation.trajectories
+    tasks = [Task(name, setting.name, n) for name in chosen(subject, PathMetric)]
+    return Job(setting, tuple(tasks))
+
+
+def fixed_rho(subject: Subject) -> list[Job]:
+    """All samplers at the fixed rho, at every number of evaluations."""
+    evaluation = subject.config.evaluation
+    jobs = []
+    for sampler in evaluation.samplers:
+        if not Setting(sampler).fixed_steps:
+            jobs.append(all_metrics(subject, Setting(sampler)))
+            continue
+        for nfe in evaluation.nfe:
+            jobs.append(all_metrics(subject, Setting(sampler, nfe, evaluation.rho)))
+    return jobs
+
+
+def guided(subject: Subject) -> list[Job]:
+    """Every weight of every discriminator, including unguided, at the fixed rho."""
+    rho = subject.config.evaluation.rho
+    jobs = []
+    for config in guidances(subject.config):
+        for weight in config.weights:
+            for nfe in config.nfe:
+                setting = Setting("heun", nfe, rho, guidance=config.label(weight))
+                jobs.append(all_metrics(subject, setting))
+    return jobs
+
+
+def started(subject: Subject) -> list[Job]:
+    """Every start, including the usual one, at the fixed rho, with the metrics of starts."""
+    evaluation = subject.config.evaluation
+    if not evaluation.start:
+        return []
+    jobs = []
+    for start in ("gaussian", *evaluation.start):
+        for sampler in evaluation.samplers:
+            # An adaptive sampler has no number of evaluations to ask for.
+            if not Setting(sampler).fixed_steps:
+                continue
+            for nfe in evaluation.start_nfe:
+                job = all_metrics(subject, Setting(sampler, nfe, evaluation.rho, start))
+                more = sample_tasks(subject, job.setting, evaluation.samples, "starts")
+                jobs.append(replace(job, tasks=(*job.tasks, *more)))
+    return jobs
+
+
+def grid(subject: Subject) -> list[Job]:
+    """Few samples in every cell of rho x NFE: the first pass, which chooses the best rho.
+
+    The fixed rho is among the candidates, or the best one might be worse than that.
+    """
+    evaluation = subject.config.evaluation
+    if not evaluation.rhos or not subject.extractors:
+        return []
+    jobs = []
+    for rho in dict.fromkeys((*evaluation.rhos, evaluation.rho)):
+        for nfe in evaluation.nfe:
+            # Two steps go from sigma_max to sigma_min and to 0, whatever the exponent.
+            if nfe <= TWO_STEPS:
+                continue
+            setting = Setting("heun", nfe, rho)
+            tasks = sample_tasks(subject, setting, evaluation.grid_samples, "grid")
+            if tasks:
+                jobs.append(Job(setting, tuple(tasks), searches=True))
+    return jobs
+
+
+def at_best_rho(subject: Subject, best: Iterable[Measurement]) -> list[Job]:
+    """All metrics at the best rho of each number of evaluations, unless that is the fixed one.
+
+    ``best`` are the rows of ``bench.record.best_rho.choose`` for the features of the judge. The
+    choice is made on this run's own few samples: a coupled run may choose, as random may.
+    """
+    evaluation = subject.config.evaluation
+    jobs = []
+    for row in sorted(best, key=lambda row: row.nfe):
+        if row.nfe in evaluation.nfe and row.value != evaluation.rho:
+            jobs.append(all_metrics(subject, Setting("heun", row.nfe, row.value)))
+    return jobs
+
+
+def all_metrics(subject: Subject, setting: Setting) -> Job:
+    """All metrics of samplers and samples at a setting."""
+    evaluation = subject.config.evaluation
+    tasks = []
+    for name, metric in chosen(subject, SolverMetric).items():
+        if metric.suits(setting):
+            n = metric.samples(evaluation)
+            tasks.append(Task(name, setting_name(subject, setting), n))
+    tasks += sample_tasks(subject, setting, evaluation.samples, "all")
+    return Job(setting, tuple(tasks))
+
+
+def sample_tasks(subject: Subject, setting: Setting, n: int, scope: str) -> list[Task]:
+    """The metrics of ``n`` samples with this scope, in all features that suit them."""
+    name = setting_name(subject, setting)
+    tasks = []
+    for metric, space, cls in sample_metrics(subject, n, scope):
+        # Points in the plane are measured as they are: no other features could give other values.
+        of_features = cls.only_in is None
+        features = space.features.name if of_features else None
+        fingerprint = space.features.fingerprint if of_features else None
+        tasks.append(Task(metric, name, n, features, fingerprint))
+    return tasks
+
+
+def sample_metrics(
+    subject: Subject, n: int, scope: str
+) -> list[tuple[str, FeatureSpace, type[SampleMetric]]]:
+    """Name, feature space and class of all metrics of ``n`` samples with this scope."""
+    extractors = subject.extractors if scope == "all" else subject.extractors and [subject.judge]
+    triples = []
+    for features in extractors:
+        space = subject.spaces[features.name]
+        for name, metric in chosen(subject, SampleMetric).items():
+            if metric.only_in is None and metric.scope == scope and metric.suits(space, n):
+                triples.append((name, space, metric))
+    for name, metric in chosen(subject, SampleMetric).items():
+        if metric.only_in is not None and metric.scope == scope:
+            space = subject.spaces[metric.only_in]
+            if metric.suits(space, n):
+                triples.append((name, space, metric))
+    return triples
+
+
+def denoiser_tasks(subject: Subject) -> list[Task]:
+    """What is measured without stored samples."""
+    tasks = []
+    for name, metric in chosen(subject, DenoiserMetric).items():
+        for item in metric.items(subject):
+            tasks.append(Task(name, item.name, item.n, fingerprint=item.fingerprint))
+    return tasks
+
+
+def chosen(subject: Subject, kind: M) -> dict[str, M]:
+    """The metrics of one kind that are asked for, by name, in the order of a report."""
+    found = {}
+    for name in metrics.chosen(subject.config.evaluation.metrics):
+        metric = metrics.load(name)
+        if issubclass(metric, kind):
+            found[name] = metric
+    return dict(sorted(found.items(), key=_place))
+
+
+def _place(entry: tuple[str, type[Metric]]) -> tuple[int, str]:
+    name, metric = entry
+    return min(info.place for info in metric.infos), name
+
+
+def cautions(subject: Subject) -> list[str]:
+    """Lines for the terminal: which values are to be read with care."""
+    evaluation = subject.config.evaluation
+    lines = []
+    for _, space, metric in sample_metrics(subject, evaluation.samples, "all"):
+        lines += metric.cautions(space, evaluation.samples)
+    if grid(subject):
+        for _, space, metric in sample_metrics(subject, evaluation.grid_samples, "grid"):
+            lines += metric.cautions(space, evaluation.grid_samples)
+    return lines

@@ -1,0 +1,226 @@
+"""The kinds of metrics, and what each of them may look at.
+
+A metric is one class in a file of its own. Its ``infos`` say what the values mean; reports take
+their sentences, verdicts and order from there. The kinds:
+
+- ``SampleMetric``: of generated samples against real images, in one kind of features;
+- ``SolverMetric``: of how a sampler solved the ODE, from tensors stored with the samples;
+- ``PathMetric``: of the paths of the dense reference, watched while they are integrated;
+- ``DenoiserMetric``: of the denoiser itself, or of what steers it, without stored samples;
+- ``RecordedMetric``: recorded elsewhere, such as the cost of training, and only described here.
+
+Class attributes that all kinds share:
+
+- ``infos``: descriptions of what the metric measures;
+- ``group``: the word of ``--metrics`` that includes it; a metric with an empty group is measured
+  wherever it applies. The group does not matter for a metric that is asked for by its own name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from bench.config import EvaluationConfig
+from bench.metrics._space import SPLITS, FeatureSpace
+from bench.metrics._subject import HeldOut, Methods, Subject
+from bench.record import Measurement
+from bench.record.infos import Info
+from bench.sampling.setting import Setting
+from bench.sampling.store import SampleStore
+
+# Some are only handed on, so that a metric finds all that it needs here.
+__all__ = [
+    "KINDS",
+    "SPLITS",
+    "DenoiserMetric",
+    "FeatureSpace",
+    "HeldOut",
+    "Item",
+    "Methods",
+    "Metric",
+    "PathMetric",
+    "Profile",
+    "RecordedMetric",
+    "SampleMetric",
+    "SolverMetric",
+    "Subject",
+    "Values",
+]
+
+Values = dict[tuple[str, str | None], float]
+"""Metric and split to value."""
+Profile = dict[tuple[str, float | None], float]
+"""Metric and noise level to value."""
+
+
+class Metric(ABC):
+    """Description of measured values, as all kinds of metrics have it."""
+
+    infos: ClassVar[tuple[Info, ...]]
+    group: ClassVar[str] = ""
+
+    @classmethod
+    def describe(cls, metric: str) -> tuple[int, Info] | None:
+        """Length of the name that fits, and description of a measured metric; None if none fits."""
+        for info in cls.infos:
+            if info.name == metric:
+                return len(metric), info
+        return None
+
+
+class SampleMetric(Metric):
+    """A metric of generated samples against real images, in one kind of features.
+
+    One object measures the samples of one setting: features come chunk by chunk through
+    ``update``, values are read with ``compute``. A metric named ``kid`` in ``infos`` is recorded
+    as ``kid_<features>``, once for every kind of features that it ``suits``.
+
+    Class attributes:
+
+    - ``alone``: names that are recorded as they are, without features;
+    - ``only_in``: the name of the only features that it is measured in, also if these are not
+      asked for; None: in all that are asked for;
+    - ``scope``: which settings it is measured at: ``all``, those of the ``grid`` that the best rho
+      is searched in, or those of ``starts``.
+    """
+
+    group: ClassVar[str] = "samples"
+    alone: ClassVar[tuple[str, ...]] = ()
+    only_in: ClassVar[str | None] = None
+    scope: ClassVar[str] = "all"
+
+    def __init__(self, space: FeatureSpace, n: int) -> None:
+        """Prepare to measure ``n`` samples."""
+        self.space = space
+        self.n = n
+
+    @classmethod
+    def suits(cls, space: FeatureSpace, n: int) -> bool:  # noqa: ARG003 - for those that choose
+        """True if ``n`` samples can be measured in these features."""
+        return True
+
+    @classmethod
+    def cautions(cls, space: FeatureSpace, n: int) -> list[str]:  # noqa: ARG003
+        """Lines for the terminal about values of ``n`` samples that are to be read with care."""
+        return []
+
+    @abstractmethod
+    def update(self, features: Tensor) -> None:
+        """Take in features ``[., size]`` of the next samples, on the CPU."""
+
+    @abstractmethod
+    def compute(self) -> Values:
+        """All values, by metric and by the split compared with; None if with neither."""
+
+    def count(self, metric: str) -> int:  # noqa: ARG002
+        """Number of samples that a metric was computed from."""
+        return self.n
+
+    @classmethod
+    def full_name(cls, metric: str, features: str) -> str:
+        """The name that a metric is recorded under: ``kid_classifier`` of ``kid``."""
+        return metric if metric in cls.alone else f"{metric}_{features}"
+
+    @classmethod
+    def describe(cls, metric: str) -> tuple[int, Info] | None:
+        """As for all metrics; whatever follows the longest name that fits is the features'."""
+        best: Info | None = None
+        for info in cls.infos:
+            fits = metric == info.name
+            if info.name not in cls.alone:
+                fits = metric.startswith(f"{info.name}_")
+            if fits and (best is None or len(info.name) > len(best.name)):
+                best = info
+        if best is None:
+            return None
+        if best.name in cls.alone:
+            return len(metric), best
+        family = best.family or best.name
+        return len(best.name), replace(best, name=metric, family=family)
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that a ``DenoiserMetric`` measures as a whole.
+
+    Attributes:
+        name: distinguishes it from other items of the same metric, such as the spec of a start.
+        n: number of samples.
+        fingerprint: of the features that it is measured in, if any.
+
+    """
+
+    name: str = ""
+    n: int = 0
+    fingerprint: str | None = None
+
+
+class SolverMetric(Metric):
+    """A metric of how a sampler solved the ODE, from tensors that are stored with the samples."""
+
+    @classmethod
+    @abstractmethod
+    def suits(cls, setting: Setting) -> bool:
+        """True if it is measured at a setting."""
+
+    @classmethod
+    @abstractmethod
+    def samples(cls, evaluation: EvaluationConfig) -> int:
+        """Number of samples that it is computed from."""
+
+    @classmethod
+    @abstractmethod
+    def values(cls, samples: SampleStore, dense: SampleStore, n: int) -> dict[str, float]:
+        """Values by metric, of the first ``n`` samples of a setting and of the dense reference."""
+
+
+class PathMetric(Metric):
+    """A metric of the paths of the dense reference: an observer of the sampler.
+
+    One object watches one chunk of samples. What ``per_sample`` gives is stored with these, so
+    that an evaluation that was stopped resumes without sampling again.
+
+    Class attribute ``stored``: names of the tensors of ``per_sample``.
+    """
+
+    group: ClassVar[str] = "paths"
+    stored: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:
+        """Observe a point of the paths: noise level, state and denoiser output ``[n, ...]``."""
+
+    @abstractmethod
+    def per_sample(self) -> dict[str, Tensor]:
+        """A tensor ``[n, ...]`` of each name in ``stored``."""
+
+    @classmethod
+    @abstractmethod
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor) -> Profile:
+        """Values over all samples; ``levels`` ``[points]`` are the noise levels of the paths."""
+
+
+class DenoiserMetric(Metric):
+    """A metric of the denoiser itself, or of what steers it, without stored samples."""
+
+    @classmethod
+    def items(cls, subject: Subject) -> list[Item]:  # noqa: ARG003
+        """Parts that are recorded as a whole: by default one, of the denoiser."""
+        return [Item()]
+
+    @classmethod
+    @abstractmethod
+    def rows(cls, subject: Subject, item: Item) -> Iterable[Measurement]:
+        """The measurements of an item."""
+
+
+class RecordedMetric(Metric):
+    """Values that others record, such as the cost of training; only described here."""
+
+
+KINDS = (SampleMetric, SolverMetric, PathMetric, DenoiserMetric, RecordedMetric)
