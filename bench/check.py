@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from bench.config import (
+    METRICS,
     ConfigError,
     EvaluationConfig,
     Execution,
@@ -17,6 +18,7 @@ from bench.config import (
 from bench.config.guidance import check_guidance
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
+from bench.record.infos import Described
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
@@ -44,6 +46,7 @@ def check(config: RunConfig) -> RunConfig:
     training = replace(config.training, objective=_check_objective(config.training))
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
+    _check_metrics(config.evaluation.metrics)
     evaluation = _canonical_evaluation(config.evaluation)
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
@@ -65,6 +68,21 @@ def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     return replace(
         evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()}
     )
+
+
+def _check_metrics(words: tuple[str, ...]) -> None:
+    """Refuse what is neither a group nor a metric; a user's own is imported for that."""
+    from bench import plugins
+
+    for word in words:
+        if word in METRICS:
+            continue
+        try:
+            module = plugins.load("metric", word, "bench.metrics")
+            plugins.class_in("metric", module, Described)
+        except plugins.PluginError as error:
+            groups = ", ".join(METRICS)
+            raise ConfigError(f"--metrics: {error}; or a group of metrics: {groups}") from None
 
 
 def _check_coupling(config: RunConfig) -> str:

@@ -7,11 +7,11 @@ from bench.config.errors import ConfigError
 from bench.config.guidance import GuidanceConfig
 from bench.config.read import from_dict, load_preset, presets
 from bench.config.schema import (
+    METRICS,
     SAME_FOR_ALL_ROWS,
     ClassLaw,
     EvaluationConfig,
     Execution,
-    Metrics,
     NetworkConfig,
     RunConfig,
     TrainingConfig,
@@ -25,7 +25,7 @@ __all__ = [
     "EvaluationConfig",
     "Execution",
     "GuidanceConfig",
-    "Metrics",
+    "METRICS",
     "NetworkConfig",
     "RunConfig",
     "TrainingConfig",

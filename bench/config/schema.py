@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from bench.config.guidance import GuidanceConfig
 from bench.record import digest
 
 ClassLaw = Literal["data", "uniform"]
-Metrics = Literal["samples", "truncation", "grid", "paths", "local", "learning"]
+# Groups of metrics; the metrics themselves say which group they belong to.
+METRICS = ("samples", "truncation", "grid", "paths", "local", "learning")
 # Settings of an evaluation that are no columns of the results: rows of others are not compared.
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
@@ -96,10 +97,11 @@ class EvaluationConfig:
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
     and pixels.
     """
-    metrics: tuple[Metrics, ...] = get_args(Metrics)
+    metrics: tuple[str, ...] = METRICS
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
     dense solver), grid (the search for the best rho), paths (curvature), local (error of single
-    steps), learning (noise of target and gradient, validation losses).
+    steps), learning (noise of target and gradient, validation losses). Or single metrics, such as
+    kid, or one of yours, my_project.spread.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,

@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from bench import plugins
-from bench.record.infos import Info
+from bench.record.infos import Described, Info
 
 if TYPE_CHECKING:
     from bench.metrics.contract import Metric
@@ -21,6 +20,9 @@ PACKAGE = "bench.metrics"
 
 def names() -> tuple[str, ...]:
     """Names of the metrics in this folder."""
+    # Imports torch, which a look into the record of a run must not wait for.
+    from bench import plugins
+
     return plugins.names(PACKAGE)
 
 
@@ -31,10 +33,9 @@ def load(name: str) -> type[Metric]:
         PluginError: there is none, or its module defines no metric.
 
     """
-    # The contract needs torch, which takes seconds to import; names and infos of runs do not.
-    from bench.metrics.contract import KINDS
+    from bench import plugins
 
-    return plugins.class_in("metric", plugins.load("metric", name, PACKAGE), *KINDS)
+    return plugins.class_in("metric", plugins.load("metric", name, PACKAGE), Described)
 
 
 def chosen(words: Iterable[str]) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def chosen(words: Iterable[str]) -> tuple[str, ...]:
         by_group.setdefault(load(name).group, []).append(name)
     found = list(by_group.get("", ()))
     for word in wanted:
-        found += by_group.get(word, [word.replace("_", "-") if "." not in word else word])
+        found += by_group.get(word, [word])
     return tuple(dict.fromkeys(found))
 
 

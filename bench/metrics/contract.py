@@ -29,13 +29,12 @@ from bench.config import EvaluationConfig
 from bench.metrics._space import SPLITS, FeatureSpace
 from bench.metrics._subject import HeldOut, Methods, Subject
 from bench.record import Measurement
-from bench.record.infos import Info
+from bench.record.infos import Described, Info
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
 
 # Some are only handed on, so that a metric finds all that it needs here.
 __all__ = [
-    "KINDS",
     "SPLITS",
     "DenoiserMetric",
     "FeatureSpace",
@@ -58,10 +57,9 @@ Profile = dict[tuple[str, float | None], float]
 """Metric and noise level to value."""
 
 
-class Metric(ABC):
+class Metric(Described, ABC):
     """Description of measured values, as all kinds of metrics have it."""
 
-    infos: ClassVar[tuple[Info, ...]]
     group: ClassVar[str] = ""
 
     @classmethod
@@ -221,6 +219,3 @@ class DenoiserMetric(Metric):
 
 class RecordedMetric(Metric):
     """Values that others record, such as the cost of training; only described here."""
-
-
-KINDS = (SampleMetric, SolverMetric, PathMetric, DenoiserMetric, RecordedMetric)

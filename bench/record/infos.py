@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from bench.record.files import write_json
 
@@ -47,6 +47,17 @@ class Info:
     family: str = ""
     share: bool = False
     place: int = 1000
+
+
+class Described:
+    """Base of all metrics: a class that says what its values mean.
+
+    Attributes:
+        infos: a description of each metric that it measures.
+
+    """
+
+    infos: ClassVar[tuple[Info, ...]]
 
 
 def write_infos(folder: Path, infos: Iterable[Info]) -> None:
