@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.features import Features
     from bench.process.ranks import Ranks
     from bench.record import Session
+    from models.denoiser import Denoiser
 
 
 @plain_torch()
@@ -78,7 +79,7 @@ def run_arm(
             return folder
         specs = config.evaluation.features or features.names(dataset)
         extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
-        net = None
+        net: Denoiser | None = None
         learned = None
         if checkpoint is not None:
             net = network_of(checkpoint, dataset).to(ranks.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.config import (
     METRICS,
@@ -60,14 +60,13 @@ def check(config: RunConfig) -> RunConfig:
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     """Samplers and starts in canonical spelling, and nothing twice: it would be measured twice."""
-    given = {
+    given: dict[str, Any] = {
         key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")
     }
     given["samplers"] = [_canonical_sampler(one, evaluation) for one in evaluation.samplers]
     given["start"] = [_canonical_start(one, evaluation) for one in evaluation.start]
-    return replace(
-        evaluation, **{key: tuple(dict.fromkeys(values)) for key, values in given.items()}
-    )
+    unique: dict[str, Any] = {key: tuple(dict.fromkeys(values)) for key, values in given.items()}
+    return replace(evaluation, **unique)
 
 
 def _check_metrics(words: tuple[str, ...]) -> None:
@@ -110,10 +109,10 @@ def _check_coupling(config: RunConfig) -> str:
 
 def _check_count(coupling: Coupling | DatasetCoupling, pool: int) -> None:
     """Refuse a pool that the solver can handle on no machine."""
-    from couplings import CouplingError
+    from couplings import Coupling, CouplingError
 
     # The sizes of single classes are known with the data only.
-    if coupling.kind == "batch" and not coupling.within_class:
+    if isinstance(coupling, Coupling) and not coupling.within_class:
         try:
             coupling.check_count(pool)
         except CouplingError as error:

@@ -12,7 +12,7 @@ from bench.config import ConfigError, GuidanceConfig, RunConfig
 
 if TYPE_CHECKING:
     from bench.data import Dataset
-    from models.objectives.edm import EDMDenoiser
+    from models.denoiser import Denoiser
 
 
 def refuse_unwritable(runs_dir: Path) -> None:
@@ -65,7 +65,7 @@ def network_digest(path: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def network_of(path: Path, dataset: Dataset) -> EDMDenoiser:
+def network_of(path: Path, dataset: Dataset) -> Denoiser:
     """The network in a file.
 
     Raises:

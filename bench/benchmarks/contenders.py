@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,11 +86,11 @@ def contender(name: str) -> Contender:
     return _PEERS[name]() if name in _PEERS else _coupling(name)
 
 
-def attempt(action: Callable[[Pool], object], pool: Pool) -> tuple[float, object, str]:
+def attempt(action: Callable[[Pool], object], pool: Pool) -> tuple[float, Any, str]:
     """Run one part of a contender: its seconds, its result, and its error as one line."""
     # Every attempt draws from the start of the pool's stream, whoever drew before.
     fresh = replace(pool, generator=pool.generator.clone_state())
-    result: object = None
+    result = None
     problem = ""
     start = time.perf_counter()
     try:

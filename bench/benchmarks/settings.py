@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,7 @@ PRESET = "cifar10-small"
 PLAIN = "plain float32"
 # The user's own images may have any size; these dimensions stand for them, without labels.
 STAND_IN = ((3, 32, 32), 1)
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
@@ -30,7 +31,7 @@ def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
 
     shape, classes = data.stated(name)
     # Speed depends on the size of images only, not on what they show.
-    return STAND_IN if shape is None else (tuple(shape), classes)
+    return STAND_IN if shape is None else (shape, classes)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Setting:
     """One way to train and sample the network; ``plain`` is the reference."""
 
     name: str
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     plain: bool = False
     compiled: bool = False
 
@@ -104,7 +105,7 @@ class Setting:
 def settings(device: str, compiled: bool) -> list[Setting]:
     """Settings that a device can compute: the reference first, compiled ones last."""
     # TF32 is a format of NVIDIA's matrix units; a CPU computes float32 instead.
-    precisions = ["float32", "bfloat16"]
+    precisions: list[Precision] = ["float32", "bfloat16"]
     if device.startswith("cuda"):
         precisions.append("tf32")
     trainers = [Setting(name, name) for name in precisions]
@@ -184,7 +185,7 @@ class Tally:
         """The row of the table; ``plain`` is the reference."""
         shape, _ = shape_of(config.data)
         batch = config.training.batch
-        numbers: dict[str, float | int | None] = {}
+        numbers: dict[str, Any] = {}
         # Medians: one round in which the machine was busy must not count.
         if self.train:
             seconds = statistics.median(self.train.values())

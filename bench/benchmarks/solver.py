@@ -322,7 +322,9 @@ def predict(seconds: dict[int, float], n: int) -> float | None:
 
 def as_text(cells: Sequence[Cell]) -> str:
     """The table for the terminal."""
-    rows = [("contender", "n", "median ms", "p95 ms", "matrix ms", "peak MB", "gain", "converged")]
+    rows: list[tuple[str, ...]] = [
+        ("contender", "n", "median ms", "p95 ms", "matrix ms", "peak MB", "gain", "converged")
+    ]
     for cell in cells:
         values = (cell.median_ms, cell.p95_ms, cell.matrix_ms, cell.peak_mb, cell.gain)
         numbers = [number(value, missing="-") for value in values]

@@ -147,7 +147,7 @@ def as_text(cells: Sequence[Cell]) -> str:
     """The table for the terminal."""
     training = ("train img/s", "ratio", "step ms", "MB")
     sampling = ("sample img/s", "NFE", "eval/s", "ratio")
-    rows = [("setting", *training, *sampling, "")]
+    rows: list[tuple[str, ...]] = [("setting", *training, *sampling, "")]
     for cell in cells:
         values = (
             cell.train_images_per_s,

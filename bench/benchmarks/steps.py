@@ -18,6 +18,7 @@ from bench.randomness import derive, generator
 from bench.training.network import AUGMENT_LABELS, build_network, find_objective
 from bench.training.state import new_state
 from bench.training.step import Stepper, tf32
+from models.denoiser import Denoiser
 from models.samplers.contract import CountNFE
 from models.samplers.heun import heun
 from models.schedule import heun_steps, karras_sigmas
@@ -102,7 +103,7 @@ class Runner:
 
     step: Callable[[Pairs], Tensor]
     denoise: Callable[..., Tensor]
-    net: nn.Module
+    net: Denoiser
     average: nn.Module
     optimizer: torch.optim.Optimizer
     tf32: bool = False

@@ -86,7 +86,7 @@ def _field_of(key: str, fields: tuple[str, ...]) -> str:
     return matches[0]
 
 
-def _field_types(cls: type, prefix: str = "") -> dict[str, Any]:
+def _field_types(cls: Any, prefix: str = "") -> dict[str, Any]:
     """Type of every leaf field by its dotted key."""
     # Annotations are texts here; `get_type_hints` gives the types.
     hints: dict[str, Any] = {}

@@ -111,8 +111,8 @@ def hold_out(files: Sequence[ImageFile]) -> tuple[list[ImageFile], list[ImageFil
     """
     # By position, not at random: adding an image to one class moves no image of another.
     seen: dict[str | int, int] = {}
-    train = []
-    test = []
+    train: list[ImageFile] = []
+    test: list[ImageFile] = []
     for file in files:
         seen[file.label] = seen.get(file.label, 0) + 1
         split = train if seen[file.label] % HELD_OUT else test

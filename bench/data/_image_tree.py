@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -123,7 +123,7 @@ def _parents(name: str) -> list[str]:
     return [name[:place] for place, letter in enumerate(name) if letter == "/"]
 
 
-def _labels(tree: Tree, layout: Layout, labelled: str | None) -> dict[str, str | int]:
+def _labels(tree: Tree, layout: Layout, labelled: str | None) -> Mapping[str, str | int]:
     """The class of each image that is read."""
     folders = {**layout.train, **(layout.test or {})}
     if labelled is None:
@@ -155,7 +155,7 @@ def _content(tree: Tree, file: str) -> bytes:
 
 
 def _parts(
-    tree: Tree, layout: Layout, labels: dict[str, str | int]
+    tree: Tree, layout: Layout, labels: Mapping[str, str | int]
 ) -> tuple[list[ImageFile], list[ImageFile]]:
     """Training and held-out images, in the order of their names."""
 
@@ -177,7 +177,7 @@ def _parts(
 
 
 def _origin(
-    tree: Tree, layout: Layout, labels: dict[str, str | int], labelled: str | None
+    tree: Tree, layout: Layout, labels: Mapping[str, str | int], labelled: str | None
 ) -> Origin:
     """Notes on how the tree was read."""
     classes = tuple(map(str, sorted({labels[name] for name in layout.train})))

@@ -13,6 +13,7 @@ import io
 import pickle
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,14 +77,14 @@ class _BatchUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _unpickle(content: bytes) -> dict[bytes, object]:
+def _unpickle(content: bytes) -> dict[bytes, Any]:
     return _BatchUnpickler(io.BytesIO(content), encoding="bytes").load()
 
 
-def _split(batches: list[dict[bytes, object]]) -> Split:
+def _split(batches: list[dict[bytes, Any]]) -> Split:
     # [n, 3072]: red, green, blue, row by row
     pixels = np.concatenate([batch[b"data"] for batch in batches])
-    labels = []
+    labels: list[int] = []
     for batch in batches:
         labels += batch[b"labels"]
     return Split(torch.from_numpy(pixels).reshape(-1, 3, 32, 32), torch.tensor(labels))

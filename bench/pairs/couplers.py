@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import cast
 
 import torch
 
@@ -38,7 +39,9 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs
-        pairing = pair_shared(coupling, pairs.images, pairs.noise, pairs.labels, generator, group)
+        # Workers pair as a coupling does, which is all that is asked of it here.
+        solver = cast(Coupling, coupling)
+        pairing = pair_shared(solver, pairs.images, pairs.noise, pairs.labels, generator, group)
         return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
 
     return couple

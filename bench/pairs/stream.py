@@ -90,7 +90,9 @@ class PairStream:
         self.cost = cost or CouplingCost()
         self._fitted = isinstance(coupling, Fitted)
         self._several = ranks > 1
-        self.state = coupling.state_dict() if self._fitted and coupling.learns else None
+        self.state = None
+        if isinstance(coupling, Fitted) and coupling.learns:
+            self.state = coupling.state_dict()
         # Of a pool that all ranks draw, each takes its part of every batch; of its own pool, all.
         shared = self._fitted or scope == "global"
         share = batch // ranks
@@ -100,7 +102,7 @@ class PairStream:
         self._drawn_by = 0 if shared else rank
         solves_here = not self._fitted and (rank == 0 or not shared)
         self._workers = None
-        if workers and solves_here:
+        if workers and solves_here and isinstance(coupling, Coupling):
             self._workers = Workers(coupling, workers, _spare_threads(workers))
         self._couple = _coupler(self._workers or coupling, split, shared and self._several)
         # Collectives must come in one order, and so must the pools of a coupling that learns.

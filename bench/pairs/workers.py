@@ -59,10 +59,12 @@ class Workers:
         """
         # Arrays are pickled as bytes; tensors would travel through shared memory, which containers
         # often limit.
-        arrays = [_as_array(tensor) for tensor in (images, noise, labels)]
         stream = None if generator is None else generator.get_state().numpy()
         try:
-            index, report = self._processes.submit(_pair, *arrays, stream).result()
+            done = self._processes.submit(
+                _pair, _as_array(images), _as_array(noise), _as_array(labels), stream
+            )
+            index, report = done.result()
         except BrokenProcessPool:
             raise CouplingError(
                 f"{self.coupling}: a worker process died, most likely for lack of memory: "
@@ -104,6 +106,6 @@ def _pair(
     if stream is not None:
         generator = torch.Generator()
         generator.set_state(torch.from_numpy(stream))
-    labels = None if labels is None else torch.from_numpy(labels)
-    pairing = _coupling.pair(torch.from_numpy(images), torch.from_numpy(noise), labels, generator)
+    classes = None if labels is None else torch.from_numpy(labels)
+    pairing = _coupling.pair(torch.from_numpy(images), torch.from_numpy(noise), classes, generator)
     return pairing.index.numpy(), pairing.report

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 # Letters of our tables and messages that a C locale or an old code page lacks
 _SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e"}
@@ -48,7 +49,7 @@ class _Outlet(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: memoryview) -> int:
+    def write(self, data: Any, /) -> int:
         left = memoryview(data)
         # A pipe may take a part at a time.
         try:
@@ -68,7 +69,7 @@ def _lasting(stream: object) -> object:
     stream.flush()
     outlet = _Outlet(stream.fileno())
     # Unbuffered with ``python -u``, as the user asked
-    binary = outlet if stream.write_through else io.BufferedWriter(outlet)
+    binary: Any = outlet if stream.write_through else io.BufferedWriter(outlet)
     return io.TextIOWrapper(
         binary,
         stream.encoding,

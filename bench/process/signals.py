@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
 
 # Clusters differ: SLURM sends TERM, submitit and others USR1 or USR2 before a limit, a closing
 # terminal HUP.
@@ -23,7 +24,7 @@ class EndSignals:
 
     def __init__(self) -> None:
         self.noted: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> EndSignals:
         if threading.current_thread() is threading.main_thread():

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -40,7 +41,7 @@ def write_json(path: Path, content: dict) -> None:
     write_bytes(path, f"{text}\n".encode())
 
 
-def write_csv(path: Path, row_type: type, rows: Sequence[object]) -> None:
+def write_csv(path: Path, row_type: type, rows: Sequence[Any]) -> None:
     """Write a table atomically.
 
     Args:
