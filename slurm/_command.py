@@ -23,7 +23,7 @@ def run(command: Callable[..., int], args: list[str] | None) -> int:
     import tyro
 
     layout = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
-    # Not its module: under ``python -m`` that is called __main__.
+    # Not its module, which has another name under ``python -m``.
     program = f"python -m slurm.{command.__name__}"
     try:
         return tyro.cli(command, prog=program, args=args, config=layout)
