@@ -9,7 +9,7 @@ units of `score_gap`.
 import torch
 from torch import Tensor
 
-from couplings.dataset.semidiscrete import SemiDiscreteMap
+from couplings.dataset.semidiscrete import SCORES, SemiDiscreteMap
 from couplings.errors import require
 
 
@@ -31,7 +31,12 @@ def score_gap(fitted: SemiDiscreteMap, noise: Tensor, labels: Tensor | None = No
 
 
 def smooth_map(
-    fitted: SemiDiscreteMap, images: Tensor, noise: Tensor, tau: float, labels: Tensor | None = None
+    fitted: SemiDiscreteMap,
+    images: Tensor,
+    noise: Tensor,
+    tau: float,
+    labels: Tensor | None = None,
+    at_once: int = SCORES,
 ) -> Tensor:
     """The mean of the images, softmax weighted by their scores over tau.
 
@@ -43,6 +48,7 @@ def smooth_map(
         noise: `[n, ...]`.
         tau: in units of the scores, above 0.
         labels: as for `SemiDiscreteMap.assign`.
+        at_once: scores in memory at a time.
 
     Returns:
         `[n, ...]` in the dtype and on the device of the images.
@@ -58,7 +64,7 @@ def smooth_map(
     mapped = images.new_empty(len(noise), *shape)
     # Chunks of one class share their index, and gathering its images is slow.
     index = None
-    for part in fitted.scores(noise, labels):
+    for part in fitted.scores(noise, labels, at_once):
         if index is not part.index:
             index = part.index
             of_class = fitted.take(images, index).flatten(1)

@@ -173,17 +173,19 @@ class SemiDiscreteMap(Fitted):
         return index.to(noise.device)
 
     @torch.no_grad()
-    def scores(self, noise: Tensor, labels: Tensor | None = None) -> Iterator[Scores]:
-        """The score of every image for every noise sample, chunk by chunk.
+    def scores(
+        self, noise: Tensor, labels: Tensor | None = None, at_once: int = SCORES
+    ) -> Iterator[Scores]:
+        """The score of every image for every noise sample, in chunks of `at_once` scores.
 
-        Arguments and errors are those of `assign`.
+        Further arguments and errors are those of `assign`.
         """
         projected = self.project(noise)
         for cells, rows in zip(self.cells, self._rows(len(noise), labels), strict=True):
             dual = cells.dual
             index = cells.first
             potential = dual.average.to(projected)
-            for part in rows.to(projected.device).split(max(1, SCORES // len(index))):
+            for part in rows.to(projected.device).split(max(1, at_once // len(index))):
                 values = torch.addmm(potential, projected[part], dual.targets.T)
                 yield Scores(part, values, index, dual.weights)
 

@@ -19,6 +19,15 @@ def make_pool(n: int, shape: tuple[int, ...] = (3, 4, 4), seed: int = 0) -> tupl
     return images.reshape(n, *shape), noise.reshape(n, *shape)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--coupling",
+        action="append",
+        metavar="SPEC",
+        help="run the contract tests over this batch coupling only, such as my_project.nearest",
+    )
+
+
 class LargestTensor(TorchDispatchMode):
     """The largest number of elements that any operation returned."""
 

@@ -1,4 +1,9 @@
-"""The contract of every batch coupling; a new file in couplings/batch is tested by itself."""
+"""The contract of every batch coupling.
+
+A new file in couplings/batch is tested by itself, and a coupling in a module of your own by
+
+    python -m pytest tests/couplings/test_contract.py --coupling my_project.nearest
+"""
 
 import math
 import pickle
@@ -12,12 +17,17 @@ import torch
 from couplings import Coupling, CouplingError, Pairing, get, names
 from couplings.contract import Saving
 
-BATCH = [name for name in names() if isinstance(get(name), Coupling)]
 CLAIMS = ("exact_noise_marginal", "exact_data_marginal", "uses_labels", "deterministic")
 N = 24
 
 
-@pytest.fixture(params=BATCH)
+def pytest_generate_tests(metafunc):
+    if "coupling" in metafunc.fixturenames:
+        specs = metafunc.config.getoption("--coupling", default=None) or names("batch")
+        metafunc.parametrize("coupling", specs, indirect=True)
+
+
+@pytest.fixture
 def coupling(request):
     return get(request.param)
 
@@ -46,13 +56,16 @@ def is_permutation(index) -> bool:
 def test_claims_are_stated(coupling):
     assert all(isinstance(getattr(type(coupling), claim), bool) for claim in CLAIMS)
     assert type(coupling).__doc__
-    assert coupling.spec == str(coupling) == coupling.name
+    assert coupling.spec == str(coupling)
+    assert coupling.spec.partition(":")[0] == coupling.name
+    assert get(coupling.spec) == coupling
 
 
 def test_index_and_report(coupling, pair, pool):
     images, noise = pool(N)
     pairing = pair(images, noise)
-    index, report = pairing.index, pairing.report
+    index = pairing.index
+    report = pairing.report
     assert index.dtype == torch.int64
     assert index.shape == (N,)
     assert index.device == images.device
@@ -173,7 +186,8 @@ def test_constant_costs(coupling, pair, pool, same):
 
 def test_duplicated_rows(coupling, pair, pool):
     images, noise = pool(N)
-    images, noise = images[torch.arange(N) // 3], noise[torch.arange(N) // 2]
+    images = images[torch.arange(N) // 3]
+    noise = noise[torch.arange(N) // 2]
     index = pair(images, noise).index
     assert not coupling.permutes or is_permutation(index)
 

@@ -11,7 +11,7 @@ def double_centred(matrix):
 
 
 def affine_residual(matrix, expected) -> float:
-    """How far `matrix` is from a positive factor times `expected`, once both are double-centred."""
+    """The distance of `matrix` from a positive factor times `expected`, both double-centred."""
     a, b = (double_centred(torch.as_tensor(x, dtype=torch.float64)) for x in (matrix, expected))
     factor = float((a * b).sum() / (b * b).sum())
     assert factor > 0
@@ -60,7 +60,8 @@ def test_negative_dot_is_not_centred(pool):
 
 
 def test_mean_pair_cost():
-    images, noise = torch.tensor([[0.0, 3.0], [1.0, 1.0]]), torch.tensor([[4.0, 0.0], [1.0, 1.0]])
+    images = torch.tensor([[0.0, 3.0], [1.0, 1.0]])
+    noise = torch.tensor([[4.0, 0.0], [1.0, 1.0]])
     assert mean_pair_cost(images, noise) == pytest.approx(25 / 2)
     assert mean_pair_cost(images * 1e20, noise * 1e20) == pytest.approx(25 / 2 * 1e40)
     assert mean_pair_cost(images[:0], noise[:0]) == 0

@@ -13,16 +13,16 @@ def normal(*shape, seed=0):
 
 
 def brute(images, noise, reduce):
-    n = len(images)
-    costs = [
-        sum(float((images[i] - noise[s[i]]).square().sum()) for i in range(n)) / n
-        for s in itertools.permutations(range(n))
-    ]
+    costs = []
+    for order in itertools.permutations(range(len(images))):
+        difference = images - noise[list(order)]
+        costs.append(float(difference.square().sum()) / len(images))
     return reduce(costs)
 
 
 def test_costs_against_all_permutations():
-    images, noise = normal(5, 2, 3), normal(5, 2, 3, seed=1)
+    images = normal(5, 2, 3)
+    noise = normal(5, 2, 3, seed=1)
     assert d.optimal_cost(images, noise) == pytest.approx(brute(images, noise, min))
     assert d.independent_cost(images, noise) == pytest.approx(
         brute(images, noise, lambda c: sum(c) / len(c))
@@ -33,7 +33,8 @@ def test_costs_against_all_permutations():
 
 
 def test_gap():
-    images, noise = normal(60, 3), normal(60, 3, seed=1)
+    images = normal(60, 3)
+    noise = normal(60, 3, seed=1)
     best = noise[get("hungarian").pair(images, noise).index]
     assert d.optimality_gap(images, best) == pytest.approx(0, abs=1e-9)
     gaps = [
@@ -49,7 +50,8 @@ def test_gap():
 def test_dual_bound_is_weak_and_tight_for_the_optimal_potential():
     import ot
 
-    images, noise = normal(40, 3), normal(40, 3, seed=1)
+    images = normal(40, 3)
+    noise = normal(40, 3, seed=1)
     cost = torch.cdist(images, noise).square().numpy()
     exact = d.optimal_cost(images, noise)
     for seed in range(5):
@@ -103,7 +105,8 @@ def test_leakage():
     told[:, :3] += 6 * torch.eye(3, dtype=torch.float64)[labels]
     assert d.label_leakage(told, labels) > 0.95
     # Two classes at -m and m along one axis: the best linear rule is right with probability Phi(m).
-    two, m = torch.arange(4000) % 2, 0.5
+    two = torch.arange(4000) % 2
+    m = 0.5
     noise = normal(4000, 4)
     noise[:, 0] += m * (2 * two - 1)
     expected = 0.5 * (1 + math.erf(m / math.sqrt(2)))
@@ -113,7 +116,8 @@ def test_leakage():
 
 
 def test_power_drift():
-    images, noise = normal(400, 6) * 0.5 + 0.3, normal(400, 6, seed=1)
+    images = normal(400, 6) * 0.5 + 0.3
+    noise = normal(400, 6, seed=1)
     paired = noise[get("hungarian").pair(images, noise).index]
     drift = d.power_drift(images, paired, [0.1, 1.0])
     for sigma, value in drift.items():
@@ -134,7 +138,8 @@ def test_power_drift():
 def test_conditional_variance_of_gaussians(sigma):
     """y ~ N(0, s^2 I), independent noise: Var(y_k | x) = s^2 sigma^2 / (s^2 + sigma^2)."""
     s = 0.8
-    images, noise = s * normal(6000, 2), normal(6000, 2, seed=1)
+    images = s * normal(6000, 2)
+    noise = normal(6000, 2, seed=1)
     exact = s**2 * sigma**2 / (s**2 + sigma**2)
     assert d.conditional_variance(images, noise, sigma) == pytest.approx(exact, rel=0.05)
     assert d.posterior_variance(images, noise, sigma) == pytest.approx(exact, rel=0.05)
@@ -152,7 +157,8 @@ def test_posterior_variance_of_two_points():
 
 @pytest.mark.parametrize("offset", [1e5, 1e6])
 def test_an_offset_of_all_data_takes_no_digits(offset):
-    images, noise = normal(300, 4), normal(300, 4, seed=1)
+    images = normal(300, 4)
+    noise = normal(300, 4, seed=1)
     moved = images + offset
     assert d.independent_cost(moved, noise + offset) == pytest.approx(
         d.independent_cost(images, noise), rel=1e-9

@@ -33,8 +33,24 @@ EQUAL = {
     "half_precision": ("lapjv", HALVES),
     "many_labels": ("lapjv:within_class=true", HALVES),
     "layouts": ("lapjv", HALVES),
+    "users": ("my_project.turned:k=2", THIRDS),
     "last": ("lapjv", HALVES),  # after all errors
 }
+USERS = """
+from dataclasses import dataclass
+
+import torch
+
+from couplings import Coupling, Pairing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turned(Coupling):
+    k: int = 1
+
+    def solve(self, pool):
+        return Pairing(torch.arange(len(pool.images)).roll(self.k))
+"""
 ERRORS = {
     "no_labels": "needs labels",
     "no_generator": "generator",
@@ -56,11 +72,15 @@ ERRORS = {
 
 def whole(name: str, sizes: tuple[int, ...]):
     """Images, noise and labels of all ranks together."""
-    n, g = sum(sizes), torch.Generator().manual_seed(len(name))
-    images, noise = torch.randn(n, *SHAPE, generator=g), torch.randn(n, *SHAPE, generator=g)
+    n = sum(sizes)
+    g = torch.Generator().manual_seed(len(name))
+    images = torch.randn(n, *SHAPE, generator=g)
+    noise = torch.randn(n, *SHAPE, generator=g)
     labels = torch.randint(3, (n,), generator=g)
     if name == "half_precision":
-        images, noise, labels = images.half(), noise.bfloat16(), None
+        images = images.half()
+        noise = noise.bfloat16()
+        labels = None
     if name == "many_labels":
         labels = torch.stack([labels > 0, labels > 1], 1)
     if name == "layouts":
@@ -76,12 +96,16 @@ class Unlucky:
 
 def wrong(name: str, rank: int):
     """Arguments of a rank that must be refused on all."""
-    coupling, (images, noise, labels) = get("lapjv"), whole(name, (8,))
-    generator, last = torch.Generator(), rank == 1
+    coupling = get("lapjv")
+    (images, noise, labels) = whole(name, (8,))
+    generator = torch.Generator()
+    last = rank == 1
     if name == "no_labels":
-        coupling, labels = get("lapjv:within_class=true"), None
+        coupling = get("lapjv:within_class=true")
+        labels = None
     elif name == "no_generator":
-        coupling, generator = get("sinkhorn"), generator if last else None
+        coupling = get("sinkhorn")
+        generator = generator if last else None
     elif name == "nan" and last:
         noise[3] = torch.nan
     elif name == "crash":
@@ -91,9 +115,11 @@ def wrong(name: str, rank: int):
     elif name == "dtypes" and last:
         noise = noise.double()
     elif name == "devices" and last:
-        images, noise = images.to("meta"), noise.to("meta")
+        images = images.to("meta")
+        noise = noise.to("meta")
     elif name == "shapes" and last:
-        images, noise = images[:, :2], noise[:, :2]
+        images = images[:, :2]
+        noise = noise[:, :2]
     elif name == "misfit" and last:
         noise = noise[1:]
     elif name == "no_tensor" and last:
@@ -116,9 +142,7 @@ def outcome(*args):
 
 
 def run_equal(name: str, pair):
-    """What `pair_global` gives for this rank's rows of the whole pool, in the group that the sizes
-    ask for.
-    """
+    """The outcome for this rank's rows of the whole pool, in the group that the sizes ask for."""
     spec, sizes = EQUAL[name]
     group = pair if len(sizes) == 2 else None
     rank = distributed.get_rank(group)
@@ -129,7 +153,7 @@ def run_equal(name: str, pair):
 
 
 def main(rank: int, folder: Path) -> None:
-    """What one process does."""
+    """Run all cases in one process and save the outcomes."""
     store = f"file://{folder}/store"
     distributed.init_process_group(
         "gloo", init_method=store, rank=rank, world_size=WORLD, timeout=timedelta(seconds=30)
@@ -147,15 +171,32 @@ def main(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What every process of the world got, by rank and name."""
+def project(tmp_path_factory):
+    """A folder on the path with a user's own coupling."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "my_project").mkdir()
+    (folder / "my_project/turned.py").write_text(USERS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        yield folder
+    for name in [name for name in sys.modules if name.split(".")[0] == "my_project"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory, project):
+    """The outcomes in every process of the world, by rank and name."""
     folder = tmp_path_factory.mktemp("ranks")
+    path = os.pathsep.join([str(ROOT), str(project)])
+    environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-m", "tests.couplings.test_distributed"]
     processes = []
     try:
         for rank in range(WORLD):
             args = [*command, str(rank), str(folder)]
-            processes.append(subprocess.Popen(args, cwd=ROOT, stderr=subprocess.PIPE, text=True))
+            processes.append(
+                subprocess.Popen(args, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+            )
         deadline = time.monotonic() + 90
         for process in processes:
             errors = process.communicate(timeout=max(1, deadline - time.monotonic()))[1]

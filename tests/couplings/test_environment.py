@@ -1,4 +1,4 @@
-"""What a caller sets for the whole process must not change a pairing."""
+"""Settings of the whole process must not change a pairing."""
 
 import os
 import subprocess
@@ -26,7 +26,8 @@ def inputs():
 @pytest.mark.parametrize("within_class", ["", ":within_class=true"])
 @pytest.mark.parametrize("name", names("batch"))
 def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, name, within_class, what):
-    coupling, given = get(name + within_class), inputs()
+    coupling = get(name + within_class)
+    given = inputs()
     expected = coupling.pair(*given, cpu(2))
     defaults(what)
     found = coupling.pair(*given, cpu(2))
@@ -38,7 +39,8 @@ def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, name, with
 @pytest.mark.parametrize("option", ["", ",per_class=true"])
 @pytest.mark.parametrize("name", names("dataset"))
 def test_dataset_couplings_ignore_the_defaults_of_the_process(defaults, name, option, what):
-    coupling, (images, noise, labels) = get(f"{name}:{FITTED[name]}{option}"), inputs()
+    coupling = get(f"{name}:{FITTED[name]}{option}")
+    (images, noise, labels) = inputs()
     index = torch.arange(12, device="cpu")
 
     def fit():
@@ -84,7 +86,7 @@ except CouplingError as error:
 
 
 def ott(**variables):
-    """What the script prints with these variables, and no others of JAX."""
+    """The output of the script with these variables, and no others of JAX."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_"))
     }

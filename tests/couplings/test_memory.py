@@ -130,7 +130,9 @@ def test_principal_components_that_lapack_cannot_count_are_refused():
 
 @pytest.mark.parametrize("name", BATCH)
 def test_a_pool_that_memory_cannot_hold_is_refused_with_the_sizes(name):
-    coupling, n, d = get(name), 10_000, 3
+    coupling = get(name)
+    n = 10_000
+    d = 3
     needed = coupling.peak_bytes(n, d)
     coupling.check_size(n, d, available=needed)
     if needed:
@@ -169,7 +171,7 @@ except ValueError as error:
     ],
 )
 def test_no_allocation_error_of_a_library_gets_through(spec, words):
-    """Whether the estimate refuses the pool, or an allocation fails that no estimate covers."""
+    """The estimate refuses the pool, or an allocation fails that no estimate covers."""
     own = """
 from couplings import Coupling, Pairing
 from dataclasses import dataclass

@@ -54,7 +54,8 @@ def test_a_plan_by_potentials_is_that_plan(seeded):
 
 
 def test_gumbel_noise_does_not_depend_on_the_rows_drawn_at_a_time(seeded):
-    like, generator = torch.empty(6, 33), seeded(0)
+    like = torch.empty(6, 33)
+    generator = seeded(0)
     parts = torch.cat(
         [gumbel(like[:1], generator), gumbel(like[1:4], generator), gumbel(like[4:], generator)]
     )

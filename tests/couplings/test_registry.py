@@ -1,3 +1,5 @@
+import multiprocessing
+import operator
 import subprocess
 import sys
 
@@ -60,8 +62,31 @@ def test_a_name_with_a_dot_is_a_module_of_the_users_own(project):
     (project / "turned.py").write_text(REVERSED)
     coupling = get("my_project.turned:k=2")
     assert (coupling.k, coupling.spec) == (2, "my_project.turned:k=2")
-    images, noise = [[0.0], [1.0], [2.0]], [[3.0], [4.0], [5.0]]
+    images = [[0.0], [1.0], [2.0]]
+    noise = [[3.0], [4.0], [5.0]]
     assert coupling.pair(torch.tensor(images), torch.tensor(noise)).index.tolist() == [2, 1, 0]
+
+
+def test_a_users_coupling_is_not_among_the_built_in_ones(project):
+    (project / "turned.py").write_text(REVERSED)
+    get("my_project.turned")
+    assert set(names()) == SHIPPED
+
+
+def test_options_of_a_users_coupling_are_refused_like_all(project):
+    (project / "turned.py").write_text(REVERSED)
+    with pytest.raises(CouplingError, match="unknown option of my_project.turned 'q': known: with"):
+        get("my_project.turned:q=2")
+    with pytest.raises(CouplingError, match="my_project.turned: k must be a whole number"):
+        get("my_project.turned:k=many")
+
+
+def test_a_users_coupling_travels_to_a_spawned_process(project):
+    """As to the worker processes of a trainer, which find the module on the same path."""
+    (project / "turned.py").write_text(REVERSED)
+    coupling = get("my_project.turned:k=7")
+    with multiprocessing.get_context("spawn").Pool(1) as processes:
+        assert processes.apply(operator.attrgetter("spec"), [coupling]) == "my_project.turned:k=7"
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,13 @@ def test_gap_is_between_the_two_best(fitted, noise):
     assert score_gap(sd, noise) == pytest.approx(float((best[:, 0] - best[:, 1]).median()))
 
 
-def test_scores_agree_with_assign_in_any_chunks(fitted, noise, monkeypatch):
+def test_scores_agree_with_assign_in_any_chunks(fitted, noise):
     sd, images = fitted
     whole = smooth_map(sd, images, noise, 0.3)
-    monkeypatch.setattr("couplings.dataset.semidiscrete.SCORES", 7 * N)
-    for part in sd.scores(noise):
+    for part in sd.scores(noise, at_once=7 * N):
         assert len(part.rows) <= 7
         assert torch.equal(part.index[part.values.argmax(1)], sd.assign(noise[part.rows]))
-    torch.testing.assert_close(smooth_map(sd, images, noise, 0.3), whole)
+    torch.testing.assert_close(smooth_map(sd, images, noise, 0.3, at_once=7 * N), whole)
 
 
 def test_classes_keep_apart(pool, seeded):

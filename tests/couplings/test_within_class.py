@@ -64,7 +64,8 @@ def test_classes_are_weighted_by_their_sizes(pool, seeded, name):
     images, noise = pool(49)
     within = get(f"{name}:within_class=true")
     report = within.pair(images, noise, LABELS, seeded(0)).report
-    generator, parts = seeded(0), []
+    generator = seeded(0)
+    parts = []
     for label in (3, 7, 9):  # the order in which the classes draw from the generator
         rows = label == LABELS
         parts.append(
@@ -104,7 +105,9 @@ def test_labels_leak_into_the_noise_unless_pairs_stay_within_the_class(pool, see
     """A linear probe reads the class from label-blind paired noise (C2OT: 20 to 30 % where chance
     is 10 %).
     """
-    generator, n, classes = seeded(0), 1500, 5
+    generator = seeded(0)
+    n = 1500
+    classes = 5
     labels = torch.arange(n) % classes
     centres = torch.randn(classes, 3, 6, 6, generator=generator)
     images = 0.5 * torch.randn(n, 3, 6, 6, generator=generator) + centres[labels]

@@ -53,7 +53,8 @@ def test_the_weight_hits_the_ratio(pool, seeded, ratio):
 
 def test_a_loose_ratio_needs_no_weight_and_a_strict_one_is_refused(pool, seeded):
     images, noise = pool(40)
-    squares, conditions = squares_of(images, noise), torch.randn(40, 3, generator=seeded(0))
+    squares = squares_of(images, noise)
+    conditions = torch.randn(40, 3, generator=seeded(0))
     assert weight_for_ratio(squares, condition_distance(conditions), 0.99) == 0
     with pytest.raises(
         CouplingError, match="equal conditions reach a ratio of 0.025 .*: set ratio=0.025 or more"
@@ -67,16 +68,14 @@ def repeated_conditions(seed: int, n: int = 200, kinds: int = 10):
     """
     generator = torch.Generator().manual_seed(seed)
     embeddings = torch.randn(kinds, 32, generator=generator)
-    images, noise = (
-        0.5 * torch.randn(n, 32, generator=generator),
-        torch.randn(n, 32, generator=generator),
-    )
+    images = 0.5 * torch.randn(n, 32, generator=generator)
+    noise = torch.randn(n, 32, generator=generator)
     kind = torch.randint(kinds, (n,), generator=generator)
     return images, noise, kind, embeddings[kind]
 
 
 def best_gain_within(squares: np.ndarray, kind: np.ndarray) -> float:
-    """How much less the mean squared distance can be by permutations that never cross."""
+    """The largest saving of mean squared distance by permutations that never cross."""
     best = 0.0
     for which in np.unique(kind):
         rows = np.nonzero(kind == which)[0]
@@ -152,7 +151,8 @@ def test_conditions_too_near_for_their_weight_are_refused_with_the_ratio_that_is
 
 
 def test_where_all_pairs_cost_the_same_any_weight_will_do(seeded):
-    images, noise = torch.ones(12, 5), torch.randn(12, 5, generator=seeded(0))
+    images = torch.ones(12, 5)
+    noise = torch.randn(12, 5, generator=seeded(0))
     conditions = torch.randn(12, 4, generator=seeded(1))
     index = get("conditional-cost:weight=1e17").pair(images, noise, conditions).index
     assert index.tolist() == list(range(12))

@@ -79,7 +79,8 @@ def test_paired_cost_is_far_below_random(pool, spec):
 @pytest.mark.parametrize("solver", ["hungarian", "lapjv"])
 def test_l2_and_squared_l2_are_different_problems(pool, solver):
     images, noise = pool(200, (3, 16, 16))
-    plain, squared = get(f"{solver}:cost=l2").pair(images, noise), get(solver).pair(images, noise)
+    plain = get(f"{solver}:cost=l2").pair(images, noise)
+    squared = get(solver).pair(images, noise)
     assert 0 < (plain.index != squared.index).float().mean() < 0.6
     assert plain.report["cost_after"] > squared.report["cost_after"]
     cost = distances(images, noise, "euclidean")
@@ -132,7 +133,8 @@ def test_an_offset_common_to_both_changes_nothing(pool, spec):
 def test_ties_on_a_grid(points, spec):
     """Whole-number coordinates: duplicates and tied optima everywhere."""
     both = torch.tensor(points, dtype=torch.float32)
-    images, noise = both[: len(both) // 2], both[len(both) // 2 :]
+    images = both[: len(both) // 2]
+    noise = both[len(both) // 2 :]
     index = get(spec).pair(images, noise).index
     cost = distances(images, noise, metric_of(spec))
     assert sorted(index.tolist()) == list(range(len(images)))
@@ -155,10 +157,12 @@ LAYOUTS = {
 def cases(draw):
     """A spec and a pool of its own kind of difficulty: `[n, ...]` images and noises."""
     spec = draw(st.sampled_from(SQUARED + PLAIN))
-    n, shape = draw(st.integers(0, 20)), draw(st.sampled_from([(), (1,), (7,), (2, 3), (3, 4, 4)]))
+    n = draw(st.integers(0, 20))
+    shape = draw(st.sampled_from([(), (1,), (7,), (2, 3), (3, 4, 4)]))
     g = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     # One kind: a constant cost
-    kinds, scale = draw(st.integers(1, 20)), draw(st.sampled_from(SCALES))
+    kinds = draw(st.integers(1, 20))
+    scale = draw(st.sampled_from(SCALES))
     # Distances of clouds of different scale have no digits in float64, the oracle's.
     scales = (scale, scale if spec in PLAIN else draw(st.sampled_from(SCALES)))
     clouds = []

@@ -30,7 +30,9 @@ def test_candidates_are_a_fair_draw_with_the_own_noise_among_them(pool, seeded):
     """Rank the noises by distance: with k - 1 others, the best rank r exceeds t with the
     hypergeometric chance.
     """
-    n, k, generator = 40, 4, seeded(0)
+    n = 40
+    k = 4
+    generator = seeded(0)
     images, noise = pool(n)
     # 0 is the nearest
     rank = torch.from_numpy(cdist(images.flatten(1), noise.flatten(1))).argsort(1).argsort(1)
@@ -46,10 +48,8 @@ def test_candidates_are_a_fair_draw_with_the_own_noise_among_them(pool, seeded):
 
 def test_short_noises_are_preferred_as_documented(seeded):
     generator = seeded(0)
-    images, noise = (
-        0.5 * torch.randn(600, 3072, generator=generator),
-        torch.randn(600, 3072, generator=generator),
-    )
+    images = 0.5 * torch.randn(600, 3072, generator=generator)
+    noise = torch.randn(600, 3072, generator=generator)
     index = get("knn").pair(images, noise, generator=generator).index
     square = noise.square().mean(1)
     assert float(square.mean()) == pytest.approx(1, abs=0.005)
@@ -68,7 +68,9 @@ def test_candidates_are_distinct_and_the_own_noise_comes_first(seeded, n, k):
 
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_every_set_of_others_is_as_likely(seeded, k):
-    n, times, generator = 6, 4000, seeded(0)
+    n = 6
+    times = 4000
+    generator = seeded(0)
     counts = dict.fromkeys(itertools.combinations(range(1, n), k - 1), 0)
     for _ in range(times):
         drawn = next(candidates(n, k, generator))
@@ -81,7 +83,8 @@ def test_every_set_of_others_is_as_likely(seeded, k):
 
 def test_rows_are_drawn_independently(seeded):
     """Of two rows' single other candidates, every pair of offsets comes equally often."""
-    generator, n = seeded(0), 5
+    generator = seeded(0)
+    n = 5
     counts = torch.zeros(n, n)
     for _ in range(4000):
         drawn = next(candidates(n, 2, generator))

@@ -72,7 +72,8 @@ def test_the_cost_as_paired_keeps_its_digits(pool, shape, spread, offset):
     """
     images, noise = pool(64, shape)
     noise = images.flip(0) + spread * noise
-    images, noise = images + offset, noise + offset
+    images = images + offset
+    noise = noise + offset
     pairing = get("lapjv").pair(images, noise)
     expected = mean_squared_distance(images, noise[pairing.index])
     assert pairing.report["cost_after"] == pytest.approx(expected, rel=2e-6)

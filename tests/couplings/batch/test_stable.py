@@ -16,6 +16,7 @@ def test_no_pair_blocks(pool, shape):
 
 
 def test_the_nearest_pair_is_taken_first():
-    images, noise = torch.tensor([[0.0], [2.0]]), torch.tensor([[1.9], [3.0]])
+    images = torch.tensor([[0.0], [2.0]])
+    noise = torch.tensor([[1.9], [3.0]])
     assert get("stable").pair(images, noise).index.tolist() == [1, 0]
     assert get("hungarian").pair(images, noise).index.tolist() == [0, 1]

@@ -19,14 +19,17 @@ def plain_log_plan(cost: torch.Tensor, rho: float, tolerance: float) -> tuple[np
     """The plan by plain log-domain sweeps with the best shift after each, in numpy, and their
     number.
     """
-    c, damping, log_n = cost.numpy(), rho / (1 + rho), math.log(len(cost))
+    c = cost.numpy()
+    damping = rho / (1 + rho)
+    log_n = math.log(len(cost))
     f = np.zeros(len(c))
     for sweeps in range(1, 100_000):
         before = f
         g = -damping * (logsumexp(f[:, None] - c, axis=0) - log_n)
         f = -damping * (logsumexp(g - c, axis=1) - log_n)
         shift = rho / 2 * (logsumexp(-f / rho) - logsumexp(-g / rho))
-        f, g = f + shift, g - shift
+        f = f + shift
+        g = g - shift
         if np.abs(f - before).max() <= tolerance:
             return f[:, None] + g - c - 2 * log_n, sweeps
     raise AssertionError("no convergence")
@@ -72,7 +75,9 @@ def test_momentum_saves_iterations(pool, epsilon, ratio):
 
 def test_the_drawn_noise_follows_the_rows_of_the_plan_not_its_marginal(pool, seeded):
     """Every image draws one noise sample, however much of its mass the plan moves."""
-    n, times, generator = 12, 300, seeded(0)
+    n = 12
+    times = 300
+    generator = seeded(0)
     images, noise = pool(n)
     images[:4] *= 3
     unbalanced = get("unbalanced:epsilon=1,mass=0.3")
@@ -85,14 +90,16 @@ def test_the_drawn_noise_follows_the_rows_of_the_plan_not_its_marginal(pool, see
             0
         ]
     ).exp()
-    rows, marginal = (plan / plan.sum(1, keepdim=True)).mean(0), plan.sum(0) / plan.sum()
+    rows = (plan / plan.sum(1, keepdim=True)).mean(0)
+    marginal = plan.sum(0) / plan.sum()
     assert chisquare(counts, n * times * rows.numpy()).pvalue > 1e-3
     assert chisquare(counts, n * times * marginal.numpy()).pvalue < 1e-6
 
 
 @pytest.mark.parametrize("rho", [0.3, 2.0, 20.0])
 def test_pots_unbalanced_plan(pool, rho):
-    n, epsilon = 25, 0.5
+    n = 25
+    epsilon = 0.5
     images, noise = (x.flatten(1) for x in pool(n))
     cost = relative_distances(images, noise)
     log_plan, _ = log_unbalanced(cost / epsilon, rho / epsilon, 1e-10, 100_000)

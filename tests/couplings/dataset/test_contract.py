@@ -1,6 +1,4 @@
-"""What every registered dataset coupling must keep; a new file under couplings/ is tested by
-itself.
-"""
+"""The contract of every dataset coupling; a new file in couplings/dataset is tested by itself."""
 
 import os
 

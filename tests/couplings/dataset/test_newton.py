@@ -61,7 +61,8 @@ def test_the_laplacian_on_the_line_is_that_of_the_borders():
     hessian = laplacian(gaps, pairs, m).toarray()
     assert np.allclose(hessian, hessian.T)
     assert np.linalg.eigvalsh(hessian).min() > 0
-    found, exact = -np.diag(hessian, 1), norm.pdf(t) / 0.2
+    found = -np.diag(hessian, 1)
+    exact = norm.pdf(t) / 0.2
     # On the line the gaps of a pair are uniform: the weight is four times too large at most.
     assert (found / exact).min() > 2
     assert (found / exact).max() < 4.2

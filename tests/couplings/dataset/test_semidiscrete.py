@@ -96,7 +96,8 @@ def test_flips_are_targets_of_their_own(pool, seeded):
     noise = torch.randn(4000, 3, 4, 4, generator=seeded(1))
     index = sd.assign(noise)
     assert len(index.unique()) == 2 * N
-    chosen, doubled = sd.mirrored(images, index), torch.cat([images, images.flip(-1)])
+    chosen = sd.mirrored(images, index)
+    doubled = torch.cat([images, images.flip(-1)])
     assert torch.equal(chosen, doubled[index])
     # Mirrored noise goes with mirrored images, but for noises near a border between cells.
     mirrored = sd.assign(noise.flip(-1))
@@ -215,14 +216,16 @@ def test_images_are_fitted_by_gradient_steps(seeded):
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
 def test_the_fit_does_not_depend_on_the_scale_of_the_images(scale, seeded):
-    images, noise = low("line"), torch.randn(500, 1, generator=seeded(1))
+    images = low("line")
+    noise = torch.randn(500, 1, generator=seeded(1))
     one, scaled = (get("semidiscrete").fit(s * images, generator=seeded(0)) for s in (1.0, scale))
     assert one.report["steps"] == scaled.report["steps"]
     assert torch.equal(one.assign(noise), scaled.assign(noise))
 
 
 def test_a_fit_resumes_at_any_newton_step_to_the_same_potential(seeded, tmp_path):
-    images, states = low("clusters"), []
+    images = low("clusters")
+    states = []
     path = tmp_path / "potential.safetensors"
     sd = get("semidiscrete").begin(training_set(images), 7)
     sd.run(lambda: states.append({key: value.clone() for key, value in sd.state_dict().items()}))

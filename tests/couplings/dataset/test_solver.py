@@ -36,7 +36,8 @@ def test_closed_form_on_the_line():
     )
     dual.targets = gaps.cumsum(0) - gaps.cumsum(0).mean()
     solve(dual, steps=4000)
-    y, t = dual.targets[:, 0].numpy(), norm.ppf(np.arange(1, m) / m)
+    y = dual.targets[:, 0].numpy()
+    t = norm.ppf(np.arange(1, m) / m)
     expected = np.concatenate([[0], np.cumsum(-t * np.diff(y))])
     assert np.abs(dual.average.numpy() - (expected - expected.mean())).max() < 5e-3
     x = torch.linspace(-3, 3, 601, dtype=torch.float64)[:, None]
@@ -191,7 +192,8 @@ def test_where_gradient_steps_stall_newton_steps_reach_the_closed_form_on_a_line
 def borders_of(dual):
     """Scores of neighbours are equal at a border x: x y_j + h_j = x y_k + h_k."""
     order = dual.targets[:, 0].argsort()
-    y, h = dual.targets[order, 0].numpy(), dual.average[order].numpy()
+    y = dual.targets[order, 0].numpy()
+    h = dual.average[order].numpy()
     return -np.diff(h) / np.diff(y)
 
 
@@ -215,7 +217,8 @@ def test_a_lucky_check_must_be_confirmed_on_fresh_noise():
 
     def check(batch, target, stream_name="check", times=1):
         asked.append(stream_name)
-        dual.chi2, dual.confirmed = next(values), False
+        dual.chi2 = next(values)
+        dual.confirmed = False
 
     dual.check = check
     dual.start = lambda batch: float("inf")

@@ -31,7 +31,8 @@ POTENTIALS = {
 @pytest.mark.parametrize("potential", POTENTIALS)
 @pytest.mark.parametrize(("m", "d"), [(MANY_SITES, 1), (1500, 2), (1200, 3), (40, 2), (1100, 4)])
 def test_scores_and_sites_are_numpys(potential, m, d):
-    points, sites = draw(300, d, 1), draw(m, d, 2) / 2
+    points = draw(300, d, 1)
+    sites = draw(m, d, 2) / 2
     assert suits_a_tree(sites) == (m >= MANY_SITES and d <= 3)
     h = POTENTIALS[potential](sites).double()
     values, index = winners(points, sites, h, k=2)
