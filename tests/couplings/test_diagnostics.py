@@ -87,7 +87,7 @@ def test_noise_that_is_normal_passes_and_shrunk_noise_does_not():
     shifted = noise.clone()
     shifted[:, 1, 2] += 0.3
     assert d.marginal_ks(shifted).pvalue < 1e-6
-    # Right coordinates, wrong norms: all noises of one length.
+    # Right coordinates, wrong norms: all of one length.
     sphere = noise / noise.flatten(1).norm(dim=1).reshape(-1, 1, 1) * math.sqrt(12)
     assert d.norm_ks(sphere).pvalue < 1e-6
 

@@ -1,4 +1,4 @@
-"""The rule that images and noises of a class stay among themselves, for every batch coupling."""
+"""The rule that images are paired with noise of their own class, for every batch coupling."""
 
 import numpy as np
 import pytest

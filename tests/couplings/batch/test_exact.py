@@ -155,7 +155,7 @@ LAYOUTS = {
 
 @st.composite
 def cases(draw):
-    """A spec and a pool of its own kind of difficulty: `[n, ...]` images and noises."""
+    """A spec and a pool of its own kind of difficulty: `[n, ...]` images and noise samples."""
     spec = draw(st.sampled_from(SQUARED + PLAIN))
     n = draw(st.integers(0, 20))
     shape = draw(st.sampled_from([(), (1,), (7,), (2, 3), (3, 4, 4)]))

@@ -4,7 +4,7 @@ from couplings import get
 
 
 def test_the_first_image_gets_the_nearest_noise_and_the_last_what_is_left(seeded):
-    """On a line with noises 0, 1 and 10, whoever comes first of two images at 0 takes the 0."""
+    """On a line with noise at 0, 1 and 10, whoever comes first of two images at 0 takes the 0."""
     images = torch.tensor([[0.0], [0.1], [0.2]])
     noise = torch.tensor([[10.0], [0.0], [1.0]])
     found = {

@@ -27,7 +27,7 @@ def test_one_candidate_is_the_own_noise(pool, seeded):
 
 
 def test_candidates_are_a_fair_draw_with_the_own_noise_among_them(pool, seeded):
-    """Rank the noises by distance: with k - 1 others, the best rank r exceeds t with the
+    """Rank the noise samples by distance: with k - 1 others, the best rank r exceeds t with the
     hypergeometric chance.
     """
     n = 40

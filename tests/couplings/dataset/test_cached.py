@@ -77,7 +77,7 @@ def test_resume_keeps_what_training_learned(pool, seeded):
     assert torch.equal(whole.slots, resumed.slots)
     assert whole.report == resumed.report
     slots = whole.slots.clone()
-    whole.run(lambda: None)  # a finished fit: nothing is done again, nothing drawn anew
+    whole.run(lambda: None)  # a finished fit: nothing is done again, nothing is drawn
     assert torch.equal(whole.slots, slots)
 
 

@@ -99,7 +99,7 @@ def test_flips_are_targets_of_their_own(pool, seeded):
     chosen = sd.mirrored(images, index)
     doubled = torch.cat([images, images.flip(-1)])
     assert torch.equal(chosen, doubled[index])
-    # Mirrored noise goes with mirrored images, but for noises near a border between cells.
+    # Mirrored noise goes with mirrored images, except near a border between cells.
     mirrored = sd.assign(noise.flip(-1))
     assert ((mirrored - index).abs() == N).double().mean() > 0.85
     with pytest.raises(CouplingError, match="flips"):
