@@ -15,12 +15,14 @@ class WithOptions:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        # By the file, because that is the name that a spec finds the class by.
         cls.name = plugins.name_of(cls.__module__, *plugins.COUPLINGS)
 
     def __post_init__(self) -> None:
         try:
             spec.check_options(self)
         except PluginError as error:
+            # A coupling built without a spec raises the same error as one built by `get`.
             raise CouplingError(str(error)) from None
 
     @property

@@ -85,6 +85,7 @@ def pair_global(
         pairing = coupling.pair(images, noise, labels, generator)
         report = pairing.report | {"ranks": 1.0, "gather_seconds": 0.0}
         return GlobalPairing(noise.detach()[pairing.index], pairing.index, report)
+    # Before anything is moved, because a rank that raised later would leave the others waiting.
     sizes = _agree(coupling, images, noise, labels, group)
     ranks = _Ranks(sizes, _wire(images.device, group), group)
     start = time.perf_counter()

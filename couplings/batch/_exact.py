@@ -50,6 +50,7 @@ class Exact(Coupling):
 
         Twice their differences are then those of squared distances.
         """
+        # Only costs in pixels give the saving of squared distances that a report holds.
         if self.project != NO_PROJECT:
             images, noise = self._projected(pool)
             return assignment_cost(images, noise, self.cost), False
@@ -62,5 +63,6 @@ class Exact(Coupling):
         components = int(PROJECT.fullmatch(self.project)[1])
         d = pool.images.shape[1]
         require(components <= d, f"{self}: the images have {d} values each: lower K")
+        # Of the images only: unit noise has no direction that matters more than another.
         axes = principal_axes(pool.images, components)
         return pool.images @ axes, pool.noise @ axes

@@ -31,4 +31,5 @@ class Momentum:
         uphill = float(direction @ moved) < 0
         self._run = 0 if uphill else self._run + 1
         self._last = g + step
+        # The weight k / (k + 3) of Nesterov's scheme for functions that are not strongly convex.
         return self._last + self._run / (self._run + 3) * moved

@@ -39,12 +39,14 @@ class Semidual:
     length: float = field(init=False)
 
     def __post_init__(self) -> None:
+        # In float64 even for float32 targets: steps get far smaller than the potential.
         self.potential = torch.zeros_like(self.weights)
         self.average = torch.zeros_like(self.weights)
         self.length = math.sqrt(float(self.targets.double().square().sum(1).mean()))
 
     def noise(self, n: int, *axes: str | int) -> Tensor:
         """`[n, d]` from the stream of `axes`, drawn on the device of the targets."""
+        # Drawn there, because on a GPU a copy from the host would take longer than the scores.
         generator = torch.Generator(self.targets.device).manual_seed(stream(self.seed, *axes))
         return torch.randn(
             n,

@@ -131,6 +131,7 @@ class CachedNoise(Fitted):
         expected = (len(index), *self.data.images.shape[1:])
         require(images.shape == expected, f"images {list(images.shape)}, expected {list(expected)}")
         generator = torch.Generator().manual_seed(stream(self.seed, "cache", self.step))
+        # By the step, so that a resumed training draws what the one without a stop would.
         cache = torch.randint(self.coupling.caches, index.shape, generator=generator, device="cpu")
         held = self.slots[index, cache]
         noise = self.noise(held)
