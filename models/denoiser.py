@@ -37,8 +37,8 @@ class Denoiser(nn.Module):
 
     # Name of before, until all callers have moved.
     @property
-    def sigma_data(self) -> float:
-        return self.objective.sigma_data
+    def sigma_data(self) -> float | Objective:
+        return getattr(self.objective, "sigma_data", self.objective)
 
     @sigma_data.setter
     def sigma_data(self, value: float) -> None:

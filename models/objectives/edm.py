@@ -44,9 +44,9 @@ class EDM(Objective):
 EDMDenoiser = nn.Module
 
 
-def loss_weight(sigma: Tensor, sigma_data: float = 0.5) -> Tensor:
-    """EDM's weight."""
-    return EDM(sigma_data=sigma_data).weight(sigma)
+def loss_weight(sigma: Tensor, sigma_data: float | Objective = 0.5) -> Tensor:
+    """Weight of EDM, or of another objective."""
+    return _objective(sigma_data).weight(sigma)
 
 
 def draw_sigma(n, generator, P_mean=-1.2, P_std=1.2, device="cpu") -> Tensor:
@@ -55,6 +55,10 @@ def draw_sigma(n, generator, P_mean=-1.2, P_std=1.2, device="cpu") -> Tensor:
 
 
 def edm_loss(net, images, noise, sigma, labels=None, augment_labels=None, sigma_data=0.5):
-    """EDM's loss."""
-    objective = EDM(sigma_data=sigma_data)
+    """Loss of EDM, or of another objective."""
+    objective = _objective(sigma_data)
     return objective.loss(net, images, noise, sigma, labels, augment_labels)
+
+
+def _objective(sigma_data: float | Objective) -> Objective:
+    return sigma_data if isinstance(sigma_data, Objective) else EDM(sigma_data=sigma_data)
