@@ -1,6 +1,4 @@
-"""The exact denoiser of a Gaussian mixture: the oracle for samplers, curvature and truncation
-error.
-"""
+"""The exact denoiser of a Gaussian mixture: the oracle for samplers, curvature and truncation."""
 
 from __future__ import annotations
 
@@ -28,27 +26,31 @@ class GaussianMixture:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``[n, d]`` float64."""
-        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         options = {"dtype": torch.float64, "device": generator.device}
         noise = torch.randn(n, self.means.shape[1], generator=generator, **options)
-        return self.means[k] + self.std[k, None] * noise
+        return self.means[component] + self.std[component, None] * noise
 
     def denoise(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """E[y | y + sigma n = x] for independent noise; x ``[n, ...]`` with d values each, sigma a
-        scalar or ``[n]``.
+        """Compute E[y | y + sigma n = x] for independent noise.
 
         Component k of the noisy density is N(mean_k, std_k^2 + sigma^2); its posterior mean is the
         weighted average of x and mean_k.
+
+        Args:
+            x: ``[n, ...]`` with d values each.
+            sigma: scalar or ``[n]``.
+            labels: ignored; for samplers, which pass them.
+
         """
         flat = x.reshape(len(x), 1, -1).double()  # [n, 1, d]
-        # [1 | n, 1]
-        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device).reshape(-1, 1)
-        variance = self.std**2 + sigma**2  # [1 | n, k]
+        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
+        variance = self.std**2 + sigma.reshape(-1, 1) ** 2  # [1 | n, k]
         distance = (flat - self.means).square().sum(2)  # [n, k]
-        d = flat.shape[2]
-        logit = (
-            self.weights.log() - distance / (2 * variance) - d / 2 * (2 * math.pi * variance).log()
-        )
+        log_scale = flat.shape[2] / 2 * (2 * math.pi * variance).log()
+        # Far from all components every density underflows; logits stay finite.
+        logit = self.weights.log() - distance / (2 * variance) - log_scale
         posterior = logit.softmax(1)[..., None]  # [n, k, 1]
         shrink = (self.std**2 / variance)[..., None]  # [1 | n, k, 1]
-        return (posterior * (self.means + shrink * (flat - self.means))).sum(1).reshape(x.shape)
+        means = self.means + shrink * (flat - self.means)
+        return (posterior * means).sum(1).reshape(x.shape)

@@ -9,14 +9,13 @@ from torch import Tensor
 def karras_sigmas(
     steps: int, rho: float = 7.0, sigma_min: float = 0.002, sigma_max: float = 80.0
 ) -> Tensor:
-    """Falling noise levels ``[steps + 1]`` float64, from sigma_max to sigma_min and then 0 (Karras
-    et al. 2022, Eq. 5).
+    """Compute falling noise levels ``[steps + 1]`` in float64 (Karras et al. 2022, Eq. 5).
 
-    For rho to infinity the levels become geometric; float64 keeps them apart even at rho in the
-    hundreds.
+    They fall from sigma_max to sigma_min and then to 0. As rho grows they become geometric.
 
-    Raises: ValueError: steps < 2, rho <= 0, not 0 < sigma_min < sigma_max, or a rho so extreme that
-        levels coincide.
+    Raises:
+        ValueError: steps < 2, rho <= 0, not 0 < sigma_min < sigma_max, or a rho so extreme that
+            levels coincide.
 
     """
     if steps < 2:
@@ -27,10 +26,13 @@ def karras_sigmas(
         raise ValueError(
             f"sigma_min {sigma_min} and sigma_max {sigma_max}: 0 < sigma_min < sigma_max must hold"
         )
+    # Float64 keeps the levels distinct even at rho in the hundreds, where the roots are near 1.
     fraction = torch.arange(steps, dtype=torch.float64, device="cpu") / (steps - 1)
     high, low = fraction.new_tensor([sigma_max, sigma_min]) ** (1 / rho)
-    levels = ((1 - fraction) * high + fraction * low) ** rho  # this form meets both ends at any rho
+    # high + fraction (low - high) would miss sigma_min by rounding; this form meets both ends.
+    levels = ((1 - fraction) * high + fraction * low) ** rho
     sigmas = torch.cat([levels, levels.new_zeros(1)])
+    # Samplers divide by differences of neighbours.
     if not (sigmas.diff() < 0).all():
         raise ValueError(
             f"rho {rho}: float64 cannot keep {steps} levels apart; take one between 0.1 and 1000"
@@ -39,7 +41,7 @@ def karras_sigmas(
 
 
 def heun_steps(nfe: int) -> int:
-    """Steps of the Heun sampler that takes ``nfe`` = 2 steps - 1 evaluations.
+    """Find the steps of Heun's method that take ``nfe`` = 2 steps - 1 evaluations.
 
     Raises:
         ValueError: no number of steps takes that many.

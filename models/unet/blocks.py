@@ -1,8 +1,7 @@
-"""The pieces that every network here is built of: linear, convolution with resampling, residual
-block, embeddings.
+"""Layers that every network here is built of.
 
-Parameter names and shapes are those of the released EDM networks (Karras et al. 2022), so their
-state dicts load.
+Linear layers, convolutions with resampling, residual blocks and embeddings. Parameter names and
+shapes are those of the released EDM networks (Karras et al. 2022), so their state dicts load.
 """
 
 from __future__ import annotations
@@ -18,8 +17,13 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Init:
-    """How a layer's weights begin: ``xavier_uniform``, ``kaiming_uniform`` or ``kaiming_normal``,
-    times a scale.
+    """Initial weights of a layer: a distribution, times a scale.
+
+    Attributes:
+        mode: ``xavier_uniform``, ``kaiming_uniform`` or ``kaiming_normal``.
+        weight: scale of the weights.
+        bias: scale of the biases.
+
     """
 
     mode: str = "xavier_uniform"
@@ -27,19 +31,16 @@ class Init:
     bias: float = 0.0
 
     def draw(self, shape: Sequence[int], fan_in: int, fan_out: int) -> Tensor:
-        """Draw an unscaled tensor of ``shape``, float32, on the default device as torch's own
-        layers do.
-        """
-        # Whatever the default dtype: numbers drawn in float64 are others.
+        """Draw an unscaled tensor of ``shape``, float32, on the default device."""
+        # Float32 whatever the default dtype: numbers drawn in float64 are others.
+        options = {"dtype": torch.float32}
         match self.mode:
             case "xavier_uniform":
-                return math.sqrt(6 / (fan_in + fan_out)) * (
-                    torch.rand(shape, dtype=torch.float32) * 2 - 1
-                )
+                return math.sqrt(6 / (fan_in + fan_out)) * (torch.rand(shape, **options) * 2 - 1)
             case "kaiming_uniform":
-                return math.sqrt(3 / fan_in) * (torch.rand(shape, dtype=torch.float32) * 2 - 1)
+                return math.sqrt(3 / fan_in) * (torch.rand(shape, **options) * 2 - 1)
             case "kaiming_normal":
-                return math.sqrt(1 / fan_in) * torch.randn(shape, dtype=torch.float32)
+                return math.sqrt(1 / fan_in) * torch.randn(shape, **options)
         raise ValueError(
             f"unknown initialisation {self.mode!r}; use xavier_uniform, kaiming_uniform,"
             " kaiming_normal"
@@ -48,14 +49,19 @@ class Init:
 
 @dataclass(frozen=True)
 class BlockStyle:
-    """What distinguishes the residual blocks of one network family from those of another.
+    """Differences between the residual blocks of the network families.
 
-    Attributes: scale_shift: the embedding scales and shifts the second norm (ADM) rather than being
-        added before it (DDPM++). gain: factor on every residual sum; sqrt(1/2) keeps its variance.
-        norm_eps: epsilon of the group norms. resample_filter: 1-D filter of the up- and
-        down-sampling. weighted_skip: a resampling block has 1x1 weights on its skip even where its
-        channels stay. channels_per_head: width of an attention head; None for a single head. init,
-        init_last, init_attention: how layers, the last layers of a branch, and qkv begin.
+    Attributes:
+        scale_shift: the embedding scales and shifts the second norm (ADM) rather than being added
+            before it (DDPM++).
+        gain: factor on every residual sum; sqrt(1/2) keeps its variance.
+        norm_eps: epsilon of the group norms.
+        resample_filter: 1-D filter of the up- and down-sampling.
+        weighted_skip: a resampling block has 1x1 weights on its skip even if its channels stay.
+        channels_per_head: width of an attention head; None for a single head.
+        init: of most layers.
+        init_last: of the last layers of a branch.
+        init_attention: of queries, keys and values.
 
     """
 
@@ -80,9 +86,9 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(init.bias * init.draw((out_features,), *fans)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(
-            x, self.weight.to(x.dtype), None if self.bias is None else self.bias.to(x.dtype)
-        )
+        # Weights are kept in float32 and follow the input, which may be bfloat16.
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.weight.to(x.dtype), bias)
 
 
 class Conv2d(nn.Module):
@@ -105,18 +111,21 @@ class Conv2d(nn.Module):
         fused: bool = False,
     ):
         super().__init__()
-        self.in_channels, self.out_channels, self.kernel = in_channels, out_channels, kernel
-        self.up, self.down, self.fused = up, down, fused
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel = kernel
+        self.up = up
+        self.down = down
+        self.fused = fused
         if kernel:
             fans = (in_channels * kernel**2, out_channels * kernel**2)
-            self.weight = nn.Parameter(
-                init.weight * init.draw((out_channels, in_channels, kernel, kernel), *fans)
-            )
+            shape = (out_channels, in_channels, kernel, kernel)
+            self.weight = nn.Parameter(init.weight * init.draw(shape, *fans))
             self.bias = nn.Parameter(init.bias * init.draw((out_channels,), *fans))
         if up or down:
-            f = torch.tensor(resample_filter, dtype=torch.float32)
-            # [1, 1, l, l]
-            self.register_buffer("resample_filter", (f.ger(f) / f.sum() ** 2)[None, None])
+            taps = torch.tensor(resample_filter, dtype=torch.float32)
+            square = taps.outer(taps) / taps.sum() ** 2
+            self.register_buffer("resample_filter", square[None, None])  # [1, 1, l, l]
             # The box filter is a mean over 2x2 and a repetition: both have fast kernels everywhere.
             self.is_box = tuple(resample_filter) == (1, 1)
 
@@ -125,15 +134,16 @@ class Conv2d(nn.Module):
             padding = self.kernel // 2 + self._filter_padding()
             x = F.conv2d(x, self.weight.to(x.dtype), padding=padding)
             x = self._filter_down(x, padding=0)
+            # The bias comes last, as in the released networks: the filter would damp it at borders.
             return x + self.bias.to(x.dtype)[:, None, None]
         if self.up:
             x = self._filter_up(x)
         if self.down:
             x = self._filter_down(x, padding=self._filter_padding())
         if self.kernel:
-            x = F.conv2d(
-                x, self.weight.to(x.dtype), self.bias.to(x.dtype), padding=self.kernel // 2
-            )
+            weight = self.weight.to(x.dtype)
+            bias = self.bias.to(x.dtype)
+            x = F.conv2d(x, weight, bias, padding=self.kernel // 2)
         return x
 
     def _filter_padding(self) -> int:
@@ -143,15 +153,17 @@ class Conv2d(nn.Module):
         if self.is_box and not padding:
             return F.avg_pool2d(x, 2)
         channels = x.shape[1]
-        f = self.resample_filter.to(x.dtype).expand(channels, 1, -1, -1)
-        return F.conv2d(x, f, groups=channels, stride=2, padding=padding)
+        taps = self.resample_filter.to(x.dtype).expand(channels, 1, -1, -1)
+        return F.conv2d(x, taps, groups=channels, stride=2, padding=padding)
 
     def _filter_up(self, x: Tensor) -> Tensor:
         if self.is_box:
             return F.interpolate(x, scale_factor=2, mode="nearest")
         channels = x.shape[1]
-        f = (4 * self.resample_filter).to(x.dtype).expand(channels, 1, -1, -1)
-        return F.conv_transpose2d(x, f, groups=channels, stride=2, padding=self._filter_padding())
+        # Times 4: of the pixels that the filter sees, three in four are the zeros in between.
+        taps = (4 * self.resample_filter).to(x.dtype).expand(channels, 1, -1, -1)
+        padding = self._filter_padding()
+        return F.conv_transpose2d(x, taps, groups=channels, stride=2, padding=padding)
 
 
 class GroupNorm(nn.Module):
@@ -164,7 +176,9 @@ class GroupNorm(nn.Module):
 
     def __init__(self, channels: int, eps: float):
         super().__init__()
-        self.groups, self.eps = min(32, channels // 4), eps
+        # At least 4 channels in a group, or a norm would erase most of what they say.
+        self.groups = min(32, channels // 4)
+        self.eps = eps
         if not self.groups or channels % self.groups:
             raise ValueError(
                 f"{channels} channels cannot be group-normed: take widths that are multiples of 4,"
@@ -174,14 +188,15 @@ class GroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(
-            x, self.groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
-        )
+        weight = self.weight.to(x.dtype)
+        bias = self.bias.to(x.dtype)
+        return F.group_norm(x, self.groups, weight, bias, self.eps)
 
 
 class UNetBlock(nn.Module):
-    """Residual block with the embedding of noise level and labels, optional resampling and
-    self-attention.
+    """Residual block with the embedding of noise level and labels.
+
+    Resampling and self-attention are optional.
     """
 
     def __init__(
@@ -197,28 +212,32 @@ class UNetBlock(nn.Module):
         dropout: float = 0.0,
     ):
         super().__init__()
-        self.style, self.dropout, self.out_channels = style, dropout, out_channels
+        self.style = style
+        self.dropout = dropout
+        self.out_channels = out_channels
         resampling = {"up": up, "down": down, "resample_filter": style.resample_filter}
+        embedded = 2 * out_channels if style.scale_shift else out_channels
         self.norm0 = GroupNorm(in_channels, style.norm_eps)
         self.conv0 = Conv2d(in_channels, out_channels, 3, style.init, **resampling)
-        self.affine = Linear(
-            emb_channels, out_channels * (2 if style.scale_shift else 1), style.init
-        )
+        self.affine = Linear(emb_channels, embedded, style.init)
         self.norm1 = GroupNorm(out_channels, style.norm_eps)
         self.conv1 = Conv2d(out_channels, out_channels, 3, style.init_last)
         self.skip = None
         if in_channels != out_channels or up or down:
+            # Kernel 0 resamples without weights.
             kernel = 1 if in_channels != out_channels or style.weighted_skip else 0
             self.skip = Conv2d(in_channels, out_channels, kernel, style.init, **resampling)
         self.heads = 0
         if attention:
-            self.heads = out_channels // style.channels_per_head if style.channels_per_head else 1
+            # Narrower than one head, a block of ADM has none and does not attend.
+            per_head = style.channels_per_head
+            self.heads = out_channels // per_head if per_head else 1
         if self.heads:
             self.norm2 = GroupNorm(out_channels, style.norm_eps)
             self.qkv = Conv2d(out_channels, 3 * out_channels, 1, style.init_attention)
             self.proj = Conv2d(out_channels, out_channels, 1, style.init_last)
 
-    # X [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
+    # x [n, c_in, h, w], emb [n, e] -> [n, c_out, h', w']
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
         embedded = self.affine(emb)[:, :, None, None]
@@ -227,21 +246,24 @@ class UNetBlock(nn.Module):
             h = F.silu(torch.addcmul(shift, self.norm1(h), scale + 1))
         else:
             h = F.silu(self.norm1(h + embedded))
-        h = self.conv1(F.dropout(h, self.dropout, self.training) if self.dropout else h)
-        x = (h + (x if self.skip is None else self.skip(x))) * self.style.gain
+        if self.dropout:
+            h = F.dropout(h, self.dropout, self.training)
+        h = self.conv1(h)
+        skipped = x if self.skip is None else self.skip(x)
+        x = (h + skipped) * self.style.gain
         if self.heads:
-            x = (self.proj(self._attend(self.qkv(self.norm2(x)))) + x) * self.style.gain
+            attended = self._attend(self.qkv(self.norm2(x)))
+            x = (self.proj(attended) + x) * self.style.gain
         return x
 
     def _attend(self, qkv: Tensor) -> Tensor:
         n, c3, h, w = qkv.shape
-        # Query, key and value lie beside each other channel by channel.
-        qkv_rows = qkv.reshape(n, self.heads, c3 // (3 * self.heads), 3, h * w).permute(
-            3, 0, 1, 4, 2
-        )
+        per_head = c3 // (3 * self.heads)
+        # Query, key and value alternate, channel by channel.
+        split = qkv.reshape(n, self.heads, per_head, 3, h * w)
         # [n, heads, h * w, c / heads] each, contiguous for the fused kernels, which take the
         # softmax in float32.
-        q, k, v = qkv_rows.contiguous()
+        q, k, v = split.permute(3, 0, 1, 4, 2).contiguous()
         attended = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(n, c3 // 3, h, w)
         # With one head that is a channels-last view, which would spread to all later layers; a CPU
         # norms those slowly.
@@ -249,26 +271,29 @@ class UNetBlock(nn.Module):
 
 
 class PositionalEmbedding(nn.Module):
-    """[cos, sin] of the noise condition times frequencies 10000^(-i / (c/2 - e)); e = 1 includes
-    the end point.
+    """[cos, sin] of the noise condition times frequencies 10000^(-i / (c/2 - e)).
+
+    e is 1 with ``endpoint``, so that the last frequency is 1/10000 itself.
     """
 
     def __init__(self, channels: int, endpoint: bool):
         super().__init__()
-        self.channels, self.endpoint = channels, endpoint
+        self.channels = channels
+        self.endpoint = endpoint
 
     def forward(self, c_noise: Tensor) -> Tensor:  # [n] -> [n, channels]
         half = self.channels // 2
-        steps = torch.arange(half, dtype=torch.float32, device=c_noise.device) / (
-            half - int(self.endpoint)
-        )
+        steps = torch.arange(half, dtype=torch.float32, device=c_noise.device)
+        steps = steps / (half - int(self.endpoint))
+        # In float32 whatever the network computes in: bfloat16 cannot tell nearby levels apart.
         angles = c_noise.float().outer((1 / 10000) ** steps)
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 class FourierEmbedding(nn.Module):
-    """[cos, sin] of 2 pi f times the noise condition, with frequencies f ~ N(0, 16^2) drawn once
-    and stored.
+    """[cos, sin] of 2 pi f times the noise condition.
+
+    The frequencies f ~ N(0, 16^2) are drawn once and stored with the weights.
     """
 
     def __init__(self, channels: int, scale: float = 16):
