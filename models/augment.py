@@ -1,4 +1,4 @@
-"""Non-leaking augmentation: images are flipped and warped, and labels describe this to the denoiser.
+"""Non-leaking augmentation: flips and warps images, and describes this to the denoiser by labels.
 
 Karras et al. 2022, F.2. The labels are the parameters: ``transform(images, labels)`` repeats what
 ``Augment`` drew. Zeros leave an image as it is, so that a network sampled with zero labels draws

@@ -1,10 +1,9 @@
-"""Read a released EDM or EDM-AOT network pickle without running anything in it, and store it as
-safetensors.
+"""Converts a released EDM or EDM-AOT network pickle to safetensors, running nothing in it.
 
     python -m models.import_edm edm-cifar10-32x32-cond-vp.pkl cifar10.safetensors
 
-``models.released.edm_pickle`` reads the objects; here they become one of ``models.networks``
-with the released weights.
+``models.released.edm_pickle`` reads the objects; here they become one of ``models.networks`` with
+the released weights.
 """
 
 from __future__ import annotations
@@ -29,21 +28,22 @@ from models.denoiser import Denoiser
 from models.edm import edm_denoiser
 from models.objectives.edm import EDM
 from models.released.edm_pickle import ImportRefused, PersistentObject, unpickle
-from models.released.translate import _FAMILIES, _check_keywords, _named_tensors, _plain, _translate
+from models.released.translate import ARCHS, check_keywords, named_tensors, plain, translate
 
-FORMAT, FORMAT_VERSION = "edm-denoiser", "1"
+FORMAT = "edm-denoiser"
+FORMAT_VERSION = "1"
 
 
 @dataclass(frozen=True)
 class ReleasedNetwork:
-    """A released network in this repo's terms.
+    """A released network in this repository's terms.
 
     Attributes:
-        arch: name of the builder in ``models.networks``.
-        keywords: what that builder was called with.
+        arch: name in ``models.networks``.
+        keywords: arguments of its ``build``.
         denoiser: the network with the released weights, float32, in eval mode.
         source: its classes in the pickle, outermost first.
-        source_dtypes: what its weights were stored in.
+        source_dtypes: dtypes that its weights were stored in.
         source_sha256: of the pickle file.
 
     """
@@ -59,53 +59,60 @@ class ReleasedNetwork:
 def _build(
     arch: str, keywords: Mapping[str, Any], sigma_data: float, tensors: Mapping[str, Tensor]
 ) -> Denoiser:
-    """The network with exactly these tensors, as float32; what it needs is compared before anything
-    is allocated.
-    """
+    """Build the network with exactly these tensors, as float32."""
     try:
-        with torch.device("meta"):  # no memory, and no draw from the global stream
+        # Without memory, and without a draw from the global stream: a hostile file may ask for a
+        # huge network, and the shapes are compared first.
+        with torch.device("meta"):
             denoiser = edm_denoiser(arch, objective=EDM(sigma_data=sigma_data), **keywords)
     except Exception as error:
         raise ImportRefused(f"the options make no network ({error})") from error
-    expected = {name: tuple(value.shape) for name, value in denoiser.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    for problem, names in (
-        ("is missing", expected.keys() - found.keys()),
-        ("is not in the network", found.keys() - expected.keys()),
-        (
-            "is not floating point",
-            {name for name, value in tensors.items() if not value.is_floating_point()},
-        ),
-    ):
-        if names:
-            raise ImportRefused(f"tensor {min(names)} {problem} ({len(names)} such)")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise ImportRefused(f"tensor {name} has shape {found[name]}, the network needs {shape}")
-    copies = {
-        name: value.to(torch.float32, copy=True).contiguous() for name, value in tensors.items()
-    }
+    _check_tensors(denoiser, tensors)
+    # Copies: stored tensors may be expanded views, or share their memory.
+    copies = {}
+    for name, value in tensors.items():
+        copies[name] = value.to(torch.float32, copy=True).contiguous()
     _check_filters(copies, denoiser.model.family.style.resample_filter)
     denoiser.load_state_dict(copies, strict=True, assign=True)
     return denoiser.eval()
 
 
+def _check_tensors(denoiser: Denoiser, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors other than those of the network, before anything is allocated."""
+    expected = {name: tuple(value.shape) for name, value in denoiser.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in tensors.items()}
+    whole = {name for name, value in tensors.items() if not value.is_floating_point()}
+    problems = {
+        "is missing": expected.keys() - given.keys(),
+        "is not in the network": given.keys() - expected.keys(),
+        "is not floating point": whole,
+    }
+    for problem, names in problems.items():
+        if names:
+            raise ImportRefused(f"tensor {min(names)} {problem} ({len(names)} such)")
+    for name, shape in expected.items():
+        if given[name] != shape:
+            raise ImportRefused(f"tensor {name} has shape {given[name]}, the network needs {shape}")
+
+
 def _check_filters(tensors: Mapping[str, Tensor], taps: tuple[int, ...]) -> None:
-    f = torch.tensor(taps, dtype=torch.float32, device="cpu")
+    """Refuse resampling filters that the network would not apply.
+
+    Box filters are computed by pooling, so another buffer of the same shape would go unnoticed.
+    """
+    line = torch.tensor(taps, dtype=torch.float32, device="cpu")
+    square = line.outer(line) / line.sum() ** 2
     for name, value in tensors.items():
-        # Box filters are computed by pooling, so another buffer of the same shape would go
-        # unnoticed.
-        if name.endswith(".resample_filter") and not torch.allclose(
-            value[0, 0], f.outer(f) / f.sum() ** 2
-        ):
+        if name.endswith(".resample_filter") and not torch.allclose(value[0, 0], square):
             raise ImportRefused(f"tensor {name} is not the filter {list(taps)}")
 
 
 def read_released(path: str | os.PathLike) -> ReleasedNetwork:
-    """The EMA network of an official pickle; nothing in the pickle is executed.
+    """Read the EMA network of an official pickle; nothing in the pickle is executed.
 
-    Raises: ImportRefused: no such file, no network pickle, or a network that
-        ``models.networks`` cannot build.
+    Raises:
+        ImportRefused: no such file, no network pickle, or a network that ``models.networks`` cannot
+            build.
 
     """
     try:
@@ -120,24 +127,22 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
         raise ImportRefused(
             "the pickle holds no network under 'ema'; is it a snapshot of EDM or EDM-AOT?"
         )
-    arch, unet, keywords, sigma_data = _translate(ema)
-    tensors = _named_tensors(ema)
+    arch, unet, keywords, sigma_data = translate(ema)
+    tensors = named_tensors(ema)
+    dtypes = {str(value.dtype).removeprefix("torch.") for value in tensors.values()}
     return ReleasedNetwork(
         arch=arch,
         keywords=keywords,
         denoiser=_build(arch, keywords, sigma_data, tensors),
         source=f"{ema.class_name}({unet})",
-        source_dtypes=tuple(
-            sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()})
-        ),
+        source_dtypes=tuple(sorted(dtypes)),
         source_sha256=hashlib.sha256(data).hexdigest(),
     )
 
 
 def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
     """Write weights and metadata as safetensors, whole or not at all."""
-    repeated = ("label_dim", "augment_dim", "img_resolution", "img_channels")
-    metadata = {name: str(network.keywords[name]) for name in repeated} | {
+    metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "arch": network.arch,
@@ -146,6 +151,9 @@ def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
         "source": network.source,
         "source_sha256": network.source_sha256,
     }
+    # Also one by one, for people and tools that look at the header of the file.
+    for name in ("label_dim", "augment_dim", "img_resolution", "img_channels"):
+        metadata[name] = str(network.keywords[name])
     _write_bytes(Path(path), save(network.denoiser.state_dict(), metadata))
 
 
@@ -155,7 +163,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         # Made by the kernel with mode 0666 less the umask; files of `tempfile` are readable by
-        # their owner only. The same function is in `bench.record`, for `models` imports no other
+        # their owner only. `bench.record` has the same function: `models` imports no other
         # package.
         with temporary.open("xb") as file:
             file.write(data)
@@ -179,19 +187,11 @@ def load_network(path: str | os.PathLike) -> Denoiser:
             f"no file {path}: write it with python -m models.import_edm PICKLE {path}"
         )
     try:
-        # Safetensors calls every file that it cannot open one that is missing
-        Path(path).open("rb").close()
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if (metadata.get("format"), metadata.get("format_version")) != (FORMAT, FORMAT_VERSION):
-                raise ImportRefused(
-                    f"{path} is no {FORMAT} file of version {FORMAT_VERSION}: import the pickle"
-                    " anew"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        metadata, tensors = _read(path)
         options = json.loads(metadata["keywords"])
-        keywords = {name: _plain(name, value) for name, value in options.items()}
-        arch, sigma_data = metadata["arch"], float(metadata["sigma_data"])
+        keywords = {name: plain(name, value) for name, value in options.items()}
+        arch = metadata["arch"]
+        sigma_data = float(metadata["sigma_data"])
     except ImportRefused:
         raise
     except OSError as error:
@@ -199,27 +199,46 @@ def load_network(path: str | os.PathLike) -> Denoiser:
             f"{path} cannot be read ({error.strerror}): make it readable"
         ) from error
     except (SafetensorError, KeyError, AttributeError, ValueError) as error:
-        raise ImportRefused(f"{path} is damaged ({error}): import the pickle anew") from error
-    if arch not in {name for families in _FAMILIES.values() for name in families}:
+        raise ImportRefused(f"{path} is damaged ({error}): import the pickle again") from error
+    # The name becomes that of a module, so only known ones are tried.
+    if arch not in ARCHS:
         raise ImportRefused(f"{path} has an unknown network {arch!r}")
-    _check_keywords(keywords, sigma_data)
+    check_keywords(keywords, sigma_data)
     return _build(arch, keywords, sigma_data, tensors)
 
 
+def _read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read metadata and tensors of a file of this format."""
+    # Safetensors reports every file that it cannot open as missing: open it here first.
+    Path(path).open("rb").close()
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        version = (metadata.get("format"), metadata.get("format_version"))
+        if version != (FORMAT, FORMAT_VERSION):
+            raise ImportRefused(
+                f"{path} is no {FORMAT} file of version {FORMAT_VERSION}: import the pickle again"
+            )
+        names = list(file.keys())  # the file itself is no mapping
+        return metadata, {name: file.get_tensor(name) for name in names}
+
+
 def _summary(network: ReleasedNetwork) -> str:
-    k, tensors = network.keywords, network.denoiser.state_dict()
+    keywords = network.keywords
+    tensors = network.denoiser.state_dict()
     parameters = sum(p.numel() for p in network.denoiser.parameters())
     stored = ", ".join(network.source_dtypes)
-    stored = stored if stored == "float32" else f"{stored} -> float32"
+    if stored != "float32":
+        stored += " -> float32"
+    size = f"{keywords['img_resolution']} px, {keywords['img_channels']} channels"
+    labels = f"label_dim {keywords['label_dim']}, augment_dim {keywords['augment_dim']}"
     return (
-        f"found    {network.source} = {network.arch}, {k['img_resolution']} px, {k['img_channels']}"
-        f" channels, label_dim {k['label_dim']}, augment_dim {k['augment_dim']}\nweights "
-        f" {parameters:,} parameters in {len(tensors)} tensors, {stored}"
+        f"found    {network.source} = {network.arch}, {size}, {labels}\n"
+        f"weights  {parameters:,} parameters in {len(tensors)} tensors, {stored}"
     )
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line: 0, or 2 with one line on stderr where the pickle is refused."""
+    """Run the command line: 0, or 2 with one line on stderr if the pickle is refused."""
     parser = argparse.ArgumentParser(
         prog="python -m models.import_edm",
         description=(

@@ -1,13 +1,12 @@
-"""Generated samples on disk, in chunks: what a killed evaluation has sampled is there when it goes
-on.
+"""Generated samples on disk, in chunks: an evaluation that was killed resumes with those it has.
 
 A run keeps its stores in ``samples/<setting>-<hash>/``, one for each sampler setting, while it is
-evaluated; they are removed when their measurements are recorded, unless ``--keep-samples`` says
-otherwise. To read a kept one:
+evaluated; they are removed when their measurements are recorded, unless ``--keep-samples`` is
+given. To read one that was kept:
 
->>> store = SampleStore(Path("runs/digits-lapjv-.../samples/heun-nfe35-rho7-0123456789"))    # doctest: +SKIP
->>> for images in store.images(50_000):                                                       # doctest: +SKIP
-...     images.shape                                                                          # [at most 500, c, h, w]
+>>> folder = Path("runs/digits-lapjv-.../samples/heun-nfe35-rho7-0123456789")    # doctest: +SKIP
+>>> for images in SampleStore(folder).images(50_000):                            # doctest: +SKIP
+...     images.shape                                                # [at most 500, c, h, w]
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from bench.record import write_bytes, write_json
 
 
 class SampleError(ValueError):
-    """The store does not hold what is asked for; the message names the way out."""
+    """The store lacks the samples that are asked for; the message names the way out."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,9 @@ class SampleStore:
     """Samples 0, 1, 2, ... of one denoiser and one sampler setting.
 
     Each chunk is one ``.safetensors`` file, named by the index of its first sample, written whole
-    or not at all. It holds tensors whose rows are samples: ``images`` ``[n, c, h, w]`` in the data
-    set's dtype, and others by name; ``finite`` ``[n]`` bool only where some samples were not
-    finite. ``settings.json`` says what the samples are of.
+    or not at all. The rows of its tensors are samples: ``images`` ``[n, c, h, w]`` in the data
+    set's dtype, and others by name; ``finite`` ``[n]`` bool only if some samples were not finite.
+    ``settings.json`` describes the samples.
     """
 
     folder: Path
@@ -48,45 +47,52 @@ class SampleStore:
 
     @classmethod
     def of(cls, parent: Path, name: str, settings: Mapping[str, object]) -> SampleStore:
-        """The store of these settings; a hash of them ends its folder's name, so those of others
-        never mix in.
+        """Find the store of these settings.
+
+        A hash of them ends its folder's name, so that samples of others never mix in.
         """
         canonical = json.dumps(settings, sort_keys=True)
-        return cls(
-            parent / f"{name}-{hashlib.sha256(canonical.encode()).hexdigest()[:10]}", settings
-        )
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
+        return cls(parent / f"{name}-{digest}", settings)
 
     def missing(self, n: int, size: int) -> list[range]:
-        """What of samples 0 .. n - 1 is still to be made, at most ``size`` at a time; a damaged
-        chunk is missing.
+        """Find which of samples 0 .. n - 1 are still to be made, at most ``size`` at a time.
+
+        A damaged chunk is missing.
         """
-        found, start = [], 0
+        gaps = []
+        start = 0
         while start < n:
             chunk = self._read(start)
-            rows = range(start, min(n, start + (size if chunk is None else len(chunk["images"]))))
+            # Chunks of an earlier session may be of another size.
+            length = size if chunk is None else len(chunk["images"])
+            rows = range(start, min(n, start + length))
             if chunk is None:
-                found.append(rows)
-                if self._path(start).exists():
-                    tqdm.write(
-                        f"warning: {self._path(start)} is damaged; its samples are made again"
-                    )
+                gaps.append(rows)
+                self._warn_if_damaged(start)
             start = rows.stop
-        return found
+        return gaps
+
+    def _warn_if_damaged(self, start: int) -> None:
+        path = self._path(start)
+        if path.exists():
+            tqdm.write(f"warning: {path} is damaged; its samples are made again")
 
     def add(self, start: int, **tensors: Tensor) -> None:
-        """Write the chunk that begins with sample ``start``; ``images`` must be among its tensors."""
+        """Write the chunk that begins with sample ``start``; it must have ``images``."""
         from safetensors.torch import save
 
+        # Before the first chunk: samples without a description could not be attributed.
         if not (self.folder / "settings.json").exists():
             write_json(self.folder / "settings.json", dict(self.settings))
         write_bytes(self._path(start), save(tensors, metadata={"sha256": _digest(tensors)}))
 
     def images(self, n: int) -> Iterator[Tensor]:
-        """Images 0 .. n - 1, chunk by chunk ``[., c, h, w]``; errors as for ``tensors``."""
+        """Read images 0 .. n - 1, chunk by chunk ``[., c, h, w]``; errors as for ``tensors``."""
         return self.tensors("images", n)
 
     def tensors(self, name: str, n: int) -> Iterator[Tensor]:
-        """Rows 0 .. n - 1 of a named tensor, chunk by chunk.
+        """Read rows 0 .. n - 1 of a named tensor, chunk by chunk.
 
         Raises:
             SampleError: a chunk is missing, damaged, or has no such rows.
@@ -95,34 +101,36 @@ class SampleStore:
         return (chunk[name][:rows] for chunk, rows in self._chunks(name, n))
 
     def as_measured(self, n: int) -> Iterator[Tensor]:
-        """Images 0 .. n - 1 as they are measured; errors as for ``tensors``.
+        """Read images 0 .. n - 1 as they are measured; errors as for ``tensors``.
 
         A chunk with samples that were not finite comes as floats in [-1, 1] in which those are NaN:
-        the integers or the clipped floats that are stored cannot tell.
+        the integers or the clipped floats that are stored cannot represent them.
         """
         for chunk, rows in self._chunks("images", n):
-            images, finite = chunk["images"][:rows], chunk.get("finite")
+            images = chunk["images"][:rows]
+            finite = chunk.get("finite")
             if finite is not None:
-                images = as_images(images).masked_fill(~finite[:rows, None, None, None], math.nan)
+                bad = ~finite[:rows, None, None, None]
+                images = as_images(images).masked_fill(bad, math.nan)
             yield images
 
     def keep(self) -> None:
-        """From now on ``remove`` leaves the store alone."""
+        """Protect the store from ``remove``, also in later sessions."""
         write_bytes(self.folder / "kept", b"")
 
     def remove(self) -> None:
-        """Delete the store, if it is not to be kept, and the folder it lies in where nothing else
-        is left there.
-        """
+        """Delete the store unless it is to be kept, and its parent folder if that is then empty."""
         if (self.folder / "kept").exists():
             return
         shutil.rmtree(self.folder, ignore_errors=True)
+        # Not empty: stores of other settings, or pictures, are there.
         with suppress(OSError):
             self.folder.parent.rmdir()
 
     def _chunks(self, name: str, n: int) -> Iterator[tuple[dict[str, Tensor], int]]:
-        """The chunks behind samples 0 .. n - 1, which all hold that tensor, and how many rows of
-        each are meant.
+        """Read the chunks of samples 0 .. n - 1, with the number of rows still wanted from each.
+
+        All of them must have the tensor of that name.
         """
         start = 0
         while start < n:
@@ -138,24 +146,27 @@ class SampleStore:
         return self.folder / f"{start:08d}.safetensors"
 
     def _read(self, start: int) -> dict[str, Tensor] | None:
-        """The chunk that begins with sample ``start``; None where there is none, or a damaged one."""
+        """Read the chunk that begins with sample ``start``; None if there is none or it is damaged.
+
+        The digest finds what safetensors does not: bytes that a failing disk changed.
+        """
         from safetensors import SafetensorError, safe_open
 
         if not self._path(start).exists():
             return None
         try:
             with safe_open(self._path(start), framework="pt") as file:
-                chunk = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-                whole = (file.metadata() or {}).get("sha256") == _digest(chunk)
+                names = list(file.keys())  # the file itself is no mapping
+                chunk = {name: file.get_tensor(name) for name in names}
+                expected = (file.metadata() or {}).get("sha256")
         except (SafetensorError, ValueError):
             return None
-        return chunk if whole and len(chunk["images"]) else None
+        whole = expected == _digest(chunk) and len(chunk["images"]) > 0
+        return chunk if whole else None
 
 
 def clear(parent: Path) -> None:
-    """Remove all stores in a folder, also those of other settings, but for those that are to be
-    kept.
-    """
+    """Remove all stores in a folder, also those of other settings, except those to be kept."""
     for store in _stores(parent):
         store.remove()
 
@@ -171,8 +182,9 @@ def _stores(parent: Path) -> list[SampleStore]:
 
 
 def weights_digest(net: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of a network's weights: samples of others are not its
-    samples.
+    """Compute the SHA-256 over names, shapes and values of a network's weights.
+
+    Samples of other weights are other samples, whatever the run is called.
     """
     return _digest(net.state_dict())
 
@@ -180,6 +192,7 @@ def weights_digest(net: nn.Module) -> str:
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
+        # Types and shapes too: the same bytes may be read in more than one way.
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -1,10 +1,10 @@
-"""Discriminator of discriminator guidance (Kim et al. 2023, arXiv 2211.17091): is a noisy image
-real or generated?
+"""Discriminator of noisy images, real against generated (Kim et al. 2023, arXiv 2211.17091).
 
-A frozen encoder that knows the noise level, and a small trained head with one logit. The encoder is
-any module ``(x_in, sigma) -> features``: x_in ``[n, c, h, w]`` is the EDM state over sqrt(1 +
-sigma^2), the state of the variance-preserving process; sigma ``[n]``; features ``[n, k, h', w']``
-or ``[n, k]``, differentiable in x_in.
+It is a frozen encoder that knows the noise level, and a small trained head with one logit.
+
+The encoder is any module ``(x_in, sigma) -> features``. x_in ``[n, c, h, w]`` is the EDM state over
+sqrt(1 + sigma^2), the state of the variance-preserving process; sigma is ``[n]``; features are
+``[n, k, h', w']`` or ``[n, k]``, differentiable in x_in.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from models.unet.blocks import Init, Linear, PositionalEmbedding, UNetBlock
 from models.unet.families import ADM
 
-# Pixels a side to which large images are brought; smaller ones are halved once where that leaves 4
+# Side in pixels to which large images are halved; one of this very side is halved once, to 4.
 FINEST = 8
 
 
 class EncoderRefused(ValueError):
-    """The file holds no encoder for these images; the message names the way out."""
+    """The file has no encoder for these images; the message names the way out."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class EncoderOptions:
 
     Attributes:
         width: channels at full resolution; they double with each halving, up to four times as many.
-        blocks: residual blocks a resolution.
+        blocks: residual blocks per resolution.
 
     """
 
@@ -50,7 +50,7 @@ class HeadOptions:
     Attributes:
         width: its channels.
         blocks: its residual blocks.
-        label_dim: number of classes it is told; 0 for an unconditional discriminator.
+        label_dim: number of classes; 0 for an unconditional discriminator.
         dropout: probability in the residual branches.
 
     """
@@ -62,60 +62,68 @@ class HeadOptions:
 
 
 class NoiseEmbedding(nn.Module):
-    """Embedding ``[n, 4 width]`` of sigma ``[n]`` and, where there are classes, of one-hot labels,
-    added to it.
-    """
+    """Embedding ``[n, 4 width]`` of sigma ``[n]``, plus one of one-hot labels if there are any."""
 
     def __init__(self, width: int, label_dim: int = 0):
         super().__init__()
-        init, emb = ADM.style.init, 4 * width
+        init = ADM.style.init
+        emb = 4 * width
         self.positional = PositionalEmbedding(width, endpoint=True)
-        self.layer0, self.layer1 = Linear(width, emb, init), Linear(emb, emb, init)
+        self.layer0 = Linear(width, emb, init)
+        self.layer1 = Linear(emb, emb, init)
         self.label = None
         if label_dim:
-            self.label = Linear(
-                label_dim, emb, Init("kaiming_normal", weight=math.sqrt(label_dim)), bias=False
-            )
+            # One entry in label_dim is 1: the factor gives the sum unit variance, as in ADM.
+            label_init = Init("kaiming_normal", weight=math.sqrt(label_dim))
+            self.label = Linear(label_dim, emb, label_init, bias=False)
 
     def forward(self, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        emb = self.layer1(F.silu(self.layer0(self.positional(sigma.log() / 4))))
-        return F.silu(emb if self.label is None else emb + self.label(labels))
+        # The noise condition of EDM's networks: the levels span five decades.
+        emb = self.positional(sigma.log() / 4)
+        emb = self.layer1(F.silu(self.layer0(emb)))
+        if self.label is not None:
+            emb = emb + self.label(labels)
+        return F.silu(emb)
 
 
 class NoisyEncoder(nn.Module):
-    """Half a U-Net: features ``[n, channels, h', w']`` of noisy images of one shape at any noise
-    level.
-    """
+    """Half a U-Net: features ``[n, channels, h', w']`` of noisy images, at any noise level."""
 
     def __init__(
-        self, image_shape: tuple[int, int, int], options: EncoderOptions = EncoderOptions()
-    ):  # noqa: B008
+        self,
+        image_shape: tuple[int, int, int],
+        options: EncoderOptions = EncoderOptions(),  # noqa: B008 - frozen
+    ):
         super().__init__()
-        self.image_shape, self.options = tuple(image_shape), options
+        self.image_shape = tuple(image_shape)
+        self.options = options
         channels, side, _ = self.image_shape
-        width, most = options.width, 4 * options.width
+        width = options.width
         self.embed = NoiseEmbedding(width)
         self.first = nn.Conv2d(channels, width, 3, padding=1, dtype=torch.float32)
         block = {"emb_channels": 4 * width, "style": ADM.style}
         layers = [UNetBlock(width, width, **block) for _ in range(options.blocks)]
+        # Large images are halved down to FINEST; images of that very side once, so that digits are
+        # seen at two scales too.
         while side % 2 == 0 and (side > FINEST or side == FINEST == self.image_shape[1]):
-            wider, side = min(2 * width, most), side // 2
-            layers += [UNetBlock(width, wider, down=True, **block)]
+            side //= 2
+            wider = min(2 * width, 4 * options.width)
+            layers.append(UNetBlock(width, wider, down=True, **block))
             layers += [UNetBlock(wider, wider, **block) for _ in range(options.blocks)]
             width = wider
-        self.blocks, self.channels = nn.ModuleList(layers), width
+        self.blocks = nn.ModuleList(layers)
+        self.channels = width
 
     def forward(self, x_in: Tensor, sigma: Tensor) -> Tensor:
-        emb, h = self.embed(sigma), self.first(x_in)
+        emb = self.embed(sigma)
+        h = self.first(x_in)
         for block in self.blocks:
             h = block(h, emb)
         return h
 
 
 class Head(nn.Module):
-    """Residual blocks on features ``[n, k, h', w']`` or ``[n, k]``, a mean over pixels, one logit
-    ``[n]``.
-    """
+    """One logit ``[n]`` from features ``[n, k, h', w']`` or ``[n, k]``: residual blocks, a mean."""
 
     def __init__(self, channels: int, options: HeadOptions = HeadOptions()):  # noqa: B008 - frozen
         super().__init__()
@@ -126,11 +134,13 @@ class Head(nn.Module):
         self.blocks = nn.ModuleList(
             UNetBlock(options.width, options.width, **block) for _ in range(options.blocks)
         )
-        # Begins undecided: d = 1/2
+        # Begins undecided, at d = 1/2, so that early guidance does nothing.
         self.logit = Linear(options.width, 1, Init("kaiming_uniform", weight=0.0))
 
     def forward(self, features: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        h = self.first(features if features.ndim == 4 else features[:, :, None, None])
+        if features.ndim == 2:
+            features = features[:, :, None, None]
+        h = self.first(features)
         emb = self.embed(sigma, labels)
         for block in self.blocks:
             h = block(h, emb)
@@ -139,47 +149,55 @@ class Head(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """log(d / (1 - d)) of noisy images, d the probability that they are real; only the head trains."""
+    """Logit log(d / (1 - d)) of noisy images, d the probability that they are real.
+
+    Only the head trains.
+    """
 
     def __init__(self, encoder: nn.Module, head: Head):
         super().__init__()
-        self.encoder, self.head = freeze(encoder), head
+        self.encoder = freeze(encoder)
+        self.head = head
 
     @property
     def label_dim(self) -> int:
-        """Number of classes it must be told; 0 for none."""
+        """Number of classes that the labels encode; 0 without labels."""
         return self.head.options.label_dim
 
     def forward(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The logit ``[n]`` of EDM states x ``[n, c, h, w]`` at sigma ``[n]``; labels one-hot ``[n,
-        label_dim]``.
+        """Compute the logit ``[n]`` of EDM states x ``[n, c, h, w]`` at sigma ``[n]``.
+
+        Labels are one-hot ``[n, label_dim]``.
 
         Raises:
-            ValueError: it is conditional and there are no labels.
+            ValueError: it is conditional and gets no labels.
 
         """
         if self.label_dim and labels is None:
             raise ValueError(
                 f"this discriminator knows {self.label_dim} classes: pass the one-hot labels"
             )
-        return self.head(self.encode(x, sigma), sigma, labels if self.label_dim else None)
+        if not self.label_dim:
+            labels = None
+        return self.head(self.encode(x, sigma), sigma, labels)
 
     def encode(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The frozen features of EDM states."""
-        return self.encoder(x / (1 + sigma[:, None, None, None] ** 2).sqrt(), sigma)
+        """Compute the frozen features of EDM states."""
+        # Encoders see unit scale at every level: the state of the variance-preserving process.
+        scale = (1 + sigma[:, None, None, None] ** 2).sqrt()
+        return self.encoder(x / scale, sigma)
 
     def train(self, mode: bool = True) -> Discriminator:
-        """Set the head's mode; the encoder stays as it was made."""
+        """Set the head's mode; the encoder stays in eval mode."""
         self.training = mode
         self.head.train(mode)
         return self
 
 
 def freeze(net: nn.Module) -> nn.Module:
-    """The same network in eval mode, its weights fixed; TorchScript too, which knows no
-    ``requires_grad_``.
-    """
+    """Fix a network's weights and set it to eval mode."""
     for weight in net.parameters():
+        # TorchScript modules have no requires_grad_.
         weight.requires_grad = False
     return net.eval()
 
@@ -187,29 +205,31 @@ def freeze(net: nn.Module) -> nn.Module:
 def draw_log_uniform_sigma(
     n: int, generator: torch.Generator, low: float = 1e-3, high: float = 152.0
 ) -> Tensor:
-    """Noise levels ``[n]`` with ln sigma ~ U(ln low, ln high), on the generator's device.
+    """Draw noise levels ``[n]`` with ln sigma ~ U(ln low, ln high), on the generator's device.
 
     That is the paper's importance sampling of VP time, in EDM's sigma: with it the plain
-    cross-entropy is its loss.
+    cross-entropy is the paper's loss.
     """
-    low, high = math.log(low), math.log(high)
+    first = math.log(low)
+    span = math.log(high) - first
     uniform = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float32)
-    return (low + (high - low) * uniform).exp()
+    return (first + span * uniform).exp()
 
 
 def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Channels of an encoder's features, found by a trial.
+    """Find the number of channels of an encoder's features by a trial.
 
     Raises:
         EncoderRefused: it cannot be called with such images, or returns no features.
 
     """
+    device = next((weight.device for weight in encoder.parameters()), "cpu")
+    options = {"dtype": torch.float32, "device": device}
     try:
         with torch.no_grad():
-            device = next((weight.device for weight in encoder.parameters()), "cpu")
-            options = {"dtype": torch.float32, "device": device}
+            # Two images: features of one could be a batch or a row.
             features = encoder(torch.zeros(2, *image_shape, **options), torch.ones(2, **options))
-    except Exception as error:  # noqa: BLE001 - whatever a foreign network raises
+    except Exception as error:  # noqa: BLE001 - a foreign network may raise anything
         line = (str(error).strip().splitlines() or [""])[-1]
         raise EncoderRefused(
             f"the encoder does not take (x_in {[2, *image_shape]}, sigma [2]):"
@@ -224,9 +244,7 @@ def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> i
 
 
 def encoder_files(encoder: NoisyEncoder, path: Path) -> dict[str, bytes]:
-    """The two files that ``load_encoder(path)`` reads, by name: its options as JSON, then its
-    weights.
-    """
+    """Make the two files that ``load_encoder(path)`` reads, by name: JSON options and weights."""
     from safetensors.torch import save
 
     described = {"image_shape": list(encoder.image_shape), "options": asdict(encoder.options)}
@@ -237,10 +255,10 @@ def encoder_files(encoder: NoisyEncoder, path: Path) -> dict[str, bytes]:
 
 
 def load_encoder(path: Path, image_shape: tuple[int, int, int]) -> nn.Module:
-    """An encoder for images of that shape: TorchScript called as ``f(x_in, sigma)``, or safetensors
-    of our own.
+    """Load an encoder for images of that shape.
 
-    Beside the safetensors lies a JSON file with its options. No Python code in a file is run.
+    It is TorchScript called as ``f(x_in, sigma)``, or our own safetensors next to a JSON file with
+    its options. No Python code in a file is run.
 
     Raises:
         EncoderRefused: no such file, damaged, or for other images.
@@ -249,9 +267,13 @@ def load_encoder(path: Path, image_shape: tuple[int, int, int]) -> nn.Module:
     path = Path(path)
     if not path.is_file():
         raise EncoderRefused(
-            f"no encoder {path}: give a TorchScript file, or .safetensors with its .json beside it"
+            f"no encoder {path}: give a TorchScript file, or .safetensors with its .json next to it"
         )
-    encoder = _own(path, image_shape) if path.suffix == ".safetensors" else _torchscript(path)
+    if path.suffix == ".safetensors":
+        encoder = _safetensors(path, image_shape)
+    else:
+        encoder = _torchscript(path)
+    # A trial: a file that loads may still be for other images.
     feature_channels(encoder, image_shape)
     return encoder
 
@@ -265,29 +287,30 @@ def _torchscript(path: Path) -> nn.Module:
         ) from None
 
 
-def _own(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
+def _safetensors(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    beside = path.with_suffix(".json")
+    description = path.with_suffix(".json")
     try:
-        described = json.loads(beside.read_text(encoding="utf-8"))
-        made_for, options = tuple(described["image_shape"]), EncoderOptions(**described["options"])
+        described = json.loads(description.read_text(encoding="utf-8"))
+        made_for = tuple(described["image_shape"])
+        options = EncoderOptions(**described["options"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderRefused(
-            f"{beside} does not give the encoder's options ({type(error).__name__})"
+            f"{description} does not give the encoder's options ({type(error).__name__})"
         ) from None
     if made_for != tuple(image_shape):
         raise EncoderRefused(
             f"{path} is for images {list(made_for)}, these are {list(image_shape)}"
         )
-    # Whatever the default device: the file's weights are copied into these
+    # On the CPU whatever the default device: the file's weights are copied into these.
     with torch.device("cpu"):
         encoder = NoisyEncoder(made_for, options)
     try:
         encoder.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise EncoderRefused(
-            f"{path} does not hold what {beside.name} says ({type(error).__name__})"
+            f"{path} does not hold what {description.name} says ({type(error).__name__})"
         ) from None
     return freeze(encoder)

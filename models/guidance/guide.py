@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Sigma at which a sample is guided: the paper's VP time 0.01 and above. Below it real and
-# generated images barely overlap, and the ratio's gradient is noise.
+# Sigma at which a sample is guided: the paper's VP time 0.01 and above.
 WINDOW = (0.0447, float("inf"))
 CLIP = 1e-5  # of d and 1 - d, beyond which the ratio is taken as constant
 

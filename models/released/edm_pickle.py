@@ -1,8 +1,8 @@
-"""Read the objects of a released network pickle without running anything in it.
+"""Reads the objects of a released network pickle without running anything in it.
 
-A pickle is a program. This reader admits the dozen names that a network pickle needs, and what
-stands behind each of them here only records its arguments; any other name ends the reading. Source
-text inside the pickle is never run.
+A pickle is a program. This reader admits the dozen names that a network pickle needs, and replaces
+each by a function that only records its arguments; any other name ends the reading. Source text
+inside the pickle is never run.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from torch import Tensor
 
 
 class ImportRefused(ValueError):
-    """The file is no network that can be imported; the message is one printable line and names what
-    is wrong.
-    """
+    """The file is no network that can be imported; the message is one printable line."""
 
     def __init__(self, message: str):
+        # Messages quote the file, which could hold control characters of a terminal.
         line = " ".join(message.split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line)[:400])
 
 
-# Stand-ins for what a pickle names. Named tuples have neither __dict__ nor __setstate__: a pickle
-# cannot alter them.
+# Stand-ins for the objects of a pickle. Named tuples have neither __dict__ nor __setstate__: a
+# pickle cannot alter them.
 
 
 class _Storage(NamedTuple):
@@ -44,15 +43,16 @@ class StoredTensor(NamedTuple):
 
 
 class PersistentObject(NamedTuple):
-    """An object of one of the pickle's own classes: the class's name and the object's ``__dict__``."""
+    """An object of one of the pickle's own classes: the class's name and its ``__dict__``."""
 
     class_name: str
     state: dict
 
 
 class ModuleDict:
-    """A class, not a function, since pickles build a ModuleDict without calling it and then set its
-    state.
+    """State of a ``torch.nn.ModuleDict``.
+
+    A class, not a function: pickles build one without calling it and then set its state.
     """
 
     __slots__ = ("state",)
@@ -65,6 +65,7 @@ class _NumpyDtype:
     __slots__ = ("code",)
 
     def __init__(self, code: str, align: bool = False, copy: bool = True):
+        # Object arrays and records could hold anything.
         if not re.fullmatch(r"[fiu][248]|[iub]1", code):
             raise ImportRefused(f"numpy.dtype of {code[:20]!r}: only plain numbers are admitted")
         self.code = code
@@ -75,10 +76,11 @@ class _NumpyDtype:
 
 
 def _rebuild_object(meta: dict) -> PersistentObject:
-    class_name, state = meta["class_name"], meta["state"]
+    class_name = meta["class_name"]
+    state = meta["state"]
     if meta["type"] != "class" or type(class_name) is not str or type(state) is not dict:
         raise ImportRefused("a persistent object without a class name and a state")
-    # Meta["module_src"], the source text, is left behind
+    # The source text, meta["module_src"], is dropped.
     return PersistentObject(class_name, state)
 
 
@@ -92,7 +94,8 @@ def _rebuild_tensor(
 ) -> StoredTensor:
     if type(storage) is not _Storage or hooks:
         raise ImportRefused("a tensor without a storage, or with hooks")
-    return StoredTensor(torch.as_strided(storage.flat, size, stride, offset))  # checks the bounds
+    # This checks the bounds: size and offset are the file's.
+    return StoredTensor(torch.as_strided(storage.flat, size, stride, offset))
 
 
 def _rebuild_parameter(data: StoredTensor, requires_grad: bool, hooks: Mapping) -> StoredTensor:
@@ -102,14 +105,16 @@ def _rebuild_parameter(data: StoredTensor, requires_grad: bool, hooks: Mapping) 
 
 
 def _load_storage(blob: bytes) -> _Storage:
-    """The storage in a nested file of torch's legacy format (its zip format could be a
-    decompression bomb).
+    """Load the storage in a nested file of torch's legacy format.
+
+    Its zip format, which begins with PK, could be a decompression bomb.
     """
     if type(blob) is not bytes or blob.startswith(b"PK"):
         raise ImportRefused(
             "torch.storage._load_from_bytes of something other than torch's legacy format"
         )
     try:
+        # ``weights_only`` admits tensors and storages, and raises at any other name.
         storage = torch.load(io.BytesIO(blob), map_location="cpu", weights_only=True)
     except Exception as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
@@ -123,9 +128,8 @@ def _load_storage(blob: bytes) -> _Storage:
 
 
 def _float_storage(values: list) -> _Storage:
-    return _Storage(
-        torch.tensor([float(value) for value in values], dtype=torch.float32, device="cpu")
-    )
+    numbers = [float(value) for value in values]
+    return _Storage(torch.tensor(numbers, dtype=torch.float32, device="cpu"))
 
 
 def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> int | float | bool:
@@ -134,6 +138,7 @@ def _numpy_scalar(dtype: _NumpyDtype, data: bytes) -> int | float | bool:
     return np.frombuffer(data, dtype=dtype.code).reshape(()).item()
 
 
+# Every name that a network pickle may call, and the stand-in for it.
 _CALLABLES: dict[str, Callable] = {
     "torch_utils.persistence._reconstruct_persistent_obj": _rebuild_object,
     "collections.OrderedDict": dict,
@@ -150,7 +155,7 @@ _MODULE_DICT = "torch.nn.modules.container.ModuleDict"
 
 
 class _Callable(NamedTuple):
-    """What the pickle gets for an admitted name: it can call it, and nothing else."""
+    """An admitted name, as the pickle gets it: it can be called, and nothing else."""
 
     name: str
 
@@ -160,6 +165,7 @@ class _Callable(NamedTuple):
         except ImportRefused:
             raise
         except Exception as error:
+            # The arguments are the file's: a stand-in may fail on them in any way.
             raise ImportRefused(
                 f"{self.name} is called with arguments that make no sense"
             ) from error
@@ -177,20 +183,20 @@ class _Reader(pickle.Unpickler):
         )
 
     def persistent_load(self, pid: Any):
+        # Such references are to files next to the pickle, or to whatever a loader makes of them.
         raise ImportRefused(
             "the pickle refers to objects outside it (a file of torch.save?); nothing was run"
         )
 
 
 def _check_opcodes(data: bytes) -> None:
-    """Walk the opcodes without executing them: lengths must lie within the file, and memo slots be
-    dense.
+    """Walk the opcodes without executing them: lengths must fit the file, memo slots be dense.
 
-    The unpickler allocates what a length or a slot number claims before it looks whether the data
-    are there.
+    The unpickler allocates as much as a length or a slot number claims, before it reads the data.
     """
     try:
         for count, (opcode, arg, _) in enumerate(pickletools.genops(data)):
+            # Each opcode fills one slot at most, so an honest number is below the count.
             if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and arg > count:
                 raise ImportRefused(f"the pickle claims memo slot {arg} at its opcode {count}")
     except ImportRefused:
@@ -200,8 +206,7 @@ def _check_opcodes(data: bytes) -> None:
 
 
 def unpickle(data: bytes) -> Any:
-    """The object in a pickle: plain containers and values, and the stand-ins above for everything
-    else.
+    """Read the object in a pickle: plain values and containers, stand-ins for everything else.
 
     Raises:
         ImportRefused: damaged, or it names something that no network pickle needs; nothing was run.

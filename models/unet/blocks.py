@@ -134,7 +134,7 @@ class Conv2d(nn.Module):
             padding = self.kernel // 2 + self._filter_padding()
             x = F.conv2d(x, self.weight.to(x.dtype), padding=padding)
             x = self._filter_down(x, padding=0)
-            # The bias comes last, as in the released networks: the filter would damp it at borders.
+            # Last, as in the released networks: the filter sums to 1, so only rounding differs.
             return x + self.bias.to(x.dtype)[:, None, None]
         if self.up:
             x = self._filter_up(x)
