@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ class GaussianMixture:
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw ``[n, d]`` float64."""
         component = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        options = {"dtype": torch.float64, "device": generator.device}
+        options: dict[str, Any] = {"dtype": torch.float64, "device": generator.device}
         noise = torch.randn(n, self.means.shape[1], generator=generator, **options)
         return self.means[component] + self.std[component, None] * noise
 

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -122,7 +123,7 @@ class Augment:
         """
         # Uniform numbers only, in float64: torch's normal numbers depend on how many are drawn at
         # once.
-        options = {"dtype": torch.float64, "device": "cpu"}
+        options: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
         uniform = torch.rand(n, len(TRANSFORMS) + 8, generator=generator, **options)
         gate, value = uniform.split([len(TRANSFORMS), 8], dim=1)
         applied = gate < torch.tensor([self._probability(name) for name in TRANSFORMS], **options)

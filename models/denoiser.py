@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,15 +32,6 @@ class Denoiser(nn.Module):
         self.objective = objective
         self.label_dim = label_dim
         self.dtype = dtype
-
-    # Name of before, until all callers have moved.
-    @property
-    def sigma_data(self) -> float | Objective:
-        return getattr(self.objective, "sigma_data", self.objective)
-
-    @sigma_data.setter
-    def sigma_data(self, value: float) -> None:
-        self.objective = dataclasses.replace(self.objective, sigma_data=value)
 
     def forward(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class EMA:
@@ -43,7 +43,7 @@ class EMA:
 
         """
         beta = self.beta(images_seen, batch)
-        averages = list(self.net.parameters())
+        averages: list[Tensor] = list(self.net.parameters())
         # One fused call: a call per tensor takes as long as the step of a small network.
         torch._foreach_lerp_(averages, list(net.parameters()), 1 - beta)
         buffers = list(self.net.buffers())

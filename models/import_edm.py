@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,6 +29,7 @@ from models.edm import edm_denoiser
 from models.objectives.edm import EDM
 from models.released.edm_pickle import ImportRefused, PersistentObject, unpickle
 from models.released.translate import ARCHS, check_keywords, named_tensors, plain, translate
+from models.unet.unet import UNet
 
 FORMAT = "edm-denoiser"
 FORMAT_VERSION = "1"
@@ -72,7 +73,7 @@ def _build(
     copies = {}
     for name, value in tensors.items():
         copies[name] = value.to(torch.float32, copy=True).contiguous()
-    _check_filters(copies, denoiser.model.family.style.resample_filter)
+    _check_filters(copies, cast(UNet, denoiser.model).family.style.resample_filter)
     denoiser.load_state_dict(copies, strict=True, assign=True)
     return denoiser.eval()
 
@@ -142,12 +143,13 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
 
 def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
     """Write weights and metadata as safetensors, whole or not at all."""
+    sigma_data = cast(EDM, network.denoiser.objective).sigma_data
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "arch": network.arch,
         "keywords": json.dumps(network.keywords, sort_keys=True),
-        "sigma_data": repr(network.denoiser.objective.sigma_data),
+        "sigma_data": repr(sigma_data),
         "source": network.source,
         "source_sha256": network.source_sha256,
     }

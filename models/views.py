@@ -8,7 +8,7 @@ sigma = sqrt((1 - abar) / abar) (Karras et al. 2022, Table 1 and App. C.1), so t
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def ncsnv2_sigmas(levels: int = 232, sigma_first: float = 50.0, sigma_last: floa
 
     The levels are geometric (Song & Ermon 2020, Sec. 3.2); the defaults are those of CIFAR-10.
     """
-    options = {"dtype": torch.float64, "device": "cpu"}
+    options: dict[str, Any] = {"dtype": torch.float64, "device": "cpu"}
     # Doubled: the paper's pixels are in [0, 1], ours in [-1, 1].
     return 2 * torch.logspace(0, 1, levels, sigma_first / sigma_last, **options) * sigma_last
 

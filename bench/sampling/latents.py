@@ -10,7 +10,6 @@ from torch import Tensor
 from bench.config import ClassLaw
 from bench.data import Dataset
 from bench.randomness import generator
-from models.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,3 @@ def as_stored(images: Tensor, dataset: Dataset) -> Tensor:
         levels = images.nan_to_num(nan=0.0) * 127.5 + 128
         return levels.clamp(0, 255).to(torch.uint8)
     return images.clamp(-1, 1) if dataset.bounded else images
-
-
-def one_hot(net: Denoiser, latents: Latents, device: str) -> Tensor | None:
-    """Name of before, until all callers have moved."""
-    return net.one_hot(latents.labels.to(device))

@@ -96,10 +96,13 @@ def sample(
     passes = 0
     for start in range(0, len(latents), CHUNK):
         part = latents[start : start + CHUNK]
-        denoise = CountNFE(net)
+        labels = part.labels.to(device)
         guide = steering.guide(setting.guidance)
         before = guide.guidance.passes if guide else 0
-        end = _integrate(denoise, part, setting, config, device, observe, guide, steering)
+        noise, sigmas, own = _begin(setting, part, labels, config, steering)
+        denoise = CountNFE(net)
+        one_hot = net.one_hot(labels)
+        end = setting.solver(denoise, noise, sigmas, one_hot, observe, guide, own)
         images.append(end.float().cpu())
         # An adaptive sampler takes another number in each chunk, so chunks count by their size.
         evaluations += len(part) * denoise.nfe
@@ -120,29 +123,26 @@ def _warn_without_score(setting: Setting, steering: Steering) -> None:
         )
 
 
-def _integrate(
-    denoise: CountNFE,
-    latents: Latents,
+def _begin(
     setting: Setting,
+    latents: Latents,
+    labels: Tensor,
     config: EvaluationConfig,
-    device: str,
-    observe: Observe | None,
-    guide: Guide | None,
     steering: Steering,
-) -> Tensor:
-    """Run the sampler of a setting from its start: images ``[n, c, h, w]`` in float64."""
-    noise = latents.noise.to(device)
-    labels = latents.labels.to(device)
+) -> tuple[Tensor, Tensor, list[torch.Generator]]:
+    """Find what the sampler of a setting gets: latents, noise levels and streams.
+
+    ``labels`` are the classes of the latents on the denoiser's device.
+    """
+    noise = latents.noise.to(labels.device)
     # Starts and samplers share the streams: a start draws first, a sampler continues.
     own = streams(steering.seed, range(latents.first, latents.first + len(latents)))
-    sigma_max = config.sigma_max
-    if setting.start != "gaussian":
-        start = steering.starts[setting.start]
-        noise = start.latents(noise, own, labels)
-        sigma_max = start.sigma
-    sigmas = _schedule(setting, config.sigma_min, sigma_max)
-    one_hot = denoise.denoise.one_hot(labels)
-    return setting.solver(denoise, noise, sigmas, one_hot, observe, guide, own)
+    if setting.start == "gaussian":
+        return noise, _schedule(setting, config.sigma_min, config.sigma_max), own
+    start = steering.starts[setting.start]
+    noise = start.latents(noise, own, labels)
+    # A start lower down has all its evaluations between there and 0.
+    return noise, _schedule(setting, config.sigma_min, start.sigma), own
 
 
 def _schedule(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bench.record import Measurement
 from bench.sampling import samplers
@@ -66,7 +67,7 @@ class Setting:
         # A colon cannot be part of a file name everywhere.
         return "-".join(parts).replace(":", "-")
 
-    def row(self, metric: str, value: float = math.nan, **columns: object) -> Measurement:
+    def row(self, metric: str, value: float = math.nan, **columns: Any) -> Measurement:
         """Make a measurement under this setting."""
         return Measurement(
             metric, value, self.nfe, self.rho, self.sampler, self.start, self.guidance, **columns

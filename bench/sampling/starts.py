@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -183,7 +184,8 @@ class _Fitting:
         name = f"{self.dataset.name} targets"
         targets = Dataset(name, self.split, empty, self.dataset.num_classes)
         coupling = get(f"semidiscrete:{','.join(options)}")
-        return fit(coupling, targets, self.seed, self.cache, self.device)
+        fitted = fit(coupling, targets, self.seed, self.cache, self.device)
+        return cast(SemiDiscreteMap, fitted)
 
 
 def _transport_map(fitted: SemiDiscreteMap, images: Tensor, tau: float, seed: int) -> Map:
@@ -199,11 +201,3 @@ def _transport_map(fitted: SemiDiscreteMap, images: Tensor, tau: float, seed: in
     latents = torch.randn(GAP_LATENTS, *images.shape[1:], generator=stream)
     scale = tau * score_gap(fitted, latents.to(images), labels)
     return lambda noise, streams, labels: smooth_map(fitted, images, noise, scale, labels)
-
-
-# Names of before, until all callers have moved.
-Ready = PreparedStart
-
-
-def _tau(start: Start) -> float:
-    return getattr(start, "tau", 0.0)

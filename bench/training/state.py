@@ -98,7 +98,8 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
     # GPUs convolve images in this layout without converting them at every layer.
     on_gpu = device.startswith("cuda")
     layout = torch.channels_last if on_gpu else torch.contiguous_format
-    net = net.to(device, memory_format=layout)
+    # No overload in torch's stubs has both.
+    net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(net.parameters(), lr=training.lr, fused=True)
     # Before the dtype is set: samples are drawn from the average in float32.
     ema = EMA(net, training.ema_halflife, training.ema_rampup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class Stepper:
         self.ranks = ranks
         self.share = config.training.batch // ranks.count
         self.micro_batch = min(execution.micro_batch or self.share, self.share)
-        self.denoise = state.net
+        self.denoise: Any = state.net
         if ranks.count > 1:
             self.denoise = DistributedDataParallel(state.net)
         if execution.compile:

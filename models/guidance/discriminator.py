@@ -13,6 +13,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +102,7 @@ class NoisyEncoder(nn.Module):
         width = options.width
         self.embed = NoiseEmbedding(width)
         self.first = nn.Conv2d(channels, width, 3, padding=1, dtype=torch.float32)
-        block = {"emb_channels": 4 * width, "style": ADM.style}
+        block: dict[str, Any] = {"emb_channels": 4 * width, "style": ADM.style}
         layers = [UNetBlock(width, width, **block) for _ in range(options.blocks)]
         # Large images are halved down to FINEST; images of that very side once, so that digits are
         # seen at two scales too.
@@ -130,7 +131,11 @@ class Head(nn.Module):
         self.options = options
         self.embed = NoiseEmbedding(options.width, options.label_dim)
         self.first = nn.Conv2d(channels, options.width, 1, dtype=torch.float32)
-        block = {"emb_channels": 4 * options.width, "style": ADM.style, "dropout": options.dropout}
+        block: dict[str, Any] = {
+            "emb_channels": 4 * options.width,
+            "style": ADM.style,
+            "dropout": options.dropout,
+        }
         self.blocks = nn.ModuleList(
             UNetBlock(options.width, options.width, **block) for _ in range(options.blocks)
         )
@@ -224,7 +229,7 @@ def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> i
 
     """
     device = next((weight.device for weight in encoder.parameters()), "cpu")
-    options = {"dtype": torch.float32, "device": device}
+    options: dict[str, Any] = {"dtype": torch.float32, "device": device}
     try:
         with torch.no_grad():
             # Two images: features of one could be a batch or a row.
@@ -269,6 +274,7 @@ def load_encoder(path: Path, image_shape: tuple[int, int, int]) -> nn.Module:
         raise EncoderRefused(
             f"no encoder {path}: give a TorchScript file, or .safetensors with its .json next to it"
         )
+    encoder: nn.Module
     if path.suffix == ".safetensors":
         encoder = _safetensors(path, image_shape)
     else:
@@ -313,4 +319,5 @@ def _safetensors(path: Path, image_shape: tuple[int, int, int]) -> NoisyEncoder:
         raise EncoderRefused(
             f"{path} does not hold what {description.name} says ({type(error).__name__})"
         ) from None
-    return freeze(encoder)
+    freeze(encoder)
+    return encoder

@@ -117,7 +117,7 @@ class Guide:
 
     """
 
-    guidance: Callable[[float | Tensor, Tensor, Tensor | None], Term]
+    guidance: Guidance
     weight: float = 1.0
     second: float = 0.0
     boost: Boost | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from models.unet.families import ADM
 from models.unet.unet import UNet
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "model_channels": 192,
     "channel_mult": (1, 2, 3, 4),
     "num_blocks": 3,

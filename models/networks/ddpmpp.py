@@ -7,7 +7,7 @@ from typing import Any
 from models.unet.families import DDPMPP
 from models.unet.unet import UNet
 
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "model_channels": 128,
     "channel_mult": (2, 2, 2),
     "num_blocks": 4,

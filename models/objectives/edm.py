@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.objectives.contract import Coefficients, Objective
 
@@ -38,27 +38,3 @@ class EDM(Objective):
         # Drawn where the generator is, then moved: a GPU's generator would draw other numbers.
         normal = torch.randn(n, generator=generator, device=generator.device, dtype=torch.float32)
         return (normal * self.P_std + self.P_mean).exp().to(device)
-
-
-# Names of before, until all callers have moved.
-EDMDenoiser = nn.Module
-
-
-def loss_weight(sigma: Tensor, sigma_data: float | Objective = 0.5) -> Tensor:
-    """Weight of EDM, or of another objective."""
-    return _objective(sigma_data).weight(sigma)
-
-
-def draw_sigma(n, generator, P_mean=-1.2, P_std=1.2, device="cpu") -> Tensor:
-    """EDM's noise levels."""
-    return EDM(P_mean=P_mean, P_std=P_std).draw_sigma(n, generator, device)
-
-
-def edm_loss(net, images, noise, sigma, labels=None, augment_labels=None, sigma_data=0.5):
-    """Loss of EDM, or of another objective."""
-    objective = _objective(sigma_data)
-    return objective.loss(net, images, noise, sigma, labels, augment_labels)
-
-
-def _objective(sigma_data: float | Objective) -> Objective:
-    return sigma_data if isinstance(sigma_data, Objective) else EDM(sigma_data=sigma_data)

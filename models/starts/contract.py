@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,8 +36,11 @@ class Targets(Protocol):
 
     """
 
-    images: Tensor
-    labels: Tensor | None
+    @property
+    def images(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor | None: ...
 
     def transport(self, project: str | None = None, tau: float = 0.0) -> Map:
         """Fit the optimal transport map from unit noise to the images.
@@ -59,8 +62,8 @@ class Start(Named, ABC):
 
     """
 
-    targets: ClassVar[str | None] = None
-    noise: ClassVar[str] = "frozen"
+    targets: str | None = None
+    noise: str = "frozen"
 
     @abstractmethod
     def level(self, sigma_max: float = float("inf")) -> float:
@@ -110,17 +113,6 @@ class PreparedStart:
     targets: Any = None
     fitted: Any = None
     costs: Mapping[str, float] = field(default_factory=dict)
-
-    # Names of before, until all callers have moved.
-    @property
-    def start(self) -> PreparedStart:
-        """Itself."""
-        return self
-
-    @property
-    def plan(self) -> Start | None:
-        """The choice."""
-        return self.choice
 
     def latents(self, noise: Tensor, streams: Streams = (), labels: Tensor | None = None) -> Tensor:
         """Compute a sampler's latents ``[n, ...]``; sampling begins at sigma times these.

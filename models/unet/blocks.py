@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class Init:
     def draw(self, shape: Sequence[int], fan_in: int, fan_out: int) -> Tensor:
         """Draw an unscaled tensor of ``shape``, float32, on the default device."""
         # Float32 whatever the default dtype: numbers drawn in float64 are others.
-        options = {"dtype": torch.float32}
+        options: dict[str, Any] = {"dtype": torch.float32}
         match self.mode:
             case "xavier_uniform":
                 return math.sqrt(6 / (fan_in + fan_out)) * (torch.rand(shape, **options) * 2 - 1)
@@ -97,6 +98,8 @@ class Conv2d(nn.Module):
     ``kernel=0`` only resamples and has no weights. ``fused=True`` (the residual encoder of NCSN++)
     convolves first, padded for the filter, then filters with stride two, then adds the bias.
     """
+
+    resample_filter: Tensor
 
     def __init__(
         self,
@@ -215,7 +218,11 @@ class UNetBlock(nn.Module):
         self.style = style
         self.dropout = dropout
         self.out_channels = out_channels
-        resampling = {"up": up, "down": down, "resample_filter": style.resample_filter}
+        resampling: dict[str, Any] = {
+            "up": up,
+            "down": down,
+            "resample_filter": style.resample_filter,
+        }
         embedded = 2 * out_channels if style.scale_shift else out_channels
         self.norm0 = GroupNorm(in_channels, style.norm_eps)
         self.conv0 = Conv2d(in_channels, out_channels, 3, style.init, **resampling)
@@ -295,6 +302,8 @@ class FourierEmbedding(nn.Module):
 
     The frequencies f ~ N(0, 16^2) are drawn once and stored with the weights.
     """
+
+    freqs: Tensor
 
     def __init__(self, channels: int, scale: float = 16):
         super().__init__()

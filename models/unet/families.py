@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from models.unet.blocks import BlockStyle, Init
 
@@ -29,7 +30,7 @@ class Family:
 
 # DDPM++ and NCSN++ (Song et al. 2021) have all but the resampling filter in common. Last layers
 # begin near 0, so that every block begins as its skip connection.
-_SONG = {
+_SONG: dict[str, Any] = {
     "scale_shift": False,
     "gain": math.sqrt(0.5),
     "norm_eps": 1e-6,

@@ -91,7 +91,7 @@ class UNet(nn.Module):
         emb_channels = 4 * model_channels
         if family.fourier:
             noise_channels = 2 * model_channels
-            self.map_noise = FourierEmbedding(noise_channels)
+            self.map_noise: nn.Module = FourierEmbedding(noise_channels)
         else:
             noise_channels = model_channels
             self.map_noise = PositionalEmbedding(noise_channels, endpoint=not family.adm)
@@ -200,7 +200,7 @@ class UNet(nn.Module):
 
     def _encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
         side = x
-        skips = []
+        skips: list[Tensor] = []
         for name, layer in self.enc.items():
             if name.endswith("aux_residual"):
                 # The sum takes the place of what came before it, for the decoder too.

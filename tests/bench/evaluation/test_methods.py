@@ -27,16 +27,16 @@ GUIDANCE = GuidanceConfig(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The run folder, and what every chunk was sampled with."""
-    config, calls, integrate = make(None, STEERED), [], sampling._integrate
+    config, calls, begin = make(None, STEERED), [], sampling._begin
 
-    def watching(denoise, latents, setting, *rest):
+    def watching(setting, *rest):
         calls.append(setting)
-        return integrate(denoise, latents, setting, *rest)
+        return begin(setting, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bench.features.classifier.TRAINING_IMAGES", 12_800)
         patch.setattr(noisy_encoder, "TRAINING_IMAGES", 6_400)
-        patch.setattr(sampling, "_integrate", watching)
+        patch.setattr(sampling, "_begin", watching)
         config = check(replace(config, guidance=GUIDANCE))
         folder = run_arm(
             config, tmp_path_factory.mktemp("runs"), Execution(device="cpu"), progress=False
