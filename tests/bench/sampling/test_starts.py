@@ -49,7 +49,7 @@ def noise(n: int, shape, seed: int = 0) -> torch.Tensor:
 def begin(ready, n: int, seed: int = 0, labels=None) -> torch.Tensor:
     """Points where sampling begins."""
     shape = ready.targets.images.shape[1:]
-    start = ready.start
+    start = ready
     return start.sigma * start.latents(noise(n, shape, seed), streams(seed, range(n)), labels)
 
 
@@ -168,7 +168,7 @@ def test_a_wrong_map_is_seen_in_the_prior_error(make):
 def test_a_jump_leaves_fewer_points_between_modes(make):
     """In few evaluations, from below the distance of the modes; the denoiser is exact."""
     plain, jump = (
-        make(f"{name}:sigma=0.2", "eight-gaussians").start for name in ("truncated", "expressway")
+        make(f"{name}:sigma=0.2", "eight-gaussians") for name in ("truncated", "expressway")
     )
     z = noise(4000, (2, 1, 1))
     for steps in (2, 3, 4, 5):
@@ -188,7 +188,7 @@ def test_a_jump_from_the_top_is_the_full_sampler(make):
     """Noised data are noise there: as many samples in every mode, and as many in between."""
     ends = []
     for spec in ("gaussian", "ot-prior:sigma=80.0"):
-        start = make(spec, "eight-gaussians").start
+        start = make(spec, "eight-gaussians")
         latents = start.latents(noise(3000, (2, 1, 1)), streams(0, range(3000)))
         ends.append(heun(MIXTURE.denoise, latents, start.sigmas(12)).flatten(1))
     full, jump = ends
