@@ -295,14 +295,14 @@ def _report(command: Command, finished: list[str]) -> bool:
     """
     from reports.build import build
     from reports.files.terminal import terminal_table
-    from reports.tables.runs import CannotWrite, ReportError, feature_sizes, read
+    from reports.tables.runs import CannotWrite, ReportError, read
     from reports.tables.tidy import results
 
     # The table shows the runs of this command, the page all of the folder.
     worked = True
     try:
         runs, _ = read(command.runs, finished)
-        print(terminal_table(results(runs), feature_sizes(runs)), flush=True)
+        print(terminal_table(results(runs), runs), flush=True)
     except Exception as error:  # noqa: BLE001 - the files matter more than the table
         print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
         worked = False

@@ -1,36 +1,37 @@
-"""Run folders to ``results.csv``, wide tables and one ``report.html``: ``python -m reports.build
-RUNS [--out DIR]``.
-"""
+"""Run folders to ``results.csv``, wide tables and pages: ``python -m reports.build RUNS``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.process.console import worker
 from bench.record import write_bytes
 from reports.tables.runs import CannotWrite, Excluded, ReportError, read
+from reports.text import one_line
 
-DESCRIPTION = """Compare the finished runs of a folder: one page, one CSV, and wide tables.
+DESCRIPTION = """Compare the finished runs of a folder: pages, one CSV, and wide tables.
 
-Written are report.html (self-contained), results.csv (a row for every measurement), and fd_vs_nfe, curvature and
-solver_cost as .csv, .md and .tex. Runs are compared with the random arm of the same configuration, seed by seed; runs
-that differ in a field of their configuration stand in comparisons of their own. Refused, with the runs named: other
-data or features under one name, measurements of other numbers of images, and arms of other training budgets of which
-only one has a random arm.
+Written are report.html (self-contained; with several comparisons it has the summary, and each
+comparison has a page next to it), results.csv (a row for every measurement), and fd_vs_nfe,
+curvature and solver_cost as .csv, .md and .tex. Runs are compared with random pairing in the same
+configuration, seed by seed; runs that differ in a field of their configuration are separate
+comparisons. Refused, with the runs named: other data or features under one name, measurements of
+other numbers of images, and runs of several training budgets if only one has random pairing.
 
 Examples:
   python -m reports.build runs
   python -m reports.build runs --out paper/figures
+  python -m reports.build runs --sections my_project.my_section
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """Where the report was written, and the folders that it leaves out."""
+    """The files of a report, and the folders that it leaves out."""
 
     csv: Path
     html: Path
@@ -42,49 +43,53 @@ def build(
     out_dir: Path | None = None,
     run_ids: list[str] | None = None,
     mixed: bool = False,
+    sections: Sequence[str] = (),
 ) -> Report:
-    """Write the report on the finished runs in a folder, into that folder unless ``out_dir`` names
-    another.
+    """Write the report on the finished runs in a folder; the same runs give the same bytes.
 
-    ``run_ids`` narrows the report to some runs. What is not comparable
-    (``reports.tables.comparable``) is refused, or with ``mixed`` marked. The same runs give the
-    same bytes.
+    Args:
+        runs_dir: folder that holds run folders.
+        out_dir: where to write; by default ``runs_dir``.
+        run_ids: names of the runs to report on; by default all.
+        mixed: mark runs that are not comparable (``reports.tables.comparable``) instead of refusing
+            them.
+        sections: modules of the user's own that are sections (``reports.sections.contract``).
 
-    Raises: NotComparable: runs that would be compared must not be. CannotWrite: a file cannot be
-        written; each is written whole or not at all, results.csv first. ReportError: no run folder
-        is there, or one that was named is missing, or the page or the wide tables cannot be
-            made, which costs no other file.
+    Raises:
+        NotComparable: runs that would be compared are not comparable.
+        CannotWrite: a file cannot be written; each is written whole or not at all, results.csv
+            first.
+        ReportError: there is no run folder, or one that was named is missing, or a section is none,
+            or the pages or the wide tables cannot be made, which costs no other file.
 
     """
     from reports.files.wide import wide_files
-    from reports.page import render
+    from reports.page import ENTRY, render, stale_pages
+    from reports.sections.contract import sections as load_sections
     from reports.tables.comparable import mark, mismatches, refuse
     from reports.tables.groups import groups
-    from reports.tables.runs import feature_sizes
     from reports.tables.tidy import csv_bytes, results
 
+    loaded = load_sections(sections)
     runs, excluded = read(Path(runs_dir), run_ids)
     out = Path(out_dir or runs_dir)
-    report = Report(out / "results.csv", out / "report.html", tuple(excluded))
+    report = Report(out / "results.csv", out / ENTRY, tuple(excluded))
     table = results(runs)
     differing = mismatches(table, runs)
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
     _write(report.csv, csv_bytes(table))
-    # The page and the wide tables cannot cost the results, nor each other.
-    found = groups(table, feature_sizes(runs))
+    found = groups(table, runs)
+    # A failure of the pages or the wide tables costs neither the results nor the other.
     problems = [
-        _make(
-            "the wide tables",
-            lambda: {out / name: text.encode() for name, text in wide_files(found).items()},
-        ),
-        _make(
-            report.html.name, lambda: {report.html: render(table, found, runs, excluded).encode()}
-        ),
+        _make("the wide tables", out, wide_files, found),
+        _make(ENTRY, out, render, table, found, runs, excluded, loaded),
     ]
     if any(problems):
         raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
+    for page in stale_pages(out, len(found)):
+        page.unlink()  # nothing links to it any more
     return report
 
 
@@ -95,15 +100,16 @@ def _write(path: Path, content: bytes) -> None:
         raise CannotWrite(path.parent, error.strerror) from None
 
 
-def _make(what: str, contents: Callable[[], dict[Path, bytes]]) -> str | None:
-    """Write files, or say in one line why they cannot be made."""
+def _make(
+    what: str, folder: Path, make: Callable[..., Mapping[str, str]], *args: object
+) -> str | None:
+    """Write the files that ``make(*args)`` returns, or return one line that says why it cannot."""
     try:
-        made = contents()
-    except Exception as error:  # noqa: BLE001 - whatever fails in a figure, the numbers are worth more
-        message = " ".join(f"{type(error).__name__}: {error}".split())
-        return f"{what} cannot be made ({message})"
-    for path, content in made.items():
-        _write(path, content)
+        made = make(*args)
+    except Exception as error:  # noqa: BLE001 - no failure of a figure may cost the numbers
+        return f"{what} cannot be made ({one_line(f'{type(error).__name__}: {error}')})"
+    for name, content in made.items():
+        _write(folder / name, content.encode())
     return None
 
 
@@ -119,9 +125,16 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument(
         "--mixed", action="store_true", help="mark what is not comparable instead of refusing it"
     )
+    parser.add_argument(
+        "--sections",
+        nargs="+",
+        default=(),
+        metavar="MODULE",
+        help="modules of your own that are sections of the page, such as my_project.my_section",
+    )
     options = parser.parse_args(args)
     try:
-        report = build(options.runs, options.out, mixed=options.mixed)
+        report = build(options.runs, options.out, mixed=options.mixed, sections=options.sections)
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

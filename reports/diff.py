@@ -1,8 +1,8 @@
-"""What changed between two runs, or two folders of runs: ``python -m reports.diff A B``.
+"""Changes between two runs, or two folders of runs: ``python -m reports.diff A B``.
 
-Rows are matched by what they measure and by the run that they are of. What is one and the same
-within A and within B, such as the coupling of two single runs, is no part of that: it is among the
-differences of the configuration instead.
+Rows are matched by what they measure and by their run. A field with one value within A and one
+within B, such as the coupling of two single runs, does not count for the match: it is among the
+differences of the configuration.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING
 
 from bench.process.console import reader
 from bench.record import write_bytes
-from reports.tables.groups import counts_images
-from reports.tables.metrics import metric_rank
+from reports.tables.metrics import Metrics, collect
+from reports.tables.panels import counts_images
 from reports.tables.runs import Excluded, ReportError, Run, is_run, read
 from reports.tables.select import is_adaptive
 from reports.tables.tidy import results, varying_fields
-from reports.text import MISSING, aligned, number
+from reports.text import MISSING, aligned, is_missing, number, one_line
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DESCRIPTION = """What changed from A to B: fields of the configuration and the provenance, then numbers.
+DESCRIPTION = """Changes from A to B: fields of the configuration and the provenance, then numbers.
 
-Numbers are matched by what they measure and by the run that they are of; "relative" is the change over A's value. The
-biggest relative changes come first, whatever they measure: a change of one seed may be chance.
+Numbers are matched by what they measure and by their run; "relative" is the change over A's value.
+The biggest relative changes come first, whatever they measure: a change of one seed may be chance.
 
 Examples:
   python -m reports.diff runs/RUN_1 runs/RUN_2
@@ -54,21 +54,24 @@ class Change:
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed.
+    """All changes.
 
-    Attributes: config: fields of the configuration. provenance: fields of the provenance. rows: the
-        measurements of both, biggest relative change first: the columns that matched them and ``a,
-        b,
-            change`` (b - a) and ``relative`` (change over the absolute value of a; infinite where a
-            is 0 or one of the two is not finite).
-        only_a: how many measurements have no counterpart in B.
-        only_b: how many have none in A.
-        left_out: folders that could not be used, and why.
+    Attributes:
+        config: fields of the configuration.
+        provenance: fields of the provenance.
+        metrics: descriptions of the metrics, in the order of the report.
+        rows: the measurements of both, biggest relative change first: the columns that matched them
+            and ``a, b, change`` (b - a) and ``relative`` (change over the absolute value of a;
+            infinite if a is 0 or one of the two is not finite).
+        only_a: number of measurements without a counterpart in B.
+        only_b: number of measurements without one in A.
+        left_out: folders that could not be used, with the reasons.
 
     """
 
     config: list[Change]
     provenance: list[Change]
+    metrics: Metrics
     rows: pd.DataFrame
     only_a: int
     only_b: int
@@ -76,21 +79,25 @@ class Diff:
 
 
 def diff(a: Path, b: Path) -> Diff:
-    """What changed from A to B, each a run folder or a folder that holds run folders.
+    """Changes from A to B, each a run folder or a folder that holds run folders.
 
     Raises:
-        ReportError: there is no finished run, or its rows cannot be told apart.
+        ReportError: there is no finished run, or its rows cannot be distinguished.
 
     """
-    (before, without_a), (after, without_b) = _side(a), _side(b)
-    left_out = [f"{item.folder} ({item.reason})" for item in (*without_a, *without_b)]
-    fields = {
-        name: _changes(
-            [getattr(run, name) for run in before], [getattr(run, name) for run in after]
-        )
-        for name in ("config", "provenance")
-    }
-    return Diff(**fields, **_numbers(before, after), left_out=left_out)
+    before, without_a = _side(a)
+    after, without_b = _side(b)
+    rows, metrics = _matched(before, after)
+    only = rows["_merge"].value_counts()
+    return Diff(
+        config=_changes([run.config for run in before], [run.config for run in after]),
+        provenance=_changes([run.provenance for run in before], [run.provenance for run in after]),
+        metrics=metrics,
+        rows=_with_changes(rows[rows["_merge"].eq("both")].drop(columns="_merge")),
+        only_a=int(only["left_only"]),
+        only_b=int(only["right_only"]),
+        left_out=[f"{item.folder} ({item.reason})" for item in (*without_a, *without_b)],
+    )
 
 
 def _side(path: Path) -> tuple[list[Run], list[Excluded]]:
@@ -108,70 +115,69 @@ def _side(path: Path) -> tuple[list[Run], list[Excluded]]:
 def _changes(
     before: Sequence[dict[str, object]], after: Sequence[dict[str, object]]
 ) -> list[Change]:
-    """Fields of which the values in all runs of A are not those in all runs of B."""
-    names = sorted({name for record in (*before, *after) for name in record})
-    found = [Change(name, _values(name, before), _values(name, after)) for name in names]
-    return [change for change in found if change.before != change.after]
+    """Fields whose values in all runs of A are not those in all runs of B."""
+    changes = []
+    for name in sorted(set().union(*before, *after)):
+        change = Change(name, _values(name, before), _values(name, after))
+        changes += [change] if change.before != change.after else []
+    return changes
 
 
 def _values(name: str, records: Sequence[dict[str, object]]) -> str:
     return ", ".join(sorted({str(record[name]) for record in records if name in record}))
 
 
-def _numbers(before: Sequence[Run], after: Sequence[Run]) -> dict[str, object]:
-    import pandas as pd
-
+def _matched(before: Sequence[Run], after: Sequence[Run]) -> tuple[pd.DataFrame, Metrics]:
+    """The rows of both sides next to each other, and the descriptions of their metrics."""
+    tables = [results(runs) for runs in (before, after)]
+    measured = set().union(*(table["metric"] for table in tables))
+    metrics = collect([run.infos for run in (*before, *after)], measured)
     varying = _varying(before, after)
     keys = [*varying, *_WHAT]
-    a, b = (_keyed(side, varying)[[*keys, "value"]] for side in (before, after))
-    rows = a.merge(b, on=keys, how="outer", suffixes=("_a", "_b"), indicator=True)
-    only = rows["_merge"].value_counts()
-    rows = (
-        rows[rows["_merge"].eq("both")]
-        .rename(columns={"value_a": "a", "value_b": "b"})
-        .drop(columns="_merge")
-    )
-    changes = [_change(x, y) for x, y in zip(rows["a"], rows["b"], strict=True)]
-    changes = pd.DataFrame(changes, rows.index, ["change", "relative"], dtype="float64")
+    a = _keyed(tables[0], before, varying, metrics)[[*keys, "value"]].rename(columns={"value": "a"})
+    b = _keyed(tables[1], after, varying, metrics)[[*keys, "value"]].rename(columns={"value": "b"})
+    return a.merge(b, on=keys, how="outer", indicator=True), metrics
+
+
+def _with_changes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with their changes, the biggest relative one first."""
+    import pandas as pd
+
+    pairs = [_change(a, b) for a, b in zip(rows["a"], rows["b"], strict=True)]
+    changes = pd.DataFrame(pairs, rows.index, ["change", "relative"], dtype="float64")
     rows = rows.join(changes)
     order = rows["relative"].abs().sort_values(ascending=False, kind="stable").index
-    rows = rows.loc[order].reset_index(drop=True)
-    return {"rows": rows, "only_a": int(only["left_only"]), "only_b": int(only["right_only"])}
+    return rows.loc[order].reset_index(drop=True)
 
 
 def _varying(before: Sequence[Run], after: Sequence[Run]) -> list[str]:
-    """Fields that tell the runs of a side apart, so that they tell which run of the other side is
-    the same.
+    """Fields that differ between the runs of a side: they say which run of the other side is the
+    same.
     """
-    names = {
-        name
-        for side in (before, after)
-        for name in varying_fields([run.config for run in side], own=())
-    }
-    return sorted(
-        names, key=lambda name: (_WHOSE.index(name) if name in _WHOSE else len(_WHOSE), name)
-    )
+    names = set()
+    for runs in (before, after):
+        names.update(varying_fields([run.config for run in runs], own=()))
+    first = [name for name in _WHOSE if name in names]
+    return first + sorted(names - set(first))
 
 
-def _keyed(runs: Sequence[Run], varying: Sequence[str]) -> pd.DataFrame:
-    """The tidy table with ``varying`` as text, without what is no part of a row's identity.
+def _keyed(
+    table: pd.DataFrame, runs: Sequence[Run], varying: Sequence[str], metrics: Metrics
+) -> pd.DataFrame:
+    """The tidy table with ``varying`` as text, without values that do not identify a row.
 
     The evaluations that an adaptive sampler took are a result, and so is the number of pools that a
     run trained on.
     """
-    table = results(runs)
-    table = table.assign(
-        nfe=table["nfe"].mask(is_adaptive(table)), n=table["n"].where(counts_images(table))
-    )
+    nfe = table["nfe"].mask(is_adaptive(table))
+    table = table.assign(nfe=nfe, n=table["n"].where(counts_images(table, metrics)))
     for name in varying:
         of_run = {run.run_id: str(run.config.get(name)) for run in runs}
         table[name] = table["run_id"].map(of_run)
     doubles = table[table.duplicated([*varying, *_WHAT])]
     if len(doubles):
-        raise ReportError(
-            f"{doubles['run_id'].iloc[0]} holds {doubles['metric'].iloc[0]} twice: leave this"
-            " run out"
-        )
+        first = doubles.iloc[0]
+        raise ReportError(f"{first['run_id']} holds {first['metric']} twice: leave this run out")
     return table
 
 
@@ -180,86 +186,67 @@ def _change(a: float, b: float) -> tuple[float, float]:
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0, 0.0
     change = b - a
-    return change, (
-        change / abs(a) if a and math.isfinite(change) else math.copysign(math.inf, change)
-    )
+    if a and math.isfinite(change):
+        return change, change / abs(a)
+    return change, math.copysign(math.inf, change)
 
 
 def as_text(found: Diff) -> str:
     """The differences for a terminal: fields, a line for each metric, and the biggest changes."""
     blocks = [_fields("Configuration", found.config), _fields("Provenance", found.provenance)]
-    count = len(found.rows)
-    lonely = (
-        f"; {found.only_a:,} in A only, {found.only_b:,} in B only"
-        if found.only_a or found.only_b
-        else ""
-    )
     changed = found.rows[found.rows["relative"].ne(0)]
-    blocks.append(f"Numbers: {count:,} in both, of which {len(changed):,} changed{lonely}")
+    count = f"Numbers: {len(found.rows):,} in both, of which {len(changed):,} changed"
+    if found.only_a or found.only_b:
+        count += f"; {found.only_a:,} in A only, {found.only_b:,} in B only"
+    blocks.append(count)
     if len(changed):
-        blocks += [_by_metric(found.rows), _biggest(changed)]
+        blocks.append(_by_metric(found.rows, found.metrics))
+        blocks.append(_biggest(changed))
     if found.left_out:
         blocks.append("\n  ".join(["Left out:", *map(_cut, found.left_out)]))
     return "\n\n".join(blocks) + "\n"
 
 
 def _fields(title: str, changes: Sequence[Change]) -> str:
+    heading = f"{title}: {len(changes)} changed" if changes else f"{title}: the same"
     lines = [f"  {c.field}: {_cut(c.before)} -> {_cut(c.after)}" for c in changes]
-    return "\n".join(
-        [f"{title}: {len(changes)} changed" if changes else f"{title}: the same", *lines]
-    )
+    return "\n".join([heading, *lines])
 
 
 def _cut(text: str) -> str:
-    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return (text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}...") or "(none)"
+    text = one_line(text)
+    if len(text) > _WIDTH:
+        return f"{text[: _WIDTH - 3]}..."
+    return text or "(none)"
 
 
-def _by_metric(rows: pd.DataFrame) -> str:
+def _by_metric(rows: pd.DataFrame, metrics: Metrics) -> str:
     lines = [["metric", "rows", "changed", "median", "biggest"]]
-    for metric, part in sorted(rows.groupby("metric"), key=lambda item: metric_rank(item[0])):
-        if part["relative"].ne(0).any():
-            biggest = part["relative"].iloc[0]  # they come in order
-            changed = str(part["relative"].ne(0).sum())
-            lines.append(
-                [
-                    metric,
-                    str(len(part)),
-                    changed,
-                    _percent(part["relative"].median()),
-                    _percent(biggest),
-                ]
-            )
-    return _table(lines, 1)
+    for metric in metrics.ordered(rows["metric"]):
+        relative = rows["relative"][rows["metric"].eq(metric)]
+        changed = int(relative.ne(0).sum())
+        if changed:
+            # The rows come with the biggest change first.
+            sizes = [_percent(relative.median()), _percent(relative.iloc[0])]
+            lines.append([metric, str(len(relative)), str(changed), *sizes])
+    return aligned(lines, left=1)
 
 
 def _biggest(changed: pd.DataFrame) -> str:
-    """The biggest changes; columns that hold one value only are left out."""
-    rows = changed.head(SHOWN)
-    where = [name for name in rows.columns[:-4] if name == "metric" or changed[name].nunique() > 1]
-    body = [
-        [
-            *("" if value is None or value != value else _plain(value) for value in row[:-4]),
-            *_numbers_of(*row[-4:]),
-        ]
-        for row in (
-            rows[[*where, "a", "b", "change", "relative"]]
-            .astype(object)
-            .where(lambda x: x.notna(), None)
-            .values
-        )
-    ]
+    """The biggest changes; columns with one value only are left out."""
+    keys = list(changed.columns[:-4])
+    shown = [name for name in keys if name == "metric" or changed[name].nunique() > 1]
+    lines = [[*shown, "A", "B", "B - A", "relative"]]
+    for row in changed.head(SHOWN).to_dict("records"):
+        place = ["" if is_missing(row[name]) else _plain(row[name]) for name in shown]
+        values = [_value(row[name]) for name in ("a", "b", "change")]
+        lines.append([*place, *values, _percent(row["relative"])])
     more = f", {SHOWN} of {len(changed):,} (all: --csv)" if len(changed) > SHOWN else ""
-    return f"Biggest changes{more}:\n" + _table(
-        [[*where, "A", "B", "B - A", "relative"], *body], len(where)
-    )
+    return f"Biggest changes{more}:\n{aligned(lines, left=len(shown))}"
 
 
-def _numbers_of(
-    a: float | None, b: float | None, change: float | None, relative: float
-) -> list[str]:
-    shown = [MISSING if value is None else number(value) for value in (a, b, change)]
-    return [*shown, _percent(relative)]
+def _value(value: float) -> str:
+    return MISSING if math.isnan(value) else number(value)
 
 
 def _plain(value: object) -> str:
@@ -268,10 +255,6 @@ def _plain(value: object) -> str:
 
 def _percent(relative: float) -> str:
     return f"{100 * relative:+,.3g} %" if math.isfinite(relative) else "no ratio"
-
-
-def _table(lines: list[list[str]], left: int) -> str:
-    return aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -1,272 +1,211 @@
-"""The page: what the template shows, gathered from the tidy table and the run folders."""
+"""The pages of a report: an overview, and a page for each comparison if there are several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import groupby
-from typing import TYPE_CHECKING, TypeVar
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reports import text as words
-from reports.figures import charts, style
-from reports.files.wide import COST, CURVATURE
-from reports.room import CELLS, CHARTS, FIGURES, Room, pictures
-from reports.sections import plane
-from reports.sections.adaptive import Adaptive, adaptive
-from reports.sections.cost import NFE, Pareto, pareto
-from reports.sections.guidance import Guided, guided, sentences
-from reports.sections.headline import Headline, headlines
-from reports.sections.heats import Heat, heats
-from reports.sections.images import Grid, Pictures, grids, pictures_of
-from reports.sections.pools import pools
-from reports.sections.reach import Reach, reach
-from reports.sections.starts import Started, started
-from reports.sections.summary import Summary, summarise
-from reports.sections.values import BAR_CHARTS, Curve, Figure, curve_of, figure_of
-from reports.sections.warnings import warnings
-from reports.tables import metrics
-from reports.tables.groups import Group, Panel, cost_cut, profiles, side_by_side
+from markupsafe import Markup
+
+from bench.record.infos import Info
+from reports import html, text
+from reports.figures.style import looks
+from reports.overview import headline
+from reports.overview.pools import pools
+from reports.overview.summary import Summary, summarise
+from reports.overview.warnings import warnings
+from reports.sections.contract import Section
+from reports.tables.groups import Group
+from reports.tables.metrics import is_share, verdict
 from reports.tables.runs import Excluded, Run
-from reports.tables.select import floors, ordinary
 from reports.tables.statistics import Cell, ordered
 from reports.tables.tidy import varying_fields
-from reports.text import _breakable, _plain
 
 if TYPE_CHECKING:
     import pandas as pd
+    from jinja2 import Environment
 
-
-T = TypeVar("T", Guided, Started)
-_SHARES = ("coupling_share", "coupling_wait_share", "classifier_accuracy")
-_NO_RATIO = (
-    "classifier_accuracy",
-    "coupling_fit_seconds",
-    "coupling_ms",
-    "coupling_share",
-    "coupling_wait_share",
-    "transport_cost_independent",
-    "validation_loss_own",
-)
-"""Metrics of which a ratio to random says nothing: random couples in no time, or all arms have the
-same value.
-"""
+ENTRY = "report.html"
+_PAGE = "comparison-{}.html"  # of one comparison, numbered from 1
+# Fields of the configuration that tables show in columns of their own
+_SHOWN = {"data", "coupling", "seed", "training.pool"}
 
 
 @dataclass(frozen=True)
-class Section:
-    """All that is shown of one group.
+class Part:
+    """A section of one comparison as HTML.
 
-    Attributes: trained: whether the arms were trained here; networks from files have no random arm
-        to be compared with. charts: the room for charts of guidance, starts and overhead, which are
-        drawn with the page. left_out: how many figures, tables and pictures found no room.
+    Attributes:
+        key: end of its anchor.
+        title: heading and entry in the contents.
+        html: its content.
 
     """
 
-    id: str
+    key: str
     title: str
-    trained: bool
-    arms: list[str]
-    headlines: list[Headline]
+    html: Markup
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison on the page.
+
+    Attributes:
+        group: the runs.
+        summary: its findings in words.
+        parts: its sections.
+        page: file of its page; empty if it is on the entry page.
+
+    """
+
+    group: Group
     summary: Summary
-    figures: list[Figure]
-    other_figures: list[Figure]
-    profiles: list[Figure]
-    reach: list[Reach]
-    curves: list[Curve]
-    more: list[Curve]
-    heats: list[list[Heat]]
-    adaptive: list[Adaptive]
-    costs: list[Panel]
-    cut: dict[str, float]
-    pareto: Pareto | None
-    guided: Guided | None
-    started: Started | None
-    samples: dict[str, list[Grid]]
-    points: Figure | None
-    charts: Room
-    left_out: dict[str, int]
+    parts: list[Part]
+    page: str
+
+    @property
+    def id(self) -> str:
+        """Start of its anchors."""
+        return self.group.id
+
+    @property
+    def title(self) -> str:
+        """Its title."""
+        return self.group.title
 
 
 def render(
-    table: pd.DataFrame, found: Sequence[Group], runs: Sequence[Run], excluded: Sequence[Excluded]
-) -> str:
-    """The whole page as HTML; the same runs give the same bytes. ``found``: the groups of the
-    table.
-    """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    table: pd.DataFrame,
+    groups: Sequence[Group],
+    runs: Sequence[Run],
+    excluded: Sequence[Excluded],
+    sections: Sequence[Section],
+) -> dict[str, str]:
+    """File name to page, the entry last; the same runs give the same bytes.
 
-    look = style.looks(table.coupling)
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": words.number, "short": words.short, "percent": words.percent, "cost": _cost, "plain": _plain,
-        "breakable": _breakable, "judged": metrics.judged, "about": metrics.about,
-    }  # fmt: skip
-    environment.globals |= {"charted": _charted, "sentences": sentences}
-    configs, origins = [run.config for run in runs], [run.provenance for run in runs]
-    varying, differing = varying_fields(configs), _differing(origins)
-    pooled = pools(ordinary(table))
-    return environment.get_template("report.html").render(
+    Args:
+        table: tidy results.
+        groups: its comparisons.
+        runs: the runs that they are of.
+        excluded: folders that are left out.
+        sections: of the page of a comparison, in order.
+
+    """
+    environment = _environment(table, sections)
+    several = len(groups) > 1
+    comparisons = []
+    for number, group in enumerate(groups, 1):
+        page = _PAGE.format(number) if several else ""
+        parts = _parts(environment, group, sections)
+        comparisons.append(Comparison(group, summarise(group), parts, page))
+    pages = {}
+    if several:
+        template = environment.get_template("comparison.html")
+        for number, comparison in enumerate(comparisons):
+            group = comparison.group
+            pages[comparison.page] = template.render(
+                comparison=comparison,
+                before=comparisons[number - 1] if number else None,
+                after=comparisons[number + 1] if number + 1 < len(comparisons) else None,
+                warnings=warnings([group], group.runs),
+            )
+    pages[ENTRY] = environment.get_template(ENTRY).render(
+        comparisons=comparisons,
         runs=runs,
         excluded=excluded,
-        arms=ordered(table.coupling),
-        data=sorted(set(table.data)),
-        look=look,
-        warnings=warnings(found, runs),
-        sections=_sections(found, runs, look),
-        pools=pooled,
-        room=Room(CHARTS),
-        metrics=metrics.METRICS,
-        missing=words.MISSING,
-        no_ratio=_NO_RATIO,
-        costs_time=(*COST, "evaluate_seconds"),
-        of_paths=CURVATURE,
-        pareto_nfe=NFE,
-        config_common=_common(configs, varying),
-        from_files=any(config.get("checkpoint") for config in configs),
-        config_varying=varying,
-        provenance_common=_common(origins, differing),
-        provenance_differing=differing,
+        data=sorted(set(table["data"])),
+        couplings=ordered(table["coupling"]),
+        warnings=warnings(groups, runs),
+        pools=pools(table),
+        **_origins(runs),
     )
+    return pages
 
 
-def _sections(
-    found: Sequence[Group], runs: Sequence[Run], look: dict[str, style.Look]
-) -> list[Section]:
-    """All groups, each with an equal share of the room."""
-    ids = [set(group.rows.run_id.unique()) for group in found]
-    members = [[run for run in runs if run.run_id in own] for own in ids]
-    there = [pictures_of(own) for own in members]
-    shares = [share // max(1, len(found)) for share in (FIGURES, CELLS, CHARTS)]
-    numbered = enumerate(
-        zip(found, there, pictures(there), map(plane.scatter, members), strict=True), 1
-    )
-    return [
-        _section(f"g{i}", group, look, map(Room, shares), *shown) for i, (group, *shown) in numbered
-    ]
+def stale_pages(folder: Path, count: int) -> list[Path]:
+    """Pages in a folder of an earlier report with more than ``count`` comparisons."""
+    pages = [_PAGE.format(number) for number in range(1, count + 1)] if count > 1 else []
+    return [path for path in folder.glob(_PAGE.format("[0-9]*")) if path.name not in pages]
 
 
-def _section(
-    id_: str,
-    group: Group,
-    look: dict[str, style.Look],
-    shares: Iterable[Room],
-    there: Pictures,
-    shown: Pictures,
-    points: plane.Scatter | None,
-) -> Section:
-    every, group = group, group.plain if len(group.plain.rows) else group
-    drawings, cells, rest = shares
-    found, real = group.panels, floors(every.rows)
-    over_nfe = [panel for panel in found if panel.per_nfe and not metrics.family(panel.metric)]
-    of_samples = [panel for panel in found if panel.per_nfe and metrics.family(panel.metric)]
-    costs = [panel for panel in found if not panel.per_nfe]
-    drawn = side_by_side(over_nfe)
-    bars = [[panel] for panel in costs if panel.metric in BAR_CHARTS]
-    distances = [panel for panel in over_nfe if panel.judged and panel.split == "test"]
-
-    def draw(several: Sequence[Sequence[Panel]]) -> list[Figure]:
-        return drawings.keep(
-            [partial(figure_of, shared, look) for shared in several], lambda figure: len(figure.svg)
-        )
-
-    def curves(panels: Sequence[Panel], real: dict[str, float] | None) -> list[Curve]:
-        return cells.keep(
-            [partial(curve_of, panel, real) for panel in panels], lambda curve: curve.size
-        )
-
-    # What finds room first: the values that all compare, then how their rho was chosen, then other
-    # samplers.
-    plain = curves([panel for panel in over_nfe if panel.plain], None)
-    first_pass = cells.keep(
-        [partial(list, one) for one in _by_title(heats(group.rows))],
-        lambda arms: sum(map(len, arms)),
-    )
-    section = Section(
-        id=id_,
-        title=group.title,
-        trained=group.trained,
-        arms=group.arms,
-        headlines=headlines(group.panels),
-        summary=summarise(group),
-        figures=draw([shared for shared in drawn if shared[0].plain] + bars),
-        profiles=draw(side_by_side(profiles(group))),
-        other_figures=draw([shared for shared in drawn if not shared[0].plain]),
-        reach=[found for shared in side_by_side(distances) if (found := reach(shared))],
-        heats=first_pass,
-        curves=plain + curves([panel for panel in over_nfe if not panel.plain], None),
-        adaptive=adaptive(group),
-        costs=costs,
-        cut=cost_cut(group),
-        pareto=pareto(group.rows, group.panels),
-        guided=_listed(guided(every.rows, look), cells),
-        started=_listed(started(every.rows), cells),
-        more=curves(of_samples, real),
-        samples=grids(shown),
-        points=(
-            drawings.take(lambda: _points(points, look), lambda figure: len(figure.svg))
-            if points
-            else None
-        ),
-        charts=rest,
-        left_out={},
-    )
-    pictures_left = sum(map(len, there.values())) - sum(map(len, shown.values()))
-    left_out = {"figures": drawings.refused, "tables": cells.refused, "pictures": pictures_left}
-    return replace(section, left_out=left_out)
+def _environment(table: pd.DataFrame, sections: Sequence[Section]) -> Environment:
+    # Templates of a user's own sections stand next to their modules, wherever that is.
+    templates = {str(own.template): own.template.read_text(encoding="utf-8") for own in sections}
+    found = html.environment(templates)
+    found.filters["verdict"] = _verdict
+    found.filters["cost"] = _cost
+    found.globals["look"] = looks(table["coupling"])
+    found.globals["headline_nfe"] = headline.NFE
+    return found
 
 
-def _by_title(found: Sequence[Heat]) -> list[list[Heat]]:
-    return [list(of_title) for _, of_title in groupby(found, key=lambda heat: heat.title)]
+def _parts(environment: Environment, group: Group, sections: Sequence[Section]) -> list[Part]:
+    """The sections that have something to show."""
+    parts = []
+    for section in sections:
+        content = section.module.build(group)
+        if content is not None:
+            template = environment.get_template(str(section.template))
+            rendered = Markup(template.render(group=group, content=content))
+            parts.append(Part(section.key, section.module.title, rendered))
+    return parts
 
 
-def _listed(found: T | None, cells: Room) -> T | None:
-    """Guidance or starts, without the table of everything where that finds no room."""
-    if found is None or not found.listing.rows:
-        return found
-    kept = cells.take(
-        lambda: found.listing, lambda listing: len(listing.rows) * len(listing.columns)
-    )
-    return replace(found, listing=kept or replace(found.listing, rows=[]))
+def _origins(runs: Sequence[Run]) -> dict[str, object]:
+    """Configuration and provenance of the runs, for the template: what they share and what
+    differs.
+    """
+    configs = [run.config for run in runs]
+    provenance = [{key: _readable(value) for key, value in run.provenance.items()} for run in runs]
+    varying = varying_fields(configs)
+    # The seed is a column of the runs anyway.
+    differing = [name for name in varying_fields(provenance) if name != "seed"]
+    return {
+        "config_common": _common(configs, varying),
+        "config_varying": varying,
+        "from_files": any(config.get("checkpoint") for config in configs),
+        "provenance": provenance,
+        "provenance_common": _common(provenance, differing),
+        "provenance_differing": differing,
+    }
 
 
-def _charted(
-    room: Room,
-    title: str,
-    found: Sequence[charts.Chart],
-    look: dict[str, style.Look],
-    about: str = "",
-) -> Figure | None:
-    """Charts side by side as one figure; None where there is no room for it."""
-    caption = f"{about} {charts.caption(found)}".strip()
-    return room.take(
-        lambda: Figure(title, charts.draw(found, look), caption, len(found) > 1),
-        lambda figure: len(figure.svg),
-    )
+def _readable(value: object) -> object:
+    """A list of the provenance as words; it comes as JSON."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return value
+    try:
+        items = json.loads(value)
+    except ValueError:
+        return value
+    return "; ".join(map(_item, items)) or "none"
 
 
-def _points(found: plane.Scatter, look: dict[str, style.Look]) -> Figure:
-    return Figure("Generated points", plane.draw(found, look), found.caption, wide=True)
-
-
-def _differing(origins: Sequence[dict[str, object]]) -> list[str]:
-    """Provenance fields that are not the same in all runs; the seed is shown anyway."""
-    return [name for name in varying_fields(origins) if name != "seed"]
+def _item(item: object) -> str:
+    if isinstance(item, Mapping):
+        return ", ".join(f"{key} {_item(value)}" for key, value in item.items())
+    if isinstance(item, list):
+        return " ".join(map(_item, item))
+    return text.plain(item)
 
 
 def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> dict[str, object]:
-    """Fields that all records which have them share with one value."""
-    left_out = {*differing, "data", "coupling", "seed", "training.pool"}
-    everything = {name: value for record in reversed(records) for name, value in record.items()}
-    return {name: value for name, value in sorted(everything.items()) if name not in left_out}
+    """Fields that all records which have them share with one value, by name."""
+    common: dict[str, object] = {}
+    for record in records:
+        common = record | common
+    return {name: common[name] for name in sorted(common) if name not in _SHOWN.union(differing)}
+
+
+def _verdict(cell: Cell, info: Info) -> str:
+    """The verdict as a filter: its cell comes first."""
+    return verdict(info, cell)
 
 
 def _cost(cell: Cell, metric: str) -> str:
-    """A value of the cost table; shares as percentages."""
-    return words.percent(cell.mean) if metric in _SHARES else words.number(cell.mean)
+    """A value per run; shares in percent."""
+    return text.percent(cell.mean) if is_share(metric) else text.number(cell.mean)

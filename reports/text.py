@@ -1,106 +1,171 @@
-"""How metrics and numbers are put into words."""
+"""Numbers, names and lists as words."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
-from reports import text as words
-
-if TYPE_CHECKING:
-    pass
-
+from markupsafe import Markup, escape
 
 MISSING = "–"
+_MINUS = "−"  # the sign, which is as wide as a plus
+_ONE_DECIMAL = 0.0995  # below this share a percentage has a decimal: 9.9 %, but 10 %
 
 
 def number(value: float) -> str:
     """Three significant digits, without an exponent where a person would write none."""
     if math.isnan(value):
         return "not finite"
-    if not math.isfinite(value):
+    if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
+    if value == 0:
+        return "0"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:#.3g}".rstrip(".") if value else "0"
+    # The alternate form keeps trailing zeros: 8.10 has three digits, 8.1 has two.
+    return f"{value:#.3g}".rstrip(".")
 
 
 def short(value: float) -> str:
-    """Two significant digits, for a spread beside its mean."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.2g}".rstrip(".") if value else "0"
+    """Two significant digits, for a spread next to its mean."""
+    if value == 0:
+        return "0"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.2g}".rstrip(".")
 
 
 def percent(share: float) -> str:
-    """``0.384`` to ``38 %``; small ones keep a decimal."""
-    return f"{100 * share:.1f} %" if 0 < abs(share) < 0.0995 else f"{100 * share:.0f} %"
+    """``0.384`` to ``38 %``; small shares keep a decimal."""
+    decimals = 1 if 0 < abs(share) < _ONE_DECIMAL else 0
+    return f"{100 * share:.{decimals}f} %"
+
+
+def change(ratio: float, low: float | None = None, high: float | None = None) -> str:
+    """A ratio, and the ends of its interval if there is one, as change: ``−38 % [−45, −30]``."""
+    ratios = [ratio] if low is None else [ratio, low, high]
+    # All numbers of one change have a decimal, or none has.
+    decimals = 1 if max(abs(one - 1) for one in ratios) < _ONE_DECIMAL else 0
+    texts = [f"{100 * (one - 1):+,.{decimals}f}".replace("-", _MINUS) for one in ratios]
+    if low is None:
+        return f"{texts[0]} %"
+    return f"{texts[0]} % [{texts[1]}, {texts[2]}]"
 
 
 def join(words: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """The parts that are not empty, with commas: the title of a table."""
+    return ", ".join(part for part in parts if part)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 table`` or ``3 tables``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def counts(numbers: Sequence[int]) -> str:
+    """Rising whole numbers in words: ``500 and 2,000``."""
+    return join([f"{count:,}" for count in sorted(numbers)])
 
 
 def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
-    """NFEs in words, neighbours on ``grid`` drawn together: ``3 to 9 and 27``."""
+    """NFEs in words, with neighbours on ``grid`` as one range: ``3 to 9 and 27``."""
     spans: list[list[int]] = []
-    for nfe in grid:
+    before = None
+    for position, nfe in enumerate(grid):
         if nfe not in chosen:
             continue
-        if spans and grid.index(nfe) == grid.index(spans[-1][-1]) + 1:
+        if spans and before == position - 1:
             spans[-1].append(nfe)
         else:
             spans.append([nfe])
-    parts = [[f"{s[0]} to {s[-1]}"] if len(s) > 2 else list(map(str, s)) for s in spans]
-    return join([part for span in parts for part in span])
+        before = position
+    parts = []
+    for span in spans:
+        # Two neighbours are shorter as "3 and 5" than as "3 to 5".
+        parts += [f"{span[0]} to {span[-1]}"] if len(span) > 2 else [str(nfe) for nfe in span]
+    return join(parts)
 
 
 def setting(name: str, value: object) -> str:
-    """``rho 7``; ``without rho`` where there is none."""
-    import pandas as pd
-
-    if value is None or pd.isna(value):
+    """``rho 7``; ``without rho`` if there is none."""
+    if is_missing(value):
         return f"without {name}"
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 
+def is_missing(value: object) -> bool:
+    """True if a cell of a table is empty, whatever its type."""
+    import pandas as pd
+
+    return value is None or bool(pd.isna(value))
+
+
 def pieces(name: str, width: int = 22) -> list[str]:
-    """A coupling's spec in lines of at most ``width`` characters, cut behind ``:`` and ``,`` where
-    that does.
+    """A coupling's spec in lines of at most ``width`` characters, broken after ``:`` and ``,`` if
+    possible.
     """
-    parts = [
-        part[i : i + width]
-        for part in re.findall(r"[^:,]*[:,]?", name)
-        for i in range(0, len(part), width)
-    ]
-    lines = parts[:1] or [""]
-    for part in parts[1:]:
-        if len(lines[-1] + part) <= width:
+    parts = []
+    for part in re.findall(r"[^:,]*[:,]?", name):
+        parts += re.findall(rf"(?s).{{1,{width}}}", part)
+    return wrapped(parts, width)
+
+
+def wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """Parts put together to lines of at most ``width`` characters; at least one line."""
+    lines = [""]
+    for part in parts:
+        if not lines[-1] or len(lines[-1] + part) <= width:
             lines[-1] += part
         else:
             lines.append(part)
     return lines
 
 
-def aligned(lines: Sequence[Sequence[str]], widths: Sequence[int], left: int = 0) -> str:
-    """Lines of cells as columns of these widths, the first ``left`` of them flush left."""
-    pad = [str.ljust if i < left else str.rjust for i in range(len(widths))]
-    return "\n".join(
-        "  ".join(p(t, w) for p, t, w in zip(pad, line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def one_line(text: str) -> str:
+    """Text without line breaks and characters that cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _breakable(name: str) -> Markup:
-    """A name that may break behind ``:``, ``,`` and ``_``."""
+def aligned(lines: Sequence[Sequence[str]], left: int = 0, widths: Sequence[int] = ()) -> str:
+    """Lines of cells as columns, the first ``left`` of them flush left.
+
+    Args:
+        lines: cells of equal number.
+        left: number of columns that are flush left.
+        widths: of the columns; by default as wide as their cells.
+
+    """
+    widths = widths or [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = []
+    for line in lines:
+        cells = []
+        for place, (text, width) in enumerate(zip(line, widths, strict=True)):
+            cells.append(text.ljust(width) if place < left else text.rjust(width))
+        rows.append("  ".join(cells).rstrip())
+    return "\n".join(rows)
+
+
+def breakable(name: str) -> Markup:
+    """A name that may break after ``:``, ``,`` and ``_``."""
     return Markup("<wbr>").join(re.split(r"(?<=[:,_])(?=\w\w)", name))
 
 
-def _plain(value: object) -> str:
-    """A config or provenance value as text."""
+def unbroken(line: str) -> Markup:
+    """A sentence of the page in which options of a command, ``--seeds 3``, stay on one line."""
+    option = r"--[a-z][\w-]*(?: \w+)?"
+    return Markup(re.sub(option, r'<span class="option">\g<0></span>', str(escape(line))))
+
+
+def plain(value: object) -> str:
+    """A value of the configuration or the provenance as text."""
     if value is None:
-        return words.MISSING
+        return MISSING
     return str(value).lower() if isinstance(value, bool) else str(value)

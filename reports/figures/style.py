@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports.figures.drawing import load_matplotlib
 from reports.tables.statistics import BASELINE, ordered
 from reports.text import pieces
 
@@ -15,38 +16,64 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
+# Okabe and Ito's colours for all kinds of colour vision, without the yellow that is hard to see on
+# white, and two more that differ from these on white and on black.
 PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
-    "#8C2BEA", "#5BBF21", "#D9004F", "#E81BBA", "#7F8F18", "#3D63F5", "#906030",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C2BEA", "#5BBF21",
 )  # fmt: skip
-"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper
-swallows; then seven more that keep their distance from these on white and on black, so that every
-coupling of the registry has its own.
-"""
+_GOLDEN = (math.sqrt(5) - 1) / 2  # steps of this part of a turn never meet on the wheel of hues
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
-LEGEND = 0.32  # inches high, of one row
-_LETTER = 0.078  # inches, of the width of a letter
-_LINE = 26  # letters of a label along the height of a figure
-DECADES = 1e6  # a logarithmic axis reaches no further down from its largest value
+DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+
+PANEL = 3.9  # inches that one pair of axes is wide in every figure, so that all letters are equal
+HEIGHT = 3.0  # inches of a figure with its legend
+LEGEND = 0.32  # inches of one row of the legend
+LETTER = 0.078  # inches that a letter is wide
+LABEL = 26  # letters that fit along the height of a figure
+DECADES = 1e6  # a logarithmic axis ends at its largest value over this
+_LEGEND_LETTERS = 13.7  # letters of a legend in an inch
+_LEGEND_WIDTH = 44  # letters after which a name in a legend is broken
+_SAMPLE = 6  # letters that the sample line of a legend's entry takes
 # Ticks of a logarithmic axis, the sparsest first
 _LADDERS = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7))
 _LEAST_TICKS = 4
-_INK, _BASELINE_INK = "#010203", "#040506"  # stand-ins that become the page's colours
-_FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
-_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "reports", "text.parse_math": False, "font.size": 9,
-    "font.family": "sans-serif", "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
-    "axes.edgecolor": _INK, "axes.labelcolor": _INK, "text.color": _INK, "xtick.color": _INK,
-    "ytick.color": _INK, "axes.grid": True, "grid.color": _INK, "grid.alpha": 0.13, "grid.linewidth": 0.6,
+
+# Stand-ins that become the page's own colours, so that figures follow light and dark mode
+INK = "#010203"
+BASELINE_INK = "#040506"
+FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
+STYLE = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "reports",  # or the same figure would have other bytes each time
+    "text.parse_math": False,  # names of couplings may hold a dollar sign
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.13,
+    "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one coupling is drawn, in every figure of a report. ``colour`` is for the figures,
-    ``css`` for the page.
+    """Colour, marker and dash of a coupling, the same in every figure of a report.
+
+    Attributes:
+        colour: for figures.
+        css: the same for the page.
+        marker: as matplotlib names it.
+        line: dash, as matplotlib writes it.
+
     """
 
     colour: str
@@ -56,86 +83,89 @@ class Look:
 
 
 def looks(couplings: Iterable[str]) -> dict[str, Look]:
-    """Colour and marker of each coupling; random is dark grey, and no two of the registry share a
-    colour.
-    """
-    found = {}
+    """The look of each coupling; random is dark grey, and no two others look the same."""
+    found = {BASELINE: Look(BASELINE_INK, "var(--baseline, #444)", "o")}
     others = [coupling for coupling in ordered(couplings) if coupling != BASELINE]
-    for i, coupling in enumerate(others):
-        colour = PALETTE[i % len(PALETTE)]
-        found[coupling] = Look(colour, colour, MARKERS[i % len(MARKERS)])
-    return {BASELINE: Look(_BASELINE_INK, "var(--baseline, #444)", "o")} | found
+    for place, coupling in enumerate(others):
+        colour = _colour(place)
+        dash = DASHES[place // len(PALETTE) % len(DASHES)]
+        found[coupling] = Look(colour, colour, MARKERS[place % len(MARKERS)], dash)
+    return found
 
 
-def _log_heights(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic vertical axis for these values, all above zero."""
+def _colour(place: int) -> str:
+    """The colour of a place in the order: the palette first, then hues of equal lightness."""
+    if place < len(PALETTE):
+        return PALETTE[place]
+    load_matplotlib()
+    import seaborn as sns
+
+    hue = (place - len(PALETTE)) * _GOLDEN % 1
+    (colour,) = sns.husl_palette(1, h=hue, s=0.9, l=0.6).as_hex()
+    return colour
+
+
+def log_heights(axes: Axes, values: Sequence[float]) -> None:
+    """Set a logarithmic vertical axis for these values, all above zero."""
     from matplotlib import ticker
 
     axes.set_yscale("log")
-    span = _span(values)
-    if span > DECADES:  # a variance of 1e-280 would press all that matters into a line
-        span = DECADES
-        axes.set_ylim(max(values) / span, 3 * max(values))
+    if span(values) > DECADES:
+        # A value of 1e-280 would press all others into one line.
+        axes.set_ylim(max(values) / DECADES, 3 * max(values))
     low, high = axes.get_ylim()
-    ladder = next(
-        (subs for subs in _LADDERS if _ticks_between(subs, low, high) >= _LEAST_TICKS), None
-    )
-    axes.yaxis.set_major_locator(
-        ticker.MaxNLocator(7, steps=[1, 2, 5, 10])
-        if ladder is None
-        else ticker.LogLocator(subs=ladder, numticks=20)
-    )
-    axes.yaxis.set_major_formatter(_plain)
+    locator = ticker.MaxNLocator(7, steps=[1, 2, 5, 10])
+    for ladder in _LADDERS:
+        if _ticks_between(ladder, low, high) >= _LEAST_TICKS:
+            locator = ticker.LogLocator(subs=ladder, numticks=20)
+            break
+    axes.yaxis.set_major_locator(locator)
+    axes.yaxis.set_major_formatter(tick_text)
     axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
 def _ticks_between(subs: Sequence[float], low: float, high: float) -> int:
-    """How many ticks at these multiples of powers of ten lie on an axis; none on one without
+    """Number of ticks at these multiples of powers of ten on an axis; none on one without
     heights.
     """
     if not 0 < low < high < math.inf:
         return 0
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return sum(low <= sub * 10.0**decade <= high for decade in decades for sub in subs)
+    count = 0
+    for decade in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1):
+        count += sum(low <= sub * 10.0**decade <= high for sub in subs)
+    return count
 
 
-def _span(values: Sequence[float]) -> float:
+def span(values: Sequence[float]) -> float:
+    """Largest value over smallest; 1 without values."""
     return max(values) / min(values) if values else 1.0
 
 
-def _margins(figure: Figure, left: float, bottom: float, top: float) -> None:
-    """Room round the axes, in inches; matplotlib's own layout engines would draw every figure twice
-    to find it.
+def set_margins(figure: Figure, left: float, bottom: float, top: float) -> None:
+    """Set the room around the axes, in inches.
+
+    By hand, because matplotlib's layout engines draw every figure twice to find it.
     """
     width, height = figure.get_size_inches()
-    side_by_side = {"wspace": 0.08}  # they share the labels of the vertical axis
     figure.subplots_adjust(
-        left / width, bottom / height, 1 - 0.12 / width, 1 - top / height, **side_by_side
+        left=left / width,
+        bottom=bottom / height,
+        right=1 - 0.12 / width,
+        top=1 - top / height,
+        wspace=0.08,  # little, because panels side by side share their vertical axis
     )
 
 
-def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float:
-    """Set the legend at the top; its height in inches."""
+def set_legend(figure: Figure, names: Sequence[str], look: dict[str, Look]) -> float:
+    """Set a legend at the top and return its height in inches."""
     from matplotlib.lines import Line2D
 
-    lines = [
-        Line2D(
-            [],
-            [],
-            color=look[arm].colour,
-            marker=look[arm].marker,
-            linestyle=look[arm].line,
-            markersize=5.5,
-            markeredgecolor="none",
-            linewidth=1.6,
-        )
-        for arm in arms
-    ]
-    labels = ["\n".join(pieces(arm, 44)) for arm in arms]
-    longest = max(len(line) for label in labels for line in label.split("\n"))
-    letters = int(13.7 * figure.get_figwidth())
-    columns = max(1, min(len(arms), letters // (longest + 6)))
-    columns = math.ceil(len(arms) / math.ceil(len(arms) / columns))  # rows of one length
+    lines = []
+    for name in names:
+        style = line_style(look[name], size=5.5, width=1.6)
+        lines.append(Line2D([], [], **style))
+    labels = ["\n".join(pieces(name, _LEGEND_WIDTH)) for name in names]
+    columns = _columns(labels, int(_LEGEND_LETTERS * figure.get_figwidth()))
     figure.legend(
         lines,
         labels,
@@ -145,17 +175,40 @@ def _legend(figure: Figure, arms: Sequence[str], look: dict[str, Look]) -> float
         handlelength=1.8,
         columnspacing=1.4,
     )
-    rows, tallest = math.ceil(len(arms) / columns), max(label.count("\n") + 1 for label in labels)
+    rows = math.ceil(len(names) / columns)
+    tallest = max(label.count("\n") + 1 for label in labels)
     return 0.12 + rows * (0.14 * tallest + 0.06)
 
 
-def _plain(value: float, position: int | None = None) -> str:
-    """``2,000`` and ``1e-6`` where the usual form is 2e+05 and 1e-06."""
+def _columns(labels: Sequence[str], letters: int) -> int:
+    """Number of columns of a legend that is so many letters wide."""
+    longest = max(len(line) for line in "\n".join(labels).split("\n"))
+    most = max(1, min(len(labels), letters // (longest + _SAMPLE)))
+    rows = math.ceil(len(labels) / most)
+    return math.ceil(len(labels) / rows)  # so that all rows are equally long
+
+
+def line_style(look: Look, size: float, width: float) -> dict[str, object]:
+    """A look as keywords of matplotlib, with the size of markers and the width of lines in
+    points.
+    """
+    return {
+        "color": look.colour,
+        "marker": look.marker,
+        "linestyle": look.line,
+        "markersize": size,
+        "markeredgecolor": "none",
+        "linewidth": width,
+    }
+
+
+def tick_text(value: float, position: int | None = None) -> str:
+    """``2,000`` and ``1e-6``, which the usual form writes as 2e+03 and 1e-06."""
     if 1e3 <= abs(value) < 1e7:
         return f"{value:,.0f}"
     return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:.4g}")
 
 
-def _drawable(value: float) -> bool:
-    """A logarithmic axis has no place for zero, and no axis one for nan."""
+def is_drawable(value: float) -> bool:
+    """True for a value that a logarithmic axis can show: neither zero nor nan."""
     return math.isfinite(value) and value > 0

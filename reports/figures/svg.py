@@ -4,50 +4,63 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from reports.figures.style import _BASELINE_INK, _FONT, _INK
+from reports.figures.style import BASELINE_INK, FONT, INK
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Canvas
 
 
-_LONG = re.compile(r"(\.\d\d)\d+")
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its words.
+
+    Attributes:
+        title: above the caption.
+        svg: the drawing.
+        caption: the meaning of the values.
+        wide: True if it has several panels side by side.
+        marks: the meaning of lines, dots and bands.
+
+    """
+
+    title: str
+    svg: Markup
+    caption: str
+    wide: bool = False
+    marks: str = ""
 
 
-def _svg(figure: Figure, title: str) -> Markup:
-    """The figure as an <svg> element without prolog, foreign names or ids that another figure could
+def to_svg(figure: Canvas, title: str) -> Markup:
+    """A drawing as an <svg> element without prolog, namespaces, or ids that another drawing could
     share.
+
+    Args:
+        figure: of matplotlib.
+        title: the drawing in a sentence, for readers who cannot see it.
+
     """
     buffer = io.StringIO()
+    # Without metadata, because it holds the time and would change the bytes of equal figures.
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    # HTML knows the namespaces of SVG; what is left of xlink is written without it.
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    # Groups are numbered alike in all figures, and nothing refers to them.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
-    opening, body = _lean(text).split(">", 1)
+    # Numbers have six decimals, of which a hundredth of a point is all that anyone can see.
+    text = re.sub(r"(\.\d\d)\d{4}\b", r"\1", text)
+    opening, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening).group()
-    style = f'style="--inches: {figure.get_figwidth():g}"'
-    text = (
-        f'<svg {box} {style} role="img" aria-label="{escape(title)}" font-family="{_FONT}">{body}'
-    )
-    text = (
-        text.replace("xlink:href", "href")
-        .replace(_INK, "currentColor")
-        .replace(_BASELINE_INK, "var(--baseline, #444)")
-    )
-    return Markup(re.sub(r"\n\s*", "\n", text))
-
-
-def _lean(svg: str) -> str:
-    """The same picture in half the bytes: places to a hundredth of a point, and nothing said twice."""
-    svg = re.sub(r"font-family: [^;\"]*; ", "", svg)  # the same on every text; now on the whole
-    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    svg = svg.replace("; stroke: #000000; stroke-opacity: 0; stroke-linejoin: miter", "")
-    return re.sub(
-        r' (?:d|x|y|transform)="[^"]*"', lambda place: _LONG.sub(r"\1", place.group()), svg
-    )
+    inches = f'style="--inches: {figure.get_figwidth():g}"'
+    label = f'role="img" aria-label="{escape(title)}"'
+    body = body.replace(INK, "currentColor").replace(BASELINE_INK, "var(--baseline, #444)")
+    whole = f'<svg {box} {inches} {label} font-family="{FONT}">{body}'
+    return Markup(re.sub(r"\n\s*", "\n", whole))

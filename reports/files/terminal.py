@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from reports.tables.groups import Group, Panel, cost_cut, groups
+from reports.tables.groups import Group, groups
+from reports.tables.metrics import is_share
+from reports.tables.panels import Panel
+from reports.tables.runs import Run
 from reports.tables.statistics import BASELINE, Cell, ordered
 from reports.text import aligned, number, percent, pieces
 
@@ -15,96 +18,123 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _WIDTH = 109
+_NFE_WIDTH = 5
+_CELL_WIDTH = 14  # of a mean with its ratio
+# The few values per run that fit next to each other.
+_METRICS = (
+    "curvature_fm",
+    "transport_cost",
+    "coupling_ms",
+    "coupling_share",
+    "coupling_fit_seconds",
+    "images_per_s",
+)
 
 
-def terminal_table(
-    table: pd.DataFrame, sizes: Mapping[str, Mapping[str, int]] | None = None
-) -> str:
-    """The comparison as plain text under 110 columns: for each group the arms side by side, ratios
-    to random.
+def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
+    """The comparison as plain text under 110 columns, the couplings of each group side by side.
 
-    ``sizes``: as for ``reports.tables.groups.groups``.
+    Args:
+        table: tidy results.
+        runs: the runs that they are of; their files describe the metrics.
+
     """
     blocks = []
-    for group in groups(table, sizes):
-        seeds = "; ".join(f"{arm}: {', '.join(map(str, s))}" for arm, s in group.seeds.items())
-        if len({tuple(s) for s in group.seeds.values()}) == 1:
-            seeds = ", ".join(map(str, group.seeds[group.arms[0]]))
-        heading = f"{group.title}; seeds {seeds} (mean over seeds"
-        if BASELINE in group.arms:
-            heading += f", in brackets the ratio to {BASELINE}, "
-            heading += "with * where its 95 % interval over three seeds or more excludes 1"
-        heading += ")"
-        blocks.append("\n".join(textwrap.wrap(heading, _WIDTH)))
-        found = (group := group.plain).panels
-        blocks += [_terminal_curve(panel) for panel in found if panel.judged and panel.plain]
-        blocks.append(_terminal_arms(group, found))
+    for group in groups(table, runs):
+        plain = group.plain
+        blocks.append(_heading(group))
+        blocks += [_curve(panel) for panel in plain.panels if panel.judged and panel.plain]
+        blocks.append(_per_run(plain))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _terminal_curve(panel: Panel) -> str:
-    body = {
-        nfe: {arm: _with_ratio(cell) for arm, cell in arms.items()}
-        for nfe, arms in panel.cells.items()
-    }
-    arms = ordered(panel.rows.coupling)
-    parts = []
-    # As many arms side by side as the width allows; pieces are so narrow that one always fits
-    while arms:
-        fit = max(
-            k
-            for k in range(1, len(arms) + 1)
-            if sum(_width(arm) + 2 for arm in arms[:k]) <= _WIDTH - 5
+def _heading(group: Group) -> str:
+    different = set(map(tuple, group.seeds.values()))
+    if len(different) == 1:
+        seeds = ", ".join(map(str, *different))
+    else:
+        seeds = "; ".join(
+            f"{name}: {', '.join(map(str, own))}" for name, own in group.seeds.items()
         )
-        heads = zip_longest(*(pieces(arm)[::-1] for arm in arms[:fit]), fillvalue="")
-        lines = [["", *head] for head in heads][::-1]
-        lines[-1][0] = "NFE"
-        lines += [
-            [str(nfe), *(row.get(arm, "-") for arm in arms[:fit])] for nfe, row in body.items()
-        ]
-        parts.append(aligned(lines, [5, *map(_width, arms[:fit])]))
-        arms = arms[fit:]
+    meaning = "mean over seeds"
+    if BASELINE in group.arms:
+        meaning += (
+            f", in brackets the ratio to {BASELINE}, with * if its 95 % interval over three seeds"
+            " or more excludes 1"
+        )
+    return textwrap.fill(f"{group.title}; seeds {seeds} ({meaning})", _WIDTH)
+
+
+def _curve(panel: Panel) -> str:
+    """A table of one metric: rows NFE, columns couplings, below each other if they are many."""
     title = f"{panel.title} ({panel.note})" if panel.note else panel.title
-    return "\n".join([title, *parts])
+    parts = [title]
+    for couplings in _fitting(ordered(panel.rows["coupling"])):
+        widths = [_NFE_WIDTH, *map(_width, couplings)]
+        lines = _head(couplings)
+        for nfe, row in panel.cells.items():
+            cells = [_with_ratio(row[name]) if name in row else "-" for name in couplings]
+            lines.append([str(nfe), *cells])
+        parts.append(aligned(lines, widths=widths))
+    return "\n".join(parts)
 
 
-def _terminal_arms(group: Group, found: list[Panel]) -> str:
-    names = (
-        "curvature_fm",
-        "transport_cost",
-        "coupling_ms",
-        "coupling_share",
-        "coupling_fit_seconds",
-        "images_per_s",
-    )
-    columns = {name: next((p.cells[None] for p in found if p.metric == name), {}) for name in names}
-    columns = {name: column for name, column in columns.items() if column}
+def _fitting(couplings: Sequence[str]) -> list[list[str]]:
+    """Couplings in lists that fit next to each other; names are broken, so that one always fits."""
+    lists: list[list[str]] = []
+    left = 0
+    for coupling in couplings:
+        width = _width(coupling) + 2
+        if width > left:
+            lists.append([])
+            left = _WIDTH - _NFE_WIDTH
+        lists[-1].append(coupling)
+        left -= width
+    return lists
+
+
+def _head(couplings: Sequence[str]) -> list[list[str]]:
+    """Names in lines, of which the last ones stand next to each other."""
+    upwards = [pieces(name)[::-1] for name in couplings]
+    lines = [["", *line] for line in zip_longest(*upwards, fillvalue="")]
+    lines[0][0] = "NFE"
+    return lines[::-1]
+
+
+def _per_run(group: Group) -> str:
+    """A table of the values per run: rows couplings."""
+    cells: dict[str, Mapping[str, Cell]] = {}
+    for panel in group.values:
+        cells.setdefault(panel.metric, panel.cells[None])
+    columns = [metric for metric in _METRICS if metric in cells]
     if not columns:
         return ""
-    cut = cost_cut(group)
-    lines = [["arm", *columns]]
-    for arm in group.arms:
-        head, *more = pieces(arm)
-        shown = [
-            _arm_text(name, cells_[arm], cut.get(arm)) if arm in cells_ else "-"
-            for name, cells_ in columns.items()
-        ]
-        lines += [[head, *shown], *([f"  {piece}", *[""] * len(shown)] for piece in more)]
-    return aligned(lines, [max(map(len, column)) for column in zip(*lines, strict=True)], left=1)
+    lines = [["coupling", *columns]]
+    for coupling in group.arms:
+        first, *more = pieces(coupling)
+        texts = []
+        for metric in columns:
+            cell = cells[metric].get(coupling)
+            texts.append(_value(group, metric, cell, coupling) if cell else "-")
+        lines.append([first, *texts])
+        lines += [[f"  {piece}", *[""] * len(columns)] for piece in more]
+    return aligned(lines, left=1)
 
 
-def _arm_text(name: str, cell: Cell, cut: float | None) -> str:
-    if name == "coupling_share":
+def _value(group: Group, metric: str, cell: Cell, coupling: str) -> str:
+    if is_share(metric):
         return percent(cell.mean)
-    if name == "transport_cost" and cut is not None:
-        return f"{number(cell.mean)} (cut {percent(cut)})"
-    return number(cell.mean) if name == "coupling_ms" else _with_ratio(cell)
+    if metric == "transport_cost" and coupling in group.cost_cut:
+        return f"{number(cell.mean)} (cut {percent(group.cost_cut[coupling])})"
+    return _with_ratio(cell) if group.metrics[metric].ratio else number(cell.mean)
 
 
 def _with_ratio(cell: Cell) -> str:
-    claimed = "*" if cell.verdict != "unclear" else ""
-    return number(cell.mean) + (f" (x{cell.ratio:.2f}{claimed})" if cell.ratio is not None else "")
+    if cell.ratio is None:
+        return number(cell.mean)
+    claimed = "" if cell.side == "unclear" else "*"
+    return f"{number(cell.mean)} (x{cell.ratio:.2f}{claimed})"
 
 
-def _width(arm: str) -> int:
-    return max([14, *map(len, pieces(arm))])
+def _width(coupling: str) -> int:
+    return max([_CELL_WIDTH, *map(len, pieces(coupling))])

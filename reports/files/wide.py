@@ -1,5 +1,5 @@
-"""Wide tables beside the tidy one: means with spread and number of seeds, as CSV, Markdown and
-LaTeX (booktabs).
+"""Wide tables next to the tidy one: means with spread and number of seeds, as CSV, Markdown and
+LaTeX.
 
 The numbers are those of the page's tables. The CSV has three columns for each of theirs (mean,
 sample standard deviation, seeds); Markdown and LaTeX show them rounded as ``8.28 ± 0.12 (3)``.
@@ -7,38 +7,46 @@ sample standard deviation, seeds); Markdown and LaTeX show them rounded as ``8.2
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reports.tables.groups import Group, Panel, side_by_side
+from reports.tables.groups import Group
+from reports.tables.panels import Panel, side_by_side
 from reports.tables.rho import rho_label
 from reports.tables.statistics import Cell, cost_cuts, ordered
-from reports.text import MISSING, number, short
+from reports.text import MISSING, listed, number, one_line, short
 
-CURVATURE = (
-    "curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma",
-)  # fmt: skip
-COST = (
-    "coupling_ms", "coupling_share", "coupling_wait_share", "coupling_fit_seconds", "images_per_s", "train_seconds",
-    "transport_cost", "transport_cost_independent",
-)  # fmt: skip
-CUT = "transport_cut"
-"""Share of the independent transport cost that the pairing saves."""
+CUT = "transport_cut"  # share of the independent transport cost that the pairing saves
+_HEADS = {"nfe": "NFE", "coupling": "coupling"}
+_NOTE = "Mean over seeds ± sample standard deviation (number of seeds)."
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
 
 
 @dataclass(frozen=True)
 class Wide:
     """One table.
 
-    Attributes: title: the comparison, and what is shown of it. keys: name to value of what holds
-        for all its rows; columns of the CSV, in its title elsewhere. over: what a row is, ``NFE``
-        or ``coupling``. columns: their names, in order. rows: place, such as the NFE, to column to
-        cell.
+    Attributes:
+        title: the comparison, and the metric if there is one only.
+        keys: name to value of what all its rows share: columns of the CSV, in its title elsewhere.
+        over: the meaning of a row, ``nfe`` or ``coupling``.
+        columns: their names, in order.
+        rows: place, such as the NFE, to column to cell.
 
     """
 
@@ -51,72 +59,65 @@ class Wide:
 
 def wide_files(groups: Sequence[Group]) -> dict[str, str]:
     """File name to content: three tables of all groups, each in three formats."""
-    # Guided sampling and other starts are in the tidy table
-    groups = [group.plain for group in groups]
-    tables = {
-        "fd_vs_nfe": [table for group in groups for table in fd_vs_nfe(group)],
-        "curvature": [table for group in groups for table in by_coupling(group, CURVATURE)],
-        "solver_cost": [table for group in groups for table in by_coupling(group, COST)],
-    }
-    formats = {"csv": to_csv, "md": to_markdown, "tex": to_latex}
-    return {
-        f"{name}.{end}": write(found)
-        for name, found in tables.items()
-        for end, write in formats.items()
-    }
+    tables: dict[str, list[Wide]] = {"fd_vs_nfe": [], "curvature": [], "solver_cost": []}
+    for group in groups:
+        # Guided sampling and other starts are in the tidy table only.
+        plain = group.plain
+        tables["fd_vs_nfe"] += fd_vs_nfe(plain)
+        tables["curvature"] += by_coupling(plain, "path")
+        tables["solver_cost"] += by_coupling(plain, "cost")
+    files = {}
+    for name, found in tables.items():
+        files[f"{name}.csv"] = to_csv(found)
+        files[f"{name}.md"] = to_markdown(found)
+        files[f"{name}.tex"] = to_latex(found)
+    return files
 
 
 def fd_vs_nfe(group: Group) -> list[Wide]:
-    """Frechet distances: rows NFE, columns the couplings, each at the fixed and at its best rho;
-    random first.
-    """
-    curves = [
-        p for p in group.panels if p.per_nfe and (p.metric == "fid" or p.metric.startswith("fd_"))
-    ]
+    """Fréchet distances: rows NFE, columns the couplings, each at the fixed and at its best rho."""
+    curves = [panel for panel in group.curves if _is_frechet(panel.metric)]
     found = []
     for shared in side_by_side(curves):
-        places = [
-            (arm, panel)
-            for arm in ordered(a for p in shared for a in p.rows["coupling"])
-            for panel in shared
-        ]
-        names = {
-            (arm, panel.schedule): ", ".join(filter(None, (arm, _schedule(panel))))
-            for arm, panel in places
-        }
+        couplings: set[str] = set()
+        for panel in shared:
+            couplings.update(panel.rows["coupling"])
+        columns: dict[str, None] = {}
         rows: dict[str, dict[str, Cell]] = {}
-        for nfe in sorted({nfe for panel in shared for nfe in panel.cells}):
-            here = [(arm, panel) for arm, panel in places if arm in panel.cells.get(nfe, {})]
-            rows[str(nfe)] = {
-                names[arm, panel.schedule]: panel.cells[nfe][arm] for arm, panel in here
-            }
-        columns = [name for name in names.values() if any(name in row for row in rows.values())]
-        keys = {
-            "metric": shared[0].metric,
-            "split": shared[0].split or "",
-            "settings": shared[0].settings,
-        }
-        found.append(_wide(group, keys, "nfe", columns, rows))
+        nfes = sorted(set().union(*(panel.cells for panel in shared)))
+        for coupling in ordered(couplings):
+            for panel in shared:
+                name = listed([coupling, _schedule(panel)])
+                for nfe in nfes:
+                    row = rows.setdefault(str(nfe), {})
+                    if coupling in panel.cells.get(nfe, {}):
+                        row[name] = panel.cells[nfe][coupling]
+                        columns[name] = None
+        first = shared[0]
+        keys = {"metric": first.metric, "split": first.split or "", "settings": first.settings}
+        found.append(_wide(group, keys, "nfe", list(columns), rows))
     return found
 
 
-def by_coupling(group: Group, metrics: Sequence[str]) -> list[Wide]:
-    """Metrics with one value an arm: rows couplings, random first; one table for each setting."""
+def _is_frechet(metric: str) -> bool:
+    return metric == "fid" or metric.startswith("fd_")
+
+
+def by_coupling(group: Group, kind: str) -> list[Wide]:
+    """Metrics of one kind with one value per run: rows couplings, one table for each setting."""
     by_settings: dict[str, dict[str, dict[str, Cell]]] = {}
-    for panel in group.panels:
-        if panel.over is None and panel.metric in metrics and panel.split is None:
+    for panel in group.values:
+        if panel.info.kind == kind and panel.split is None:
             by_settings.setdefault(panel.settings, {})[panel.metric] = panel.cells[None]
     found = []
     for settings, columns in by_settings.items():
         if {"transport_cost", "transport_cost_independent"} <= columns.keys():
             columns[CUT] = cost_cuts(group.rows)
-        arms = ordered(arm for cells in columns.values() for arm in cells)
-        rows = {
-            arm: {name: cells[arm] for name, cells in columns.items() if arm in cells}
-            for arm in arms
-        }
-        names = [name for name in (*metrics, CUT) if name in columns]
-        found.append(_wide(group, {"settings": settings}, "coupling", names, rows))
+        rows: dict[str, dict[str, Cell]] = {}
+        for coupling in ordered(set().union(*columns.values())):
+            own = {name: cells[coupling] for name, cells in columns.items() if coupling in cells}
+            rows[coupling] = own
+        found.append(_wide(group, {"settings": settings}, "coupling", list(columns), rows))
     return found
 
 
@@ -127,113 +128,97 @@ def _wide(
     columns: list[str],
     rows: dict[str, dict[str, Cell]],
 ) -> Wide:
-    title = ", ".join(part for part in (group.title, *keys.values()) if part)
+    title = listed([group.title, *keys.values()])
     return Wide(title, {"comparison": group.title, **keys}, over, columns, rows)
 
 
 def _schedule(panel: Panel) -> str:
-    """Fixed or best rho; where a group has one rho only its name says which."""
+    """Fixed or best rho; if a group has one rho only, its name says which."""
     rhos = panel.rows["rho"].dropna().unique()
     return panel.schedule or (rho_label(rhos[0]) if len(rhos) == 1 else "")
 
 
 def to_csv(tables: Sequence[Wide]) -> str:
     """All tables one below the other; a column that one of them lacks is empty there."""
-    keys = list(dict.fromkeys(key for table in tables for key in table.keys))
-    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
+    import pandas as pd
+
     over = tables[0].over if tables else "coupling"
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        [*keys, over, *(f"{name} {part}" for name in columns for part in ("mean", "sd", "seeds"))]
-    )
+    keys: dict[str, None] = {}
+    columns: dict[str, None] = {}
+    records = []
     for table in tables:
+        keys |= dict.fromkeys(table.keys)
+        columns |= dict.fromkeys(table.columns)
         for place, row in table.rows.items():
-            values = [value for name in columns for value in _values(row.get(name))]
-            writer.writerow([*(table.keys.get(key, "") for key in keys), place, *values])
-    return text.getvalue()
+            record = {**table.keys, over: place}
+            for name, cell in row.items():
+                record |= _parts(name, cell)
+            records.append(record)
+    names = [*keys, over]
+    for name in columns:
+        names += [f"{name} {part}" for part in ("mean", "sd", "seeds")]
+    # Numbers as Python writes them, and whole numbers without a point where some are missing
+    frame = pd.DataFrame(records, columns=names, dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
-def _values(cell: Cell | None) -> tuple[str, str, str]:
-    if cell is None:
-        return "", "", ""
-    return repr(cell.mean), "" if cell.spread is None else repr(cell.spread), str(len(cell.values))
+def _parts(name: str, cell: Cell) -> dict[str, str]:
+    """The three columns of a cell."""
+    spread = "" if cell.spread is None else repr(cell.spread)
+    seeds = str(len(cell.values))
+    return {f"{name} mean": repr(cell.mean), f"{name} sd": spread, f"{name} seeds": seeds}
 
 
 def to_markdown(tables: Sequence[Wide]) -> str:
-    """A heading and a pipe table each; whatever a name holds is text."""
-    blocks = []
+    """A heading and a pipe table each; names are escaped."""
+    blocks = [_NOTE]
     for table in tables:
-        lines = [[_HEADS[table.over], *table.columns], *_body(table, MISSING, "±")]
-        first, *rest = ["| " + " | ".join(map(_markdown, line)) + " |" for line in lines]
+        lines = [[_HEADS[table.over], *table.columns], *_body(table, MISSING)]
+        rows = [f"| {' | '.join(map(_markdown, line))} |" for line in lines]
         rule = "|---|" + "---:|" * len(table.columns)
-        blocks.append("\n".join([f"**{_markdown(table.title)}**", "", first, rule, *rest]))
-    return "\n\n".join([_NOTE, *blocks]) + "\n"
-
-
-def to_latex(tables: Sequence[Wide]) -> str:
-    """A ``table`` with ``booktabs`` rules each; whatever a name holds is text."""
-    blocks = [f"% {_NOTE}\n% \\usepackage{{booktabs}}"]
-    for table in tables:
-        head, *body = [[_HEADS[table.over], *table.columns], *_body(table, "--", "±")]
-        blocks.append(
-            "\n".join(
-                [
-                    "\\begin{table}",
-                    "\\centering",
-                    f"\\caption{{{_latex(table.title)}}}",
-                    f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
-                    "\\toprule",
-                    _latex_row(head),
-                    "\\midrule",
-                    *map(_latex_row, body),
-                    "\\bottomrule",
-                    "\\end{tabular}",
-                    "\\end{table}",
-                ]
-            )
-        )
+        heading = f"**{_markdown(table.title)}**"
+        blocks.append("\n".join([heading, "", rows[0], rule, *rows[1:]]))
     return "\n\n".join(blocks) + "\n"
 
 
-_HEADS = {"nfe": "NFE", "coupling": "coupling"}
-_NOTE = "Mean over seeds ± sample standard deviation (number of seeds)."
+def to_latex(tables: Sequence[Wide]) -> str:
+    """A ``table`` with ``booktabs`` rules each; names are escaped."""
+    import pandas as pd
+
+    blocks = [f"% {_NOTE}\n% \\usepackage{{booktabs}}"]
+    for table in tables:
+        head = [_latex(name) for name in (_HEADS[table.over], *table.columns)]
+        body = [list(map(_latex, line)) for line in _body(table, "--")]
+        frame = pd.DataFrame(body, columns=pd.Index(head))
+        # Escaped by us: pandas leaves < > | " alone, which old font encodings print as other signs.
+        latex = frame.to_latex(
+            index=False,
+            escape=False,
+            caption=_latex(table.title),
+            column_format="l" + "r" * len(table.columns),
+        )
+        blocks.append(latex.rstrip())
+    return "\n\n".join(blocks) + "\n"
 
 
-def _body(table: Wide, missing: str, sign: str) -> list[list[str]]:
-    return [
-        [place, *(_shown(row[name], sign) if name in row else missing for name in table.columns)]
-        for place, row in table.rows.items()
-    ]
+def _body(table: Wide, missing: str) -> list[list[str]]:
+    lines = []
+    for place, row in table.rows.items():
+        cells = [_shown(row[name]) if name in row else missing for name in table.columns]
+        lines.append([place, *cells])
+    return lines
 
 
-def _shown(cell: Cell, sign: str) -> str:
-    spread = (
-        f" {sign} {short(cell.spread)}"
-        if cell.spread is not None and math.isfinite(cell.spread)
-        else ""
-    )
+def _shown(cell: Cell) -> str:
+    spread = ""
+    if cell.spread is not None and math.isfinite(cell.spread):
+        spread = f" ± {short(cell.spread)}"
     return f"{number(cell.mean)}{spread} ({len(cell.values)})"
 
 
-def _one_line(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", html.escape(_one_line(text), quote=False))
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "–": "--", "−": "$-$",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}  # fmt: skip
+    return re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(c, c) for c in _one_line(text))
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"
+    return "".join(_LATEX.get(character, character) for character in one_line(text))

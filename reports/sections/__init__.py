@@ -1,1 +1,1 @@
-"""Sections of a page. One module and one template, one section."""
+"""Sections of the page of a comparison. One file is one section; its template has the same name."""

@@ -1,4 +1,4 @@
-"""Grids of generated images."""
+"""Pictures of generated images, from the run folders."""
 
 from __future__ import annotations
 
@@ -6,60 +6,76 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from reports.sections._first import first_runs
+from reports.tables.groups import Group
 from reports.tables.runs import Run
-from reports.tables.statistics import ordered
 
-Pictures = dict[str, list[tuple[Run, Path]]]
-_PNG = b"\x89PNG\r\n\x1a\n"
+title = "Generated images"
+place = 100
+TANGENTS = "D along the path"
+_PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A picture of generated images, as base64 PNG."""
+    """A picture of generated images.
 
-    arm: str
+    Attributes:
+        coupling: that made them.
+        seed: of its run.
+        png: base64.
+
+    """
+
+    coupling: str
     seed: int
     png: str
 
 
-def pictures_of(members: Sequence[Run]) -> Pictures:
-    """Label (``NFE 5``) to the pictures of the arms, each from the arm's first seed."""
-    first: dict[str, Run] = {}
-    for run in sorted(members, key=lambda run: int(run.config["seed"])):
-        first.setdefault(str(run.config["coupling"]), run)
-    found: dict[str, list[tuple[Run, Path]]] = {}
-    for arm in ordered(first):
-        for path in first[arm].path.glob("samples/*.png"):
-            with path.open("rb") as file:
-                if file.read(len(_PNG)) == _PNG:
-                    found.setdefault(path.stem, []).append((first[arm], path))
-    return {_label(stem): found[stem] for stem in sorted(found, key=_natural)}
+@dataclass(frozen=True)
+class Images:
+    """All pictures of a comparison.
+
+    Attributes:
+        grids: label, such as ``NFE 5``, to a picture of each coupling.
+        tangents: True if the denoiser's output along the path is among them.
+
+    """
+
+    grids: dict[str, list[Grid]]
+    tangents: bool
 
 
-def grids(shown: Pictures) -> dict[str, list[Grid]]:
-    return {
-        label: [
-            Grid(
-                str(run.config["coupling"]),
-                int(run.config["seed"]),
-                base64.b64encode(path.read_bytes()).decode(),
-            )
-            for run, path in found
-        ]
-        for label, found in shown.items()
-    }
+def build(group: Group) -> Images | None:
+    """The pictures of each coupling's first seed; None without any."""
+    found = grids(group.runs)
+    return Images(found, TANGENTS in found) if found else None
+
+
+def grids(runs: Sequence[Run]) -> dict[str, list[Grid]]:
+    """Label to the pictures of the couplings, each from its first seed."""
+    by_stem: dict[str, list[Grid]] = {}
+    for coupling, run in first_runs(runs).items():
+        for path in run.path.glob("samples/*.png"):
+            content = path.read_bytes()
+            # Whatever else bears this name, such as SVG with scripts, is not embedded.
+            if content.startswith(_PNG):
+                png = base64.b64encode(content).decode()
+                grid = Grid(coupling, int(run.config["seed"]), png)
+                by_stem.setdefault(path.stem, []).append(grid)
+    return {_label(stem): by_stem[stem] for stem in sorted(by_stem, key=_natural)}
 
 
 def _label(stem: str) -> str:
-    """What a picture is called that is stored under this name."""
-    return "D along the path" if stem == "tangents" else re.sub(r"^nfe(\d+)$", r"NFE \1", stem)
+    """Heading of the pictures that are stored under a name."""
+    return TANGENTS if stem == "tangents" else re.sub(r"^nfe(\d+)$", r"NFE \1", stem)
 
 
-def _natural(name: str) -> list:
+def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key by which nfe5 comes before nfe13."""
-    return [
-        (part.isdigit(), int(part) if part.isdigit() else 0, part)
-        for part in re.split(r"(\d+)", name)
-    ]
+    key = []
+    for part in re.split(r"(\d+)", name):
+        is_number = part.isdecimal()
+        key.append((is_number, int(part) if is_number else 0, part))
+    return key

@@ -1,4 +1,4 @@
-"""How many evaluations reach a given quality: the question that a curve over NFE answers sideways."""
+"""Evaluations that a coupling needs to reach a given quality."""
 
 from __future__ import annotations
 
@@ -6,44 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.tables.groups import Panel
-from reports.tables.statistics import BASELINE, Cell, by_arm, ordered
+from bench.record.infos import Info
+from reports.tables.groups import Group
+from reports.tables.panels import Panel, side_by_side
+from reports.tables.statistics import BASELINE, Cell, by_coupling, ordered
 
-FACTORS = (2.0, 1.25, 1.1)
-"""Targets, as multiples of the best mean that random reaches at any NFE."""
-
-
-def nfe_to_reach(curve: Mapping[int, float], target: float) -> float | None:
-    """The smallest NFE at which the curve is at or below ``target``; None where it is above it
-    everywhere.
-
-    ``curve``: NFE to value. Between measured NFEs both logarithms are taken as linear. What holds
-    at the first NFE already gives that one: fewer evaluations, not measured, may do. Values that
-    are not finite are passed over.
-    """
-    before = None
-    for nfe, value in sorted(curve.items()):
-        if not math.isfinite(value):
-            continue
-        if value <= target:
-            if before is None or value <= 0 or target <= 0:
-                return float(nfe)
-            part = math.log(before[1] / target) / math.log(before[1] / value)
-            return before[0] * (nfe / before[0]) ** part
-        before = (nfe, value)
-    return None
+title = "NFE to reach a target"
+place = 20
+NFE = Info("nfe", "Evaluations that reach the target.", "lower")
+FACTORS = (2.0, 1.25, 1.1)  # targets, as multiples of the best mean of random at any NFE
 
 
 @dataclass(frozen=True)
 class Reached:
-    """One arm and one target.
+    """One coupling and one target.
 
-    Attributes: cell: seed to NFE, of the seeds that reach the target. Random stands beside it only
-        where both reach it in
-            all seeds and none at the first NFE: elsewhere the seeds left would make a biased
-                comparison.
-        seeds: how many seeds there are.
-        bound: whether a seed is at the target at the first NFE already, so that fewer may do.
+    Attributes:
+        cell: seed to NFE, for the seeds that reach the target. It is compared with random only if
+            both reach it in all seeds and none at the first NFE; the seeds left otherwise would
+            make a biased comparison.
+        seeds: number of all seeds.
+        bound: True if a seed reaches the target at the first NFE already, so fewer may do.
 
     """
 
@@ -53,30 +36,70 @@ class Reached:
 
     @property
     def everywhere(self) -> bool:
-        """Whether every seed reaches it; only then a mean says something."""
+        """True if every seed reaches it; only then a mean says something."""
         return len(self.cell.values) == self.seeds
 
 
 @dataclass(frozen=True)
 class Reach:
-    """One table: factor to target, and the rows, each a schedule and an arm with what it needs for
-    each target.
+    """One table.
+
+    Attributes:
+        title: the metric.
+        targets: factor to target.
+        rows: rho, coupling, and its NFE for each target.
+        info: description of the NFE.
+
     """
 
     title: str
     targets: dict[float, float]
     rows: list[tuple[str, str, list[Reached]]]
+    info: Info = NFE
+
+
+def build(group: Group) -> list[Reach] | None:
+    """A table for each distance to the test split; None without such a distance."""
+    judged = [p for p in group.plain.curves if p.judged and p.split == "test" and p.info.figure]
+    tables = [reach(shared) for shared in side_by_side(judged)]
+    return [table for table in tables if table] or None
+
+
+def nfe_to_reach(curve: Mapping[int, float], target: float) -> float | None:
+    """The smallest NFE at which a curve is at or below ``target``; None if it is above everywhere.
+
+    Between measured NFEs both logarithms are taken as linear. A curve that is below at the first
+    NFE gives that one: fewer evaluations, not measured, may do. Values that are not finite are
+    skipped.
+
+    Args:
+        curve: NFE to value.
+        target: to reach.
+
+    """
+    before = None
+    for nfe, value in sorted(curve.items()):
+        if not math.isfinite(value):
+            continue
+        if value <= target:
+            # Neither a logarithm nor a point before: the NFE itself is the answer.
+            if before is None or value <= 0 or target <= 0:
+                return float(nfe)
+            last, height = before
+            part = math.log(height / target) / math.log(height / value)
+            return last * (nfe / last) ** part
+        before = (nfe, value)
+    return None
 
 
 def reach(panels: Sequence[Panel]) -> Reach | None:
-    """NFE to reach the targets, for panels that differ in rho only: the targets are the same for
-    all of them.
+    """NFE to reach the targets, for panels that differ in rho only: all have the same targets.
 
-    None where random has no finite value above zero, so that there is no target.
+    None if random has no finite value above zero, so that there is no target.
     """
-    means = [
-        row[BASELINE].mean for panel in panels for row in panel.cells.values() if BASELINE in row
-    ]
+    means = []
+    for panel in panels:
+        means += [row[BASELINE].mean for row in panel.cells.values() if BASELINE in row]
     best = min((mean for mean in means if math.isfinite(mean)), default=0.0)
     if best <= 0:
         return None
@@ -84,39 +107,34 @@ def reach(panels: Sequence[Panel]) -> Reach | None:
     rows = []
     for panel in panels:
         columns = [_column(panel, target) for target in targets.values()]
-        rows += [(panel.schedule, arm, [column[arm] for column in columns]) for arm in columns[0]]
-    first = panels[0]
-    return Reach(
-        ", ".join(part for part in (first.metric, first.split, first.settings) if part),
-        targets,
-        rows,
-    )
+        for coupling in columns[0]:
+            rows.append((panel.schedule, coupling, [column[coupling] for column in columns]))
+    return Reach(panels[0].family_title, targets, rows)
 
 
 def _column(panel: Panel, target: float) -> dict[str, Reached]:
-    """What each arm needs for one target."""
-    curves: dict[str, dict[int, dict[int, float]]] = {
-        arm: {} for arm in ordered(panel.rows["coupling"])
-    }
+    """Each coupling and one target."""
+    found = {}
+    for coupling in ordered(panel.rows["coupling"]):
+        curves = _by_seed(panel, coupling)
+        needed = {seed: nfe_to_reach(curve, target) for seed, curve in curves.items()}
+        needed = {seed: nfe for seed, nfe in needed.items() if nfe is not None}
+        bound = any(nfe == min(curves[seed]) for seed, nfe in needed.items())
+        found[coupling] = Reached(Cell(needed, {}), len(curves), bound)
+    complete = {}
+    for coupling, reached in found.items():
+        if reached.everywhere and not reached.bound:
+            complete[coupling] = reached.cell.values
+    for coupling, cell in by_coupling(complete).items():
+        found[coupling] = Reached(cell, found[coupling].seeds, bound=False)
+    return found
+
+
+def _by_seed(panel: Panel, coupling: str) -> dict[int, dict[int, float]]:
+    """Seed to NFE to value of one coupling."""
+    curves: dict[int, dict[int, float]] = {}
     for nfe, row in panel.cells.items():
-        for arm, cell in row.items():
-            for seed, value in cell.values.items():
-                curves[arm].setdefault(seed, {})[nfe] = value
-    needed = {
-        arm: {
-            seed: nfe
-            for seed, curve in seeds.items()
-            if (nfe := nfe_to_reach(curve, target)) is not None
-        }
-        for arm, seeds in curves.items()
-    }
-    bound = {
-        arm: any(nfe == min(curves[arm][seed]) for seed, nfe in needed[arm].items())
-        for arm in curves
-    }
-    whole = {arm for arm in curves if len(needed[arm]) == len(curves[arm]) and not bound[arm]}
-    compared = by_arm({arm: needed[arm] for arm in whole})
-    return {
-        arm: Reached(compared.get(arm) or Cell(needed[arm], {}), len(seeds), bound[arm])
-        for arm, seeds in curves.items()
-    }
+        if coupling in row:
+            for seed, value in row[coupling].values.items():
+                curves.setdefault(seed, {})[nfe] = value
+    return curves

@@ -1,84 +1,69 @@
-"""Curves and tables of values."""
+"""Tables of the metrics over NFE."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
+from reports.sections._draw import about
+from reports.tables.groups import Group
+from reports.tables.panels import Panel
+from reports.tables.select import floors
+from reports.tables.statistics import ordered
+from reports.text import number
 
-from reports import text as words
-from reports.figures import panels as figures
-from reports.tables import metrics
-from reports.tables.groups import Panel
-from reports.tables.statistics import Cell, ordered
-
-BAR_CHARTS = ("curvature_fm", "coupling_ms")
-"""Metrics with one value an arm that are drawn as well as tabled."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure with its words; a wide one shows several panels side by side; ``marks`` says what
-    its marks mean.
-    """
-
-    title: str
-    svg: Markup
-    caption: str
-    wide: bool = False
-    marks: str = ""
+title = "Values at each NFE"
+place = 30
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A table of one metric over NFE: rows NFE, columns arms; ``about`` is what no figure says
-    already.
+class Table:
+    """A table of one metric: a row for each NFE, a column for each coupling.
+
+    Attributes:
+        panel: the metric.
+        couplings: the columns.
+        about: words about the metric, if no figure has them.
+
     """
 
     panel: Panel
-    arms: list[str]
-    cells: dict[int | None, dict[str, Cell]]
+    couplings: list[str]
     about: str
 
-    @property
-    def size(self) -> int:
-        """In cells."""
-        return len(self.arms) * len(self.cells)
+
+@dataclass(frozen=True)
+class Values:
+    """The tables of a comparison.
+
+    Attributes:
+        tables: of metrics that are also drawn.
+        more: of metrics of the samples that are not drawn.
+
+    """
+
+    tables: list[Table]
+    more: list[Table]
 
 
-def curve_of(panel: Panel, real: dict[str, float] | None) -> Curve:
-    """``real``: what real images have; None where a figure says already what the metric is."""
-    return Curve(
-        panel,
-        ordered(panel.rows.coupling),
-        panel.cells,
-        "" if real is None else _about(panel, real),
-    )
+def build(group: Group) -> Values | None:
+    """The tables; None if nothing was measured over NFE."""
+    real = floors(group.rows)
+    group = group.plain
+    tables = []
+    more = []
+    for panel in group.curves:
+        couplings = ordered(panel.rows["coupling"])
+        if panel.info.figure:
+            tables.append(Table(panel, couplings, ""))
+        else:
+            more.append(Table(panel, couplings, _about(group, panel, real)))
+    # Plain sampling first, and of each kind in the order of the report
+    tables.sort(key=lambda table: not table.panel.plain)
+    return Values(tables, more) if tables or more else None
 
 
-def figure_of(shared: Sequence[Panel], look: dict[str, figures.Look]) -> Figure:
-    """Panels that differ in rho only, as one figure."""
-    panel = shared[0]
-    svg = figures.curve(shared, look) if panel.over else figures.bars(panel, look)
-    title = ", ".join(part for part in (panel.metric, panel.split, panel.settings) if part)
-    title = (
-        panel.title if len(shared) == 1 else f"{title}, {words.join([p.schedule for p in shared])}"
-    )
-    return Figure(title, svg, _about(panel), len(shared) > 1, figures.caption(shared))
-
-
-def _about(panel: Panel, real: dict[str, float] | None = None) -> str:
-    """What a metric says, of how many images, and what real images have where that is known."""
-    counts = sorted({int(n) for n in panel.rows.n.dropna()})
-    n = (
-        f" n = {words.join([f'{count:,}' for count in counts])} generated images."
-        if counts and panel.per_nfe
-        else ""
-    )
-    floor = (
-        f" Held-out real images: {words.number(real[panel.metric])}."
-        if panel.metric in (real or {})
-        else ""
-    )
-    return metrics.about(panel.metric) + n + floor
+def _about(group: Group, panel: Panel, real: dict[str, float]) -> str:
+    words = about(group, panel)
+    if panel.metric in real:
+        words += f" Held-out real images: {number(real[panel.metric])}."
+    return words

@@ -1,16 +1,15 @@
-"""What must be equal before arms are compared, and is not: refused, or marked where that is asked
-for.
+"""Checks that runs are comparable: mismatches are refused, or marked if the user asks for that.
 
-Runs that differ in a field of their configuration make groups of their own
-(``reports.tables.groups.groups``), which are never compared. Refused is what such groups do not
-show:
+Runs that differ in a field of their configuration make separate groups
+(``reports.tables.groups.groups``), which are never compared. Refused are mismatches that such
+groups do not show:
 
-- in one group the data, the law of the classes that were asked for, the features under one name,
-  or, with pools coupled by each process, the number of processes;
-- a measurement of which the arms of one group have no number of images in common;
-- budgets: groups that are equal in all but ``training.images`` of which not all have a random arm,
-  though no coupling and seed was trained twice. Where each budget has its own random arm they are
-  comparisons of their own.
+- within one group: other data, another law of the classes that were asked for, other features under
+  one name, or, with pools coupled by each process, another number of processes;
+- a measurement for which the couplings of one group have no number of images in common;
+- budgets: groups that are equal in all but ``training.images``, if not all of them have random
+  pairing and no coupling and seed was trained twice. If each budget has random pairing, they are
+  separate comparisons.
 """
 
 from __future__ import annotations
@@ -19,19 +18,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.tables.groups import BUDGET, MIXED, Group, counts_images, groups
+from reports.tables.groups import BUDGET, Group, groups
+from reports.tables.panels import MIXED, counts_images
 from reports.tables.runs import ReportError, Run
 from reports.tables.statistics import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAMED = 3  # runs, of each value
+_NAMED = 3  # runs that a message names for each value
+# Fields that must be equal before two measurements are compared
 _PLACE = ["metric", "split", "sampler", "start", "guidance", "nfe", "sigma"]
 
 
 class NotComparable(ReportError):
-    """Runs that would be compared must not be; the message names them."""
+    """Runs that would be compared are not comparable; the message names them."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +58,18 @@ class Mismatch:
 
 
 def refuse(found: Sequence[Mismatch]) -> None:
-    """Raises NotComparable where there is a mismatch, with one line that names the runs."""
+    """Raise NotComparable if there is a mismatch, with one line that names the runs."""
     if found:
         more = f" (and {len(found) - 1} more such differences)" if len(found) > 1 else ""
         raise NotComparable(
-            f"not comparable: {found[0]}{more}: report on what belongs together, or give --mixed,"
-            " which marks it"
+            f"not comparable: {found[0]}{more}: report on comparable runs only, or mark the others"
+            " with --mixed"
         )
 
 
 def mark(table: pd.DataFrame, found: Sequence[Mismatch]) -> pd.DataFrame:
-    """The table with a column ``mixed`` that names what a row has not in common with what it is
-    compared with.
+    """The table with a column ``mixed`` that names in what a row differs from those it is compared
+    with.
     """
     if not found:
         return table
@@ -81,71 +82,74 @@ def mark(table: pd.DataFrame, found: Sequence[Mismatch]) -> pd.DataFrame:
 
 def mismatches(table: pd.DataFrame, runs: Sequence[Run]) -> list[Mismatch]:
     """All that must not be compared but would be, in the order of the groups."""
-    by_id = {run.run_id: run for run in runs}
-    found, cut = [], groups(table)
+    found = []
+    cut = groups(table, runs)
     for group in cut:
-        members = [by_id[name] for name in group.rows["run_id"].unique()]
-        found += [
-            *_data(group, members),
-            *_features(group, members),
-            *_processes(group, members),
-            *_images(group),
-        ]
-        found += _differing(group, "class_law", _by_value(members, "class_law"), group.rows.index)
+        found += _of_all_rows(group, "data_checksum")
+        found += _features(group)
+        found += _processes(group)
+        found += _images(group)
+        found += _of_all_rows(group, "class_law")
     return found + _budgets(table, cut)
 
 
-def _data(group: Group, members: Sequence[Run]) -> list[Mismatch]:
-    return _differing(group, "data_checksum", _by_value(members, "data_checksum"), group.rows.index)
+def _of_all_rows(group: Group, field: str) -> list[Mismatch]:
+    """A field of the provenance on which all rows rest."""
+    return _differing(group, field, _by_value(group.runs, field), group.rows.index)
 
 
-def _features(group: Group, members: Sequence[Run]) -> list[Mismatch]:
+def _features(group: Group) -> list[Mismatch]:
     """Features of one name that are not the same network; a run that was not measured in them is no
     difference.
     """
+    fields = set()
+    for run in group.runs:
+        fields.update(name for name in run.provenance if name.startswith("features."))
     found = []
-    for field in sorted(
-        {name for run in members for name in run.provenance if name.startswith("features.")}
-    ):
+    for field in sorted(fields):
         name = field.removeprefix("features.")
-        endings = (f"_{name}", "fid") if name == "inception" else f"_{name}"
-        rows = group.rows[
-            group.rows["metric"].map(lambda metric, ends=endings: metric.endswith(ends))
-        ]
-        there = [
-            run for run in members if field in run.provenance and run.run_id in set(rows["run_id"])
-        ]
-        found += _differing(group, field, _by_value(there, field), rows.index)
+        endings = (f"_{name}", "fid") if name == "inception" else (f"_{name}",)
+        rows = group.rows[group.rows["metric"].str.endswith(endings)]
+        measured = set(rows["run_id"])
+        runs = [run for run in group.runs if field in run.provenance and run.run_id in measured]
+        found += _differing(group, field, _by_value(runs, field), rows.index)
     return found
 
 
-def _processes(group: Group, members: Sequence[Run]) -> list[Mismatch]:
-    """Each process couples a pool of its own, so more of them with the same pool see other pairs."""
-    by_rank = [run for run in members if run.config.get("training.pool_scope") == "rank"]
+def _processes(group: Group) -> list[Mismatch]:
+    """Numbers of processes, if each couples its own pool: then more of them see other pairs."""
+    by_rank = [run for run in group.runs if run.config.get("training.pool_scope") == "rank"]
     known = [run for run in by_rank if "processes" in run.provenance]
     return _differing(group, "processes", _by_value(known, "processes"), group.rows.index)
 
 
 def _images(group: Group) -> list[Mismatch]:
-    """Measurements of which the arms have no number of images in common; one line a metric."""
-    # How many images are held out from a discriminator depends on the seed that splits them.
+    """Measurements for which the couplings have no number of images in common; one for each
+    metric.
+    """
+    # The number of images held out from a discriminator depends on the seed that splits them.
     held_out = group.rows["metric"].str.startswith("dg_")
-    rows = group.rows[counts_images(group.rows) & group.rows["n"].notna() & ~held_out]
+    counted = counts_images(group.rows, group.metrics) & group.rows["n"].notna()
+    rows = group.rows[counted & ~held_out]
     several = rows.groupby(_PLACE, sort=False, dropna=False)["n"].transform("nunique").gt(1)
     found: dict[str, Mismatch] = {}
     for _, part in rows[several].groupby(_PLACE, sort=False, dropna=False):
-        own = part.groupby("run_id", sort=False)["n"].agg(frozenset)
-        if frozenset.intersection(*own):
+        numbers = part.groupby("run_id", sort=False)["n"].agg(frozenset)
+        if frozenset.intersection(*numbers):
             continue
         metric = str(part["metric"].iloc[0])
-        by_n: dict[str, list[str]] = {}
-        for run_id, counts in own.items():
-            by_n.setdefault(" and ".join(f"{n:,} images" for n in sorted(counts)), []).append(
-                run_id
-            )
         index = part.index.union(found[metric].rows) if metric in found else part.index
-        found[metric] = Mismatch(group.title, f"n of {metric}", by_n, index)
+        found[metric] = Mismatch(group.title, f"n of {metric}", _by_number(numbers), index)
     return list(found.values())
+
+
+def _by_number(numbers: pd.Series) -> dict[str, list[str]]:
+    """Numbers of images, as text, to the runs that have them."""
+    runs: dict[str, list[str]] = {}
+    for run_id, counts in numbers.items():
+        text = " and ".join(f"{n:,} images" for n in sorted(counts))
+        runs.setdefault(text, []).append(run_id)
+    return runs
 
 
 def _budgets(table: pd.DataFrame, cut: Sequence[Group]) -> list[Mismatch]:
@@ -154,25 +158,27 @@ def _budgets(table: pd.DataFrame, cut: Sequence[Group]) -> list[Mismatch]:
     families: dict[tuple, list[Group]] = {}
     for group in cut:
         first = group.rows.iloc[0]
-        families.setdefault(
-            tuple(str(first[key]) for key in group.keys if key != BUDGET), []
-        ).append(group)
+        others = tuple(str(first[key]) for key in group.keys if key != BUDGET)
+        families.setdefault(others, []).append(group)
     return [_unequal(family) for family in families.values() if _is_one_comparison(family)]
 
 
 def _is_one_comparison(family: Sequence[Group]) -> bool:
-    arms = [(arm, seed) for group in family for arm, seeds in group.seeds.items() for seed in seeds]
+    """True if groups of different budgets look like one comparison by mistake."""
+    trained = []
+    for group in family:
+        for arm, seeds in group.seeds.items():
+            trained += [(arm, seed) for seed in seeds]
     with_random = sum(BASELINE in group.arms for group in family)
-    return 0 < with_random < len(family) and len(set(arms)) == len(arms)
+    return 0 < with_random < len(family) and len(set(trained)) == len(trained)
 
 
 def _unequal(family: Sequence[Group]) -> Mismatch:
-    runs = {
-        f"{group.rows[BUDGET].iloc[0]:,} images": sorted(group.rows["run_id"].unique())
-        for group in family
-    }
+    runs = {}
     index = family[0].rows.index
-    for group in family[1:]:
+    for group in family:
+        budget = f"{group.rows[BUDGET].iloc[0]:,} images"
+        runs[budget] = sorted(group.rows["run_id"].unique())
         index = index.union(group.rows.index)
     return Mismatch(family[0].title, BUDGET, runs, index)
 
@@ -184,10 +190,11 @@ def _differing(
 
 
 def _by_value(members: Iterable[Run], field: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    """Each value of a field of the provenance, as text, to the runs that have it."""
+    runs: dict[str, list[str]] = {}
     for run in members:
-        found.setdefault(str(run.provenance.get(field)), []).append(run.run_id)
-    return found
+        runs.setdefault(str(run.provenance.get(field)), []).append(run.run_id)
+    return runs
 
 
 def _names(runs: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Run folders in, finished runs out; whatever cannot be used is named with its reason."""
+"""Reader of run folders: finished runs, and the folders that cannot be used, with their reasons."""
 
 from __future__ import annotations
 
@@ -9,25 +9,35 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.record import LARGEST, Measurement, RunFolder
+from bench.record.infos import Info, read_infos
 from reports.tables.statistics import BASELINE
 
+# Starts of the names of fields that mean nothing for a network that was not trained here.
 OF_TRAINING = ("training.", "network.")
-"""How the fields of a configuration begin that mean nothing for a network that was not trained
-here.
-"""
 
-_DIGITS = 8  # of a file's hash that tell it from others
+_DIGITS = 8  # of a file's hash; enough to distinguish files that share a name
+_LONGEST = 40  # characters of a bad value in a message
+# A folder with any of these files was meant to be a run.
 _MARKS = ("config.json", "status.json", "provenance.json", "metrics.jsonl")
-# What tables compute with; other fields are shown
-_OF_CONFIG = {"training.images": int, "training.batch": int}
 _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
+# Tables compute with these fields; all others are only shown.
+_OF_CONFIG = {"training.images": int, "training.batch": int}
+_NUMBER = (int, float)
 _TYPES = {
-    "metric": str, "value": (int, float), "nfe": int, "rho": (int, float), "sampler": str, "start": str,
-    "guidance": str, "split": str, "n": int, "sigma": (int, float),
-}  # fmt: skip
+    "metric": str,
+    "value": _NUMBER,
+    "nfe": int,
+    "rho": _NUMBER,
+    "sampler": str,
+    "start": str,
+    "guidance": str,
+    "split": str,
+    "n": int,
+    "sigma": _NUMBER,
+}
 _UNFINISHED = {
     "pending": "not started",
-    "running": "not finished: still running, or killed; the same command again finishes it",
+    "running": "not finished: still running, or killed; run the same command to resume it",
 }
 
 
@@ -39,7 +49,7 @@ class CannotWrite(ReportError):
     """The report cannot be written.
 
     Attributes:
-        problem: the message without its way out, for commands that have another one.
+        problem: the message without its advice, for commands that give other advice.
 
     """
 
@@ -50,8 +60,17 @@ class CannotWrite(ReportError):
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run; ``config`` and ``provenance`` are flat, with dotted keys and lists as JSON
-    text.
+    """One finished run.
+
+    Attributes:
+        path: its folder.
+        config: flat, with dotted keys and lists as JSON text.
+        provenance: likewise.
+        status: likewise.
+        measurements: its results.
+        infos: descriptions of its metrics, in the order of the report; empty for runs of earlier
+            versions.
+
     """
 
     path: Path
@@ -59,6 +78,7 @@ class Run:
     provenance: dict[str, object]
     status: dict[str, object]
     measurements: tuple[Measurement, ...]
+    infos: tuple[Info, ...] = ()
 
     @property
     def run_id(self) -> str:
@@ -67,27 +87,31 @@ class Run:
 
     @property
     def network(self) -> str | None:
-        """SHA-256 of the file of the network that was measured; None where the run trained its own."""
+        """SHA-256 of the file of the network that was measured; None if the run trained its own."""
         return self.config.get("checkpoint")
 
 
 @dataclass(frozen=True)
 class Excluded:
-    """A folder that is in no figure or table, and why."""
+    """A folder that is in no figure or table, with the reason."""
 
     folder: str
     reason: str
 
 
 def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], list[Excluded]]:
-    """The finished runs in ``runs_dir``, by name, and the folders that look like runs but cannot be
+    """The finished runs in a folder, by name, and the folders that look like runs but cannot be
     used.
 
-    Folders that hold no file of a run (logs, caches) are passed over. ``run_ids`` narrows the
-    choice.
+    Folders that hold no file of a run (logs, caches) are skipped.
 
-    Raises: ReportError: the folder, or a run named in ``run_ids``, does not exist, or there is no
-        run folder at all.
+    Args:
+        runs_dir: folder that holds run folders.
+        run_ids: names of the runs to read; by default all.
+
+    Raises:
+        ReportError: the folder, or a run named in ``run_ids``, does not exist, or there is no run
+            folder at all.
 
     """
     if not runs_dir.is_dir():
@@ -105,22 +129,21 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
         )
     chosen = [path for name, path in folders.items() if run_ids is None or name in run_ids]
     runs, excluded = _without_doubles([_read_one(path) for path in chosen])
-    return _named_apart(runs), excluded
+    return _with_unique_names(runs), excluded
 
 
 def feature_sizes(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
-    """Run to Frechet distance to the number of features that it is taken in, of the runs that say
-    so.
-    """
+    """Run to Fréchet distance to its number of features, for runs that record it."""
+    return {run.run_id: _feature_sizes(run) for run in runs}
+
+
+def _feature_sizes(run: Run) -> dict[str, int]:
     prefix = "feature_sizes."
-    return {
-        run.run_id: {
-            f"fd_{key.removeprefix(prefix)}": size
-            for key, size in run.provenance.items()
-            if key.startswith(prefix) and isinstance(size, int)
-        }
-        for run in runs
-    }
+    sizes = {}
+    for key, size in run.provenance.items():
+        if key.startswith(prefix) and isinstance(size, int):
+            sizes[f"fd_{key.removeprefix(prefix)}"] = size
+    return sizes
 
 
 def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
@@ -135,12 +158,10 @@ def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder holds a file of a run, whole or not."""
-    return (
-        path.is_dir()
-        and not path.name.startswith(".")
-        and any((path / mark).exists() for mark in _MARKS)
-    )
+    """True for a folder that holds a file of a run, complete or not."""
+    if not path.is_dir() or path.name.startswith("."):
+        return False
+    return any((path / mark).exists() for mark in _MARKS)
 
 
 def _read_one(path: Path) -> Run | Excluded:
@@ -150,47 +171,51 @@ def _read_one(path: Path) -> Run | Excluded:
             return Excluded(
                 path.name, "no config.json: a run that had hardly begun, or no run of this project"
             )
-        config, status = flatten(folder.config()), folder.status()
+        config = flatten(folder.config())
+        status = folder.status()
         problem = _config_problem(config) or _status_problem(status)
         if problem:
             return Excluded(path.name, problem)
-        run = Run(path, config, flatten(folder.provenance()), status, tuple(folder.measurements()))
+        provenance = flatten(folder.provenance())
+        measurements = tuple(folder.measurements())
+        infos = tuple(read_infos(path).values())
+        run = Run(path, config, provenance, status, measurements, infos)
     except FileNotFoundError as error:
         return Excluded(path.name, f"{Path(error.filename).name} is missing")
     except OSError as error:
         return Excluded(path.name, f"cannot be read: {error.strerror}")
     except (ValueError, TypeError, AttributeError) as error:
-        # A report is handed on; where the runs lay on this machine is nobody's business.
+        # Reports are passed on, so they must not name folders of this machine.
         return Excluded(path.name, f"broken file: {error}".replace(f"{path}/", ""))
     problem = _measurement_problem(run.measurements)
     return Excluded(path.name, problem) if problem else _without_training(run)
 
 
 def _without_training(run: Run) -> Run:
-    """The run without the settings of a training and a network that it did not make, where it
-    measured a file.
-    """
+    """The run without settings of training and network if it measured a file: it used neither."""
     if run.network is None:
         return run
-    return replace(
-        run, config={key: v for key, v in run.config.items() if not key.startswith(OF_TRAINING)}
-    )
+    used = {key: v for key, v in run.config.items() if not key.startswith(OF_TRAINING)}
+    return replace(run, config=used)
 
 
-def _named_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs, with the start of the file's hash in the name of every network that shares its name
-    with another.
+def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
+    """The runs, with the start of the file's hash in the name of networks that share their name.
 
-    And of one that is called like the baseline, which it is not.
+    A network from a file that is called like the baseline gets it too, because it is not the
+    baseline.
     """
     files: dict[str, set[str]] = {}
     for run in runs:
         if run.network:
             files.setdefault(str(run.config["coupling"]), set()).add(run.network)
-    shared = {BASELINE, *(name for name, own in files.items() if len(own) > 1)}
-    return [
-        _with_hash(run) if run.network and run.config["coupling"] in shared else run for run in runs
-    ]
+    shared = {BASELINE}
+    shared.update(name for name, networks in files.items() if len(networks) > 1)
+    named = []
+    for run in runs:
+        is_shared = run.network and run.config["coupling"] in shared
+        named.append(_with_hash(run) if is_shared else run)
+    return named
 
 
 def _with_hash(run: Run) -> Run:
@@ -211,7 +236,7 @@ def _config_problem(config: dict[str, object]) -> str | None:
 
 
 def _fits(value: object) -> bool:
-    """Whether a table can hold a value: whole numbers of 64 bits, finite other numbers, text."""
+    """True if a table can hold a value: whole numbers of 64 bits, finite other numbers, text."""
     if isinstance(value, int):
         return abs(value) <= LARGEST
     return not isinstance(value, float) or math.isfinite(value)
@@ -222,7 +247,7 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and abs(value) > LARGEST:
         return "a whole number of more than 64 bits"
     text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _status_problem(status: dict[str, object]) -> str | None:
@@ -240,22 +265,22 @@ def _measurement_problem(measurements: tuple[Measurement, ...]) -> str | None:
     for measurement in measurements:
         for key, kind in _TYPES.items():
             value = getattr(measurement, key)
-            optional = key not in ("metric", "value")
-            if not (isinstance(value, kind) or (optional and value is None)) or isinstance(
-                value, bool
-            ):
+            if value is None and key not in ("metric", "value"):
+                continue
+            # bool is an int to isinstance.
+            if not isinstance(value, kind) or isinstance(value, bool):
                 return f"broken file: metrics.jsonl holds {key} = {_shown(value)}"
             # A value that is not finite is a result: the run diverged.
-            if not (_fits(value) or (key == "value" and isinstance(value, float))):
+            if not _fits(value) and not (key == "value" and isinstance(value, float)):
                 return f"metrics.jsonl holds {key} = {_shown(value)}, which no table can hold"
     return None
 
 
-def _without_doubles(found: list[Run | Excluded]) -> tuple[list[Run], list[Excluded]]:
-    """A copied folder would count one seed twice, so of equal configurations the first is kept."""
+def _without_doubles(folders: list[Run | Excluded]) -> tuple[list[Run], list[Excluded]]:
+    """The runs without copies, which would count one seed twice, and the other folders."""
     runs: dict[str, Run] = {}
     excluded = []
-    for item in found:
+    for item in folders:
         if isinstance(item, Excluded):
             excluded.append(item)
             continue

@@ -1,29 +1,31 @@
-"""Means over seeds and comparisons with the random arm, seed by seed."""
+"""Means over seeds and comparisons with random pairing, seed by seed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reports import text
+
 if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "random"
-
 LEVEL = 0.95
+# With two shared seeds, chance alone puts both on one side every other time.
 LEAST_SEEDS = 3
-"""Shared seeds that a claim needs; with two, chance alone puts both on one side every other time.
-"""
+# Results of equal runs differ by rounding of the last digits; that is no difference.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A range that is believed to hold the true value."""
+    """A confidence interval."""
 
     low: float
     high: float
@@ -31,10 +33,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm at one NFE, or at one sigma.
+    """One coupling in one place of a table, such as one NFE.
 
-    Attributes: values: seed to value. baseline: seed to value of the random arm, for the seeds that
-        both have; empty for the random arm itself.
+    Attributes:
+        values: seed to value.
+        baseline: seed to value of random pairing, for the seeds that both have; empty for random
+            pairing itself.
 
     """
 
@@ -48,148 +52,196 @@ class Cell:
 
     @cached_property
     def spread(self) -> float | None:
-        """Sample standard deviation over seeds; None with one seed or a value that is not finite."""
+        """Sample standard deviation over seeds; None with one seed or a value that is not
+        finite.
+        """
         if len(self.values) < 2 or not math.isfinite(self.mean):
             return None
-        return math.sqrt(
-            sum((value - self.mean) ** 2 for value in self.values.values()) / (len(self.values) - 1)
-        )
+        squares = [(value - self.mean) ** 2 for value in self.values.values()]
+        return math.sqrt(sum(squares) / (len(squares) - 1))
+
+    @cached_property
+    def shared_means(self) -> tuple[float, float]:
+        """Mean of this coupling and of random pairing over the seeds that both have; nan without
+        such seeds.
+        """
+        if not self.baseline:
+            return math.nan, math.nan
+        own = _mean(self.values[seed] for seed in self.baseline)
+        return own, _mean(self.baseline.values())
 
     @cached_property
     def ratio(self) -> float | None:
-        """Mean of this arm over mean of the random arm, over the seeds both have; None where
-        undefined.
+        """Mean over the mean of random pairing, over the seeds both have; None where undefined.
 
-        So where a mean is below zero, as that of an unbiased distance may be: 0.1 is not -2 times
-        as high as -0.05.
+        A mean below zero, which an unbiased distance can have, makes it undefined: 0.1 is not -2
+        times as high as -0.05.
         """
-        reference = _mean(self.baseline.values()) if self.baseline else 0.0
-        ratio = (
-            _mean(self.values[s] for s in self.baseline) / reference if reference > 0 else math.nan
-        )
+        own, reference = self.shared_means
+        if not reference > 0:
+            return None
+        ratio = own / reference
         return ratio if math.isfinite(ratio) and ratio >= 0 else None
 
     @cached_property
     def difference(self) -> Interval | None:
-        """Interval of the mean over seeds of this arm less the random arm, seed by seed; see
-        ``student``.
+        """Interval of the mean of this coupling less random pairing, seed by seed; see ``student``.
 
-        None with fewer than ``LEAST_SEEDS`` shared seeds, or where one of their values is not
-        finite.
+        None with fewer than ``LEAST_SEEDS`` shared seeds, or if one of their values is not finite.
         """
-        pairs = np.array([(self.values[seed], value) for seed, value in self.baseline.items()])
-        if len(pairs) < LEAST_SEEDS or not np.isfinite(pairs).all():
+        own = np.array([self.values[seed] for seed in self.baseline])
+        reference = np.array([*self.baseline.values()])
+        if len(own) < LEAST_SEEDS or not np.isfinite([own, reference]).all():
             return None
-        # What is apart by rounding alone is no claim
-        same = np.isclose(pairs[:, 0], pairs[:, 1], rtol=1e-12, atol=0.0)
-        return student(np.where(same, 0.0, pairs[:, 0] - pairs[:, 1]))
+        same = np.isclose(own, reference, rtol=_ROUNDING, atol=0.0)
+        return student(np.where(same, 0.0, own - reference))
 
     @cached_property
     def ratio_interval(self) -> Interval | None:
-        """Interval of ``ratio``: that of the difference in units of the random arm's mean.
+        """Interval of ``ratio``: that of the difference in units of the mean of random pairing.
 
-        So it excludes 1 exactly where ``difference`` excludes 0. None where either is undefined.
+        It excludes 1 exactly where ``difference`` excludes 0. None where either is undefined.
         """
         if self.difference is None or self.ratio is None:
             return None
-        reference = _mean(self.baseline.values())
+        _, reference = self.shared_means
         return Interval(1 + self.difference.low / reference, 1 + self.difference.high / reference)
 
     @property
-    def verdict(self) -> str:
-        """``lower`` or ``higher`` than random where the interval of the difference excludes zero,
-        else ``unclear``.
+    def side(self) -> str:
+        """``lower`` or ``higher`` than random if the interval of the difference excludes zero, else
+        ``unclear``.
         """
-        if self.difference is not None and self.difference.high < 0:
+        if self.difference is None:
+            return "unclear"
+        if self.difference.high < 0:
             return "lower"
-        return "higher" if self.difference is not None and self.difference.low > 0 else "unclear"
+        return "higher" if self.difference.low > 0 else "unclear"
+
+    @property
+    def change(self) -> str:
+        """The ratio to random pairing as change, with its interval: ``−38 % [−45, −30]``."""
+        if self.ratio_interval is None:
+            return text.change(self.ratio)
+        return text.change(self.ratio, self.ratio_interval.low, self.ratio_interval.high)
 
 
 def student(differences: np.ndarray) -> Interval:
-    """Interval (95 %) of the mean of ``differences [n]``, n of 2 or more: mean -+ t(n - 1) s /
-    sqrt(n) (Student 1908).
+    """95 % interval of the mean of ``differences [n]`` with n >= 2: mean -+ t(n - 1) s / sqrt(n).
 
-    It knows how little few values say: that of three is 2.5 times as wide as their sample standard
-    deviation, to either side, where resampling three values would leave out a true zero every
-    fourth time.
+    This is the paired t interval (Student 1908). It is honest for few values: of three it is 2.5
+    times as wide as their sample standard deviation, to either side, whereas resampling three
+    values would exclude a true zero every fourth time.
     """
+    # scipy.stats has the same interval but takes seconds to import; the tests compare with it.
     from scipy.special import stdtrit
 
-    n, mean = len(differences), float(np.mean(differences))
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * np.std(differences, ddof=1) / math.sqrt(n))
+    n = len(differences)
+    mean = float(np.mean(differences))
+    error = np.std(differences, ddof=1) / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
     return Interval(mean - half, mean + half)
 
 
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
-    return sum(values) / len(values)  # statistics.mean raises on inf - inf; this gives nan
+    # statistics.mean raises on inf - inf; this gives nan
+    return sum(values) / len(values)
+
+
+def values_by(rows: pd.DataFrame, *keys: str, value: str = "value") -> dict[tuple, dict]:
+    """Keys, None where empty, to coupling to seed to value: the one way from rows to numbers.
+
+    Of estimates from several numbers of images, the one from most images counts. One pass over
+    lists, because grouping a data frame of 500 runs takes a minute.
+
+    Args:
+        rows: of the tidy table.
+        keys: columns.
+        value: column of the values.
+
+    """
+    found: dict[tuple, dict] = {}
+    for place, coupling, seed, number in _entries(rows, keys, value):
+        found.setdefault(place, {}).setdefault(coupling, {})[seed] = number
+    return found
 
 
 def cells(rows: pd.DataFrame, over: str | None = "nfe") -> dict[Hashable, dict[str, Cell]]:
-    """Value of the column ``over`` to coupling to Cell, for rows of one metric under one setting.
+    """Value of the column ``over`` to coupling to Cell, for rows of one metric in one setting.
 
-    Keys are in ascending order; where ``over`` is None, the only one is None.
+    Keys are in ascending order; the only key is None if ``over`` is None.
 
     Raises:
-        ValueError: a seed of an arm has two values in one place, so the rows mix settings.
+        ValueError: a seed of a coupling has two values in one place, so the rows mix settings.
 
     """
-    places = [None] * len(rows) if over is None else rows[over].tolist()
-    values: dict[Hashable, dict[str, dict[int, float]]] = {}
-    for place, arm, seed, value in zip(
-        places,
-        rows["coupling"].tolist(),
-        rows["seed"].tolist(),
-        rows["value"].tolist(),
-        strict=True,
-    ):
-        seeds = values.setdefault(place, {}).setdefault(arm, {})
-        if seed in seeds:
-            raise ValueError(
-                f"two values for {arm}, seed {seed}, {over or 'run'} {place}: select one setting"
-            )
-        seeds[seed] = value
-    return {place: by_arm(values[place]) for place in (sorted(values) if over else values)}
+    by_place = values_by(rows, *([over] if over else []))
+    found: dict[Hashable, dict[str, Cell]] = {}
+    count = 0
+    for place in sorted(by_place):
+        found[place[0] if over else None] = by_coupling(by_place[place])
+        count += sum(map(len, by_place[place].values()))
+    if count != len(rows):
+        raise ValueError(f"two values of one seed over {over or 'run'}: select one setting")
+    return found
 
 
-def by_arm(values: dict[str, dict[int, float]]) -> dict[str, Cell]:
+def _entries(rows: pd.DataFrame, keys: Iterable[str], value: str) -> Iterator[tuple]:
+    """Keys, coupling, seed and value of each row, the one from most images last."""
+    rows = rows.sort_values("n", kind="stable", na_position="first") if "n" in rows else rows
+    # Object columns, because no other type can hold None.
+    columns = [rows[key].astype(object).where(rows[key].notna(), None).tolist() for key in keys]
+    couplings = rows["coupling"].tolist()
+    seeds = rows["seed"].tolist()
+    values = rows[value].tolist()
+    places = zip(*columns, strict=True) if columns else [()] * len(rows)
+    for place, coupling, seed, number in zip(places, couplings, seeds, values, strict=True):
+        yield tuple(place), str(coupling), int(seed), float(number)
+
+
+def by_coupling(values: Mapping[str, Mapping[int, float]]) -> dict[str, Cell]:
     """Coupling to Cell, from coupling to seed to value; random first."""
     reference = values.get(BASELINE, {})
-    return {
-        arm: Cell(
-            values[arm],
-            (
-                {}
-                if arm == BASELINE
-                else {s: v for s, v in sorted(reference.items()) if s in values[arm]}
-            ),
-        )
-        for arm in ordered(values)
-    }
+    found = {}
+    for coupling in ordered(values):
+        own = dict(values[coupling])
+        shared = {} if coupling == BASELINE else {s: v for s, v in reference.items() if s in own}
+        found[coupling] = Cell(own, dict(sorted(shared.items())))
+    return found
+
+
+def of_runs(series: pd.Series) -> dict[str, Cell]:
+    """Coupling to Cell, from a series indexed by coupling and seed."""
+    values: dict[str, dict[int, float]] = {}
+    for (coupling, seed), value in series.dropna().items():
+        values.setdefault(str(coupling), {})[int(seed)] = float(value)
+    return by_coupling(values)
+
+
+def per_run(rows: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
+    """Metrics with one value per run as columns, empty where a run lacks one; a row for each
+    coupling and seed.
+    """
+    metrics = list(metrics)
+    some = rows[rows["metric"].isin(metrics)]
+    wide = some.pivot_table(index=["coupling", "seed"], columns="metric", values="value")
+    return wide.reindex(columns=metrics)
 
 
 def cost_cuts(rows: pd.DataFrame) -> dict[str, Cell]:
-    """Share of the independent transport cost that each run of a group saves, by coupling."""
-    wide = rows[rows["metric"].isin(["transport_cost", "transport_cost_independent"])].pivot_table(
-        index=["coupling", "seed"], columns="metric", values="value"
-    )
-    if len(wide.columns) < 2:
-        return {}
-    cut = (1 - wide["transport_cost"] / wide["transport_cost_independent"]).dropna()
-    values: dict[str, dict[int, float]] = {}
-    for (arm, seed), value in cut.items():
-        values.setdefault(str(arm), {})[int(seed)] = float(value)
-    return by_arm(values)
+    """Share of the independent transport cost that each coupling saves, from the runs of a
+    group.
+    """
+    wide = per_run(rows, ["transport_cost", "transport_cost_independent"])
+    return of_runs(1 - wide["transport_cost"] / wide["transport_cost_independent"])
 
 
 def ordered(couplings: Iterable[str]) -> list[str]:
-    """The random arm first, the others by name: the order of all tables and figures."""
-    return sorted(set(couplings), key=lambda coupling: (coupling != BASELINE, coupling))
+    """Random first, the others by name: the order of all tables and figures."""
+    return sorted(set(couplings), key=baseline_first)
 
 
-def change(ratio: float, interval: Interval | None = None) -> str:
-    """A ratio to random with its interval, as change: ``−38 % [−45, −30]``."""
-    ends = interval and [interval.low, interval.high]
-    few = max(abs(r - 1) for r in (ratio, *(ends or ()))) < 0.0995  # a decimal for all or none
-    shown = [f"{100 * (r - 1):+,.{int(few)}f}".replace("-", "−") for r in (ratio, *(ends or ()))]
-    return f"{shown[0]} %" + (f" [{shown[1]}, {shown[2]}]" if ends else "")
+def baseline_first(coupling: str) -> tuple[bool, str]:
+    """Sort key of a coupling."""
+    return (coupling != BASELINE, coupling)

@@ -1,44 +1,45 @@
-"""The tidy results: one row per measurement. What is compared with what is decided here, and only
-from the table.
-"""
+"""The tidy results: one row per measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import fields
-from functools import partial
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.record import Measurement, write_bytes
+from bench.record import write_bytes
 from reports.tables.runs import OF_TRAINING, Run, read
-from reports.tables.statistics import BASELINE
+from reports.tables.statistics import baseline_first
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# The columns of every table, with their types; the config fields that vary come after them.
 COLUMNS = {
-    "run_id": "string", "data": "string", "coupling": "string", "pool": "Int64", "seed": "Int64",
-    "metric": "string", "value": "float64", "nfe": "Int64", "rho": "float64", "sampler": "string",
-    "start": "string", "guidance": "string", "split": "string", "n": "Int64", "sigma": "float64",
-}  # fmt: skip
-"""The columns that every table has, with their types; the config fields that vary come after them.
-"""
-
-SETTINGS = ("rho", "sampler", "start", "guidance", "n")
-PER_ARM = (
-    "curvature_fm", "path_excess_fm", "path_excess_sigma", "turning_angle_fm", "turning_angle_sigma",
-    "transport_cost", "transport_cost_independent", "coupling_ms", "coupling_share", "coupling_wait_share",
-    "coupling_fit_seconds", "images_per_s", "train_seconds", "evaluate_seconds", "classifier_accuracy",
-    "target_variance_from_noise", "validation_loss_edm_own", "validation_loss_edm_independent", "gradient_variance",
-    "gradient_signal", "gradient_noise_scale",
-)  # fmt: skip
-"""Metrics with one value per run, not one per NFE."""
-
-
+    "run_id": "string",
+    "data": "string",
+    "coupling": "string",
+    "pool": "Int64",
+    "seed": "Int64",
+    "metric": "string",
+    "value": "float64",
+    "nfe": "Int64",
+    "rho": "float64",
+    "sampler": "string",
+    "start": "string",
+    "guidance": "string",
+    "split": "string",
+    "n": "Int64",
+    "sigma": "float64",
+}
+# Fields of the configuration that have columns under these or shorter names.
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
+_ORDER_FIRST = ("data", "pool")
+_ORDER_LAST = (
+    "coupling", "seed", "metric", "split",
+    "rho", "sampler", "start", "guidance", "n", "nfe", "sigma", "run_id",
+)  # fmt: skip
 
 
 def read_runs(runs_dir: Path, run_ids: list[str] | None = None) -> pd.DataFrame:
@@ -60,63 +61,50 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     import pandas as pd
 
     varying = varying_fields([run.config for run in runs], own=(*_OWN_CONFIG, "checkpoint"))
-    own = {"run_id": lambda run: run.run_id, "pool": partial(_config_value, "training.pool")}
-    own |= {key: partial(_config_value, key) for key in ("data", "coupling", "seed", *varying)}
-    columns = {
-        name: [value for run in runs for value in [of_run(run)] * len(run.measurements)]
-        for name, of_run in own.items()
-    }
-    columns |= {
-        field.name: [
-            getattr(measurement, field.name) for run in runs for measurement in run.measurements
-        ]
-        for field in fields(Measurement)
-    }
-    order = [
-        "data",
-        "pool",
-        *varying,
-        "coupling",
-        "seed",
-        "metric",
-        "split",
-        *SETTINGS,
-        "nfe",
-        "sigma",
-        "run_id",
-    ]
-    table = _typed(pd.DataFrame(columns, columns=[*COLUMNS, *varying]))
+    names = [*COLUMNS, *varying]
+    rows = []
+    for run in runs:
+        own = _of_run(run, varying)
+        rows += [own | vars(measurement) for measurement in run.measurements]
+    order = [*_ORDER_FIRST, *varying, *_ORDER_LAST]
+    columns = {name: [row[name] for row in rows] for name in names}
+    table = _typed(pd.DataFrame(columns, columns=names))
+    # lexsort takes the last key as the first one.
     place = np.lexsort([_ranks(name, columns[name]) for name in reversed(order)])
     return table.iloc[place].reset_index(drop=True)
 
 
-def _config_value(key: str, run: Run) -> object:
-    return run.config.get(key)
+def _of_run(run: Run, varying: Sequence[str]) -> dict[str, object]:
+    """The values that all rows of a run share."""
+    config = {name: run.config.get(name) for name in ("data", "coupling", "seed", *varying)}
+    return config | {"run_id": run.run_id, "pool": run.config.get("training.pool")}
 
 
 def _ranks(name: str, values: list) -> np.ndarray:
-    """Each value's place among those of its column: sorting 500 runs by keys in Python would take a
-    minute.
+    """Each value's place among those of its column.
+
+    Ranks of the few different values are sorted by numpy; sorting all rows of 500 runs by keys in
+    Python would take a minute.
     """
-    rank = {
-        value: i
-        for i, value in enumerate(sorted(set(values), key=lambda value: _sort_key(name, value)))
-    }
+    different = sorted(set(values), key=lambda value: _sort_key(name, value))
+    rank = {value: place for place, value in enumerate(different)}
     return np.array([rank[value] for value in values], dtype=np.int64)
 
 
 def varying_fields(
     configs: Sequence[dict[str, object]], own: Collection[str] = _OWN_CONFIG
 ) -> list[str]:
-    """Dotted names of the config fields, other than the fixed columns, that are not the same in all
-    runs.
+    """Dotted names of the fields that are not the same in all runs, without those in ``own``.
 
-    A network that was read from a file has no training, so what it lacks of one is no difference.
+    A network that was read from a file has no training, so lacking a field of it is no difference.
     """
-    names = {name for config in configs for name in config} - set(own)
-    return sorted(
-        name for name in names if len({repr(c.get(name)) for c in configs if _has(c, name)}) > 1
-    )
+    names = set().union(*configs) - set(own)
+    return sorted(name for name in names if len(_different(configs, name)) > 1)
+
+
+def _different(configs: Iterable[dict[str, object]], name: str) -> set[str]:
+    """The different values of a field, as text, because lists cannot be members of a set."""
+    return {repr(config.get(name)) for config in configs if _has(config, name)}
 
 
 def _has(config: dict[str, object], name: str) -> bool:
@@ -137,23 +125,21 @@ def read_csv(path: Path) -> pd.DataFrame:
     """The table as it was written."""
     import pandas as pd
 
-    # Floats by way of text: not every version of pandas reads the last digit otherwise.
+    # Floats are read as text first, because not every version of pandas reads their last digit.
     kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
     return _typed(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    extra = [name for name in table.columns if name not in COLUMNS]
     table = table.astype(COLUMNS)
+    extra = [name for name in table.columns if name not in COLUMNS]
     return table.assign(**{name: table[name].convert_dtypes() for name in extra})
 
 
 def _sort_key(name: str, value: object) -> tuple:
     """Missing first, numbers as numbers, random before the other couplings."""
     if name == "coupling":
-        return (value != BASELINE, str(value))
-    return (
-        value is not None,
-        isinstance(value, str),
-        str(value) if isinstance(value, str) else value or 0,
-    )
+        return baseline_first(str(value))
+    if isinstance(value, str):
+        return (True, True, value)
+    return (value is not None, False, value or 0)

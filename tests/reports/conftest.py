@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -45,10 +44,14 @@ def measurements(coupling: str, seed: int) -> list[Measurement]:
             )
     cost = 1.0 if coupling == "random" else 0.7
     scalars = {
-        "transport_cost": 128.0 * cost, "transport_cost_independent": 128.0, "coupling_ms": 40 * (1 - cost),
-        "coupling_share": 0.2 * (1 - cost), "coupling_wait_share": 0.0, "images_per_s": 4000 * cost,
+        "transport_cost": 128.0 * cost,
+        "transport_cost_independent": 128.0,
+        "coupling_ms": 40 * (1 - cost),
+        "coupling_share": 0.2 * (1 - cost),
+        "coupling_wait_share": 0.0,
+        "images_per_s": 4000 * cost,
         "train_seconds": 60.0 - 10 * cost,
-    }  # fmt: skip
+    }
     found.append(Measurement("curvature_fm", 0.12 * cost * noise, nfe=255, n=512, **COMMON))
     return [*found, *(Measurement(name, value, n=200) for name, value in scalars.items())]
 
@@ -77,11 +80,17 @@ def make_run(
     folder = RunFolder(runs / config.run_id)
     write_json(folder.path / "config.json", config.identity)
     provenance = {
-        "git_sha": "0123456789abcdef", "git_dirty": False, "versions": {"python": "3.11.4", "torch": "2.13.0"},
-        "hardware": {"cpu": "A CPU", "threads": 2}, "device": "cpu",
+        "git_sha": "0123456789abcdef",
+        "git_dirty": False,
+        "versions": {"python": "3.11.4", "torch": "2.13.0"},
+        "hardware": {"cpu": "A CPU", "threads": 2},
+        "device": "cpu",
         "command": f"python -m bench.run --coupling {coupling}",
-        "started": f"2025-01-0{seed + 1}T00:00:00Z", "seed": seed, "data_checksum": data, **origin,
-    }  # fmt: skip
+        "started": f"2025-01-0{seed + 1}T00:00:00Z",
+        "seed": seed,
+        "data_checksum": data,
+        **origin,
+    }
     write_json(folder.path / "provenance.json", provenance)
     folder.add(measurements(coupling, seed) if found is None else found)
     for nfe in (13, 5):
@@ -311,62 +320,3 @@ def jittered(tmp_path_factory) -> Path:
             for seed in range(seeds):
                 make_run(runs, arm, seed, pool=pool, found=jittered_run(arm, seed, pool))
     return runs
-
-
-class Page(HTMLParser):
-    """A page's tables and list items as text, each with where it stands: section, headings, class.
-
-    A table is its place with ``caption`` and ``rows``, lists of cells, of which the first is the
-    head; a ``<small>`` within a cell is set off by ``|``.
-    """
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.place: dict[str, str] = {"section": "", "h3": "", "h4": "", "view": ""}
-        self.tables: list[dict] = []
-        self.items: list[dict[str, str]] = []
-        # The tag whose text is gathered, and the text
-        self.into: tuple[str, list[str]] | None = None
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attributes: list) -> None:
-        attributes = dict(attributes)
-        if tag == "section":
-            self.place = {"section": attributes["aria-labelledby"], "h3": "", "h4": "", "view": ""}
-        elif tag == "table":
-            self.tables.append(
-                {**self.place, "class": attributes.get("class", ""), "caption": "", "rows": []}
-            )
-        elif tag == "tr":
-            self.tables[-1]["rows"].append([])
-        elif tag == "small" and self.into:
-            self.into[1].append(" | ")
-        elif tag in ("td", "th", "li", "h3", "h4", "caption") or (tag, attributes.get("class")) == (
-            "p",
-            "view",
-        ):
-            self.into = (tag, [])
-
-    def handle_data(self, data: str) -> None:
-        if self.into:
-            self.into[1].append(data)
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.into or self.into[0] != tag:
-            return
-        text, self.into = "".join(self.into[1]).strip(), None
-        if tag in ("td", "th"):
-            self.tables[-1]["rows"][-1].append(text)
-        elif tag == "li":
-            self.items.append({**self.place, "text": text})
-        elif tag == "caption":
-            self.tables[-1]["caption"] = text
-        else:
-            self.place |= {"h3": {"h4": "", "view": ""}, "h4": {"view": ""}}.get(tag, {})
-            self.place |= {{"p": "view"}.get(tag, tag): text}
-
-
-@pytest.fixture(scope="session")
-def parsed() -> type[Page]:
-    """HTML to tables and list items."""
-    return Page

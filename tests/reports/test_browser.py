@@ -43,10 +43,18 @@ class Visit:
         )
         (place / "around.html").write_text(AROUND.replace("WIDTH", str(width)))
         command = [
-            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-            f"--user-data-dir={place / 'profile'}", "--window-size=1500,1000", "--virtual-time-budget=20000", *options,
-            "--dump-dom", (place / "around.html").as_uri(),
-        ]  # fmt: skip
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            f"--user-data-dir={place / 'profile'}",
+            "--window-size=1500,1000",
+            "--virtual-time-budget=20000",
+            *options,
+            "--dump-dom",
+            (place / "around.html").as_uri(),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
         answer = re.search("<pre>(.*?)</pre>", done.stdout, re.DOTALL)
         assert answer, f"the probe did not answer: {done.stdout[-500:]} {done.stderr[-2000:]}"

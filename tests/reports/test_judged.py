@@ -7,13 +7,12 @@ import pytest
 from bench.record import Measurement
 from reports.build import build
 from reports.files.terminal import terminal_table
-from reports.sections.cost import pareto
-from reports.sections.headline import headlines
-from reports.sections.summary import summarise
+from reports.overview.headline import headlines
+from reports.overview.summary import summarise
+from reports.sections import pareto
 from reports.tables.groups import groups
-from reports.tables.metrics import about, metric_rank, to_judge
-from reports.tables.runs import feature_sizes, read
-from reports.tables.select import distances
+from reports.tables.metrics import collect
+from reports.tables.runs import read
 from reports.tables.tidy import read_runs, results
 
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none"}
@@ -35,7 +34,7 @@ def compared(folder, make, *metrics, seeds=3, n=500, **origin):
         make(folder, "random", seed, found=rows(100.0 + seed, *metrics, n=n), **origin)
         make(folder, "lapjv", seed, found=rows(75.0 + seed, *metrics, n=n), **origin)
     runs, _ = read(folder)
-    (group,) = groups(results(runs), feature_sizes(runs))
+    (group,) = groups(results(runs), runs)
     return group
 
 
@@ -56,34 +55,39 @@ def test_some_distance_to_the_test_split_is_judged_whatever_the_features(
 ):
     group = compared(tmp_path, make, *metrics)
     assert summarise(group).findings[0].title == f"{first}, test"
-    assert headlines(group.panels)[0].quality.startswith(f"{first}, test, at NFE 13: ")
-    assert "lower, so better" in headlines(group.panels)[0].quality
+    assert headlines(group)[0].quality.startswith(f"{first}, test, at NFE 13: ")
+    assert "lower (better)" in headlines(group)[0].quality
     assert f"\n{first}, test\n  NFE " in terminal_table(group.rows)
-    assert distances(group.rows)[0] == first
+    assert group.metrics.distances(group.rows["metric"])[0] == first
     assert UNJUDGED not in build(tmp_path).html.read_text()
 
 
 def test_pixels_are_judged_only_where_there_is_no_other_distance():
     both = [("fd_pixels", "test"), ("fd_classifier", "test"), ("truncation_error", None)]
-    assert to_judge(both) == [("fd_classifier", "test"), ("truncation_error", None)]
-    assert to_judge(both[:1]) == [("fd_pixels", "test")]
-    assert (
-        to_judge([("fd_classifier", "train"), ("fd_infinity_net", "test"), ("kid_net", "test")])
-        == []
-    )
+    metrics = collect([], [metric for metric, _ in both])
+    assert metrics.judged(both) == [("fd_classifier", "test"), ("truncation_error", None)]
+    assert metrics.judged(both[:1]) == [("fd_pixels", "test")]
+    others = [("fd_classifier", "train"), ("fd_infinity_net", "test"), ("kid_net", "test")]
+    assert metrics.judged(others) == []
 
 
 def test_the_verdict_on_own_features_is_better_and_worse_in_words_and_colours(tmp_path, make):
-    compared(tmp_path, make, "fd_net")
+    group = compared(tmp_path, make, "fd_net")
     html = build(tmp_path).html.read_text()
     assert "lower (better) than random at NFE 5 and 13" in html
     assert 'class="ratio better"' in html
-    assert "Lower is better." in about("fd_net")
+    assert "Lower is better." in group.metrics.about("fd_net")
 
 
 def test_own_features_come_before_known_ones_and_pixels_come_last():
     names = ["fd_pixels", "fd_classifier", "fid", "fd_net", "w2"]
-    assert sorted(names, key=metric_rank) == ["w2", "fd_net", "fid", "fd_classifier", "fd_pixels"]
+    assert collect([], names).ordered(names) == [
+        "w2",
+        "fd_net",
+        "fid",
+        "fd_classifier",
+        "fd_pixels",
+    ]
 
 
 @pytest.mark.parametrize(("n", "said"), [(64, True), (65, False)])
@@ -93,8 +97,8 @@ def test_a_singular_distance_is_judged_and_said_to_be_singular(tmp_path, make, n
     runs, _ = read(tmp_path)
     shown = [
         summarise(group).findings[0].title,
-        headlines(group.panels)[0].quality,
-        terminal_table(results(runs), feature_sizes(runs)),
+        headlines(group)[0].quality,
+        terminal_table(results(runs), runs),
         build(tmp_path).html.read_text(),
     ]
     assert [note in text for text in shown] == [said] * 4
@@ -106,7 +110,7 @@ def test_the_quality_against_cost_is_of_the_same_distance(tmp_path, make):
     for arm, level in (("random", 4.0), ("lapjv", 3.0)):
         make(tmp_path, arm, found=rows(level, "fd_pixels") + cost)
     (group,) = groups(read_runs(tmp_path))
-    assert pareto(group.rows, group.panels).title == "fd_pixels, test, NFE 13"
+    assert pareto.build(group).title == "fd_pixels, test, NFE 13"
 
 
 def test_only_what_was_not_measured_is_said_to_be_missing(tmp_path, make):

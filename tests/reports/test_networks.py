@@ -9,10 +9,10 @@ import pytest
 from bench.record import Measurement
 from reports.build import build
 from reports.files.terminal import terminal_table
-from reports.sections.summary import summarise
-from reports.sections.warnings import warnings
+from reports.overview.summary import summarise
+from reports.overview.warnings import warnings
 from reports.tables.groups import groups
-from reports.tables.runs import feature_sizes, read
+from reports.tables.runs import read
 from reports.tables.tidy import read_csv, read_runs, results
 
 A, B = "683b03be" + "a" * 56, "99c0ffee" + "b" * 56
@@ -21,9 +21,8 @@ PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none",
 
 def quality(value):
     return [
-        Measurement("fd_classifier", value / nfe, nfe=nfe, split="test", **PLACE)
-        for nfe in (5, 13)
-    ]  # fmt: skip
+        Measurement("fd_classifier", value / nfe, nfe=nfe, split="test", **PLACE) for nfe in (5, 13)
+    ]
 
 
 @pytest.fixture
@@ -50,7 +49,7 @@ def test_neither_pool_nor_training_nor_ratio_is_said(two):
     page = build(two).html.read_text()
     assert "ratio to random" not in page.split('id="g1"')[1].split('id="config"')[0]
     assert "run --coupling random" not in page
-    assert "there is no random arm, so only means are compared" in page
+    assert "there is no random pairing, so only means are compared" in page
 
 
 def test_the_table_has_them_in_one_group_also_when_read_back(two):
@@ -90,7 +89,7 @@ def test_beside_trained_runs_they_are_a_comparison_of_their_own(two, make):
     for arm in ("random", "lapjv"):
         make(two, arm, found=quality(5.0))
     runs, _ = read(two)
-    found = groups(results(runs), feature_sizes(runs))
+    found = groups(results(runs), runs)
     assert sorted((group.title, *group.arms) for group in found) == [
         ("digits", "early", "late"),
         ("digits, pool 1024", "random", "lapjv"),

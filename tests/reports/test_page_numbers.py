@@ -3,56 +3,17 @@ but the words.
 """
 
 import math
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from scipy import stats
 
 from bench.record import Measurement
 from reports.build import build
+from tests.reports.oracle import interval, near
+from tests.reports.pages import site
 
 PLAIN = {"start": "gaussian", "guidance": "none"}
-VOID = {"meta", "link", "img", "br", "wbr"}
 ARMS = {"random": 0.0, "lapjv": 1.0, "knn": 2.0}
-
-
-class Tables(HTMLParser):
-    """The cells of all tables: their attributes and those of what they lie in, what they show,
-    their row's header.
-    """
-
-    def __init__(self, html):
-        super().__init__()
-        self.cells, self.open, self.head = [], [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        if tag in VOID:
-            return
-        self.open.append((tag, dict(attributes)))
-        if tag == "td":
-            within = {key: value for _, attrs in self.open for key, value in attrs.items()}
-            self.cells.append({**within, "head": self.head, "text": "", "small": []})
-        elif tag == "th":
-            self.head = ""
-        elif tag == "small" and self.within("td"):
-            self.cells[-1]["small"].append("")
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_data(self, data):
-        if self.within("th"):
-            self.head += data
-        elif self.within("small") and self.within("td"):
-            self.cells[-1]["small"][-1] += data
-        elif self.within("td"):
-            self.cells[-1]["text"] += data
-
-    def within(self, tag):
-        return any(name == tag for name, _ in self.open)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +70,7 @@ def tidy(folder):
 
 @pytest.fixture(scope="module")
 def cells(folder):
-    found = Tables((folder / "report.html").read_text()).cells
+    found = site(folder / "report.html").cells
     return [cell for cell in found if "data-value" in cell]
 
 
@@ -138,15 +99,6 @@ def behind(cell, tidy):
     return rows[rows["rho"].eq(float(cell["data-schedule"].removeprefix("rho ") or 7))]
 
 
-def shown(text):
-    """A number as it is written on the page, and how far rounding to the digits shown may move it."""
-    text = text.strip("±× ").replace(",", "")
-    scale = 0.01 if text.endswith("%") else 1.0
-    digits = text.strip(" %").replace("−", "-")
-    decimals = len(digits.partition(".")[2])
-    return float(digits) * scale, 0.5001 * 10.0**-decimals * scale
-
-
 def test_every_value_is_the_mean_of_its_rows(cells, tidy):
     seen = set()
     for cell in cells:
@@ -155,25 +107,12 @@ def test_every_value_is_the_mean_of_its_rows(cells, tidy):
         rows = behind(cell, tidy)
         assert len(rows) == rows["seed"].nunique() == 3, cell
         assert float(cell["data-value"]) == pytest.approx(rows["value"].mean(), rel=1e-12), cell
-        value, rounding = shown(cell["text"])
-        assert value == pytest.approx(float(cell["data-value"]), abs=rounding), cell
-        spread = [small for small in cell["small"] if small.startswith("±")]
-        if spread:
-            value, rounding = shown(spread[0])
-            assert value == pytest.approx(rows["value"].std(), abs=rounding), cell
-        for small in (small for small in cell["small"] if small.startswith("×")):
-            random = behind({**cell, "data-coupling": "random"}, tidy)
-            value, rounding = shown(small.split("[")[0])
-            assert value == pytest.approx(
-                rows["value"].mean() / random["value"].mean(), abs=rounding
-            ), cell
-            gaps = rows.set_index("seed")["value"] - random.set_index("seed")["value"]
-            ends = [shown(end) for end in small.partition("[")[2].strip("]").split(",")]
-            for (value, rounding), t in zip(
-                ends, stats.t.ppf([0.025, 0.975], len(gaps) - 1), strict=True
-            ):
-                end = 1 + (gaps.mean() + t * gaps.sem()) / random["value"].mean()
-                assert value == pytest.approx(end, abs=rounding), cell
+        assert near(cell["text"], float(cell["data-value"]))
+        for small in cell["small"]:
+            if small.startswith("±"):
+                assert near(small, rows["value"].std())
+            if small.startswith("×"):
+                check_ratio(small, rows, behind({**cell, "data-coupling": "random"}, tidy))
         seen.add(
             (
                 cell["data-metric"],
@@ -186,6 +125,15 @@ def test_every_value_is_the_mean_of_its_rows(cells, tidy):
     assert sum("×" in small for cell in cells for small in cell["small"]) > 50
     shown_of = tidy[tidy["sigma"].isna() & ~tidy["metric"].str.startswith("grid_")]
     assert {metric for metric, *_ in seen} == set(shown_of["metric"])  # and nothing is left out
+
+
+def check_ratio(text, rows, random):
+    """``×0.60 [0.57, 0.63]``."""
+    own, reference = (part.set_index("seed")["value"] for part in (rows, random))
+    mean, _, ends = text.partition("[")
+    assert near(mean, own.mean() / reference.mean())
+    texts = ends.strip("]").split(",")
+    assert all(map(near, texts, interval(own, reference)))
 
 
 def test_what_has_no_coupling_is_the_cut_in_transport_cost(cells, tidy):
@@ -201,24 +149,23 @@ def test_what_has_no_coupling_is_the_cut_in_transport_cost(cells, tidy):
         )
         cut = (1 - wide["transport_cost"] / wide["transport_cost_independent"]).mean()
         assert float(cell["data-value"]) == pytest.approx(cut, rel=1e-12)
-        value, rounding = shown(cell["text"])
-        assert value == pytest.approx(cut, abs=rounding)
+        assert near(cell["text"], cut)
 
 
 def test_the_first_pass_shows_the_means_of_its_rows(folder, tidy):
     grid = tidy[tidy["metric"].eq("grid_fd_classifier")]
     means = grid.groupby(["pool", "coupling", "rho", "nfe"])["value"].mean()
-    found = [
-        c
-        for c in Tables((folder / "report.html").read_text()).cells
-        if "--near" in c.get("style", "")
+    found = [c for c in site(folder / "report.html").cells if "--near" in c.get("style", "")]
+    order = [
+        (pool, arm, rho, nfe)
+        for pool in (256, 1024)
+        for arm in ("random", "knn", "lapjv")
+        for rho in (7, 16)
+        for nfe in (3, 5, 9)
     ]
-    order = [(pool, arm, rho, nfe) for pool in (256, 1024) for arm in ("random", "knn", "lapjv")
-             for rho in (7, 16) for nfe in (3, 5, 9)]  # fmt: skip
     assert len(found) == len(order)
     for cell, place in zip(found, order, strict=True):
-        value, rounding = shown(cell["text"].replace("●", ""))
-        assert value == pytest.approx(means[place], abs=rounding)
+        assert near(cell["text"].replace("●", ""), means[place])
         assert ("●" in cell["text"]) == math.isclose(
             means[place], means[place[0], place[1], :, place[3]].min()
         )

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from reports.build import build
-from reports.sections.summary import summarise
+from reports.overview.summary import summarise
 from reports.tables.groups import groups
 from reports.tables.tidy import read_csv
 

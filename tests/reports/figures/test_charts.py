@@ -6,11 +6,14 @@ from reports.tables.statistics import Cell
 
 LOOK = style.looks(["random", "lapjv"])
 CHART = Chart(
-    "cost", "weight",
-    [Line("random", {0.5: Cell({0: 2.0, 1: 4.0}, {}), 2.0: Cell({0: 8.0}, {})}),
-     Line("lapjv", {1.0: Cell({0: 5.0}, {})})],
+    "cost",
+    "weight",
+    [
+        Line("random", {0.5: Cell({0: 2.0, 1: 4.0}, {}), 2.0: Cell({0: 8.0}, {})}),
+        Line("lapjv", {1.0: Cell({0: 5.0}, {})}),
+    ],
     {"lapjv": 7.0},
-)  # fmt: skip
+)
 
 
 def test_charts_in_words():

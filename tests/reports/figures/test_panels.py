@@ -4,17 +4,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-import couplings
 from bench.record import Measurement
 from reports.figures import panels as figures
 from reports.figures import style
-from reports.tables.groups import groups, panels, profiles
+from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
 
 def panel_of(runs, metric, split=None):
     (group,) = groups(read_runs(runs))
-    return next(p for p in panels(group) if (p.metric, p.split) == (metric, split))
+    return next(p for p in group.panels if (p.metric, p.split) == (metric, split))
 
 
 def draw(panel):
@@ -94,10 +93,8 @@ def test_names_are_text_not_markup_or_mathematics(tmp_path, make):
 def test_looks_are_fixed_and_distinct():
     names = [f"c{i:02}" for i in range(40)]
     look = style.looks(["random", *names])
-    assert len({(one.colour, one.marker) for one in look.values()}) == 41
-    assert len({one.colour for one in style.looks(couplings.names()).values()}) == len(
-        couplings.names()
-    )
+    assert len({(one.colour, one.marker, str(one.line)) for one in look.values()}) == 41
+    assert len({one.colour for one in look.values()}) == 41
     assert style.looks([*names[::-1], "random"]) == look
     assert "random" in style.looks(["lapjv"])
 
@@ -113,7 +110,7 @@ def test_caption_says_what_the_marks_are(tmp_path, make, seeds):
     panel = panel_of(tmp_path, "truncation_error")
     svg = str(draw(panel))
     expected = {
-        1: "one seed an arm",
+        1: "one seed per coupling",
         3: "dots are the single seeds (3)",
         6: "lowest to the highest of up to 6 seeds",
     }
@@ -145,7 +142,7 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
     ],
 )
 def test_ticks_are_written_as_a_person_would(value, text):
-    assert figures._plain(value) == text
+    assert style.tick_text(value) == text
 
 
 def test_a_value_of_nearly_nothing_leaves_no_empty_decades_above(tmp_path, make):
@@ -157,7 +154,7 @@ def test_a_value_of_nearly_nothing_leaves_no_empty_decades_above(tmp_path, make)
     )
     panel = panel_of(tmp_path, "truncation_error")
     assert figures.caption([panel]).endswith(
-        "What is below a millionth of the highest value is cut off."
+        "Values below a millionth of the highest one are cut off."
     )
     ticks = [float(t) for t in texts(str(draw(panel))) if "e-" in t or "." in t]
     assert min(ticks) >= 1e-7
@@ -178,7 +175,7 @@ def lines(svg, count):
 def test_fixed_and_best_rho_stand_side_by_side_on_one_scale(tmp_path, make, over_rho):
     make(tmp_path, found=over_rho({3: {7: 4.0, 90: 2.0}, 9: {7: 3.0, 90: 1.0}}))
     (group,) = groups(read_runs(tmp_path))
-    shared = [p for p in panels(group) if p.metric == "fd_classifier" and p.split == "test"]
+    shared = [p for p in group.panels if p.metric == "fd_classifier" and p.split == "test"]
     svg = str(figures.curve(shared, style.looks(["random"])))
     assert {"rho 7", "best rho"} <= set(texts(svg))
     fixed, best = lines(svg, 2)["var(--baseline, #444)"]
@@ -197,7 +194,7 @@ def test_a_profile_is_drawn_against_sigma_with_a_band(tmp_path, make, seeds):
         ]
         make(tmp_path, seed=seed, found=found)
     (group,) = groups(read_runs(tmp_path))
-    (panel,) = profiles(group)
+    (panel,) = group.profiles
     svg = str(draw(panel))
     (points,) = lines(svg, 4)["var(--baseline, #444)"]
     (x0, y0), (x1, y1), (x2, y2), _ = points
@@ -219,10 +216,10 @@ def test_every_letter_of_an_axis_is_within_the_figure(tmp_path, make, name, scal
     curve = [
         Measurement(f"fd_{name}", scale * v, nfe=n, split="test") for n, v in ((3, 9.0), (5, 1.0))
     ]
-    for rows, find in ((curve, panels), (profile, profiles)):
-        make(tmp_path / find.__name__, found=rows)
-        (group,) = groups(read_runs(tmp_path / find.__name__))
-        figure = figures.curve_drawing(find(group), style.looks(["random"]))
+    for rows, kind in ((curve, "panels"), (profile, "profiles")):
+        make(tmp_path / kind, found=rows)
+        (group,) = groups(read_runs(tmp_path / kind))
+        figure = figures.curve_drawing(getattr(group, kind), style.looks(["random"]))
         outside = [text for text, box in boxes(figure) if not inside(box, figure.bbox)]
         assert outside == []
         (axes,) = figure.axes
@@ -248,9 +245,11 @@ def boxes(figure):
     axes = figure.axes[0]
     limits = {0: axes.get_xlim(), 1: axes.get_ylim()}
     hidden = [
-        tick for which, labels in ((0, axes.get_xticklabels()), (1, axes.get_yticklabels())) for tick in labels
+        tick
+        for which, labels in ((0, axes.get_xticklabels()), (1, axes.get_yticklabels()))
+        for tick in labels
         if not limits[which][0] <= tick.get_position()[which] <= limits[which][1]
-    ]  # fmt: skip
+    ]
     return [
         (text.get_text(), text.get_window_extent())
         for text in shown

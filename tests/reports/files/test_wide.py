@@ -41,10 +41,18 @@ def test_random_comes_first_with_fixed_and_best_rho_beside(tmp_path, make, over_
     build(tmp_path)
     wide = pd.read_csv(tmp_path / "fd_vs_nfe.csv")
     assert list(wide.columns) == [
-        "comparison", "metric", "split", "settings", "nfe",
-        *(f"{arm}, {rho} {part}" for arm in ("random", "lapjv") for rho in ("rho 7", "best rho") for part in
-          ("mean", "sd", "seeds")),
-    ]  # fmt: skip
+        "comparison",
+        "metric",
+        "split",
+        "settings",
+        "nfe",
+        *(
+            f"{arm}, {rho} {part}"
+            for arm in ("random", "lapjv")
+            for rho in ("rho 7", "best rho")
+            for part in ("mean", "sd", "seeds")
+        ),
+    ]
     row = wide[wide["split"].eq("test")].iloc[0]
     assert [
         row[f"{arm}, {rho} mean"] for arm in ("random", "lapjv") for rho in ("rho 7", "best rho")

@@ -1,5 +1,5 @@
 from bench.record import Measurement
-from reports.sections.adaptive import adaptive
+from reports.sections.adaptive import build
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
@@ -9,7 +9,7 @@ TIGHT = {"sampler": "dopri5:tolerance=0.0001"}
 
 def tables_of(runs):
     (group,) = groups(read_runs(runs))
-    return adaptive(group), group
+    return build(group) or [], group
 
 
 def found_at(nfe, value, **more):
@@ -35,23 +35,23 @@ def test_runs_meet_at_equal_tolerances(tmp_path, make):
     (table,), group = tables_of(tmp_path)
     assert table.metrics == [("fd_classifier", "test"), ("truncation_error", "")]
     assert [
-        (arm, tolerance, nfe.mean, cells[0].mean) for arm, tolerance, nfe, cells in table.rows
+        (row.coupling, row.tolerance, row.nfe.mean, row.cells[0].mean) for row in table.rows
     ] == [
         ("random", 0.01, 41.0, 5.0),
         ("lapjv", 0.01, 21.0, 6.0),
         ("random", 0.0001, 91.0, 2.0),
         ("lapjv", 0.0001, 45.0, 3.0),
     ]
-    assert [nfe.verdict for _, _, nfe, _ in table.rows] == ["unclear", "lower"] * 2
+    assert [row.nfe.side for row in table.rows] == ["unclear", "lower"] * 2
     assert group.panels == []  # nowhere else on the page
 
 
-def test_starts_have_their_own_table(tmp_path, make):
-    make(tmp_path, found=found_at(40, 5.0) + found_at(30, 5.0, start="mean"))
+def test_each_guidance_has_its_own_table(tmp_path, make):
+    make(tmp_path, found=found_at(40, 5.0) + found_at(30, 5.0, guidance="other"))
     found, _ = tables_of(tmp_path)
-    assert [(table.settings, [nfe.mean for _, _, nfe, _ in table.rows]) for table in found] == [
-        ("start gaussian", [40.0]),
-        ("start mean", [30.0]),
+    assert [(table.settings, [row.nfe.mean for row in table.rows]) for table in found] == [
+        ("guidance none", [40.0]),
+        ("guidance other", [30.0]),
     ]
 
 

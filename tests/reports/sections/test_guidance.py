@@ -1,8 +1,8 @@
 import pytest
 
 from bench.record import Measurement
-from reports.figures import style
-from reports.sections.guidance import guided, sentences, with_weight
+from reports.sections._weights import with_weight
+from reports.sections.guidance import build, sentences
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
@@ -11,7 +11,7 @@ PLACE = {"nfe": 17, "rho": 7.0, "sampler": "heun", "start": "gaussian", "n": 200
 
 def section(runs):
     (group,) = groups(read_runs(runs))
-    return guided(group.rows, style.looks(group.arms))
+    return build(group)
 
 
 def rows_of(train, test, guidance="dg-lapjv:weight={:g}", **more):
@@ -43,14 +43,16 @@ def test_the_weight_is_chosen_on_train_and_told_on_test(tmp_path, make, guided_r
         ("independent", 1.0, (9.0,)),
         ("lapjv", 1.0, (9.0,)),
     ]
-    assert lapjv.test[2.0].mean < lapjv.test[1.0].mean  # the test split alone would have taken 2
+    assert (
+        lapjv.by_split["test"][2.0].mean < lapjv.by_split["test"][1.0].mean
+    )  # the test split alone would have taken 2
     assert lapjv.gain.ratio == pytest.approx(0.85)
     text = sentences(found.weights)["random"][3]
     assert text.startswith(
         "noising lapjv, NFE 17: weight 1 of 0, 0.5, 1 and 2 is chosen; on the test split lower"
         " (better)"
     )
-    assert "−15 % [−16, −14]; 9 discriminator passes an image" in text
+    assert "−15 % [−16, −14]; 9 discriminator passes per image" in text
 
 
 @pytest.mark.parametrize(
@@ -99,18 +101,19 @@ def test_names_with_colons_and_options(tmp_path, make):
 
 def test_discriminators_over_sigma(tmp_path, make, guided_rows):
     make(tmp_path, found=guided_rows("random", 0))
-    quality = section(tmp_path).quality
-    assert quality.metrics == ["dg_auc", "dg_accuracy", "dg_calibration_error"]
-    assert [row[:3] for row in quality.rows] == [
+    found = section(tmp_path)
+    own = found.discriminators
+    assert list(own.infos) == ["dg_auc", "dg_accuracy", "dg_calibration_error"]
+    assert [row[:3] for row in own.rows] == [
         ("random", noising, split)
         for noising in ("independent", "lapjv")
         for split in ("test", "train")
     ]
-    assert quality.rows[0][3][0].mean == pytest.approx(0.8)
-    chart = quality.charts[0]
-    assert chart.title == "dg_auc, test"
-    assert list(chart.lines[0].points) == [0.1, 1.0, 10.0]
-    assert chart.levels == {"guessing": 0.5}
+    assert own.rows[0][3][0].mean == pytest.approx(0.8)
+    assert own.split == "test"
+    lines = own.profiles["dg_auc"]
+    assert list(lines["random, noising independent"]) == [0.1, 1.0, 10.0]
+    assert "guessing" in found.quality.svg
 
 
 def test_without_guidance_there_is_no_section(study):

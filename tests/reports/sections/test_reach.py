@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from bench.record import Measurement
 from reports.sections.reach import nfe_to_reach, reach
-from reports.tables.groups import groups, side_by_side
+from reports.tables.groups import groups
+from reports.tables.panels import side_by_side
 from reports.tables.tidy import read_runs
 
 
@@ -20,22 +21,27 @@ def test_a_power_law_is_inverted_exactly(power, scale, nfe):
 @pytest.mark.parametrize(
     ("curve", "target", "nfe"),
     [
-        ({3: 8.0, 5: 4.0}, 4.0, 5), ({3: 8.0, 5: 4.0}, 3.9, None), ({3: 8.0, 5: 4.0}, 9.0, 3), ({}, 1.0, None),
-        ({4: 2.0, 16: 1.0, 64: 3.0}, math.sqrt(2), 8), ({5: 4.0, 3: 8.0}, 4.0, 5), ({4: 4.0, 8: 5.0, 16: 1.0}, 4.0, 4),
-        ({3: math.nan, 5: 1.0}, 2.0, 5), ({4: 2.0, 8: math.inf, 16: 1.0}, math.sqrt(2), 8), ({3: 1.0, 5: -0.1}, 0.5, 5),
+        ({3: 8.0, 5: 4.0}, 4.0, 5),
+        ({3: 8.0, 5: 4.0}, 3.9, None),
+        ({3: 8.0, 5: 4.0}, 9.0, 3),
+        ({}, 1.0, None),
+        ({4: 2.0, 16: 1.0, 64: 3.0}, math.sqrt(2), 8),
+        ({5: 4.0, 3: 8.0}, 4.0, 5),
+        ({4: 4.0, 8: 5.0, 16: 1.0}, 4.0, 4),
+        ({3: math.nan, 5: 1.0}, 2.0, 5),
+        ({4: 2.0, 8: math.inf, 16: 1.0}, math.sqrt(2), 8),
+        ({3: 1.0, 5: -0.1}, 0.5, 5),
     ],
-)  # fmt: skip
+)
 def test_edges(curve, target, nfe):
     assert nfe_to_reach(curve, target) == (None if nfe is None else pytest.approx(nfe))
 
 
 def tables_of(runs):
     (group,) = groups(read_runs(runs))
-    return [
-        found
-        for shared in side_by_side([p for p in group.panels if p.judged])
-        if (found := reach(shared))
-    ]
+    judged = [panel for panel in group.panels if panel.judged]
+    tables = [reach(shared) for shared in side_by_side(judged)]
+    return [table for table in tables if table]
 
 
 def test_fixed_and_best_rho_have_the_same_targets(tmp_path, make, over_rho):
@@ -64,7 +70,7 @@ def test_fixed_and_best_rho_have_the_same_targets(tmp_path, make, over_rho):
     assert [r.bound for r in best] == [True, False, False]
     assert best[0].cell.ratio is None  # at NFE 4 already: nobody knows how many it needs
     assert best[1].cell.ratio == pytest.approx(0.5)
-    assert best[1].cell.verdict == "lower"
+    assert best[1].cell.side == "lower"
 
 
 def test_a_mean_needs_every_seed(tmp_path, make):

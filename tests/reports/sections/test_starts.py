@@ -2,14 +2,24 @@ import math
 
 import pytest
 
-from reports.sections.starts import FULL, REAL, Spec, compare, started
+from reports.sections._agreement import compare
+from reports.sections._levels import Spec, with_level
+from reports.sections.starts import FULL, REAL, _looks, build, sweeps
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
 
 def section(runs):
     (group,) = groups(read_runs(runs))
-    return started(group.rows)
+    return build(group)
+
+
+def drawn(runs):
+    """Group and contents of the figures."""
+    (group,) = groups(read_runs(runs))
+    rows = with_level(group.rows)
+    curves = rows[rows["nfe"].notna() & rows["level"].notna()]
+    return group, sweeps(curves, group)
 
 
 @pytest.fixture(scope="module")
@@ -17,39 +27,54 @@ def jumps(tmp_path_factory, make, started_rows):
     runs = tmp_path_factory.mktemp("jumps")
     for seed in range(3):
         make(runs, "random", seed, found=started_rows("random", seed))
-    return section(runs)
+    return runs
 
 
 def test_specs_are_taken_apart():
     spec = Spec.of("ot-prior:sigma=2,tau=0.1,targets=test")
     assert str(spec.without("sigma")) == "ot-prior:tau=0.1,targets=test"
-    assert [Spec.of(s).hard for s in ("expressway:sigma=1", "ot-prior:tau=0", "ot-prior:tau=0.1", "random-index")] == [
-        True, True, False, False,
-    ]  # fmt: skip
+    assert [
+        Spec.of(s).hard
+        for s in ("expressway:sigma=1", "ot-prior:tau=0", "ot-prior:tau=0.1", "random-index")
+    ] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_four_panels_over_the_level(jumps):
-    assert [sweep.title for sweep in jumps.sweeps] == ["random, NFE 5", "random, NFE 9"]
-    charts = jumps.sweeps[0].charts
+    _, found = drawn(jumps)
+    assert [sweep.title for sweep in found] == ["random, NFE 5", "random, NFE 9"]
+    charts = found[0].charts
     assert [chart.title for chart in charts] == [
-        "fd_classifier, train", "fd_classifier, held-out", "copy_rate_classifier, train", "mode_mixture_0.2_classifier",
-    ]  # fmt: skip
+        "fd_classifier, train",
+        "fd_classifier, held-out",
+        "copy_rate_classifier, train",
+        "mode_mixture_0.2_classifier",
+    ]
     assert [line.name for line in charts[0].lines] == [
-        "expressway", "ot-prior", "ot-prior:tau=0.1", "random-index", "truncated",
-    ]  # fmt: skip
+        "expressway",
+        "ot-prior",
+        "ot-prior:tau=0.1",
+        "random-index",
+        "truncated",
+    ]
     assert list(charts[0].lines[0].points) == [0.5, 2.0, 10.0]
     assert charts[1].levels == {FULL: pytest.approx(16 * 1.03)}
     assert charts[3].levels == {FULL: pytest.approx(0.03), REAL: pytest.approx(0.02)}
-    assert set(jumps.look) >= {line.name for line in charts[0].lines} | {FULL, REAL}
+    kinds = {line.name for line in charts[0].lines}
+    assert set(_looks(kinds)) >= kinds | {FULL, REAL}
 
 
-def test_facts_of_the_starts(jumps):
-    metrics = jumps.facts.metrics
-    assert metrics[:2] == ["start_sigma", "start_targets"]
-    (cells,) = [cells for _, start, cells in jumps.facts.rows if start == "expressway:sigma=0.5"]
-    assert cells[metrics.index("start_fit_seconds")].mean == 13.0
-    (cells,) = [cells for _, start, cells in jumps.facts.rows if start == "truncated:sigma=0.5"]
-    assert cells[metrics.index("start_chi2")] is None
+def test_costs_of_the_starts(jumps):
+    costs = section(jumps).costs
+    names = [metric for metric, _ in costs.columns]
+    assert set(names) >= {"start_sigma", "start_targets", "prior_error"}
+    cells = {row.place: dict(zip(names, row.cells, strict=True)) for row in costs.rows}
+    assert cells["expressway:sigma=0.5",]["start_fit_seconds"].mean == 13.0
+    assert cells["truncated:sigma=0.5",]["start_chi2"] is None
 
 
 def test_standard_errors_are_of_the_differences_seed_by_seed():
@@ -64,7 +89,7 @@ def test_standard_errors_are_of_the_differences_seed_by_seed():
 
 
 def test_agreement_in_words(jumps, tmp_path, make, started_rows):
-    first, second = jumps.agreement
+    first, second = section(jumps).agreement
     assert first.startswith(
         "random: expressway and random-index agree in fd_classifier within three standard errors"
         " at all"
@@ -95,7 +120,7 @@ def test_a_difference_is_named(tmp_path, make, started_rows):
 def test_the_stochastic_tail_is_a_setting_of_its_own(tmp_path, make, started_rows):
     rows = [*started_rows("random", 0, (5,)), *started_rows("random", 0, (5,), "euler-maruyama")]
     make(tmp_path, found=[*{m.key: m for m in rows}.values()])
-    titles = [sweep.title for sweep in section(tmp_path).sweeps]
+    titles = [sweep.title for sweep in drawn(tmp_path)[1]]
     assert titles == ["random, sampler euler-maruyama", "random, sampler heun"]
 
 
@@ -108,7 +133,7 @@ def test_a_start_without_its_level_is_named_not_drawn(tmp_path, make, started_ro
     make(tmp_path, found=rows)
     found = section(tmp_path)
     assert found.unplaced == [f"truncated:sigma={level}" for level in ("0.5", "10", "2")]
-    assert "truncated" not in {line.name for line in found.sweeps[0].charts[0].lines}
+    assert "truncated" not in {line.name for line in drawn(tmp_path)[1][0].charts[0].lines}
 
 
 def test_without_other_starts_there_is_no_section(study):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.record import Measurement
-from reports.sections.heats import heats
+from reports.sections.rho import heats
 from reports.tables import rho
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
@@ -36,8 +36,11 @@ def test_each_run_has_its_own_best(tmp_path, make, over_rho):
     group = group_of(tmp_path)
     best = rho.best_rho(group.rows).merge(group.rows[["run_id", "seed"]].drop_duplicates())
     assert {(row.seed, row.nfe): row.rho for row in best.itertuples()} == {
-        (0, 3): 20, (0, 5): 7, (1, 3): 90, (1, 5): 20,
-    }  # fmt: skip
+        (0, 3): 20,
+        (0, 5): 7,
+        (1, 3): 90,
+        (1, 5): 20,
+    }
     assert shown(group) == {
         "fd_classifier, test, rho 7": {3: {0: 4.0, 1: 4.0}, 5: {0: 1.0, 1: 3.0}},
         # One row serves both where the fixed rho is the best: seed 0 at NFE 5.
@@ -74,7 +77,7 @@ def test_of_two_first_passes_that_with_more_images_counts(tmp_path, make, over_r
     make(tmp_path, found=[*found, *more])
     group = group_of(tmp_path)
     assert rho.best_rho(group.rows).rho.tolist() == [7.0]
-    (heat,) = heats(group.rows)
+    (heat,) = heats(group)
     assert heat.means == {7.0: {3: 7.0}, 90.0: {3: 90.0}}
 
 
@@ -129,9 +132,14 @@ def test_other_samplers_starts_and_guidance(tmp_path, make, over_rho):
     make(tmp_path, found=found)
     titles = shown(group_of(tmp_path))
     assert {title.removeprefix("fd_classifier, test, ") for title in titles} == {
-        "rho 7", "best rho", "start mean, rho 7", "start mean, best rho", "guidance dg, rho 7", "guidance dg, best rho",
+        "rho 7",
+        "best rho",
+        "start mean, rho 7",
+        "start mean, best rho",
+        "guidance dg, rho 7",
+        "guidance dg, best rho",
         "sampler euler, rho 7",
-    }  # fmt: skip
+    }
     assert titles["fd_classifier, test, start mean, best rho"] == {3: {0: 90.0}}
 
 
@@ -161,11 +169,11 @@ def test_heat_table(tmp_path, make, over_rho):
     for arm, seeds in values.items():
         for seed, by_rho in enumerate(seeds):
             make(tmp_path, arm, seed, found=over_rho({3: by_rho}))
-    random, lapjv = heats(group_of(tmp_path).rows)
-    assert (random.arm, lapjv.arm, random.title, random.images) == (
+    random, lapjv = heats(group_of(tmp_path))
+    assert (random.coupling, lapjv.coupling, random.title, random.images) == (
         "random",
         "lapjv",
-        "grid_fd_classifier",
+        "grid_fd_classifier, 200 images",
         (200,),
     )
     assert random.means == {7.0: {3: 2.25}, 90.0: {3: 2.5}}
@@ -179,13 +187,18 @@ def test_heat_table(tmp_path, make, over_rho):
     assert lapjv.shade(7.0, 3) == 0.0
 
 
+def missing(runs):
+    group = group_of(runs)
+    return rho.missing_best(group.rows, group.best, "fd_classifier")
+
+
 def test_a_best_rho_without_measurement_is_named(tmp_path, make, over_rho):
     found = over_rho({3: {7: 4.0, 90: 3.0}, 5: {7: 4.0, 90: 3.0}})
     make(tmp_path, found=found)
-    assert rho.missing_best(group_of(tmp_path).rows, "fd_classifier") is None
+    assert missing(tmp_path) is None
     lost = [m for m in found if m.metric != "fd_classifier" or (m.nfe, m.rho) != (5, 90.0)]
     make(tmp_path, "lapjv", found=lost)
-    line = rho.missing_best(group_of(tmp_path).rows, "fd_classifier")
+    line = missing(tmp_path)
     assert line.startswith("fd_classifier was not measured at the best rho of lapjv at NFE 5:")
 
 
@@ -201,8 +214,9 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
         found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 3.0, 16: 2.0}}),
     )
     table = read_runs(tmp_path)
-    assert rho.at_the_end(table, "fd_classifier") == [
-        "The best rho for fd_classifier is the largest tried, so that one beyond may be better:"
-        " lapjv at NFE 9."
+    assert rho.at_the_end(table, rho.best_rho(table), "fd_classifier") == [
+        "The best rho for fd_classifier is the largest that was tried, so one beyond it may be"
+        " better: lapjv at NFE 9."
     ]
-    assert rho.at_the_end(table[table.coupling.eq("random")], "fd_classifier") == []
+    random = table[table["coupling"].eq("random")]
+    assert rho.at_the_end(random, rho.best_rho(random), "fd_classifier") == []

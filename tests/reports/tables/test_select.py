@@ -1,8 +1,10 @@
 import pytest
 
 from bench.record import Measurement
-from reports.tables.groups import Group, groups, panels
-from reports.tables.select import distances, floors, listing, ordinary, values_by
+from reports.sections._listing import listing
+from reports.tables.groups import groups
+from reports.tables.select import floors, ordinary
+from reports.tables.statistics import values_by
 from reports.tables.tidy import read_runs
 
 PLACE = {"nfe": 9, "rho": 7.0, "sampler": "heun"}
@@ -17,7 +19,7 @@ def test_what_is_guided_or_begins_elsewhere_is_not_ordinary(
     rows = ordinary(group.rows)
     assert set(rows["guidance"].dropna()) == {"none"}
     assert set(rows["start"].dropna()) == {"gaussian"}
-    shown = panels(Group("", rows))
+    shown = group.plain.panels
     assert {p.metric for p in shown} == {
         "fd_classifier",
         "copy_rate_classifier",
@@ -25,7 +27,7 @@ def test_what_is_guided_or_begins_elsewhere_is_not_ordinary(
     }
     assert all(p.settings == "" for p in shown)
     assert floors(group.rows) == {"mode_mixture_0.2_classifier": pytest.approx(0.02)}
-    assert distances(group.rows) == ["fd_classifier", "fd_pixels"]
+    assert group.metrics.distances(group.rows["metric"]) == ["fd_classifier", "fd_pixels"]
 
 
 def test_of_two_estimates_that_of_more_images_counts(tmp_path, make):
@@ -35,8 +37,10 @@ def test_of_two_estimates_that_of_more_images_counts(tmp_path, make):
     ]
     make(tmp_path, seed=4, found=found)
     rows = read_runs(tmp_path)
-    assert values_by(rows, "metric", "start") == {("fd_pixels", None): {4: 1.0}}
-    table = listing(rows, ("guidance", "rho"))
+    (group,) = groups(rows)
+    assert values_by(rows, "metric", "start") == {("fd_pixels", None): {"random": {4: 1.0}}}
+    table = listing(rows, ("guidance", "rho"), group.metrics)
     assert table.columns == [("fd_pixels", "test")]
-    ((arm, setting, (cell,)),) = table.rows
-    assert (arm, setting, cell.mean) == ("random", ["dg-lapjv:weight=1", 7.0], 1.0)
+    (row,) = table.rows
+    (cell,) = row.cells
+    assert (row.coupling, row.place, cell.mean) == ("random", ("dg-lapjv:weight=1", 7.0), 1.0)

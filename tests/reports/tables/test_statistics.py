@@ -38,7 +38,7 @@ def test_the_ratio_uses_shared_seeds_only():
     assert found[5]["lapjv"].mean == 52
     disjoint = cells(rows({(5, "random", 0): 10, (5, "lapjv", 1): 5}))[5]["lapjv"]
     assert disjoint.ratio is None
-    assert disjoint.verdict == "unclear"
+    assert disjoint.side == "unclear"
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 12])
@@ -61,15 +61,21 @@ def test_one_interval_in_twenty_leaves_out_what_is_true():
 
 
 @pytest.mark.parametrize(
-    ("own", "verdict"),
+    ("own", "side"),
     [
-        ([1, 1, 1.2], "lower"), ([3, 3, 2.8], "higher"), ([1, 1, 1.9], "unclear"), ([2, 2, 2], "unclear"),
-        ([1, 1], "unclear"), ([1], "unclear"), ([1, 1, 1, 1, 1, 2.1], "lower"), ([1, 1, 2], "unclear"),
+        ([1, 1, 1.2], "lower"),
+        ([3, 3, 2.8], "higher"),
+        ([1, 1, 1.9], "unclear"),
+        ([2, 2, 2], "unclear"),
+        ([1, 1], "unclear"),
+        ([1], "unclear"),
+        ([1, 1, 1, 1, 1, 2.1], "lower"),
+        ([1, 1, 2], "unclear"),
     ],
-)  # fmt: skip
-def test_a_verdict_needs_an_interval_without_zero_and_three_seeds(own, verdict):
+)
+def test_a_verdict_needs_an_interval_without_zero_and_three_seeds(own, side):
     cell = Cell(dict(enumerate(own)), dict.fromkeys(range(len(own)), 2))
-    assert cell.verdict == verdict
+    assert cell.side == side
     assert (cell.difference is None) == (len(own) < 3)
 
 
@@ -85,15 +91,11 @@ def test_ratio_and_difference_never_disagree(pairs):
         if cell.ratio_interval.low > 1
         else "unclear"
     )
-    assert (
-        side == cell.verdict or min(abs(r - 1) for r in vars(cell.ratio_interval).values()) < 1e-12
-    )
+    assert side == cell.side or min(abs(r - 1) for r in vars(cell.ratio_interval).values()) < 1e-12
 
 
 def test_rounding_is_no_difference():
-    assert (
-        Cell(dict.fromkeys(range(3), 0.3), dict.fromkeys(range(3), 0.1 + 0.2)).verdict == "unclear"
-    )
+    assert Cell(dict.fromkeys(range(3), 0.3), dict.fromkeys(range(3), 0.1 + 0.2)).side == "unclear"
 
 
 def test_a_diverged_seed_is_not_dropped():
@@ -101,7 +103,7 @@ def test_a_diverged_seed_is_not_dropped():
     assert math.isnan(cell.mean)
     assert cell.spread is None
     assert cell.ratio is None
-    assert cell.verdict == "unclear"
+    assert cell.side == "unclear"
     assert Cell({0: math.inf, 1: -math.inf}, {}).spread is None
 
 
@@ -112,7 +114,7 @@ def test_values_below_zero_have_no_ratio_but_a_verdict(own, reference):
     cell = Cell(dict.fromkeys(range(3), own), dict.fromkeys(range(3), reference))
     assert cell.ratio is None
     assert (cell.ratio_interval is None) == (cell.ratio is None)
-    assert cell.verdict == ("higher" if own > reference else "lower")
+    assert cell.side == ("higher" if own > reference else "lower")
 
 
 def test_one_seed_has_no_spread():

@@ -108,7 +108,7 @@ def test_each_setting_has_its_own_panel(tmp_path, make):
     found += [Measurement("loss_profile", 1.0, sigma=0.5)]
     make(tmp_path, found=found)
     (group,) = groups.groups(tables.read_runs(tmp_path))
-    assert [(p.title, p.cells[5]["random"].mean) for p in groups.panels(group)] == [
+    assert [(p.title, p.cells[5]["random"].mean) for p in group.panels] == [
         ("fd_classifier, test, rho 7", 7.0),
         ("fd_classifier, test, rho 90", 90.0),
     ]
@@ -118,7 +118,7 @@ def test_metrics_of_the_run_are_one_panel_whatever_their_n(tmp_path, make):
     make(tmp_path, found=[Measurement("coupling_ms", 0.0, n=200)])
     make(tmp_path, "lapjv", found=[Measurement("coupling_ms", 9.0, n=201)])
     (group,) = groups.groups(tables.read_runs(tmp_path))
-    (panel,) = groups.panels(group)
+    (panel,) = group.panels
     assert not panel.per_nfe
     assert {arm: cell.mean for arm, cell in panel.cells[None].items()} == {
         "random": 0.0,
@@ -129,7 +129,7 @@ def test_metrics_of_the_run_are_one_panel_whatever_their_n(tmp_path, make):
 def test_an_unknown_metric_is_shown_too(tmp_path, make):
     make(tmp_path, found=[Measurement("novelty", 1.0, nfe=5), Measurement("memory_gb", 2.0)])
     (group,) = groups.groups(tables.read_runs(tmp_path))
-    assert [(p.metric, p.per_nfe) for p in groups.panels(group)] == [
+    assert [(p.metric, p.per_nfe) for p in group.panels] == [
         ("memory_gb", False),
         ("novelty", True),
     ]
@@ -137,7 +137,7 @@ def test_an_unknown_metric_is_shown_too(tmp_path, make):
 
 def test_cost_cut(table):
     (group,) = groups.groups(table)
-    assert groups.cost_cut(group) == pytest.approx(
+    assert group.cost_cut == pytest.approx(
         {"random": 0.0, "lapjv": 0.3, "sinkhorn:epsilon=0.05": 0.3}
     )
 

@@ -7,9 +7,9 @@ import pytest
 from bench.record import Measurement
 from reports.build import build
 from reports.files.terminal import terminal_table
-from reports.sections.summary import summarise
-from reports.sections.warnings import _class_warnings as class_warnings
-from reports.sections.warnings import warnings
+from reports.overview.summary import summarise
+from reports.overview.warnings import class_law as class_warnings
+from reports.overview.warnings import warnings
 from reports.tables.groups import groups
 from reports.tables.runs import Run, read
 from reports.tables.tidy import read_csv, read_runs, results, write_csv
@@ -18,7 +18,7 @@ from reports.tables.tidy import read_csv, read_runs, results, write_csv
 def said(runs_dir):
     """Claims by metric and arm, lowest by metric, warnings in one text."""
     runs, _ = read(runs_dir)
-    found = groups(results(runs))
+    found = groups(results(runs), runs)
     summary = summarise(found[0])
     claims = {
         (", ".join(filter(None, (f.title, view.label))), arm): claim
@@ -43,7 +43,7 @@ def test_claims_with_crossover(study):
         claims["fd_classifier, test", "lapjv"]
         == "lower (better) than random at NFE 3 and 5, most at NFE 3: −40 % [−43, −37]; higher"
         " (worse) than random at NFE 13 and 35, most at NFE 13: +25 % [+23, +27]; the crossover"
-        " lies between NFE 5 and 13"
+        " is between NFE 5 and 13"
     )
     assert claims["truncation_error", "sinkhorn:epsilon=0.05"].startswith(
         "lower (better) than random at NFE 3 to 35"
@@ -53,7 +53,7 @@ def test_claims_with_crossover(study):
         summary.findings[0].views[0].lowest
         == "lapjv at NFE 3 and 5; sinkhorn:epsilon=0.05 at NFE 13 and 35"
     )
-    assert summary.seeds.startswith("3 seeds an arm")
+    assert summary.seeds.startswith("3 seeds per coupling")
     assert "One seed" not in text
 
 
@@ -160,7 +160,7 @@ def test_an_arm_may_win_between_two_crossovers(tmp_path, make):
         make(tmp_path, "lapjv", seed, found=curve(1.2, 0.5, 0.9, 1.4))
     _, claims, _ = said(tmp_path)
     assert claims["truncation_error", "lapjv"].endswith(
-        "the crossovers lie between NFE 3 and 5 and between NFE 7 and 9"
+        "the crossovers are between NFE 3 and 5 and between NFE 7 and 9"
     )
 
 
@@ -180,7 +180,7 @@ def test_what_is_lost_at_one_rho_is_gained_at_the_best(tmp_path, make, over_rho)
     summary, claims, text = said(tmp_path)
     place = "fd_classifier, test"
     assert claims[f"{place}, at rho 7", "lapjv"].startswith("higher (worse) than random at NFE 5")
-    assert claims[f"{place}, each arm at its own best rho", "lapjv"].startswith(
+    assert claims[f"{place}, each coupling at its own best rho", "lapjv"].startswith(
         "lower (better) than random at NFE 5"
     )
     assert summary.findings[0].turns == (
@@ -191,14 +191,14 @@ def test_what_is_lost_at_one_rho_is_gained_at_the_best(tmp_path, make, over_rho)
 
 
 def test_one_rho_alone_is_said(study, tmp_path, make, over_rho):
-    assert "measured at rho 7 alone. The best rho differs" in said(study)[0].rho
+    assert "measured at rho 7 only. The best rho differs" in said(study)[0].rho
     found = [
         m for m in over_rho({5: {7: 2.0, 90: 1.0}}) if m.rho == 7 or m.metric.startswith("grid_")
     ]
     for arm in ("random", "lapjv"):
         make(tmp_path, arm, found=found)
     summary, _, text = said(tmp_path)
-    assert "alone, though the first pass over rho was made" in summary.rho
+    assert "only, although the first pass over rho was made" in summary.rho
     assert "fd_classifier was not measured at the best rho of random and lapjv at NFE 5" in text
 
 
@@ -215,8 +215,8 @@ def test_without_random_nothing_is_claimed(tmp_path, make):
     make(tmp_path, "lapjv")
     make(tmp_path, "hungarian")
     _, claims, text = said(tmp_path)
-    assert all(claim.startswith("no random arm") for claim in claims.values())
-    assert "There is no random arm" in text
+    assert all(claim.startswith("no random run") for claim in claims.values())
+    assert "There is no random run" in text
 
 
 def test_warnings(tmp_path, make):
@@ -271,8 +271,8 @@ def test_equal_runs_at_unequal_speeds_are_a_warning(tmp_path, make, speeds, unev
         make(tmp_path, "random", seed, found=[*curve(1.0), Measurement("images_per_s", 900.0)])
         make(tmp_path, "lapjv", seed, found=[*curve(1.0), Measurement("images_per_s", speed)])
     _, _, text = said(tmp_path)
-    assert ("Equal runs trained at speeds up to 2.1 times apart" in text) == uneven
-    assert ("Equal runs" in text) == uneven
+    assert ("The speeds of equal runs differ by a factor of up to 2.1" in text) == uneven
+    assert ("speeds of equal runs" in text) == uneven
 
 
 @pytest.mark.parametrize(

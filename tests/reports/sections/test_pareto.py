@@ -4,9 +4,9 @@ from bench.record import Measurement
 from reports.build import build
 from reports.figures.charts import drawing
 from reports.figures.style import looks
-from reports.sections.cost import CUT, pareto
-from reports.sections.pools import pools
-from reports.sections.warnings import warnings
+from reports.overview.pools import CUT, pools
+from reports.overview.warnings import warnings
+from reports.sections import pareto
 from reports.tables.groups import groups
 from reports.tables.runs import read
 from reports.tables.tidy import read_runs
@@ -44,9 +44,9 @@ def test_quality_against_what_the_coupling_adds(tmp_path, make):
         )
     make(tmp_path, "knn", found=run_of({12: 1.0}))  # that does not say what it cost
     (group,) = groups(read_runs(tmp_path))
-    found = pareto(group.rows, group.panels)
+    found = pareto.build(group)
     assert found.title == "fd_classifier, test, NFE 12"
-    assert {p.arm: (p.overhead.mean, p.distance.mean, p.front) for p in found.points} == {
+    assert {p.coupling: (p.overhead.mean, p.distance.mean, p.front) for p in found.points} == {
         "random": (0.0, 4.0, True),
         "lapjv": (pytest.approx(0.25), 5.0, False),
         "semidiscrete": (pytest.approx(0.3), 3.0, True),
@@ -56,7 +56,7 @@ def test_quality_against_what_the_coupling_adds(tmp_path, make):
 def test_one_arm_or_no_random_arm_is_no_comparison(tmp_path, make):
     make(tmp_path, "lapjv", found=run_of({5: 9.0}))
     (group,) = groups(read_runs(tmp_path))
-    assert pareto(group.rows, group.panels) is None
+    assert pareto.build(group) is None
 
 
 def test_pools_side_by_side(tmp_path, make):
@@ -95,7 +95,7 @@ def test_what_was_not_measured_has_no_marker(tmp_path, make):
             found=[Measurement("curvature_fm", 0.05)],
         )
     (found,) = pools(read_runs(tmp_path))
-    figure = drawing(found.charts, found.looks(looks(["random", "lapjv"])))
+    figure = drawing(found.charts, found.look)
     drawn = [line for line in figure.axes[0].lines if len(line.get_xdata())]
     marked = [len(line.get_xdata()) for line in drawn if line.get_marker() not in ("None", "")]
     assert marked == [3]  # the three runs of lapjv
@@ -110,7 +110,7 @@ def test_the_axes_of_quality_against_cost_are_named_and_say_that_one_is_logarith
     make(tmp_path, "random", found=run_of({13: 8.1}, share=0.0, wait_share=0.0))
     make(tmp_path, "lapjv", found=run_of({13: 3.85}, share=0.2, wait_share=0.0))
     (group,) = groups(read_runs(tmp_path))
-    (axes,) = drawing([pareto(group.rows, group.panels).chart], looks(["random", "lapjv"])).axes
+    (axes,) = drawing([pareto.build(group).chart], looks(["random", "lapjv"])).axes
     assert axes.get_yscale() == "log"
     assert axes.get_ylabel() == "fd_classifier (logarithmic)"
     assert axes.get_xlabel()

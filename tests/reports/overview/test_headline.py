@@ -4,14 +4,14 @@ import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from reports.sections.headline import headlines
+from reports.overview.headline import headlines
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
 
 def of(runs):
     (group,) = groups(read_runs(runs))
-    return {headline.arm: headline for headline in headlines(group.panels)}
+    return {headline.coupling: headline for headline in headlines(group)}
 
 
 def test_each_arm_says_what_it_does_at_one_nfe_and_what_it_costs(study):
@@ -22,8 +22,8 @@ def test_each_arm_says_what_it_does_at_one_nfe_and_what_it_costs(study):
     assert said.startswith(
         "fd_classifier, test, at NFE 13: 7.92 against 6.34 of random, +25 % [+23, +27]"
     )
-    assert "higher, so worse" in said
-    assert "lower, so better" in found["sinkhorn:epsilon=0.05"].quality
+    assert "+27]: higher (worse)" in said
+    assert "lower (better)" in found["sinkhorn:epsilon=0.05"].quality
     assert (
         found["lapjv"].cost
         == "12.0 ms to couple a pool, the solver at work for 6.0 % of the training time, 2,800"
@@ -36,7 +36,9 @@ def test_few_seeds_give_numbers_and_no_claim(tmp_path, make, seeds):
     for seed in range(seeds):
         for arm in ("random", "lapjv"):
             make(tmp_path, arm, seed)
-    assert f"+25 % (no claim: {seeds} of the 3 seeds it takes)" in of(tmp_path)["lapjv"].quality
+    assert (
+        f"+25 %: no claim: {seeds} of the 3 seeds that one needs" in of(tmp_path)["lapjv"].quality
+    )
 
 
 def test_seeds_that_random_lacks_do_not_count(tmp_path, make):
@@ -60,7 +62,7 @@ def test_what_was_not_measured_is_not_said(tmp_path, make):
     assert of(tmp_path) == {}
     make(tmp_path, "semidiscrete", found=[Measurement("coupling_fit_seconds", 12.0)])
     (one,) = of(tmp_path).values()
-    assert (one.arm, one.quality, one.cost) == ("semidiscrete", "", "12.0 s to fit once")
+    assert (one.coupling, one.quality, one.cost) == ("semidiscrete", "", "12.0 s to fit once")
 
 
 def test_an_arm_that_diverged_is_said_to_have(tmp_path, make):

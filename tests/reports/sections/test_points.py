@@ -6,7 +6,7 @@ import pytest
 from bench.record import Measurement, write_bytes
 from reports.build import build
 from reports.figures import style
-from reports.sections import plane
+from reports.sections import points as plane
 from reports.tables.runs import read
 
 DATA = [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)]

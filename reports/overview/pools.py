@@ -1,0 +1,141 @@
+"""Transport cost and curvature against the size of the pool."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from reports.figures.charts import Chart, Line, figure_of
+from reports.figures.style import Look, looks
+from reports.figures.svg import Figure
+from reports.tables.groups import group_keys
+from reports.tables.panels import marks
+from reports.tables.select import ordinary
+from reports.tables.statistics import BASELINE, Cell, by_coupling, cost_cuts, ordered, values_by
+from reports.text import setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CUT = "transport cost saved"
+CURVATURE = "curvature_fm"
+_METRICS = ("transport_cost", "transport_cost_independent", CURVATURE)
+
+Lines = dict[str, dict[int, Cell]]
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Runs that differ in coupling, seed and pool only.
+
+    Attributes:
+        title: the data, and the settings that distinguish these runs from others.
+        pools: the sizes.
+        measured: quantity to coupling to pool to Cell.
+        charts: the same as lines.
+        look: of the lines.
+
+    """
+
+    title: str
+    pools: list[int]
+    measured: dict[str, Lines]
+    charts: list[Chart]
+    look: dict[str, Look]
+
+    @property
+    def figure(self) -> Figure:
+        """The charts side by side."""
+        about = "The axis of pools is logarithmic."
+        if any(chart.levels for chart in self.charts):
+            about += (
+                " Random pairing was measured at one pool and does not depend on it: the dashed"
+                " line."
+            )
+        return figure_of(f"Against the pool, {self.title}", self.charts, self.look, about)
+
+
+def pools(table: pd.DataFrame) -> list[Pools]:
+    """Transport cost saved and curvature against the pool, for runs with several pools."""
+    rows = ordinary(table)
+    rows = rows[rows["metric"].isin(_METRICS)]
+    keys = [key for key in group_keys(rows) if key != "pool"]
+    look = looks(table["coupling"])
+    found = []
+    for values, part in rows.groupby(keys, dropna=False, sort=False):
+        measured = {CUT: _cuts(part), CURVATURE: _curvature(part)}
+        measured = {name: lines for name, lines in measured.items() if _has_several(lines)}
+        if measured:
+            same = rows[rows["data"].eq(values[0])]
+            title = _title(dict(zip(keys, values, strict=True)), same, part)
+            charts = [_chart(name, lines) for name, lines in measured.items()]
+            sizes = _sizes(measured)
+            found.append(Pools(title, sizes, measured, charts, look | _levels(charts, look)))
+    return found
+
+
+def _title(values: dict[str, object], same: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """Data and the settings in which runs of this data set differ."""
+    parts = [str(values.pop("data"))]
+    for name, value in values.items():
+        if same[name].nunique(dropna=False) > 1:
+            parts.append(setting(name, value))
+    return ", ".join([*parts, *marks(rows)])
+
+
+def _has_several(lines: Lines) -> bool:
+    return any(len(points) > 1 for points in lines.values())
+
+
+def _sizes(measured: dict[str, Lines]) -> list[int]:
+    sizes: set[int] = set()
+    for lines in measured.values():
+        for points in lines.values():
+            sizes.update(points)
+    return sorted(sizes)
+
+
+def _levels(charts: Sequence[Chart], look: dict[str, Look]) -> dict[str, Look]:
+    """Levels are dashed and have no markers, because nothing was measured along them."""
+    dashed = replace(look[BASELINE], marker="", line="--")
+    found = {}
+    for chart in charts:
+        found |= dict.fromkeys(chart.levels, dashed)
+    return dict(sorted(found.items()))
+
+
+def _chart(name: str, lines: Lines) -> Chart:
+    """Lines through the measured pools; random pairing of one pool is a level across all of them,
+    because pairs drawn at random do not depend on the pool.
+    """
+    drawn = []
+    levels = {}
+    for coupling, points in lines.items():
+        if coupling == BASELINE and len(points) == 1:
+            ((pool, cell),) = points.items()
+            if math.isfinite(cell.mean):
+                levels[f"{coupling}, pool {pool}"] = cell.mean
+        else:
+            drawn.append(Line(coupling, points))
+    return Chart(name, "pool", drawn, levels)
+
+
+def _cuts(rows: pd.DataFrame) -> Lines:
+    by_pool = {int(pool): cost_cuts(part) for pool, part in rows.groupby("pool", sort=True)}
+    return _lines(by_pool)
+
+
+def _curvature(rows: pd.DataFrame) -> Lines:
+    by_pool = values_by(rows[rows["metric"].eq(CURVATURE)], "pool")
+    return _lines({int(pool): by_coupling(by_pool[(pool,)]) for (pool,) in sorted(by_pool)})
+
+
+def _lines(by_pool: dict[int, dict[str, Cell]]) -> Lines:
+    """Pool to coupling to Cell, as coupling to pool to Cell."""
+    lines: Lines = {}
+    for pool, cells in by_pool.items():
+        for coupling, cell in cells.items():
+            lines.setdefault(coupling, {})[pool] = cell
+    return {coupling: lines[coupling] for coupling in ordered(lines)}

@@ -1,0 +1,267 @@
+"""The findings of a comparison in words; every claim is made from the cells of its tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.record.infos import Info
+from reports.overview.headline import Headline, headlines
+from reports.tables.groups import Group
+from reports.tables.metrics import claim
+from reports.tables.panels import Panel, side_by_side
+from reports.tables.rho import BEST, is_grid
+from reports.tables.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
+from reports.text import change, join, nfe_range
+
+# A coupling may lose at very few evaluations, win, and lose again at many; more turns are noise.
+MOST_TURNS = 2
+
+Curve = dict[int, Cell]
+
+
+@dataclass(frozen=True)
+class View:
+    """One panel in words.
+
+    Attributes:
+        label: the rho; empty if there is only one.
+        lowest: the coupling with the lowest mean at each NFE.
+        claims: coupling and its comparison with random.
+
+    """
+
+    label: str
+    lowest: str
+    claims: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One metric in words, at the rho that all couplings share and at each coupling's best.
+
+    Attributes:
+        title: the metric.
+        views: one for each kind of rho.
+        turns: couplings whose verdict depends on rho.
+
+    """
+
+    title: str
+    views: tuple[View, ...]
+    turns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The findings of one comparison and how far they can be trusted."""
+
+    id: str
+    title: str
+    headlines: tuple[Headline, ...]
+    seeds: str
+    rho: str
+    findings: tuple[Finding, ...]
+
+
+def summarise(group: Group) -> Summary:
+    """The comparison in words."""
+    group = group.plain
+    judged = [panel for panel in group.panels if panel.judged]
+    findings = [_finding(shared, group.trained) for shared in side_by_side(judged)]
+    return Summary(
+        group.id,
+        group.title,
+        tuple(headlines(group)),
+        _seeds(group),
+        _rho(group, judged),
+        tuple(findings),
+    )
+
+
+def _seeds(group: Group) -> str:
+    counts = sorted({len(seeds) for seeds in group.seeds.values()})
+    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    seeds = f"{many} seed" if counts == [1] else f"{many} seeds"
+    if not group.trained:
+        return (
+            f"Networks from files, {seeds} each: there is no {BASELINE} pairing, so only means are"
+            " compared."
+        )
+    if counts[-1] < LEAST_SEEDS:
+        return (
+            f"{seeds} per coupling: nothing is claimed with fewer than three, because two agree by"
+            " chance every other time and one always does. Repeat with at least three:"
+            " --seeds 3."
+        )
+    return (
+        f"{seeds} per coupling. Lower and higher: the 95 % interval of the mean difference from"
+        f" {BASELINE}, seed by seed (Student's t), excludes zero; brackets give it in percent."
+        " About one in twenty comparisons of equal couplings excludes zero by chance: trust results"
+        " that hold at several NFEs, and repeat with more seeds."
+    )
+
+
+def _rho(group: Group, judged: Sequence[Panel]) -> str:
+    if any(panel.schedule == BEST for panel in judged):
+        return (
+            "The best rho is chosen for each run and NFE by the first pass: few images, against the"
+            " train split. The numbers here are of all images, so the choice did not see them; the"
+            " test split had no part in it."
+        )
+    rhos: set[float] = set()
+    for panel in judged:
+        rhos.update(panel.rows["rho"].dropna())
+    if len(rhos) != 1:
+        return ""
+    why = ", although the first pass over rho was made" if is_grid(group.rows).any() else ""
+    return (
+        f"All couplings were measured at rho {rhos.pop():g} only{why}. The best rho differs between"
+        " couplings, so none can be said to gain nothing before each was measured at its own."
+    )
+
+
+def _finding(shared: Sequence[Panel], trained: bool) -> Finding:
+    """Panels that differ in rho only, in words; networks from files are only ranked."""
+    fixed = shared[0]
+    title = f"{fixed.family_title} ({fixed.note})" if fixed.note else fixed.family_title
+    turns: list[str] = []
+    for panel in shared[1:]:
+        if panel.schedule == BEST:
+            turns = _turns(fixed, panel)
+    views = [_view(panel, trained) for panel in shared]
+    return Finding(title, tuple(views), tuple(turns))
+
+
+def _view(panel: Panel, trained: bool) -> View:
+    couplings = ordered(panel.rows["coupling"])
+    claims = []
+    if couplings[0] == BASELINE:
+        for coupling in couplings[1:]:
+            claims.append((coupling, _compare(panel.info, _curve(panel, coupling))))
+    elif trained:
+        missing = f"no {BASELINE} run with these settings, so there is nothing to compare with"
+        claims = [(coupling, missing) for coupling in couplings]
+    label = f"at {panel.schedule}" if panel.schedule else ""
+    if panel.schedule == BEST:
+        label = "each coupling at its own best rho"
+    return View(label, _lowest(panel), tuple(claims))
+
+
+def _curve(panel: Panel, coupling: str) -> Curve:
+    return {nfe: row[coupling] for nfe, row in panel.cells.items() if coupling in row}
+
+
+def _turns(fixed: Panel, best: Panel) -> list[str]:
+    """Couplings whose verdict at their best rho differs: a comparison at one rho would mislead."""
+    lines = []
+    for coupling in ordered(fixed.rows["coupling"])[1:]:
+        at_fixed = _curve(fixed, coupling)
+        at_best = _curve(best, coupling)
+        both = [nfe for nfe in at_fixed if nfe in at_best]
+        changed: dict[tuple[str, str], list[int]] = {}
+        for nfe in both:
+            before = claim(fixed.info, at_fixed[nfe])
+            after = claim(best.info, at_best[nfe])
+            if before != after:
+                changed.setdefault((before, after), []).append(nfe)
+        for (before, after), nfes in changed.items():
+            lines.append(
+                f"{coupling} at NFE {nfe_range(nfes, both)}: {before} at {fixed.schedule}, {after}"
+                f" at {best.schedule}"
+            )
+    return lines
+
+
+def _lowest(panel: Panel) -> str:
+    """``lapjv at NFE 3 to 9; random at NFE 13``, by the means."""
+    winners: dict[str, list[int]] = {}
+    for nfe, row in panel.cells.items():
+        means = {name: cell.mean for name, cell in row.items() if math.isfinite(cell.mean)}
+        if means:
+            winners.setdefault(min(means, key=means.get), []).append(nfe)
+    grid = list(panel.cells)
+    parts = [f"{name} at NFE {nfe_range(nfes, grid)}" for name, nfes in winners.items()]
+    return "; ".join(parts) or "nothing finite"
+
+
+def _compare(info: Info, curve: Curve) -> str:
+    """One coupling against random over NFE: where lower, higher or neither, and where it turns."""
+    grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
+    judged = [nfe for nfe in grid if curve[nfe].difference is not None]
+    parts = [_stretch(info, curve, judged, side) for side in ("lower", "higher")]
+    unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
+    if unclear:
+        nfes = nfe_range(unclear, judged)
+        parts.append(f"no clear difference at NFE {nfes}{_means(curve, unclear)}")
+    parts.append(_crossover(curve, judged))
+    few = [nfe for nfe in grid if nfe not in judged]
+    if few:
+        shared = join([str(count) for count in sorted({len(curve[nfe].baseline) for nfe in few})])
+        why = f"{LEAST_SEEDS} shared seeds are the least, here {shared}"
+        parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few)}")
+    lost = [nfe for nfe in curve if nfe not in grid]
+    if lost:
+        why = f"a value is not finite, or no seed is shared with {BASELINE}"
+        parts.append(f"no comparison at NFE {nfe_range(lost, list(curve))} ({why})")
+    return "; ".join(part for part in parts if part)
+
+
+def _stretch(info: Info, curve: Curve, grid: list[int], side: str) -> str:
+    """The NFEs of one verdict, with the largest change among them."""
+    chosen = [nfe for nfe in grid if curve[nfe].side == side]
+    if not chosen:
+        return ""
+    extreme = _extreme(min if side == "lower" else max, curve, chosen)
+    most = f", most at NFE {extreme}" if len(chosen) > 1 else ""
+    words = claim(info, curve[extreme])
+    nfes = nfe_range(chosen, grid)
+    return f"{words} than {BASELINE} at NFE {nfes}{most}: {curve[extreme].change}"
+
+
+def _extreme(select: Callable, curve: Curve, nfes: Sequence[int]) -> int:
+    return select(nfes, key=lambda nfe: curve[nfe].ratio)
+
+
+def _means(curve: Curve, grid: list[int]) -> str:
+    """The side of the means alone, where it is no claim."""
+    below = [nfe for nfe in grid if curve[nfe].ratio < 1]
+    above = [nfe for nfe in grid if curve[nfe].ratio > 1]
+    parts = []
+    for word, select, chosen in (("below", min, below), ("above", max, above)):
+        if chosen:
+            most = _extreme(select, curve, chosen)
+            size = change(curve[most].ratio)
+            if len(chosen) > 1:
+                size = f"up to {size} at NFE {most}"
+            parts.append(f"{word} that of {BASELINE} at NFE {nfe_range(chosen, grid)} ({size})")
+    if not parts:
+        return ""
+    sides = {nfe: nfe in below for nfe in grid if nfe in below or nfe in above}
+    turns = _between(sides)
+    crossing = f": they cross {_places(turns)}" if 0 < len(turns) <= MOST_TURNS else ""
+    return f"; the mean is {join(parts)}{crossing}"
+
+
+def _crossover(curve: Curve, grid: list[int]) -> str:
+    """Where the verdict reverses, once or twice; unclear NFEs are skipped."""
+    clear = {nfe: curve[nfe].side for nfe in grid if curve[nfe].side != "unclear"}
+    turns = _between(clear)
+    if not turns:
+        return ""
+    if len(turns) > MOST_TURNS:
+        return "the sign changes several times, which looks like noise"
+    noun, verb = ("crossover", "is") if len(turns) == 1 else ("crossovers", "are")
+    return f"the {noun} {verb} {_places(turns)}"
+
+
+def _between(sides: dict[int, object]) -> list[tuple[int, int]]:
+    """Neighbouring NFEs with different sides."""
+    nfes = list(sides)
+    pairs = zip(nfes, nfes[1:], strict=False)
+    return [(low, high) for low, high in pairs if sides[low] != sides[high]]
+
+
+def _places(turns: list[tuple[int, int]]) -> str:
+    return join([f"between NFE {low} and {high}" for low, high in turns])

@@ -1,0 +1,235 @@
+"""Warnings: reasons to doubt the numbers of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from reports.tables.groups import BUDGET, Group
+from reports.tables.panels import marks
+from reports.tables.rho import at_the_end, is_grid, missing_best
+from reports.tables.runs import Run
+from reports.tables.statistics import BASELINE, LEAST_SEEDS, ordered
+from reports.tables.tidy import varying_fields
+from reports.text import counts, join
+
+SAFE_N = 10_000  # images from which the bias of a Fréchet distance is small
+UNEVEN = 1.5  # ratio of the speeds of equal runs from which times mean nothing
+
+
+def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
+    """Lines to read before believing a number; a line that holds for all groups comes once."""
+    said: dict[str, list[str]] = {}
+    for group in groups:
+        lines = _seeds(group, groups) + _values(group) + _origins(group.runs)
+        for line in lines + _few_images(group) + _rho(group):
+            said.setdefault(line, []).append(group.title)
+    found = []
+    for line, titles in said.items():
+        found.append(line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}")
+    found += _noise_marginal(runs) + class_law(runs) + _features(groups)
+    return found + _budgets(groups, runs) + _code(runs)
+
+
+def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
+    lines = []
+    counted = {coupling: len(seeds) for coupling, seeds in group.seeds.items()}
+    single = [coupling for coupling, count in counted.items() if count < 2]
+    if single:
+        lines.append(f"One seed only for {join(single)}: chance alone can make such differences.")
+    few = [coupling for coupling, count in counted.items() if 1 < count < LEAST_SEEDS]
+    if few:
+        lines.append(f"Fewer than three seeds for {join(few)}: nothing is claimed about them.")
+    # Networks from files have no pairing, so a random one would not be their baseline.
+    if group.trained and BASELINE not in group.seeds:
+        lines.append(_no_baseline(group, groups))
+    if len(set(map(tuple, group.seeds.values()))) > 1:
+        parts = [f"{name} {', '.join(map(str, seeds))}" for name, seeds in group.seeds.items()]
+        ratios = ""
+        if BASELINE in group.seeds:
+            ratios = f"; ratios use those that a coupling shares with {BASELINE}"
+        lines.append(f"The couplings have different seeds ({'; '.join(parts)}){ratios}.")
+    return lines
+
+
+def _no_baseline(group: Group, groups: Sequence[Group]) -> str:
+    pools = []
+    for other in groups:
+        if other.but_pool == group.but_pool and BASELINE in other.arms:
+            pools.append(f"{other.rows['pool'].iloc[0]:,}")
+    if pools:
+        return (
+            f"{BASELINE} was trained at pool {join(pools)} only, so no coupling is judged at"
+            " another."
+        )
+    return (
+        f"There is no {BASELINE} run, so no coupling can be judged: run --coupling {BASELINE} as"
+        " well."
+    )
+
+
+def _values(group: Group) -> list[str]:
+    lines = []
+    bad = group.rows[~group.rows["value"].map(math.isfinite)]
+    if len(bad):
+        lines.append(
+            f"Values that are not finite: {len(bad)}, from {join(ordered(bad['coupling']))}. They"
+            " are in the tables, not in the figures."
+        )
+    speeds = group.rows[group.rows["metric"].eq("images_per_s")]
+    trained = speeds["n"].dropna().unique()
+    if len(trained) > 1:
+        lines.append(f"Unequal training: the runs saw {counts(trained)} images.")
+    by_coupling = speeds.groupby("coupling")["value"]
+    uneven = (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
+    if uneven > UNEVEN:
+        lines.append(
+            f"The speeds of equal runs differ by a factor of up to {uneven:.1f}: the machine may"
+            " have done other work, so no seconds, milliseconds or images a second can be compared"
+            " between couplings."
+        )
+    return lines
+
+
+def _origins(runs: Sequence[Run]) -> list[str]:
+    """Provenance that must be equal for a fair comparison."""
+    lines = []
+    differing = varying_fields([run.provenance for run in runs])
+    if "data_checksum" in differing:
+        lines.append(
+            "The runs saw different data under the same name (data_checksum differs): do not"
+            " compare them."
+        )
+    prefix = "features."
+    features = [name.removeprefix(prefix) for name in differing if name.startswith(prefix)]
+    if features:
+        lines.append(
+            f"The features {join(features)} are not the same in all runs: do not compare values"
+            " that use them."
+        )
+    if any(name.startswith("hardware.") or name == "device" for name in differing):
+        lines.append("The runs were made on different hardware: their times cannot be compared.")
+    return lines
+
+
+def _few_images(group: Group) -> list[str]:
+    metric = group.rows["metric"]
+    # Distances that are extrapolated to infinitely many images have no such bias.
+    is_biased = metric.str.startswith("fd_") & ~metric.str.startswith("fd_infinity_")
+    distances = group.rows[is_biased & group.rows["n"].notna()]
+    lines = []
+    for metric, part in distances.groupby("metric", sort=False):
+        n = int(part["n"].min())
+        size = group.sizes.get(metric)
+        if size is not None and n <= size:
+            lines.append(
+                f"{metric}: {n:,} images in {size:,} features make a singular covariance; it means"
+                " little."
+            )
+    if len(distances) and distances["n"].min() < SAFE_N:
+        lines.append(
+            f"Fréchet distances from {distances['n'].min():,} images are too high by about c/n,"
+            " where c depends on the coupling: compare at equal n only, and ignore small"
+            " differences."
+        )
+    return lines
+
+
+def _rho(group: Group) -> list[str]:
+    if not is_grid(group.rows).any():
+        return []
+    splits = group.rows["split"].astype(object).where(group.rows["split"].notna(), None)
+    measured = set(zip(group.rows["metric"], splits, strict=True))
+    judged = [metric for metric, _ in group.metrics.judged(measured)]
+    lines = [missing_best(group.rows, group.best, metric) for metric in judged]
+    for metric in judged:
+        # Of the first metric with a search only: one line is enough, and the exact distance of
+        # points in the plane has no search.
+        at_end = at_the_end(group.rows, group.best, metric)
+        if at_end:
+            lines += at_end
+            break
+    return [line for line in lines if line]
+
+
+def _noise_marginal(runs: Sequence[Run]) -> list[str]:
+    biased = set()
+    for run in runs:
+        if run.provenance.get("exact_noise_marginal") is False:
+            biased.add(str(run.config["coupling"]))
+    if not biased:
+        return []
+    verb = "does" if len(biased) == 1 else "do"
+    return [
+        f"{join(sorted(biased))} {verb} not keep the noise marginal: the denoiser is trained on"
+        " noise samples of another distribution than it is sampled with."
+    ]
+
+
+_CLASS_LAWS = {
+    "data": "Conditional denoisers are asked for each class as often as the training split has it.",
+    "uniform": (
+        "Conditional denoisers were asked for all classes equally often: if the classes of the data"
+        " are not equally large, the distances contain that difference (--class-law data measures"
+        " without it)."
+    ),
+}
+
+
+def class_law(runs: Sequence[Run]) -> list[str]:
+    """The law of the classes of conditional denoisers; runs that do not record it are older and
+    drew uniformly.
+    """
+    laws = set()
+    for run in runs:
+        if run.config.get("training.conditional") or "class_law" in run.provenance:
+            laws.add(str(run.provenance.get("class_law", "uniform")))
+    return [_CLASS_LAWS[law] for law in sorted(laws)]
+
+
+def _features(groups: Sequence[Group]) -> list[str]:
+    names: set[str] = set()
+    for group in groups:
+        names.update(name for name in group.rows["metric"].unique() if name.startswith("fd_"))
+    other = sorted(name for name in names if not name.endswith("_inception"))
+    if not other:
+        return []
+    verb = "uses" if len(other) == 1 else "use"
+    return [
+        f"{join(other)} {verb} other features than Inception-v3: no FID, and not comparable with"
+        " published FIDs."
+    ]
+
+
+def _budgets(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
+    consequence = "only equal ones are compared"
+    for group in groups:
+        if any(BUDGET in mark for mark in marks(group.rows)):
+            consequence = "they are compared because --mixed asks for it"
+    by_data: dict[str, set[int]] = {}
+    for run in runs:
+        budget = run.config.get(BUDGET)
+        if budget is not None:
+            by_data.setdefault(str(run.config["data"]), set()).add(budget)
+    lines = []
+    for data, budgets in sorted(by_data.items()):
+        if len(budgets) > 1:
+            words = counts(budgets)
+            lines.append(f"{data}: training budgets differ ({words} images); {consequence}.")
+    return lines
+
+
+def _code(runs: Sequence[Run]) -> list[str]:
+    lines = []
+    dirty = sum(bool(run.provenance.get("git_dirty")) for run in runs)
+    if dirty:
+        lines.append(
+            f"{dirty} of {len(runs)} runs were made from a git tree with changes that were not"
+            " committed."
+        )
+    commits = {run.provenance.get("git_sha") for run in runs}
+    if len(commits) > 1:
+        lines.append(f"The runs come from {len(commits)} versions of the code.")
+    if None in commits:
+        lines.append("The code version of some runs is unknown (no git checkout).")
+    return lines

@@ -1,0 +1,76 @@
+"""Tables whose rows are settings and whose columns are metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.tables.metrics import Metrics
+from reports.tables.rho import is_search
+from reports.tables.statistics import Cell, baseline_first, values_by
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        coupling: its name.
+        place: values of the settings; None if one does not apply.
+        cells: one for each column; None if it was not measured.
+
+    """
+
+    coupling: str
+    place: tuple
+    cells: list[Cell | None]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One table.
+
+    Attributes:
+        settings: their names.
+        columns: metric and split; an empty split if a metric has none.
+        rows: by their settings, random first.
+
+    """
+
+    settings: tuple[str, ...]
+    columns: list[tuple[str, str]]
+    rows: list[Row]
+
+
+def everything(rows: pd.DataFrame, settings: tuple[str, ...], metrics: Metrics) -> Listing:
+    """All rows over NFE as one table."""
+    return listing(
+        rows[rows["nfe"].notna() & rows["sigma"].isna() & ~is_search(rows)], settings, metrics
+    )
+
+
+def listing(rows: pd.DataFrame, settings: tuple[str, ...], metrics: Metrics) -> Listing:
+    """Rows of several metrics and settings as one table."""
+    rows = rows.assign(split=rows["split"].fillna(""))
+    different = set(zip(rows["metric"], rows["split"], strict=True))
+    columns = sorted(different, key=lambda column: (metrics.rank(column[0]), column[1]))
+    by_row: dict[tuple, dict[tuple[str, str], Cell]] = {}
+    for key, by_coupling in values_by(rows, *settings, "metric", "split").items():
+        *place, metric, split = key
+        for coupling, seeds in by_coupling.items():
+            cells = by_row.setdefault((coupling, tuple(place)), {})
+            cells[metric, split] = Cell(seeds, {})
+    found = []
+    for coupling, place in sorted(by_row, key=lambda row: _order(*row)):
+        cells = by_row[coupling, place]
+        found.append(Row(coupling, place, [cells.get(column) for column in columns]))
+    return Listing(settings, columns, found)
+
+
+def _order(coupling: str, place: Sequence) -> tuple:
+    """Sort key: empty settings first, then by value, and random before the other couplings."""
+    return [(value is not None, value) for value in place], baseline_first(coupling)

@@ -1,0 +1,117 @@
+"""Quality against the work that a coupling adds to the training."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reports.figures.charts import Chart, Line, figure_of
+from reports.figures.style import looks
+from reports.figures.svg import Figure
+from reports.overview.headline import NFE
+from reports.tables.groups import Group
+from reports.tables.statistics import BASELINE, Cell, of_runs, ordered, per_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+title = "Quality against training overhead"
+place = 50
+
+
+@dataclass(frozen=True)
+class Point:
+    """One coupling.
+
+    Attributes:
+        coupling: its name.
+        overhead: work that it adds, as a fraction of the training's own.
+        distance: its quality.
+        front: True if no other coupling is as cheap and as good.
+
+    """
+
+    coupling: str
+    overhead: Cell
+    distance: Cell
+    front: bool
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """The points of one comparison, as a table and as a figure."""
+
+    title: str
+    points: list[Point]
+    chart: Chart
+    figure: Figure
+
+
+def build(group: Group) -> Pareto | None:
+    """The first judged distance to the test split against ``overhead``; None without two couplings
+    that have both.
+    """
+    group = group.plain
+    panel = group.first_judged
+    cost = overhead(group.rows)
+    if panel is None or BASELINE not in cost:
+        return None
+    nfe = panel.nearest(NFE)
+    distance = {}
+    for coupling, cell in panel.cells[nfe].items():
+        # The axis is logarithmic.
+        if coupling in cost and math.isfinite(cell.mean) and cell.mean > 0:
+            distance[coupling] = cell
+    if len(distance) < 2:
+        return None
+    places = {name: (cost[name].mean, cell.mean) for name, cell in distance.items()}
+    points = []
+    for name in ordered(distance):
+        points.append(Point(name, cost[name], distance[name], _is_front(name, places)))
+    caption = f"{panel.title}, NFE {nfe}"
+    chart = _chart(caption, points, f"{panel.metric} (logarithmic)")
+    return Pareto(caption, points, chart, figure_of(title, [chart], looks(group.couplings), _ABOUT))
+
+
+_ABOUT = (
+    "Seconds that the solver worked, and fitted, over the seconds that the same run trained without"
+    " waiting for it: 1 doubles the work. A ring: Pareto-optimal, no coupling is both as cheap and"
+    " as good by the means. The vertical axis is logarithmic."
+)
+
+
+def _chart(caption: str, points: list[Point], heights: str) -> Chart:
+    lines = []
+    for point in points:
+        x = point.overhead.mean
+        lines.append(Line(point.coupling, {x: point.distance}, (x,) if point.front else ()))
+    across = "coupling overhead, as a fraction of the training's work"
+    return Chart(caption, across, lines, log="y", y=heights)
+
+
+def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
+    """Coupling to seconds that the solver worked, and fitted, over those that the same run trained
+    without waiting for it.
+
+    Each run is compared with itself, so other work of the machine cancels out. Runs that do not
+    record how long they trained, waited or solved are left out; a run without a fit spent no time
+    on one.
+    """
+    wide = per_run(
+        rows, ["train_seconds", "coupling_share", "coupling_wait_share", "coupling_fit_seconds"]
+    )
+    training = wide["train_seconds"] * (1 - wide["coupling_wait_share"])
+    solving = wide["train_seconds"] * wide["coupling_share"]
+    work = solving + wide["coupling_fit_seconds"].fillna(0.0)
+    cells = of_runs(work / training)
+    return {name: cell for name, cell in cells.items() if math.isfinite(cell.mean)}
+
+
+def _is_front(name: str, places: dict[str, tuple[float, float]]) -> bool:
+    """True if no other is better in cost or quality and at least equal in the other."""
+    x, y = places[name]
+    for other_x, other_y in places.values():
+        if other_x <= x and other_y <= y and (other_x, other_y) != (x, y):
+            return False
+    return True

@@ -1,0 +1,237 @@
+"""Panels: one metric of one comparison in one setting, the content of one figure and one table."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from bench.record.infos import Info
+from reports.tables.metrics import Metrics
+from reports.tables.rho import BEST, by_schedule, fixed_rho, is_search, rho_label
+from reports.tables.select import PLAIN, is_adaptive
+from reports.tables.statistics import Cell, cells
+from reports.text import is_missing, listed, setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SETTINGS = ("rho", "sampler", "start", "guidance", "n")
+# Column that names in what a row differs from those it is compared with; only there if such rows
+# were asked for.
+MIXED = "mixed"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One metric of one group in one setting.
+
+    Attributes:
+        info: the metric.
+        split: ``train``, ``test`` or None.
+        schedule: ``rho 7`` or ``best rho``; empty if the group has one rho only.
+        settings: what distinguishes it from its neighbours, in words.
+        rows: its part of the tidy table.
+        over: the column that it is a curve over, ``nfe`` or ``sigma``; None for one value per run.
+        judged: True if the summary speaks of it.
+        note: what makes its values doubtful, in a few words; empty if nothing does.
+
+    """
+
+    info: Info
+    split: str | None
+    schedule: str
+    settings: str
+    rows: pd.DataFrame
+    over: str | None
+    judged: bool = False
+    note: str = ""
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric."""
+        return self.info.name
+
+    @property
+    def per_nfe(self) -> bool:
+        """True for a curve over NFE."""
+        return self.over == "nfe"
+
+    @property
+    def family_title(self) -> str:
+        """Metric, split and settings: what panels share that differ in rho only."""
+        return listed([self.metric, self.split or "", self.settings])
+
+    @property
+    def title(self) -> str:
+        """Metric, split, and the settings that distinguish it from its neighbours."""
+        return listed([self.family_title, self.schedule])
+
+    @property
+    def plain(self) -> bool:
+        """True for the sampler that all are compared with, from plain noise, without guidance."""
+        first = self.rows.iloc[0]
+        for key, value in PLAIN.items():
+            if not is_missing(first[key]) and str(first[key]) != value:
+                return False
+        return True
+
+    @cached_property
+    def cells(self) -> dict[int | float | None, dict[str, Cell]]:
+        """NFE or sigma to coupling to Cell; one entry, None, for a metric with one value per
+        run.
+        """
+        return cells(self.rows, self.over)
+
+    def nearest(self, nfe: int) -> int:
+        """The measured NFE that is nearest to another one, by its logarithm."""
+        return min(self.cells, key=lambda measured: abs(math.log(measured / nfe)))
+
+
+def counts_images(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
+    """True if ``n`` counts the images that a row was measured on; otherwise it counts the pools or
+    images of the training.
+    """
+    return rows["nfe"].notna() | rows["sigma"].notna() | ~_is_per_run(rows, metrics)
+
+
+def _is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
+    """True for metrics with one value per run, though some record the NFE of their dense paths."""
+    names = [name for name in rows["metric"].unique() if metrics[name].per == "run"]
+    return rows["metric"].isin(names)
+
+
+def panels(
+    rows: pd.DataFrame, metrics: Metrics, best: pd.DataFrame, sizes: Mapping[str, int]
+) -> list[Panel]:
+    """A group's metrics, each in each setting, in the order of the report.
+
+    Left out are profiles over sigma (``profiles``), the search for the best rho and the adaptive
+    sampler, which have sections of their own.
+
+    Args:
+        rows: of the group.
+        metrics: their descriptions.
+        best: the best rho of each run and NFE.
+        sizes: Fréchet distance to its number of features, if known.
+
+    """
+    rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows)]
+    is_curve = rows["nfe"].notna() & ~_is_per_run(rows, metrics)
+    fixed = fixed_rho(rows[is_curve])
+    found = _curves(rows[is_curve], metrics, best, fixed) + _values(rows[~is_curve], metrics)
+    measured = {(panel.metric, panel.split) for panel in found if panel.per_nfe}
+    judged = metrics.judged(measured)
+    marked = []
+    for panel in found:
+        is_judged = panel.per_nfe and (panel.metric, panel.split) in judged
+        marked.append(replace(panel, judged=is_judged, note=_singular(panel, sizes)))
+    return sorted(marked, key=lambda panel: _place(panel, metrics, fixed))
+
+
+def _curves(
+    rows: pd.DataFrame, metrics: Metrics, best: pd.DataFrame, fixed: float | None
+) -> list[Panel]:
+    found = []
+    for metric, part in rows.groupby("metric", sort=False):
+        scheduled = by_schedule(part, best, fixed)
+        found += _panels(metrics[metric], scheduled, ("sampler", "start", "guidance", "n"), "nfe")
+    # The only rho there is need not be named in every title.
+    if len({panel.schedule for panel in found} - {""}) < 2:
+        found = [replace(panel, schedule="") for panel in found]
+    return found
+
+
+def _values(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
+    """Metrics with one value per run."""
+    found = []
+    for metric, part in rows.groupby("metric", sort=False):
+        keys = list(SETTINGS[:-1])
+        if metrics[metric].per == "run":
+            keys.append("nfe")
+        # Another number of images is another estimate; that of pools is no setting.
+        if counts_images(part, metrics).any():
+            keys.append("n")
+        found += _panels(metrics[metric], part, keys, None)
+    return found
+
+
+def _place(panel: Panel, metrics: Metrics, fixed: float | None) -> tuple:
+    """Sort key: plain sampling first, and the fixed rho before the best one."""
+    here = rho_label(fixed) if fixed is not None else ""
+    schedule = {"": 0, here: 1, BEST: 2}.get(panel.schedule, 3)
+    settings = _by_value(panel.settings)
+    return (metrics.rank(panel.metric), panel.split or "", not panel.plain, settings, schedule)
+
+
+def _singular(panel: Panel, sizes: Mapping[str, int]) -> str:
+    """A note if a Fréchet distance has no more images than features: the covariance has no full
+    rank.
+    """
+    size = sizes.get(panel.metric)
+    n = panel.rows["n"].min()
+    if size is None or is_missing(n) or n > size:
+        return ""
+    return f"singular covariance: {n:,} images in {size:,} features"
+
+
+def profiles(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
+    """A group's metrics over sigma, each in each setting, in the order of the report."""
+    found = []
+    for metric, part in rows[rows["sigma"].notna()].groupby("metric", sort=False):
+        found += _panels(metrics[metric], part, (*SETTINGS, "nfe"), "sigma")
+    return sorted(found, key=lambda panel: (metrics.rank(panel.metric), panel.split or ""))
+
+
+def side_by_side(found: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels that differ in rho only, together."""
+    alike = groupby(
+        found, key=lambda panel: (panel.metric, panel.split, panel.over, panel.settings)
+    )
+    return [list(part) for _, part in alike]
+
+
+def _panels(
+    info: Info, rows: pd.DataFrame, keys: Sequence[str], over: str | None
+) -> Iterator[Panel]:
+    """Rows of one metric by split, keys and ``schedule``, if there."""
+    by = ["split", *keys]
+    if "schedule" in rows:
+        by.append("schedule")
+    if rows.empty:
+        return
+    # dropna=False: an empty setting is a setting
+    for _, part in rows.groupby(by, sort=False, dropna=False):
+        first = part.iloc[0]
+        split = None if is_missing(first["split"]) else str(first["split"])
+        same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
+        settings = _settings(first, same, keys) + marks(part)
+        schedule = str(first.get("schedule", ""))
+        yield Panel(info, split, schedule, ", ".join(settings), part, over)
+
+
+def _settings(first: pd.Series, same: pd.DataFrame, keys: Sequence[str]) -> list[str]:
+    """The settings in words that distinguish rows from others of their metric and split."""
+    shown = []
+    for key in keys:
+        # The sampling that all are compared with needs no name; what departs from it does.
+        if same[key].nunique(dropna=False) > 1 and str(first[key]) != PLAIN.get(key):
+            shown.append(setting(key, first[key]))
+    return shown
+
+
+def marks(rows: pd.DataFrame) -> list[str]:
+    """A mark on rows that are not comparable; empty for others."""
+    if MIXED not in rows:
+        return []
+    differing = rows[MIXED].dropna().unique()
+    return [f"NOT COMPARABLE: {' and '.join(differing)} differ"] if len(differing) else []
+
+
+def _by_value(settings: str) -> str:
+    """A key by which n 500 comes before n 2000."""
+    return re.sub(r"\d+", lambda digits: digits[0].zfill(9), settings)
