@@ -7,8 +7,9 @@ from typing import Any
 
 from couplings import spec
 from couplings.plugins import PluginError, class_in, load, name_of, names
+from couplings.spec import split_spec
 
-__all__ = ["PluginError", "build", "class_in", "load", "name_of", "names"]
+__all__ = ["PluginError", "build", "class_in", "load", "name_of", "names", "split_spec"]
 
 
 def build(what: str, text: str, package: str, base: type) -> Any:
@@ -24,7 +25,7 @@ def build(what: str, text: str, package: str, base: type) -> Any:
         ValueError: an unknown name or option, with the near matches, or a bad value.
 
     """
-    name, options = spec.split_spec(text)
+    name, options = split_spec(text)
     cls = class_in(what, load(what, name, package), base)
     # Without the decorator a class has no fields of its own, so its options would be unknown.
     if not is_dataclass(cls) or "__dataclass_fields__" not in vars(cls):

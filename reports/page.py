@@ -19,7 +19,7 @@ from reports.overview.summary import Summary, summarise
 from reports.overview.warnings import warnings
 from reports.sections.contract import Section
 from reports.tables.groups import Group
-from reports.tables.metrics import is_share, verdict
+from reports.tables.metrics import verdict
 from reports.tables.runs import Excluded, Run
 from reports.tables.statistics import Cell, ordered
 from reports.tables.tidy import varying_fields
@@ -137,7 +137,7 @@ def _environment(table: pd.DataFrame, sections: Sequence[Section]) -> Environmen
     templates = {str(own.template): own.template.read_text(encoding="utf-8") for own in sections}
     found = html.environment(templates)
     found.filters["verdict"] = _verdict
-    found.filters["cost"] = _cost
+    found.filters["value"] = _value
     found.globals["look"] = looks(table["coupling"])
     found.globals["headline_nfe"] = headline.NFE
     return found
@@ -160,7 +160,7 @@ def _origins(runs: Sequence[Run]) -> dict[str, object]:
     differs.
     """
     configs = [run.config for run in runs]
-    provenance = [{key: _readable(value) for key, value in run.provenance.items()} for run in runs]
+    provenance = [_words(run.provenance) for run in runs]
     varying = varying_fields(configs)
     # The seed is a column of the runs anyway.
     differing = [name for name in varying_fields(provenance) if name != "seed"]
@@ -172,6 +172,11 @@ def _origins(runs: Sequence[Run]) -> dict[str, object]:
         "provenance_common": _common(provenance, differing),
         "provenance_differing": differing,
     }
+
+
+def _words(record: Mapping[str, object]) -> dict[str, object]:
+    """A flat record with its lists as words."""
+    return {key: _readable(value) for key, value in record.items()}
 
 
 def _readable(value: object) -> object:
@@ -206,6 +211,6 @@ def _verdict(cell: Cell, info: Info) -> str:
     return verdict(info, cell)
 
 
-def _cost(cell: Cell, metric: str) -> str:
+def _value(cell: Cell, info: Info) -> str:
     """A value per run; shares in percent."""
-    return text.percent(cell.mean) if is_share(metric) else text.number(cell.mean)
+    return text.percent(cell.mean) if info.share else text.number(cell.mean)

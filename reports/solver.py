@@ -241,7 +241,10 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 def by_size(rows: Sequence[Row]) -> list[Size]:
     """The rows of each pool size, the sizes rising."""
-    return [Size(n, [row for row in rows if row.n == n]) for n in _sizes(rows)]
+    by_n: dict[int, list[Row]] = {n: [] for n in _sizes(rows)}
+    for row in rows:
+        by_n[row.n].append(row)
+    return [Size(n, own) for n, own in by_n.items()]
 
 
 def _sizes(rows: Iterable[Row]) -> list[int]:

@@ -195,7 +195,7 @@ def _set_horizontal(ax: Axes, chart: Chart) -> None:
     """Set ticks at the measured places while there are few of them."""
     from matplotlib import ticker
 
-    places = {x for line in chart.lines for x in line.points}
+    places = set().union(*(line.points for line in chart.lines))
     few = len(places) <= _FEW_PLACES
     if "x" in chart.log:
         ax.set_xscale("log")

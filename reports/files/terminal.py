@@ -8,7 +8,6 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from reports.tables.groups import Group, groups
-from reports.tables.metrics import is_share
 from reports.tables.panels import Panel
 from reports.tables.runs import Run
 from reports.tables.statistics import BASELINE, Cell, ordered
@@ -122,7 +121,7 @@ def _per_run(group: Group) -> str:
 
 
 def _value(group: Group, metric: str, cell: Cell, coupling: str) -> str:
-    if is_share(metric):
+    if group.metrics[metric].share:
         return percent(cell.mean)
     if metric == "transport_cost" and coupling in group.cost_cut:
         return f"{number(cell.mean)} (cut {percent(group.cost_cut[coupling])})"

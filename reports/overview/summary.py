@@ -13,7 +13,7 @@ from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
 from reports.tables.rho import BEST, is_grid
 from reports.tables.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
-from reports.text import change, join, nfe_range
+from reports.text import change, counts, join, nfe_range, plural
 
 # A coupling may lose at very few evaluations, win, and lose again at many; more turns are noise.
 MOST_TURNS = 2
@@ -81,15 +81,16 @@ def summarise(group: Group) -> Summary:
 
 
 def _seeds(group: Group) -> str:
-    counts = sorted({len(seeds) for seeds in group.seeds.values()})
-    many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    seeds = f"{many} seed" if counts == [1] else f"{many} seeds"
+    numbers = sorted({len(seeds) for seeds in group.seeds.values()})
+    fewest = numbers[0]
+    most = numbers[-1]
+    seeds = plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
     if not group.trained:
         return (
             f"Networks from files, {seeds} each: there is no {BASELINE} pairing, so only means are"
             " compared."
         )
-    if counts[-1] < LEAST_SEEDS:
+    if most < LEAST_SEEDS:
         return (
             f"{seeds} per coupling: nothing is claimed with fewer than three, because two agree by"
             " chance every other time and one always does. Repeat with at least three:"
@@ -198,8 +199,8 @@ def _compare(info: Info, curve: Curve) -> str:
     parts.append(_crossover(curve, judged))
     few = [nfe for nfe in grid if nfe not in judged]
     if few:
-        shared = join([str(count) for count in sorted({len(curve[nfe].baseline) for nfe in few})])
-        why = f"{LEAST_SEEDS} shared seeds are the least, here {shared}"
+        shared = {len(curve[nfe].baseline) for nfe in few}
+        why = f"{LEAST_SEEDS} shared seeds are the least, here {counts(shared)}"
         parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few)}")
     lost = [nfe for nfe in curve if nfe not in grid]
     if lost:
@@ -245,7 +246,7 @@ def _means(curve: Curve, grid: list[int]) -> str:
 
 
 def _crossover(curve: Curve, grid: list[int]) -> str:
-    """Where the verdict reverses, once or twice; unclear NFEs are skipped."""
+    """The NFEs between which the verdict reverses, once or twice; unclear ones are skipped."""
     clear = {nfe: curve[nfe].side for nfe in grid if curve[nfe].side != "unclear"}
     turns = _between(clear)
     if not turns:

@@ -15,7 +15,7 @@ from reports.sections._levels import LEVEL, Spec
 from reports.tables.metrics import Metrics
 from reports.tables.select import at_fixed_rho
 from reports.tables.statistics import ordered, values_by
-from reports.text import join, number
+from reports.text import counts, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _sentence(metric: str, results: list[Agreement]) -> str:
         return f"share one seed only, so no error is known; {metric} at {values}"
     # Not ">": a nan, from a seed that diverged, is a difference as well.
     differing = [result for result in known if not result.errors <= TOLERANCE]
-    seeds = join([str(count) for count in sorted({result.seeds for result in known})])
+    seeds = counts({result.seeds for result in known})
     settings = "the only setting" if len(known) == 1 else f"all {len(known)} settings"
     settings += f" (level, NFE, split; {seeds} seeds)"
     if not differing:

@@ -1,4 +1,4 @@
-"""Temporary: descriptions of the metrics of runs without metrics.json."""
+"""Descriptions of the metrics of runs without metrics.json."""
 
 from __future__ import annotations
 
@@ -291,7 +291,18 @@ def info(metric):
     kind = next((k for k, names in KINDS.items() if metric in names), "quality")
     per = "run" if metric in PER_RUN or kind == "start" else "nfe"
     figure = metric in BARS if per == "run" else not family
-    return rank, Info(metric, about, better, per, kind, metric not in NO_RATIO, figure, family)
+    return rank, Info(
+        metric,
+        about,
+        better,
+        per,
+        kind,
+        metric not in NO_RATIO,
+        figure,
+        family,
+        metric.endswith("_share") or metric == "classifier_accuracy",
+        int(2 * rank),
+    )
 
 
 def infos(names):

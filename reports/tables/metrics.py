@@ -7,7 +7,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -16,8 +16,6 @@ from reports.tables.statistics import Cell
 
 TRUNCATION = ("truncation_error", None)
 PIXELS = "fd_pixels"
-# Shares are shown in percent; the name says that a metric is one.
-_SHARES = ("_share", "classifier_accuracy")
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,6 @@ def is_distance(metric: str) -> bool:
     return metric in ("w2", "fid") or metric.startswith("fd_")
 
 
-def is_share(metric: str) -> bool:
-    """True for a metric that is shown in percent."""
-    return metric.endswith(_SHARES)
-
-
 def verdict(info: Info, cell: Cell) -> str:
     """``better`` or ``worse`` than random pairing; ``unclear`` without a clear difference, and for
     a metric that has no better side.
@@ -107,35 +100,26 @@ def claim(info: Info, cell: Cell) -> str:
     return f"{cell.side} ({verdict(info, cell)})"
 
 
-def collect(described: Sequence[Iterable[Info]], measured: Iterable[str]) -> Metrics:
-    """One order of all metrics.
+def collect(described: Iterable[Iterable[Info]], measured: Iterable[str]) -> Metrics:
+    """The metrics of a report.
 
     Args:
-        described: the descriptions of each run, in its order.
+        described: the descriptions of each run.
         measured: names of all metrics in the results; for those that no run described, the
             descriptions of this repository are used.
 
     """
     infos: dict[str, Info] = {}
-    order: list[str] = []
-    # Equal lists, the usual case, are looked at once.
-    for own in dict.fromkeys(map(tuple, described)):
-        _insert(order, infos, own)
-    measured = set(measured)
-    if measured - infos.keys():
-        # All that were measured, so that the known ones show where the others belong.
-        _insert(order, infos, _shipped(measured))
-    return Metrics({name: infos[name] for name in order})
+    for own in described:
+        infos |= {info.name: info for info in own}
+    missing = set(measured) - infos.keys()
+    if missing:
+        infos |= {info.name: info for info in _shipped(missing)}
+    return Metrics({info.name: info for info in sorted(infos.values(), key=_place)})
 
 
-def _insert(order: list[str], infos: dict[str, Info], more: Iterable[Info]) -> None:
-    """Insert new metrics into ``order``, each after its predecessor in ``more``."""
-    place = 0
-    for info in more:
-        if info.name not in infos:
-            infos[info.name] = info
-            order.insert(place, info.name)
-        place = order.index(info.name) + 1
+def _place(info: Info) -> tuple[int, str]:
+    return (info.place, info.name)
 
 
 def _shipped(metrics: Iterable[str]) -> list[Info]:

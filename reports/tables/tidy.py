@@ -67,7 +67,9 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
         own = _of_run(run, varying)
         rows += [own | vars(measurement) for measurement in run.measurements]
     order = [*_ORDER_FIRST, *varying, *_ORDER_LAST]
-    columns = {name: [row[name] for row in rows] for name in names}
+    columns = dict.fromkeys(names)
+    for name in names:
+        columns[name] = [row[name] for row in rows]
     table = _typed(pd.DataFrame(columns, columns=names))
     # lexsort takes the last key as the first one.
     place = np.lexsort([_ranks(name, columns[name]) for name in reversed(order)])

@@ -145,10 +145,13 @@ def _light(colour):
 
 
 def test_the_probe_sees_what_is_wrong(tmp_path):
-    bad = """<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head><body>
-    <p style="width: 900px">too wide</p><p style="width: 2rem; overflow: hidden; white-space: nowrap">cut off here</p>
+    bad = """<!DOCTYPE html><html><head><meta name="viewport" content="width=device-width"></head>
+    <body>
+    <p style="width: 900px">too wide</p>
+    <p style="width: 2rem; overflow: hidden; white-space: nowrap">cut off here</p>
     <svg viewBox="0 0 100 20"><text x="10" y="15">one</text><text x="12" y="15">two</text>
-    <text x="95" y="15">three</text></svg><svg viewBox="0 0 4000 80"><text y="40">small</text></svg><img src="https://nowhere.invalid/picture.png">
+    <text x="95" y="15">three</text></svg><svg viewBox="0 0 4000 80"><text y="40">small</text></svg>
+    <img src="https://nowhere.invalid/picture.png">
     <script>console.error("oh"); nothing.at.all;</script></body></html>"""
     visit = Visit(bad, tmp_path, 400)
     assert any("too wide" in name for name in visit.found["wide"])

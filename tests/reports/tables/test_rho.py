@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.record import Measurement
+from reports.build import build
 from reports.sections.rho import heats
 from reports.tables import rho
 from reports.tables.groups import groups
@@ -220,3 +221,43 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
     ]
     random = table[table["coupling"].eq("random")]
     assert rho.at_the_end(random, rho.best_rho(random), "fd_classifier") == []
+
+
+def recorded(metric, value, nfe=3):
+    """A row of the choice, as an evaluation records it."""
+    return Measurement(metric, value, nfe, None, "heun", "gaussian", "none", "train", 200)
+
+
+def test_the_best_rho_is_the_one_that_was_measured(tmp_path, make, over_rho):
+    """An evaluation recorded its choice; the grid that is in the folder now would choose 90."""
+    values = {3: {7: 4.0, 20: 3.5, 90: 3.0}}
+    found = [m for m in over_rho(values) if m.metric.startswith("grid_") or m.rho == 7]
+    for split in ("train", "test"):
+        place = {"nfe": 3, "rho": 20.0, "split": split, "n": 5000}
+        plain = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
+        found.append(Measurement("fd_classifier", 3.5, **place, **plain))
+    make(tmp_path, found=[*found, recorded("best_rho_classifier", 20.0)])
+    group = group_of(tmp_path)
+    assert group.best[["metric", "nfe", "rho"]].values.tolist() == [["grid_fd_classifier", 3, 20.0]]
+    assert shown(group)["fd_classifier, test, best rho"] == {3: {0: 3.5}}
+    assert rho.missing_best(group.rows, group.best, "fd_classifier") is None
+    (heat,) = heats(group)
+    assert heat.chosen == {3: (20.0,)}
+
+
+def test_the_choice_is_no_metric_of_the_page(tmp_path, make, over_rho):
+    found = [*over_rho({3: {7: 4.0, 90: 3.0}}), recorded("best_rho_classifier", 90.0)]
+    make(tmp_path, found=found)
+    assert not [p for p in group_of(tmp_path).panels if p.metric.startswith("best_rho")]
+    assert "best_rho_classifier" not in build(tmp_path).html.read_text()
+
+
+def test_features_without_a_recorded_choice_choose_as_an_evaluation_does(tmp_path, make, over_rho):
+    found = over_rho({3: {7: 4.0, 90: 3.0}})
+    pixels = [replace(m, metric="grid_fd_pixels") for m in found if m.metric.startswith("grid_")]
+    make(tmp_path, found=[*found, *pixels, recorded("best_rho_classifier", 7.0)])
+    best = group_of(tmp_path).best
+    assert dict(zip(best["metric"], best["rho"], strict=True)) == {
+        "grid_fd_classifier": 7.0,
+        "grid_fd_pixels": 90.0,
+    }
