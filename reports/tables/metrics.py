@@ -123,7 +123,8 @@ def _place(info: Info) -> tuple[int, str]:
 
 
 def _shipped(metrics: Iterable[str]) -> list[Info]:
-    """Descriptions of metrics of this repository, in its order; others are left out."""
-    from reports.tables._earlier import infos
+    """Descriptions of metrics of this repository; others are left out."""
+    # Only for runs of earlier versions, because it imports torch.
+    from bench.metrics import infos
 
     return infos(metrics)

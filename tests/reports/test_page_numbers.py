@@ -18,7 +18,7 @@ ARMS = {"random": 0.0, "lapjv": 1.0, "knn": 2.0}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, make, over_rho):
-    """Two groups; a first pass over rho, two samplers, profiles and all that is one value an arm."""
+    """Two groups; a first pass over rho, two samplers, profiles and all values per run."""
     runs = tmp_path_factory.mktemp("numbers")
     for pool in (256, 1024):
         for i, (arm, shift) in enumerate(ARMS.items()):

@@ -96,7 +96,7 @@ def check_change(cell, own, random):
 
 
 def check_arms(table, rows):
-    """``| coupling | NFE 5 | ... | NFE 9 against random | curvature | cost saved | ms a pool |``."""
+    """``| coupling | NFE 5 | NFE 9 against random | curvature | cost saved | ms a pool |``."""
     named = re.search(r"[Pp]ools of ([\d,]+)", table.caption)
     rows = rows[rows.pool.eq(int(named[1].replace(",", "")))] if named else rows
     assert rows.pool.nunique() == 1, table.caption

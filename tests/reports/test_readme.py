@@ -65,7 +65,7 @@ def percentage(text):
 
 
 def alike(printed, said):
-    """Whole percents against what may have a decimal: half of the last digit of each apart at most."""
+    """Whole percents against numbers that may have a decimal, to half of the last digit of each."""
     return abs(printed - percentage(said)) <= 0.5 + 0.05 + 1e-9
 
 
