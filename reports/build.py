@@ -63,6 +63,7 @@ def build(
             or the pages or the wide tables cannot be made, which costs no other file.
 
     """
+    # Imported late: --help and a bad argument need neither pandas nor jinja2.
     from reports.files.wide import wide_files
     from reports.page import ENTRY, render, stale_pages
     from reports.sections.contract import sections as load_sections
@@ -70,16 +71,19 @@ def build(
     from reports.tables.groups import groups
     from reports.tables.tidy import csv_bytes, results
 
+    # Before anything is read or written, because a misspelt section is quickly said.
     loaded = load_sections(sections)
     runs, excluded = read(Path(runs_dir), run_ids)
     out = Path(out_dir or runs_dir)
     report = Report(out / "results.csv", out / ENTRY, tuple(excluded))
     table = results(runs)
     differing = mismatches(table, runs)
+    # Nothing is written for runs that must not be compared: an old report stays as it is.
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
     _write(report.csv, csv_bytes(table))
+    # Once for tables and pages, because the comparisons cache what they compute.
     found = groups(table, runs)
     # A failure of the pages or the wide tables costs neither the results nor the other.
     problems = [
@@ -88,6 +92,7 @@ def build(
     ]
     if any(problems):
         raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
+    # Last, so that a failure leaves the earlier report complete.
     for page in stale_pages(out, len(found)):
         page.unlink()  # nothing links to it any more
     return report
@@ -138,6 +143,7 @@ def main(args: list[str] | None = None) -> int:
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    # To stderr, so that a script can read the paths from stdout.
     for left_out in report.excluded:
         print(f"left out: {left_out.folder}: {left_out.reason}", file=sys.stderr)
     print(f"results: {report.csv}\nreport:  {report.html}")

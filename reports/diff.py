@@ -103,6 +103,7 @@ def diff(a: Path, b: Path) -> Diff:
 def _side(path: Path) -> tuple[list[Run], list[Excluded]]:
     """The finished runs of one side, and the other folders."""
     single = is_run(path)
+    # A run folder given as "." has no name and no parent before it is resolved.
     path = path.resolve()
     runs, excluded = read(path.parent, [path.name]) if single else read(path)
     if not runs:
@@ -133,6 +134,8 @@ def _matched(before: Sequence[Run], after: Sequence[Run]) -> tuple[pd.DataFrame,
     measured = set().union(*(table["metric"] for table in tables))
     metrics = collect([run.infos for run in (*before, *after)], measured)
     varying = _varying(before, after)
+    # A field that varies within a side says which run is which; one that does not may differ
+    # between the sides, and is then among the changes of the configuration.
     keys = [*varying, *_WHAT]
     a = _keyed(tables[0], before, varying, metrics)[[*keys, "value"]].rename(columns={"value": "a"})
     b = _keyed(tables[1], after, varying, metrics)[[*keys, "value"]].rename(columns={"value": "b"})
@@ -146,6 +149,7 @@ def _with_changes(rows: pd.DataFrame) -> pd.DataFrame:
     pairs = [_change(a, b) for a, b in zip(rows["a"], rows["b"], strict=True)]
     changes = pd.DataFrame(pairs, rows.index, ["change", "relative"], dtype="float64")
     rows = rows.join(changes)
+    # Stable, so that equal changes keep the order of the tables.
     order = rows["relative"].abs().sort_values(ascending=False, kind="stable").index
     return rows.loc[order].reset_index(drop=True)
 
@@ -186,6 +190,7 @@ def _change(a: float, b: float) -> tuple[float, float]:
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0, 0.0
     change = b - a
+    # A change from zero, or to a value that is not finite, has no size, only a side.
     if a and math.isfinite(change):
         return change, change / abs(a)
     return change, math.copysign(math.inf, change)
@@ -276,6 +281,7 @@ def main(args: list[str] | None = None) -> int:
     )
     options = parser.parse_args(args)
     try:
+        # All errors of reading are one line for the user, not a traceback.
         found = diff(options.a, options.b)
         if options.csv:
             write_changes(found, options.csv)

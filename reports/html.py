@@ -23,7 +23,9 @@ def environment(templates: Mapping[str, str] | None = None) -> Environment:
     found = Environment(
         loader=ChoiceLoader([PackageLoader("reports"), DictLoader(dict(templates or {}))]),
         autoescape=True,  # names of couplings and data may hold anything
+        # A misspelt name in a template is an error, not an empty cell.
         undefined=StrictUndefined,
+        # Or each line of a template's logic would leave an empty line on the page.
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -96,12 +96,14 @@ def render(
 
     """
     environment = _environment(table, sections)
+    # A page for each comparison keeps pages small; one comparison needs no second click.
     several = len(groups) > 1
     comparisons = []
     for number, group in enumerate(groups, 1):
         page = _PAGE.format(number) if several else ""
         parts = _parts(environment, group, sections)
         comparisons.append(Comparison(group, summarise(group), parts, page))
+    # The entry is written last, so its links never lead to a page that is missing.
     pages = {}
     if several:
         template = environment.get_template("comparison.html")
@@ -161,6 +163,7 @@ def _origins(runs: Sequence[Run]) -> dict[str, object]:
     """
     configs = [run.config for run in runs]
     provenance = [_words(run.provenance) for run in runs]
+    # Fields that are equal in all runs are listed once; the others are columns of the runs.
     varying = varying_fields(configs)
     # The seed is a column of the runs anyway.
     differing = [name for name in varying_fields(provenance) if name != "seed"]
@@ -181,6 +184,7 @@ def _words(record: Mapping[str, object]) -> dict[str, object]:
 
 def _readable(value: object) -> object:
     """A list of the provenance as words; it comes as JSON."""
+    # Records are flat, so lists come as JSON text (``reports.tables.runs.flatten``).
     if not isinstance(value, str) or not value.startswith("["):
         return value
     try:
@@ -202,6 +206,7 @@ def _common(records: Sequence[dict[str, object]], differing: Sequence[str]) -> d
     """Fields that all records which have them share with one value, by name."""
     common: dict[str, object] = {}
     for record in records:
+        # The first record wins; common fields are equal in all that have them.
         common = record | common
     return {name: common[name] for name in sorted(common) if name not in _SHOWN.union(differing)}
 

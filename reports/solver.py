@@ -163,6 +163,7 @@ def read(path: Path) -> list[Row]:
 
     """
     try:
+        # newline="" leaves line ends within quoted notes to the csv module.
         with path.open(encoding="utf-8", newline="") as file:
             return [_row(line) for line in csv.DictReader(file)]
     except OSError as error:
@@ -185,6 +186,7 @@ def _value(text: str, kind: object) -> object:
     """A field of the table as its type; empty is None if the type allows it."""
     if kind is str:
         return text
+    # bool("False") is True, so booleans are read by their names.
     if kind == bool | None:
         return {"True": True, "False": False, "": None}[text]
     if text == "" and kind is not int:
@@ -241,10 +243,10 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 def by_size(rows: Sequence[Row]) -> list[Size]:
     """The rows of each pool size, the sizes rising."""
-    by_n: dict[int, list[Row]] = {n: [] for n in _sizes(rows)}
+    sizes = {n: Size(n, []) for n in _sizes(rows)}
     for row in rows:
-        by_n[row.n].append(row)
-    return [Size(n, own) for n, own in by_n.items()]
+        sizes[row.n].rows.append(row)
+    return list(sizes.values())
 
 
 def _sizes(rows: Iterable[Row]) -> list[int]:
@@ -257,6 +259,7 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
     ink = (INK, "currentColor")
     peers = ordered(row.contender for row in rows if row.kind == "peer")
     for place, name in enumerate(peers):
+        # Peers have no colours of their own, so that couplings stand out.
         look = place % len(_PEER_MARKERS)
         found[name] = Look(*ink, _PEER_MARKERS[look], _PEER_DASHES[look])
     for row in rows:
@@ -269,6 +272,7 @@ def finding(size: Size) -> str:
     """The quickest coupling that reaches the optimum at this size, and the peers' times compared
     with it.
     """
+    # Only optimal pairings compete: a faster but worse one answers another question.
     exact = [row for row in size.of_kind("coupling") if row.is_optimal]
     if not exact:
         return f"n = {size.n}: none is known to reach it."
@@ -319,9 +323,8 @@ def warnings(sizes: Sequence[Size]) -> list[str]:
 
 
 def _figure(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Figure:
-    scale = "The axis of n is logarithmic, the other includes 0"
-    if plot.log:
-        scale = "Both axes are logarithmic"
+    linear = "The axis of n is logarithmic, the other includes 0"
+    scale = "Both axes are logarithmic" if plot.log else linear
     caption = (
         f"{plot.about} {scale}; dashed lines are other libraries, the dotted one is the floor; a"
         " ring: not converged."
@@ -351,8 +354,8 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
             ring = {"s": 100, "facecolors": "none", "edgecolors": look[name].colour}
             axes.scatter([row.n for row in failed], heights, **ring)
         _set_axes(axes, plot, _sizes(rows))
-        place = {"loc": "outside upper left", "ncols": 2, "frameon": False, "handlelength": 2.6}
-        figure.legend(handles=handles, **place)
+        place = {"loc": "outside upper left", "ncols": 2, "handlelength": 2.6}
+        figure.legend(handles=handles, frameon=False, **place)
         return to_svg(figure, describe(plot, rows))
 
 
@@ -381,6 +384,7 @@ def _set_axes(axes: Axes, plot: Plot, sizes: Sequence[int]) -> None:
         axes.yaxis.set_minor_locator(ticker.NullLocator())
     else:
         low, high = axes.get_ylim()
+        # Random pairs may have a gain slightly below zero.
         axes.set_ylim(min(0.0, low), max(0.0, 1.04 * high))
     axes.yaxis.set_major_formatter(_height_text)
     axes.set(xlabel="n, images in a pool", ylabel=plot.label)

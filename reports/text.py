@@ -21,6 +21,7 @@ def number(value: float) -> str:
         return "infinite" if value > 0 else "-infinite"
     if value == 0:
         return "0"
+    # From here on three digits would round away whole numbers that a reader counts.
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     # The alternate form keeps trailing zeros: 8.10 has three digits, 8.1 has two.
@@ -38,6 +39,7 @@ def short(value: float) -> str:
 
 def percent(share: float) -> str:
     """``0.384`` to ``38 %``; small shares keep a decimal."""
+    # A share of 0.04 would become 4 % or, worse, 0.4 % become 0 %.
     decimals = 1 if 0 < abs(share) < _ONE_DECIMAL else 0
     return f"{100 * share:.{decimals}f} %"
 
@@ -82,6 +84,7 @@ def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
     for position, nfe in enumerate(grid):
         if nfe not in chosen:
             continue
+        # Neighbours on the grid, not in value: NFE 3 and 5 have nothing between them.
         if spans and before == position - 1:
             spans[-1].append(nfe)
         else:
@@ -120,6 +123,7 @@ def pieces(name: str, width: int = 22) -> list[str]:
 
 def wrapped(parts: Sequence[str], width: int) -> list[str]:
     """Parts put together to lines of at most ``width`` characters; at least one line."""
+    # Even an empty name takes a line in a legend.
     lines = [""]
     for part in parts:
         if not lines[-1] or len(lines[-1] + part) <= width:

@@ -116,9 +116,11 @@ def drawing(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) ->
         for ax in grid[len(charts) :]:
             ax.set_visible(False)
         names = _names(charts)
+        # In the order of the looks, so that all figures list couplings alike.
         legend = set_legend(figure, [name for name in look if name in names], look)
         # More rows than one must not press the axes together.
         figure.set_figheight(figure.get_figheight() + max(0.0, legend - LEGEND))
+        # The layout engine does not know of legends of a figure and would draw over it.
         figure.get_layout_engine().set(rect=(0, 0, 1, 1 - legend / figure.get_figheight()))
     return figure
 

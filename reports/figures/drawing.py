@@ -19,6 +19,7 @@ def load_matplotlib() -> None:
     """
     if "matplotlib" in sys.modules:
         return
+    # The settings that matplotlib was delivered with; an empty file would keep the user's.
     delivered = Path(find_spec("matplotlib").origin).parent / "mpl-data" / "matplotlibrc"
     ours = {"MPLBACKEND": "agg", "MATPLOTLIBRC": str(delivered)}
     before = {name: os.environ.get(name) for name in ours}

@@ -57,6 +57,7 @@ def curve_drawing(panels: Sequence[Panel], look: dict[str, Look]) -> Figure:
     values = _drawn_values(panels)
     with drawing_style(STYLE):
         figure = Figure(figsize=(PANEL * len(panels), HEIGHT))
+        # One scale, so that heights can be compared across panels.
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for panel, ax in zip(panels, axes, strict=True):
             _draw(ax, panel, look)
@@ -93,6 +94,7 @@ def _label(metric: str) -> str:
 def _left(axes: Axes) -> float:
     """Inches that the ticks and the label of the vertical axis need."""
     low, high = axes.get_ylim()
+    # Ticks outside the limits are located as well, but not drawn.
     ticks = [tick_text(tick) for tick in axes.yaxis.get_majorticklocs() if low <= tick <= high]
     letters = max(map(len, ticks), default=0)
     lines = 1 + axes.get_ylabel().count("\n")
@@ -195,6 +197,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     from matplotlib.figure import Figure
 
     cells = {name: cell for name, cell in panel.cells[None].items() if math.isfinite(cell.mean)}
+    # Long specs are broken, or they would leave no room for the bars.
     labels = ["\n".join(pieces(name)) for name in cells]
     # A bar is as high as the lines of its name.
     height = 0.9 + 0.18 * sum(label.count("\n") + 2 for label in labels)

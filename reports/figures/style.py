@@ -97,6 +97,7 @@ def _colour(place: int) -> str:
     """The colour of a place in the order: the palette first, then hues of equal lightness."""
     if place < len(PALETTE):
         return PALETTE[place]
+    # seaborn imports matplotlib, which must not read the user's settings.
     load_matplotlib()
     import seaborn as sns
 
@@ -109,12 +110,14 @@ def log_heights(axes: Axes, values: Sequence[float]) -> None:
     """Set a logarithmic vertical axis for these values, all above zero."""
     from matplotlib import ticker
 
+    # The scale first: it sets limits that the ticks are chosen for.
     axes.set_yscale("log")
     if span(values) > DECADES:
         # A value of 1e-280 would press all others into one line.
         axes.set_ylim(max(values) / DECADES, 3 * max(values))
     low, high = axes.get_ylim()
     locator = ticker.MaxNLocator(7, steps=[1, 2, 5, 10])
+    # The sparsest ladder with enough ticks; on a short axis even powers of ten may be none.
     for ladder in _LADDERS:
         if _ticks_between(ladder, low, high) >= _LEAST_TICKS:
             locator = ticker.LogLocator(subs=ladder, numticks=20)

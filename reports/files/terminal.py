@@ -94,6 +94,7 @@ def _fitting(couplings: Sequence[str]) -> list[list[str]]:
 
 def _head(couplings: Sequence[str]) -> list[list[str]]:
     """Names in lines, of which the last ones stand next to each other."""
+    # Upside down, so that short names stand at the bottom, next to their numbers.
     upwards = [pieces(name)[::-1] for name in couplings]
     lines = [["", *line] for line in zip_longest(*upwards, fillvalue="")]
     lines[0][0] = "NFE"

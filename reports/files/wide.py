@@ -110,6 +110,7 @@ def by_coupling(group: Group, kind: str) -> list[Wide]:
         if panel.info.kind == kind and panel.split is None:
             by_settings.setdefault(panel.settings, {})[panel.metric] = panel.cells[None]
     found = []
+    # Settings differ if, for example, paths were measured with two numbers of images.
     for settings, columns in by_settings.items():
         if {"transport_cost", "transport_cost_independent"} <= columns.keys():
             columns[CUT] = cost_cuts(group.rows)
@@ -191,6 +192,7 @@ def to_latex(tables: Sequence[Wide]) -> str:
         body = [list(map(_latex, line)) for line in _body(table, "--")]
         frame = pd.DataFrame(body, columns=pd.Index(head))
         # Escaped by us: pandas leaves < > | " alone, which old font encodings print as other signs.
+        # pandas writes booktabs; the package is named in the first lines.
         latex = frame.to_latex(
             index=False,
             escape=False,

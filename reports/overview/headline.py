@@ -72,6 +72,7 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
     cell = panel.cells.get(nfe, {}).get(coupling)
     if cell is None or not cell.baseline:
         return ""
+    # Over shared seeds only, so that a seed that one of both lacks moves neither.
     own, reference = cell.shared_means
     both = f"{number(own)} against {number(reference)} of {BASELINE}"
     if cell.ratio is None:
@@ -87,6 +88,7 @@ def _cost(group: Group, coupling: str) -> str:
     for panel in group.values:
         if coupling in panel.cells[None]:
             cells[panel.metric] = panel.cells[None][coupling]
+    # In the order of a training: fitted once, then solved for every pool.
     phrases = (
         ("coupling_fit_seconds", number, "{} s to fit once"),
         ("coupling_ms", number, "{} ms to couple a pool"),

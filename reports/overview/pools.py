@@ -59,6 +59,7 @@ class Pools:
 
 def pools(table: pd.DataFrame) -> list[Pools]:
     """Transport cost saved and curvature against the pool, for runs with several pools."""
+    # Guided sampling and other starts would repeat values of the same training.
     rows = ordinary(table)
     rows = rows[rows["metric"].isin(_METRICS)]
     keys = [key for key in group_keys(rows) if key != "pool"]
@@ -123,6 +124,7 @@ def _chart(name: str, lines: Lines) -> Chart:
 
 
 def _cuts(rows: pd.DataFrame) -> Lines:
+    # The cut of each run first, then means: pools have different independent costs.
     by_pool = {int(pool): cost_cuts(part) for pool, part in rows.groupby("pool", sort=True)}
     return _lines(by_pool)
 

@@ -114,6 +114,7 @@ def _rho(group: Group, judged: Sequence[Panel]) -> str:
     rhos: set[float] = set()
     for panel in judged:
         rhos.update(panel.rows["rho"].dropna())
+    # Several rhos without a search are named in the titles.
     if len(rhos) != 1:
         return ""
     why = ", although the first pass over rho was made" if is_grid(group.rows).any() else ""
@@ -177,6 +178,7 @@ def _turns(fixed: Panel, best: Panel) -> list[str]:
 
 def _lowest(panel: Panel) -> str:
     """``lapjv at NFE 3 to 9; random at NFE 13``, by the means."""
+    # By the means, whatever their intervals: the line says that it is no claim.
     winners: dict[str, list[int]] = {}
     for nfe, row in panel.cells.items():
         means = {name: cell.mean for name, cell in row.items() if math.isfinite(cell.mean)}
@@ -191,6 +193,7 @@ def _compare(info: Info, curve: Curve) -> str:
     """One coupling against random over NFE: where lower, higher or neither, and where it turns."""
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
     judged = [nfe for nfe in grid if curve[nfe].difference is not None]
+    # A claim needs an interval without zero; means alone are said to be means.
     parts = [_stretch(info, curve, judged, side) for side in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
     if unclear:

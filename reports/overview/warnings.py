@@ -19,6 +19,7 @@ UNEVEN = 1.5  # ratio of the speeds of equal runs from which times mean nothing
 
 def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     """Lines to read before believing a number; a line that holds for all groups comes once."""
+    # Ordered by first appearance, as the comparisons are.
     said: dict[str, list[str]] = {}
     for group in groups:
         lines = _seeds(group, groups) + _values(group) + _origins(group.runs)
@@ -80,6 +81,7 @@ def _values(group: Group) -> list[str]:
     trained = speeds["n"].dropna().unique()
     if len(trained) > 1:
         lines.append(f"Unequal training: the runs saw {counts(trained)} images.")
+    # Equal runs: couplings may well have different speeds, seeds of one may not.
     by_coupling = speeds.groupby("coupling")["value"]
     uneven = (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
     if uneven > UNEVEN:
@@ -213,6 +215,7 @@ def _budgets(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
             by_data.setdefault(str(run.config["data"]), set()).add(budget)
     lines = []
     for data, budgets in sorted(by_data.items()):
+        # Of one data set: other data needs another budget.
         if len(budgets) > 1:
             words = counts(budgets)
             lines.append(f"{data}: training budgets differ ({words} images); {consequence}.")

@@ -44,6 +44,7 @@ def discriminators(rows: pd.DataFrame, metrics: Metrics) -> Discriminators | Non
         return None
     names = metrics.ordered(rows["metric"])
     bins = rows[rows["sigma"].notna()]
+    # The train split chose the checkpoint, so the test split is the honest one.
     split = "test" if bins["split"].eq("test").any() else "train"
     profiles = {}
     for name in names:

@@ -55,6 +55,7 @@ def with_level(rows: pd.DataFrame) -> pd.DataFrame:
     spec without it).
     """
     found = rows[is_started(rows) & begins_elsewhere(rows) & ~is_guided(rows)]
+    # The level is recorded, because a step or a view names it only indirectly.
     recorded = rows[rows["metric"].eq("start_sigma")].drop_duplicates(["run_id", "start"])
     pairs = zip(recorded["run_id"], recorded["start"], strict=True)
     known = dict(zip(pairs, recorded["value"], strict=True))

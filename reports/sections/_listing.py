@@ -60,6 +60,7 @@ def listing(rows: pd.DataFrame, settings: tuple[str, ...], metrics: Metrics) -> 
     columns = sorted(different, key=lambda column: (metrics.rank(column[0]), column[1]))
     by_row: dict[tuple, dict[tuple[str, str], Cell]] = {}
     for key, by_coupling in values_by(rows, *settings, "metric", "split").items():
+        # A row is a setting; metric and split are its columns.
         *place, metric, split = key
         for coupling, seeds in by_coupling.items():
             cells = by_row.setdefault((coupling, tuple(place)), {})

@@ -56,6 +56,7 @@ class Choice:
         train = self.by_split["train"]
         if not train:
             return None
+        # Over other seeds, a weight could win by an easier seed.
         seeds = set.intersection(*(set(cell.values) for cell in train.values()))
         means = {}
         for weight, cell in train.items():
@@ -189,6 +190,7 @@ def _parse(guidance: str) -> tuple[str, float]:
 def weights_of(rows: pd.DataFrame, group: Group) -> list[Weights]:
     """The choices by each distance at each NFE, that of the summary first."""
     steered = rows[rows["weight"].notna() & rows["start"].eq("gaussian").fillna(False)]
+    # Unguided sampling is weight 0 of every discriminator.
     plain = group.rows[is_unguided(group.rows)].assign(weight=0.0)
     passes = steered[steered["metric"].eq("discriminator_passes")]
     found = []
@@ -198,6 +200,7 @@ def weights_of(rows: pd.DataFrame, group: Group) -> list[Weights]:
         for values, part in of_metric.groupby(_PLACE, dropna=False, sort=True):
             part = at_fixed_rho(part)
             place = dict(zip(_PLACE, values, strict=True)) | {"rho": part["rho"].iloc[0]}
+            # Passes are counted once per sampling, whatever metric is looked at.
             same = {key: place[key] for key in ("sampler", "start", "nfe", "rho")}
             choices = _choices(part, where(plain, **place), where(passes, **same))
             words = ", ".join(setting(key, place[key]) for key in varying)

@@ -65,6 +65,7 @@ def sections(more: Sequence[str] = ()) -> list[Section]:
         ReportError: a module cannot be imported, or is no section.
 
     """
+    # Sorting is stable: of equal places the user's section comes after ours.
     names = [*plugins.names(PACKAGE), *more]
     return sorted(map(_section, names), key=lambda section: section.module.place)
 
@@ -74,6 +75,7 @@ def _section(name: str) -> Section:
         module = plugins.load("section", name, PACKAGE)
     except plugins.PluginError as error:
         raise ReportError(str(error)) from None
+    # A package of the user's is a section too; its template is named after its file.
     file = Path(module.__file__)
     folder = TEMPLATES if module.__name__.startswith(f"{PACKAGE}.") else file.parent
     section = Section(file.stem.replace("_", "-"), module, folder / f"{file.stem}.html")

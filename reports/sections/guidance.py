@@ -53,6 +53,7 @@ def build(group: Group) -> Guidance | None:
     if rows.empty:
         return None
     found = weights_of(rows, group)
+    # The distance of the summary; the others are folded away.
     first = [weights for weights in found if weights.metric == found[0].metric]
     look = _looks(rows, looks(group.couplings))
     own = discriminators(rows[rows["weight"].isna()], group.metrics)

@@ -57,6 +57,7 @@ def grids(runs: Sequence[Run]) -> dict[str, list[Grid]]:
     """Label to the pictures of the couplings, each from its first seed."""
     by_stem: dict[str, list[Grid]] = {}
     for coupling, run in first_runs(runs).items():
+        # Sorted later by label, because file systems list in any order.
         for path in run.path.glob("samples/*.png"):
             content = path.read_bytes()
             # Whatever else bears this name, such as SVG with scripts, is not embedded.

@@ -101,8 +101,10 @@ def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
     wide = per_run(
         rows, ["train_seconds", "coupling_share", "coupling_wait_share", "coupling_fit_seconds"]
     )
+    # Waiting for pairs is no work of the training.
     training = wide["train_seconds"] * (1 - wide["coupling_wait_share"])
     solving = wide["train_seconds"] * wide["coupling_share"]
+    # A fit counts in full, although it serves all runs of a study.
     work = solving + wide["coupling_fit_seconds"].fillna(0.0)
     cells = of_runs(work / training)
     return {name: cell for name, cell in cells.items() if math.isfinite(cell.mean)}

@@ -103,6 +103,7 @@ def scatter(runs: Sequence[Run]) -> Scatter | None:
     samples: dict[int, dict[str, Points]] = {}
     for coupling, run in first_runs(runs).items():
         folder = run.path / "samples"
+        # All runs of a comparison keep the same held-out points.
         data = data or _read(folder / "real.csv")
         for path in folder.glob("nfe*.csv"):
             nfe = re.fullmatch(r"nfe(\d+)", path.stem)
@@ -187,6 +188,7 @@ def _set_frame(ax: Axes, found: Scatter) -> None:
     """Set the same range for all panels."""
     xlim, ylim = found.frame
     ax.set(xlim=xlim, ylim=ylim, xticks=[], yticks=[])
+    # Squares, because distances in the plane are what is compared.
     ax.set_box_aspect(1)
     ax.grid(visible=False)
 

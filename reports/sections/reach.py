@@ -103,6 +103,7 @@ def reach(panels: Sequence[Panel]) -> Reach | None:
     best = min((mean for mean in means if math.isfinite(mean)), default=0.0)
     if best <= 0:
         return None
+    # Multiples of random's best, so that couplings and rhos share their targets.
     targets = {factor: factor * best for factor in FACTORS}
     rows = []
     for panel in panels:
@@ -125,6 +126,7 @@ def _column(panel: Panel, target: float) -> dict[str, Reached]:
     for coupling, reached in found.items():
         if reached.everywhere and not reached.bound:
             complete[coupling] = reached.cell.values
+    # Random is the baseline only if it is complete itself.
     for coupling, cell in by_coupling(complete).items():
         found[coupling] = Reached(cell, found[coupling].seeds, bound=False)
     return found

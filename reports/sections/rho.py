@@ -87,6 +87,7 @@ def build(group: Group) -> Heats | None:
 def heats(group: Group) -> list[Heat]:
     """The first passes by metric, setting and coupling, random first."""
     rows = group.plain.rows
+    # The train split chooses; the test split of a first pass is never looked at.
     grid = rows[is_grid(rows) & rows["split"].eq("train")]
     varying = [name for name in SETTING if grid[name].nunique(dropna=False) > 1]
     found = []

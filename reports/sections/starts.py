@@ -111,6 +111,7 @@ def _costs(group: Group) -> Listing | None:
 def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
     """The figures' contents, for each coupling, sampler and NFE."""
     rows = group.rows
+    # The sampler from plain noise, with as many evaluations, is the level to beat.
     full = rows[rows["start"].eq(PLAIN["start"]).fillna(False) & is_unguided(rows)]
     real = floors(rows)
     several = [name for name in ("sampler", "nfe") if curves[name].nunique() > 1]
@@ -119,6 +120,7 @@ def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
         own = curves[curves["coupling"].eq(coupling)]
         plain = full[full["coupling"].eq(coupling)]
         for (sampler, nfe), part in own.groupby(["sampler", "nfe"], dropna=False, sort=True):
+            # One line per start: at the best rho of each it would jump between schedules.
             part = at_fixed_rho(part)
             whole = _same_place(plain, sampler, nfe, part["rho"].iloc[0])
             columns = _charted(part, group.metrics)

@@ -137,10 +137,12 @@ def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
     varying = _varying(table)
     sizes = feature_sizes(runs)
     by_id = {run.run_id: run for run in runs}
+    # dropna=False below: networks from files have no pool, and still are a comparison.
     by = [_unless_mixed(table) if key == BUDGET else table[key] for key in group_keys(table)]
     found = []
     for number, (_, part) in enumerate(table.groupby(by, sort=False, dropna=False), 1):
         ids = [run_id for run_id in part["run_id"].unique() if run_id in by_id]
+        # Runs of one comparison use the same features, or were refused.
         own_sizes: dict[str, int] = {}
         for run_id in ids:
             own_sizes |= sizes.get(run_id, {})

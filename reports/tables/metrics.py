@@ -68,6 +68,7 @@ class Metrics:
         all of them.
         """
         on_test = self.distances(metric for metric, split in measured if split == "test")
+        # An exact distance, of points in the plane, comes before all others by its place.
         better = [metric for metric in on_test if metric != PIXELS]
         found = [(metric, "test") for metric in better or on_test]
         if TRUNCATION in measured:
@@ -112,6 +113,7 @@ def collect(described: Iterable[Iterable[Info]], measured: Iterable[str]) -> Met
     infos: dict[str, Info] = {}
     for own in described:
         infos |= {info.name: info for info in own}
+    # A folder may hold runs of several versions.
     missing = set(measured) - infos.keys()
     if missing:
         infos |= {info.name: info for info in _shipped(missing)}

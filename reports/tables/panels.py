@@ -74,6 +74,7 @@ class Panel:
     @property
     def plain(self) -> bool:
         """True for the sampler that all are compared with, from plain noise, without guidance."""
+        # All rows of a panel share their settings.
         first = self.rows.iloc[0]
         for key, value in PLAIN.items():
             if not is_missing(first[key]) and str(first[key]) != value:
@@ -120,8 +121,10 @@ def panels(
         sizes: Fréchet distance to its number of features, if known.
 
     """
+    # The search is few images against the train split: no quality to compare couplings by.
     rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows)]
     is_curve = rows["nfe"].notna() & ~_is_per_run(rows, metrics)
+    # The rho of curves only: paths and costs record theirs too, and would outvote them.
     fixed = fixed_rho(rows[is_curve])
     found = _curves(rows[is_curve], metrics, best, fixed) + _values(rows[~is_curve], metrics)
     measured = {(panel.metric, panel.split) for panel in found if panel.per_nfe}

@@ -86,6 +86,7 @@ def fixed_rho(rows: pd.DataFrame) -> float | None:
     smallest; None without any.
     """
     places = rows.dropna(subset=["rho", "nfe"]).drop_duplicates(["run_id", "nfe", "rho"])
+    # Counted by run and NFE, so that a rho that was tried at one NFE only does not win.
     count = places.groupby("rho").size()
     most = list(count.index[count == count.max()])
     return DEFAULT_RHO if DEFAULT_RHO in most else min(most, default=None)
@@ -124,6 +125,7 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
     for _, part in best.groupby("metric"):
         anyones = anyones | _at(rows, part)
     named = rows["rho"].eq(fixed) | ~anyones
+    # A setting without a rho, such as an adaptive sampler, gets an empty label.
     label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
     at_fixed = rows[named].assign(schedule=label[named])
     return pd.concat([at_fixed, rows[own].assign(schedule=BEST)])

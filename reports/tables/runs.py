@@ -180,6 +180,7 @@ def _read_one(path: Path) -> Run | Excluded:
         measurements = tuple(folder.measurements())
         infos = tuple(read_infos(path).values())
         run = Run(path, config, provenance, status, measurements, infos)
+    # Each of these is one bad folder among good ones, so the report goes without it.
     except FileNotFoundError as error:
         return Excluded(path.name, f"{Path(error.filename).name} is missing")
     except OSError as error:
@@ -284,6 +285,7 @@ def _without_doubles(folders: list[Run | Excluded]) -> tuple[list[Run], list[Exc
         if isinstance(item, Excluded):
             excluded.append(item)
             continue
+        # Names of folders may differ: the configuration says what a run is.
         first = runs.setdefault(json.dumps(item.config, sort_keys=True), item)
         if first is not item:
             excluded.append(

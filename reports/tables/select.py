@@ -55,6 +55,7 @@ def ordinary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def floors(rows: pd.DataFrame) -> dict[str, float]:
     """``mode_mixture_0.2_classifier`` to its mean on real images."""
+    # Real images do not depend on the run, so the mean is over equal or nearly equal values.
     means = rows[is_floor(rows)].groupby("metric")["value"].mean()
     return {str(name).replace("_real_", "_"): float(mean) for name, mean in means.items()}
 

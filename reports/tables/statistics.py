@@ -78,6 +78,7 @@ class Cell:
         times as high as -0.05.
         """
         own, reference = self.shared_means
+        # Not "<= 0": a reference that is nan has no ratio either.
         if not reference > 0:
             return None
         ratio = own / reference
@@ -89,6 +90,8 @@ class Cell:
 
         None with fewer than ``LEAST_SEEDS`` shared seeds, or if one of their values is not finite.
         """
+        # Seed by seed, because runs of one seed share data order and latents: their differences
+        # vary less than the runs themselves.
         own = np.array([self.values[seed] for seed in self.baseline])
         reference = np.array([*self.baseline.values()])
         if len(own) < LEAST_SEEDS or not np.isfinite([own, reference]).all():
@@ -189,6 +192,7 @@ def cells(rows: pd.DataFrame, over: str | None = "nfe") -> dict[Hashable, dict[s
 
 def _entries(rows: pd.DataFrame, keys: Iterable[str], value: str) -> Iterator[tuple]:
     """Keys, coupling, seed and value of each row, the one from most images last."""
+    # Later rows overwrite earlier ones, so the estimate from most images wins.
     rows = rows.sort_values("n", kind="stable", na_position="first") if "n" in rows else rows
     # Object columns, because no other type can hold None.
     columns = [rows[key].astype(object).where(rows[key].notna(), None).tolist() for key in keys]
@@ -225,6 +229,7 @@ def per_run(rows: pd.DataFrame, metrics: Iterable[str]) -> pd.DataFrame:
     """
     metrics = list(metrics)
     some = rows[rows["metric"].isin(metrics)]
+    # Means over duplicates, such as a value that was measured for two numbers of images.
     wide = some.pivot_table(index=["coupling", "seed"], columns="metric", values="value")
     return wide.reindex(columns=metrics)
 

@@ -60,6 +60,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    # A network from a file has its hash in its name already.
     varying = varying_fields([run.config for run in runs], own=(*_OWN_CONFIG, "checkpoint"))
     names = [*COLUMNS, *varying]
     rows = []
@@ -133,6 +134,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    # Nullable integers: an NFE that does not apply is empty, not 5.0 and nan.
     table = table.astype(COLUMNS)
     extra = [name for name in table.columns if name not in COLUMNS]
     return table.assign(**{name: table[name].convert_dtypes() for name in extra})
