@@ -203,7 +203,6 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
     rows = in_order(rows)
     look = looks(rows)
     sizes = by_size(rows)
-    drawn = [plot for plot in PLOTS if plot.lines(rows)]
     return environment.get_template("solver.html").render(
         data=sorted({row.data for row in rows}),
         dimensions=sorted({row.d for row in rows if row.d}),
@@ -211,7 +210,7 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
         findings=[finding(size) for size in sizes],
         optimal=OPTIMAL,
         floor=floor(rows),
-        figures=[_figure(plot, rows, look) for plot in drawn],
+        figures=[_figure(plot, rows, look) for plot in PLOTS if plot.lines(rows)],
         sizes=sizes,
         look=look,
         provenance=provenance,
@@ -282,8 +281,8 @@ def finding(size: Size) -> str:
         times = text.number(row.median_ms / best.median_ms)
         short = "" if row.converged else " and stops short of the optimum"
         peers.append(f"{row.contender} takes {times} times as long{short}")
-    line = f"n = {size.n}: {best.contender}, {text.number(best.median_ms)} ms."
-    return f"{line} {text.join(peers)}." if peers else line
+    compared = f" {text.join(peers)}." if peers else ""
+    return f"n = {size.n}: {best.contender}, {text.number(best.median_ms)} ms.{compared}"
 
 
 def floor(rows: Sequence[Row]) -> str:
