@@ -30,7 +30,7 @@ _KINDS = ("coupling", "peer", "floor")  # in the order of the tables
 _PEER_MARKERS = ("<", "d", "*")
 _PEER_DASHES = ((0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 2)))
 _DOTS = (0, (1, 1.5))
-_LEGEND_WIDTH = 30  # letters after which a name in the legend is broken
+_LEGEND_WIDTH = 30  # letters of a line of the legend
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,6 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
     )
 
 
-# Filters that leave an unknown number to the template
 def _number(value: float | None) -> str:
     return text.MISSING if value is None else text.number(value)
 
