@@ -50,9 +50,11 @@ class Denoiser(nn.Module):
         sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
         if not self.label_dim:
             labels = None
+        # One row, which broadcasts: absent labels cost no memory.
         elif labels is None:
             labels = torch.zeros(1, self.label_dim, dtype=torch.float32, device=x.device)
         scale = self.objective.coefficients(sigma)
+        # Only F computes in its dtype: at high noise the skip would lose the image in bfloat16.
         raw = self.model(
             (_per_image(scale.into) * x).to(self.dtype), scale.noise, labels, augment_labels
         )

@@ -25,6 +25,7 @@ def edm_denoiser(
         ValueError: the options make no network.
 
     """
+    # By path: the look-up of plug-ins, with users' modules, is in another package.
     network = importlib.import_module(f"models.networks.{arch}").build(*sizes, **options)
     return Denoiser(network, objective, network.label_dim)
 

@@ -20,6 +20,7 @@ class EMA:
     """
 
     def __init__(self, net: nn.Module, halflife: float, rampup: float | None = 0.05):
+        # In eval mode for good: it is sampled from, never trained.
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.halflife = halflife
         self.rampup = rampup

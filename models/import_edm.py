@@ -128,6 +128,7 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
         raise ImportRefused(
             "the pickle holds no network under 'ema'; is it a snapshot of EDM or EDM-AOT?"
         )
+    # The moving average only: it is what the papers sample with.
     arch, unet, keywords, sigma_data = translate(ema)
     tensors = named_tensors(ema)
     dtypes = {str(value.dtype).removeprefix("torch.") for value in tensors.values()}
@@ -162,6 +163,7 @@ def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
 def _write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Random, so that two processes may write the same file.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         # Made by the kernel with mode 0666 less the umask; files of `tempfile` are readable by
@@ -171,6 +173,7 @@ def _write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        # Atomic on one file system, which a name in the same folder ensures.
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -228,6 +231,7 @@ def _summary(network: ReleasedNetwork) -> str:
     keywords = network.keywords
     tensors = network.denoiser.state_dict()
     parameters = sum(p.numel() for p in network.denoiser.parameters())
+    # Released weights are often float16: say that they are converted.
     stored = ", ".join(network.source_dtypes)
     if stored != "float32":
         stored += " -> float32"

@@ -38,6 +38,7 @@ def draw_latents(
     gives the mixture of classes that samples are compared with; by ``uniform`` all classes are
     equally frequent.
     """
+    # Drawing a row of the training labels draws a class as often as it occurs.
     if law == "data":
         classes = dataset.train.labels
     else:

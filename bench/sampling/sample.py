@@ -19,7 +19,8 @@ from models.samplers.contract import CountNFE, Observe
 from models.schedule import karras_sigmas
 from models.starts.contract import PreparedStart
 
-CHUNK = 500  # images sampled at a time
+# Images sampled at a time: a bound on memory, and on the work that a kill loses.
+CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def sample(
         guide = steering.guide(setting.guidance)
         before = guide.guidance.passes if guide else 0
         noise, sigmas, own = _begin(setting, part, labels, config, steering)
+        # A new counter each: the sum is weighted by the size of the chunk.
         denoise = CountNFE(net)
         one_hot = net.one_hot(labels)
         end = setting.solver(denoise, noise, sigmas, one_hot, observe, guide, own)
@@ -147,6 +149,7 @@ def _begin(
 
 def _schedule(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:
     """Noise levels ``[steps + 1]``; only the ends for a sampler without fixed steps."""
+    # On the CPU: samplers read the levels as Python floats.
     if setting.fixed_steps:
         steps = setting.solver.steps(setting.nfe)
         return karras_sigmas(steps, setting.rho, sigma_min, sigma_max)

@@ -9,6 +9,7 @@ from couplings.spec import format_spec
 from models.samplers.contract import Sampler
 
 
+# Settings ask for their sampler at every chunk; samplers are frozen, so one of each will do.
 @lru_cache
 def parse(text: str) -> Sampler:
     """Build the sampler of a spec.

@@ -58,6 +58,7 @@ class Setting:
         parts = [self.sampler]
         if self.nfe is not None:
             parts.append(f"nfe{self.nfe}")
+        # An adaptive sampler has no schedule.
         if self.rho is not None:
             parts.append(f"rho{self.rho:g}")
         if self.start != "gaussian":

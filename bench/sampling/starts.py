@@ -96,6 +96,7 @@ def prepare(
 
     """
     start = parse(text)
+    # Rows, files and messages name a start by one spelling.
     spec = format_spec(start)
     sigma = start.level(sigma_max)
     if start.targets is None:
@@ -138,6 +139,7 @@ def find_targets(
         split = getattr(dataset, start.targets)
     images = as_images(split.images)
     if start.noise == "frozen":
+        # One stream for all starts: those of one level share their targets, and so their fit.
         noise = torch.randn(images.shape, generator=generator(seed, "start-targets"))
         images = images + start.level() * noise
     return Split(images, split.labels)
@@ -181,6 +183,7 @@ class _Fitting:
         if self.conditional:
             options.append("per_class=true")
         empty = Split(images[:0], self.split.labels[:0])
+        # The fit is one of a data set: give it one of the targets, without held-out images.
         name = f"{self.dataset.name} targets"
         targets = Dataset(name, self.split, empty, self.dataset.num_classes)
         coupling = get(f"semidiscrete:{','.join(options)}")
@@ -192,6 +195,7 @@ def _transport_map(fitted: SemiDiscreteMap, images: Tensor, tau: float, seed: in
     """Map latents to images, by the best score or by a softmax of all."""
     if not tau:
         return lambda noise, streams, labels: images[fitted.assign(noise, labels).to(images.device)]
+    # The gap differs between classes, so each takes part in the median.
     labels = None
     if fitted.coupling.per_class:
         # As many latents of every class, one class after the other.

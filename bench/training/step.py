@@ -66,6 +66,7 @@ class Stepper:
         training = self.config.training
         state = self.state
         images_seen = state.step * training.batch
+        # By images, not steps: the ramp is the same for every batch.
         for group in state.optimizer.param_groups:
             group["lr"] = training.lr * self._ramp(images_seen)
         state.optimizer.zero_grad(set_to_none=True)

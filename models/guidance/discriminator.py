@@ -130,6 +130,7 @@ class Head(nn.Module):
         super().__init__()
         self.options = options
         self.embed = NoiseEmbedding(options.width, options.label_dim)
+        # A 1x1 convolution adapts any encoder's channels to the head's width.
         self.first = nn.Conv2d(channels, options.width, 1, dtype=torch.float32)
         block: dict[str, Any] = {
             "emb_channels": 4 * options.width,
@@ -240,6 +241,7 @@ def feature_channels(encoder: nn.Module, image_shape: tuple[int, int, int]) -> i
             f"the encoder does not take (x_in {[2, *image_shape]}, sigma [2]):"
             f" {type(error).__name__}: {line}"
         ) from None
+    # A classifier would return logits [n, classes] too: that shape is as good as features.
     if not isinstance(features, Tensor) or features.ndim not in (2, 4) or len(features) != 2:
         shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise EncoderRefused(

@@ -71,6 +71,7 @@ class Guidance:
         self.passes += 1
         # Samplers run without gradients; this one is with respect to the image.
         with torch.enable_grad():
+            # Float32: samplers keep float64, the discriminator's weights do not.
             state = x.detach().float().requires_grad_()
             log_ratio = clipped_log_ratio(self.discriminator(state, levels.float(), labels))
             (gradient,) = torch.autograd.grad(log_ratio.sum(), state)

@@ -7,6 +7,7 @@ from typing import Any
 from models.unet.families import ADM
 from models.unet.unet import UNet
 
+# Karras et al. 2022, Table 7, for ImageNet-64.
 DEFAULTS: dict[str, Any] = {
     "model_channels": 192,
     "channel_mult": (1, 2, 3, 4),

@@ -83,6 +83,7 @@ class Objective(Named, ABC):
             a scalar.
 
         """
+        # One level per image, the same for all of its pixels.
         level = sigma[:, None, None, None]
         denoised = net(images + level * noise, sigma, labels, augment_labels)
         return (self.weight(level) * (denoised - images) ** 2).sum() / len(images)

@@ -92,6 +92,7 @@ def _rebuild_tensor(
     requires_grad: bool = False,
     hooks: Mapping | None = None,
 ) -> StoredTensor:
+    # Hooks would be code.
     if type(storage) is not _Storage or hooks:
         raise ImportRefused("a tensor without a storage, or with hooks")
     # This checks the bounds: size and offset are the file's.

@@ -77,6 +77,7 @@ def _entries(state: dict, kind: str) -> dict[str, Any]:
     entries = state.get(kind, {})
     if type(entries) is not dict or not all(type(name) is str for name in entries):
         raise ImportRefused(f"{kind} is no dict of names")
+    # Layers without a bias are stored with None.
     return {name: value for name, value in entries.items() if value is not None}
 
 
@@ -170,6 +171,7 @@ def translate(network: PersistentObject) -> tuple[str, str, dict[str, Any], floa
         ImportRefused: another preconditioning or class, or options that ours lack.
 
     """
+    # Other coefficients around the same weights would sample noise, without an error.
     if network.class_name != "EDMPrecond":
         raise ImportRefused(
             f"the network is preconditioned by {network.class_name}; only EDMPrecond is supported, "

@@ -70,6 +70,7 @@ class Dopri5(Sampler):
         guide: Guide | None = None,
         streams: Streams = (),
     ) -> Tensor:
+        # The last level is 0, where ln sigma has no value.
         sigma_max = sigmas[0].item()
         sigma_min = sigmas[-2].item()
         try:
@@ -144,6 +145,7 @@ def dopri5(
         return torch.from_numpy(flat).to(latents.device).reshape(latents.shape)
 
     def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:
+        # Scipy integrates flat float64 arrays on the CPU.
         x = unflattened(flat)
         return (x - denoised(x, math.exp(log_sigma))).cpu().numpy().ravel()
 

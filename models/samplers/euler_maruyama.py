@@ -50,6 +50,7 @@ class EulerMaruyama(Sampler):
             denoised = evaluate(denoise, x, sigma, labels)
             if observe:
                 observe(sigma, x, denoised)
+            # The time that passes in this step, with sigma^2 as the clock.
             variance = sigma**2 - sigma_next**2
             x = x + variance * (denoised - x) / sigma**2
             # Noise in the last step, to 0, would remain in the image.

@@ -38,10 +38,12 @@ def random_index(targets: Tensor, labels: Tensor | None = None) -> Map:
 
     With classes ``[N]``, it is drawn from the class that is asked for.
     """
+    # On the CPU, as the generators of the samples are.
     everything = torch.arange(len(targets), device="cpu")
     members = {}
     if labels is not None:
         for label in labels.unique().tolist():
+            # Members of each class once, not for every chunk of samples.
             members[label] = everything[labels.cpu() == label]
 
     def draw(noise: Tensor, streams: Streams, wanted: Tensor | None) -> Tensor:

@@ -25,6 +25,7 @@ class Truncated(Start):
     def __post_init__(self) -> None:
         if (self.sigma is None) == (self.step is None):
             raise ValueError(f"{self.name} needs sigma or step, one of them: {self.name}:sigma=0.5")
+        # sigma_max is the run's and not known yet: any level above 0 passes here.
         if not self.level() > 0:
             raise ValueError(f"{self.name}: sigma must be above 0, got {self.sigma}")
 

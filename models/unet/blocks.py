@@ -248,6 +248,7 @@ class UNetBlock(nn.Module):
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
         embedded = self.affine(emb)[:, :, None, None]
+        # ADM scales around 1, so that an embedding of 0 changes nothing.
         if self.style.scale_shift:
             scale, shift = embedded.chunk(2, dim=1)
             h = F.silu(torch.addcmul(shift, self.norm1(h), scale + 1))
@@ -257,6 +258,7 @@ class UNetBlock(nn.Module):
             h = F.dropout(h, self.dropout, self.training)
         h = self.conv1(h)
         skipped = x if self.skip is None else self.skip(x)
+        # Each sum of two branches doubles the variance unless it is scaled back.
         x = (h + skipped) * self.style.gain
         if self.heads:
             attended = self._attend(self.qkv(self.norm2(x)))
@@ -310,5 +312,6 @@ class FourierEmbedding(nn.Module):
         self.register_buffer("freqs", torch.randn(channels // 2, dtype=torch.float32) * scale)
 
     def forward(self, c_noise: Tensor) -> Tensor:  # [n] -> [n, channels]
+        # .float(): the buffer follows the module into bfloat16.
         angles = c_noise.float().outer(2 * math.pi * self.freqs.float())
         return torch.cat([angles.cos(), angles.sin()], dim=1)

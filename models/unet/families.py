@@ -43,6 +43,7 @@ _SONG: dict[str, Any] = {
 _ADM_INIT = Init("kaiming_uniform", weight=math.sqrt(1 / 3), bias=math.sqrt(1 / 3))
 
 DDPMPP = Family(BlockStyle(resample_filter=(1, 1), **_SONG))
+# The binomial filter (1, 3, 3, 1) is smoother than DDPM++'s box.
 NCSNPP = Family(
     BlockStyle(resample_filter=(1, 3, 3, 1), **_SONG), fourier=True, residual_encoder=True
 )
@@ -55,6 +56,7 @@ ADM = Family(
         weighted_skip=False,
         channels_per_head=64,
         init=_ADM_INIT,
+        # Exactly 0, not nearly: a new network returns 0.
         init_last=Init("kaiming_uniform", weight=0.0),
         init_attention=_ADM_INIT,
     ),

@@ -68,6 +68,7 @@ class UNet(nn.Module):
         self.img_resolution = img_resolution
         self.img_channels = img_channels
         self._make_mapping(model_channels, label_dim, augment_dim)
+        # Finest level first.
         self._widths = [model_channels * mult for mult in channel_mult]
         self._attends = [
             self._side(level) in attn_resolutions for level in range(len(channel_mult))
@@ -191,9 +192,11 @@ class UNet(nn.Module):
 
         Labels are ``[n | 1, label_dim]``, augment_labels ``[n, a]``.
         """
+        # Embedded in float32 and then cast: the noise level keeps its digits until here.
         emb = self._embed(c_noise, labels, augment_labels).to(x.dtype)
         x, skips = self._encode(x, emb)
         x = self._decode(x, skips, emb)
+        # The others have their output layers in the decoder.
         if self.family.adm:
             return self.out_conv(F.silu(self.out_norm(x)))
         return x

@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import data
@@ -142,6 +142,8 @@ def test_an_unknown_preset_lists_the_known_ones():
         make("digit")
 
 
+# The first example of a process imports torch and all that a configuration is checked with.
+@settings(deadline=None)
 @given(pool=st.integers(1, 5000), batch=st.integers(1, 600))
 def test_a_pool_is_independent_of_the_batch(pool, batch):
     assert make(None, {"pool": pool, "batch": batch}).training.pool == pool

@@ -277,3 +277,34 @@ def test_points_in_the_plane_need_no_rate_of_their_own(make):
     ready = make("expressway:sigma=0.5", "eight-gaussians")
     assert ready.fitted.coupling.rate == SemiDiscrete.rate
     assert ready.costs["start_chi2"] <= 0.05
+
+
+MOMENTS = """
+from dataclasses import dataclass
+from models.starts.random_index import RandomIndex
+
+@dataclass(frozen=True, kw_only=True)
+class Moments(RandomIndex):
+    takes_whole_targets = False
+    spread: float = 1.0
+
+    def place(self, targets):
+        images = targets.images.double()
+        return lambda noise, streams, labels: images.mean(0) + self.spread * images.std(0) * noise
+"""
+
+
+def test_a_start_of_the_users_is_found_by_its_module(make, tmp_path, monkeypatch):
+    (tmp_path / "my_project").mkdir()
+    (tmp_path / "my_project" / "moments.py").write_text(MOMENTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = "my_project.moments:sigma=0.5,spread=0.5"
+    assert canonical(spec) == spec
+    prepared = make(spec)
+    points = begin(prepared, 4000)
+    targets = prepared.targets.images.double()
+    torch.testing.assert_close(points.mean(0), targets.mean(0), atol=0.05, rtol=0)
+    torch.testing.assert_close(points.std(0), targets.std(0) / 2, atol=0.05, rtol=0)
+    assert not prepared.choice.takes_whole_targets
+    with pytest.raises(ValueError, match="did you mean spread"):
+        parse("my_project.moments:sigma=0.5,spred=1")
