@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.config import (
-    METRICS,
     ConfigError,
     EvaluationConfig,
     Execution,
@@ -18,7 +18,6 @@ from bench.config import (
 from bench.config.guidance import check_guidance
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
-from bench.record.infos import Described
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
@@ -46,7 +45,6 @@ def check(config: RunConfig) -> RunConfig:
     training = replace(config.training, objective=_check_objective(config.training))
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
-    _check_metrics(config.evaluation.metrics)
     evaluation = _canonical_evaluation(config.evaluation)
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
@@ -60,28 +58,15 @@ def check(config: RunConfig) -> RunConfig:
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     """Samplers and starts in canonical spelling, and nothing twice: it would be measured twice."""
-    given: dict[str, Any] = {
-        key: getattr(evaluation, key) for key in ("nfe", "rhos", "features", "metrics", "start_nfe")
+    given: dict[str, Iterable[Any]] = {
+        "samplers": [_canonical_sampler(one, evaluation) for one in evaluation.samplers],
+        "start": [_canonical_start(one, evaluation) for one in evaluation.start],
     }
-    given["samplers"] = [_canonical_sampler(one, evaluation) for one in evaluation.samplers]
-    given["start"] = [_canonical_start(one, evaluation) for one in evaluation.start]
+    for key in ("nfe", "rhos", "features", "metrics", "start_nfe"):
+        given[key] = getattr(evaluation, key)
+    # A dictionary keeps the order of the first mention.
     unique: dict[str, Any] = {key: tuple(dict.fromkeys(values)) for key, values in given.items()}
     return replace(evaluation, **unique)
-
-
-def _check_metrics(words: tuple[str, ...]) -> None:
-    """Refuse what is neither a group nor a metric; a user's own is imported for that."""
-    from bench import plugins
-
-    for word in words:
-        if word in METRICS:
-            continue
-        try:
-            module = plugins.load("metric", word, "bench.metrics")
-            plugins.class_in("metric", module, Described)
-        except plugins.PluginError as error:
-            groups = ", ".join(METRICS)
-            raise ConfigError(f"--metrics: {error}; or a group of metrics: {groups}") from None
 
 
 def _check_coupling(config: RunConfig) -> str:

@@ -13,15 +13,23 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("bench", "couplings", "models", "reports", "slurm")
 THEIRS = "raise SystemExit('a module of the user was run')\n"
 COMMANDS = [
-    "bench.run", "bench.evaluate", "bench.solve", "bench.speed", "reports.build", "reports.diff", "slurm.submit",
-    "slurm.status", "slurm.cancel",
-]  # fmt: skip
+    "bench.run",
+    "bench.evaluate",
+    "bench.solve",
+    "bench.speed",
+    "reports.build",
+    "reports.diff",
+    "slurm.submit",
+    "slurm.status",
+    "slurm.cancel",
+]
 # What the command would import later, in its own process and in one that it starts.
 PROBE = """
 from importlib.util import find_spec
 from multiprocessing import get_context
 
-ROOMS = ("bench", "couplings", "models", "reports", "slurm")  # found, not imported: that takes seconds
+# Found, not imported: that takes seconds.
+ROOMS = ("bench", "couplings", "models", "reports", "slurm")
 
 def show():
     print(*(find_spec(room).origin for room in ROOMS), sep="\\n", flush=True)
@@ -46,7 +54,7 @@ def environment(**more):
 
 @pytest.fixture(scope="module", params=["checkout", "site-packages"])
 def installed(request, tmp_path_factory):
-    """A copy of the packages, and the variables by which Python finds it behind the working folder."""
+    """A copy of the packages, which Python finds after the working folder."""
     place = tmp_path_factory.mktemp("installed") / request.param
     for room in ROOMS:
         shutil.copytree(ROOT / room, place / room, ignore=shutil.ignore_patterns("__pycache__"))
@@ -120,6 +128,6 @@ def test_a_program_that_imports_us_keeps_its_path(tmp_path):
 
 def test_the_rooms_with_commands_look_for_the_others_in_the_same_way():
     """None may import the others, so each has the lines of its own."""
-    found = {re.search(r"\n# ``python -m``.*", (ROOT / room / "__init__.py").read_text(), re.DOTALL)[0]
-             for room in ("bench", "reports", "slurm")}  # fmt: skip
-    assert len(found) == 1
+    texts = [(ROOT / room / "__init__.py").read_text() for room in ("bench", "reports", "slurm")]
+    shared = {re.search(r"\n# ``python -m``.*", text, re.DOTALL)[0] for text in texts}
+    assert len(shared) == 1

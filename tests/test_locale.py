@@ -34,10 +34,16 @@ def test_umlauts_are_read_and_reported_in_the_c_locale(tmp_path):
     run = RunFolder(tmp_path / "läufe" / config.run_id)
     command = "python -m bench.run --runs läufe"
     origin = {
-        "git_sha": "0123456789abcdef", "git_dirty": False, "versions": {"python": "3.11.4", "torch": "2.13.0"},
-        "hardware": {"cpu": "Gerät", "threads": 2}, "device": "cpu", "command": command,
-        "started": "2025-01-01T00:00:00Z", "seed": 0, "data_checksum": "digits",
-    }  # fmt: skip
+        "git_sha": "0123456789abcdef",
+        "git_dirty": False,
+        "versions": {"python": "3.11.4", "torch": "2.13.0"},
+        "hardware": {"cpu": "Gerät", "threads": 2},
+        "device": "cpu",
+        "command": command,
+        "started": "2025-01-01T00:00:00Z",
+        "seed": 0,
+        "data_checksum": "digits",
+    }
     write_json(run.path / "config.json", config.identity)
     # Letters as they are, as other programs write them: ours are escaped.
     write_bytes(run.path / "provenance.json", json.dumps(origin, ensure_ascii=False).encode())
@@ -46,8 +52,12 @@ def test_umlauts_are_read_and_reported_in_the_c_locale(tmp_path):
     run.set_status("done")
     done = subprocess.run(
         [sys.executable, "-c", CODE, tmp_path, "läufe"],
-        env={**os.environ, **C, "PYTHONPATH": str(ROOT)}, cwd=ROOT, capture_output=True, timeout=300, check=False,
-    )  # fmt: skip
+        env={**os.environ, **C, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert done.stdout.decode().strip() == ascii([command, "prüfung", (), "läufe'"])
     page = (run.path.parent / "report.html").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor
 from bench.config import ConfigError
 from couplings import CouplingError, Pool, get, names
 from couplings.batch._exact import Exact
+
+T = TypeVar("T")
 
 # No name of a peer can be the spec of a coupling, as they hold a space.
 FLOOR = "matrix product"
@@ -86,11 +88,11 @@ def contender(name: str) -> Contender:
     return _PEERS[name]() if name in _PEERS else _coupling(name)
 
 
-def attempt(action: Callable[[Pool], object], pool: Pool) -> tuple[float, Any, str]:
+def attempt(action: Callable[[Pool], T], pool: Pool) -> tuple[float, T | None, str]:
     """Run one part of a contender: its seconds, its result, and its error as one line."""
     # Every attempt draws from the start of the pool's stream, whoever drew before.
     fresh = replace(pool, generator=pool.generator.clone_state())
-    result = None
+    result: T | None = None
     problem = ""
     start = time.perf_counter()
     try:

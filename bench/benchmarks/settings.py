@@ -12,11 +12,11 @@ import tyro
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
 
+Precision = Literal["float32", "tf32", "bfloat16"]
 PRESET = "cifar10-small"
 PLAIN = "plain float32"
 # The user's own images may have any size; these dimensions stand for them, without labels.
 STAND_IN = ((3, 32, 32), 1)
-Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
@@ -31,7 +31,10 @@ def shape_of(name: str) -> tuple[tuple[int, int, int], int]:
 
     shape, classes = data.stated(name)
     # Speed depends on the size of images only, not on what they show.
-    return STAND_IN if shape is None else (shape, classes)
+    if shape is None or classes is None:
+        return STAND_IN
+    channels, height, width = shape
+    return (channels, height, width), classes
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _field_types(cls: Any, prefix: str = "") -> dict[str, Any]:
     # Annotations are texts here; `get_type_hints` gives the types.
     hints: dict[str, Any] = {}
     for key, hint in get_type_hints(cls).items():
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             hints |= _field_types(hint, f"{prefix}{key}.")
         else:
             hints[prefix + key] = hint

@@ -39,7 +39,7 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
 
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs
-        # Workers pair as a coupling does, which is all that is asked of it here.
+        # Workers pair as their coupling does.
         solver = cast(Coupling, coupling)
         pairing = pair_shared(solver, pairs.images, pairs.noise, pairs.labels, generator, group)
         return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)

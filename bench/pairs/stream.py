@@ -100,9 +100,9 @@ class PairStream:
         first = rank * share if shared else 0
         self._share = slice(first, first + share)
         self._drawn_by = 0 if shared else rank
-        solves_here = not self._fitted and (rank == 0 or not shared)
+        solves_here = rank == 0 or not shared
         self._workers = None
-        if workers and solves_here and isinstance(coupling, Coupling):
+        if workers and solves_here and not isinstance(coupling, Fitted):
             self._workers = Workers(coupling, workers, _spare_threads(workers))
         self._couple = _coupler(self._workers or coupling, split, shared and self._several)
         # Collectives must come in one order, and so must the pools of a coupling that learns.

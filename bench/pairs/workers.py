@@ -59,12 +59,10 @@ class Workers:
         """
         # Arrays are pickled as bytes; tensors would travel through shared memory, which containers
         # often limit.
+        arrays = (_as_array(images), _as_array(noise), _as_array(labels))
         stream = None if generator is None else generator.get_state().numpy()
         try:
-            done = self._processes.submit(
-                _pair, _as_array(images), _as_array(noise), _as_array(labels), stream
-            )
-            index, report = done.result()
+            index, report = self._processes.submit(_pair, arrays, stream).result()
         except BrokenProcessPool:
             raise CouplingError(
                 f"{self.coupling}: a worker process died, most likely for lack of memory: "
@@ -79,6 +77,10 @@ class Workers:
 
 def _as_array(tensor: Tensor | None) -> np.ndarray | None:
     return None if tensor is None else tensor.detach().cpu().numpy()
+
+
+def _as_tensor(array: np.ndarray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def _start_worker(coupling: Coupling, threads: int) -> None:
@@ -100,12 +102,14 @@ def _end_with_parent() -> None:
 
 
 def _pair(
-    images: np.ndarray, noise: np.ndarray, labels: np.ndarray | None, stream: np.ndarray | None
+    arrays: tuple[np.ndarray | None, ...], stream: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, float]]:
+    """Pair in a worker: images, noise and labels come in, the index goes out."""
     generator = None
     if stream is not None:
+        # The trainer's stream, so that the pairs do not depend on who solves.
         generator = torch.Generator()
         generator.set_state(torch.from_numpy(stream))
-    classes = None if labels is None else torch.from_numpy(labels)
-    pairing = _coupling.pair(torch.from_numpy(images), torch.from_numpy(noise), classes, generator)
+    images, noise, labels = (_as_tensor(array) for array in arrays)
+    pairing = _coupling.pair(images, noise, labels, generator)
     return pairing.index.numpy(), pairing.report

@@ -49,7 +49,7 @@ class _Outlet(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Any) -> int:
         left = memoryview(data)
         # A pipe may take a part at a time.
         try:

@@ -1,27 +1,19 @@
 """The main job, through its command line."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench import data
 from bench.arm import folder_of, run_arm
 from bench.check import make
 from bench.config import Execution
 from bench.evaluation import loop
-from bench.record import RunFolder, write_json
+from bench.record import RunFolder
 from bench.run import Command, main, parse
-from bench.training.checkpoints import save_checkpoint
-from bench.training.reuse import reuse_training
-from bench.training.state import new_state
 from models import edm as networks
 from models.import_edm import ReleasedNetwork, write_network
 
@@ -140,9 +132,15 @@ def test_from_nothing_to_report_and_at_once_the_second_time(
     for folder in folders:
         assert folder.status()["state"] == "done"
         assert {m.metric for m in folder.measurements()} >= {
-            "fd_pixels", "fd_classifier", "truncation_error", "curvature_fm", "transport_cost",
-            "coupling_ms", "coupling_share", "images_per_s",
-        }  # fmt: skip
+            "fd_pixels",
+            "fd_classifier",
+            "truncation_error",
+            "curvature_fm",
+            "transport_cost",
+            "coupling_ms",
+            "coupling_share",
+            "images_per_s",
+        }
         provenance = folder.provenance()
         assert len(provenance["data_checksum"]) == 64
         assert provenance["seed"] == 0
@@ -252,75 +250,6 @@ def check_report_failures(runs, flags, capsys, monkeypatch):
     assert "--out" not in line
 
 
-def test_a_training_is_reused_where_only_the_evaluation_makes_another_run(
-    tmp_path, tiny_flags, capsys, monkeypatch
-):
-    flags = [
-        "--no-baseline",
-        "--coupling",
-        "lapjv",
-        "--runs",
-        str(tmp_path),
-        *tiny_flags,
-        "--metrics",
-        "truncation",
-    ]
-    assert main(flags) == 0
-    (first,) = [RunFolder(path.parent) for path in tmp_path.glob("*/config.json")]
-
-    def never(*_):
-        raise AssertionError("a finished training must not be repeated")
-
-    capsys.readouterr()
-    monkeypatch.setattr("bench.training.loop._run_steps", never)
-    assert main([*flags, "--reference-steps", "10", "--sigma-max", "40"]) == 0
-    assert f"training reused from {first.run_id}" in capsys.readouterr().out
-    (second,) = [
-        RunFolder(path.parent)
-        for path in tmp_path.glob("*/config.json")
-        if path.parent != first.path
-    ]
-    assert second.provenance()["trained_in"] == first.run_id
-    assert (second.path / "checkpoint.pt").read_bytes() == (
-        first.path / "checkpoint.pt"
-    ).read_bytes()
-    same = ("train_seconds", "transport_cost", "images_per_s")
-    kept = [
-        {m.metric: m.value for m in run.measurements() if m.metric in same}
-        for run in (first, second)
-    ]
-    assert kept[0] == kept[1]
-    assert len(kept[0]) == len(same)
-    # A third one names the run that was trained, not the one that it copied from.
-    (first.path / "checkpoint.pt").unlink()
-    assert main([*flags, "--reference-steps", "12"]) == 0
-    assert f"training reused from {first.run_id}" in capsys.readouterr().out
-
-
-def test_other_trainings_and_unfinished_ones_are_not_reused(tmp_path, tiny):
-    digits = data.load("digits")
-    other = RunFolder(tmp_path / "other")
-    write_json(other.path / "config.json", tiny.identity)
-    state = new_state(tiny, digits, "cpu")
-    state.step = 10
-
-    def reused(config=tiny, checksum=digits.checksum, steps=10):
-        write_json(other.path / "provenance.json", {"data_checksum": checksum})
-        save_checkpoint(other, state)
-        found = reuse_training(config, RunFolder(tmp_path / "own"), digits, steps)
-        (tmp_path / "own" / "checkpoint.pt").unlink(missing_ok=True)
-        return found is not None
-
-    assert reused()
-    assert not reused(steps=11)
-    assert not reused(checksum="of other images")
-    assert not reused(replace(tiny, seed=1))
-    assert not reused(replace(tiny, training=replace(tiny.training, lr=0.5)))
-    assert not reused(replace(tiny, checkpoint="0" * 64))
-    (tmp_path / "own" / "checkpoint-previous.pt").write_bytes(b"of its own training")
-    assert not reused()
-
-
 def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("the disk is full")
@@ -333,63 +262,6 @@ def test_a_failed_run_says_why(tmp_path, tiny, monkeypatch):
 
 
 # What a real process does: the same run as `tiny`, with checkpoints often, killed on the way.
-CHILD = """
-import sys
-from functools import partial
-from pathlib import Path
-from bench.training import loop as train
-from bench.check import make
-from bench.features import classifier
-from bench.arm import run_arm
-from bench.config import Execution
-train.train = partial(train.train, check_every=5, checkpoint_seconds=0.0)
-classifier.TRAINING_IMAGES = 12_800
-overrides = {overrides!r}
-run_arm(make(None, overrides), Path(sys.argv[1]), Execution(device="cpu"), progress=False)
-"""
-
-
-def start(runs: Path, overrides: dict) -> subprocess.Popen:
-    code = CHILD.format(overrides=overrides)
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(runs)], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-
-
-FULL = {"augment": 0.3, "dropout": 0.1, "ema_halflife": 1000, "lr_ramp": 2000, "conditional": True,
-        "coupling": "lapjv:within_class=true"}  # fmt: skip
-
-
-@pytest.mark.parametrize("more", [{}, FULL], ids=["plain", "full"])
-def test_kill_9_in_mid_training_and_the_same_command_again_give_the_same_weights(
-    tmp_path, tiny_overrides, more
-):
-    overrides = {**tiny_overrides, "images": 3840, **more}
-    config = make(None, overrides)
-    killed = start(tmp_path / "killed", overrides)
-    checkpoint = tmp_path / "killed" / config.run_id / "checkpoint.pt"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline and killed.poll() is None:
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert torch.load(checkpoint, weights_only=True)["step"] < 60, (
-        "killed too late to mean anything"
-    )
-    for runs in ("killed", "whole"):
-        process = start(tmp_path / runs, overrides)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-    results = [
-        torch.load(tmp_path / r / config.run_id / "checkpoint.pt", weights_only=True)
-        for r in ("killed", "whole")
-    ]
-    for part in ("net", "ema"):
-        for name, tensor in results[0][part].items():
-            assert torch.equal(tensor, results[1][part][name]), name
-    assert results[0]["step"] == results[1]["step"] == 60
-
-
 def test_a_folder_in_use_by_another_process_is_refused(tmp_path, tiny, tiny_flags, capsys):
     folder = tmp_path / tiny.run_id
     code = (
@@ -413,9 +285,16 @@ def test_a_folder_in_use_by_another_process_is_refused(tmp_path, tiny, tiny_flag
 def network_file(path, **keywords):
     """A network of digits' size as ``models.import_edm`` stores one."""
     keywords = {
-        "img_resolution": 8, "img_channels": 1, "label_dim": 0, "augment_dim": 9, "model_channels": 8,
-        "channel_mult": (1,), "num_blocks": 1, "attn_resolutions": (), "dropout": 0.0,
-    } | keywords  # fmt: skip
+        "img_resolution": 8,
+        "img_channels": 1,
+        "label_dim": 0,
+        "augment_dim": 9,
+        "model_channels": 8,
+        "channel_mult": (1,),
+        "num_blocks": 1,
+        "attn_resolutions": (),
+        "dropout": 0.0,
+    } | keywords
     torch.manual_seed(0)
     denoiser = networks.ddpmpp(**keywords).eval()
     write_network(

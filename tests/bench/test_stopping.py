@@ -45,7 +45,8 @@ if __name__ == "__main__":
     Keeper.leave_if_asked = look
     pairs.draw_pool = draw
     try:
-        run_arm(make(None, {overrides!r}), Path(sys.argv[1]), Execution(device="cpu"), progress=False)
+        config = make(None, {overrides!r})
+        run_arm(config, Path(sys.argv[1]), Execution(device="cpu"), progress=False)
     except KeyboardInterrupt:
         end_process(130)
 """

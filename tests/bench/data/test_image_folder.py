@@ -246,8 +246,18 @@ def two_classes(folder):
 
 
 def flags_for(folder, tmp_path, tiny_flags):
-    return ["--data", "image-folder", "--data-dir", str(folder), "--runs", str(tmp_path / "runs"), *tiny_flags,
-            "--attn-resolutions", "--num-blocks", "1"]  # fmt: skip
+    return [
+        "--data",
+        "image-folder",
+        "--data-dir",
+        str(folder),
+        "--runs",
+        str(tmp_path / "runs"),
+        *tiny_flags,
+        "--attn-resolutions",
+        "--num-blocks",
+        "1",
+    ]
 
 
 def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(

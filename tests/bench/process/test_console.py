@@ -105,10 +105,16 @@ raise SystemExit({kind}(lambda: print("×1.5, −9 %, 2 ± 1, Fréchet, \\u4f60,
 
 
 COMMANDS = {
-    "bench.run": "worker", "bench.evaluate": "worker", "bench.solve": "worker", "bench.speed": "worker",
-    "reports.build": "worker", "slurm.submit": "worker", "slurm.cancel": "worker",
-    "slurm.status": "reader", "reports.diff": "reader",
-}  # fmt: skip
+    "bench.run": "worker",
+    "bench.evaluate": "worker",
+    "bench.solve": "worker",
+    "bench.speed": "worker",
+    "reports.build": "worker",
+    "slurm.submit": "worker",
+    "slurm.cancel": "worker",
+    "slurm.status": "reader",
+    "reports.diff": "reader",
+}
 
 
 def test_every_command_says_which_it_is():
@@ -126,10 +132,29 @@ def test_every_command_says_which_it_is():
 def test_a_comparison_is_finished_without_its_terminal(tmp_path):
     """``python -m bench.run ... | head -1``"""
     words = [
-        "--images", "64", "--batch", "64", "--pool", "64", "--samples", "32", "--metrics", "samples", "--nfe", "3",
-        "--rhos", "--model-channels", "8", "--channel-mult", "1", "--features", "pixels", "--no-baseline",
-        "--runs", str(tmp_path),
-    ]  # fmt: skip
+        "--images",
+        "64",
+        "--batch",
+        "64",
+        "--pool",
+        "64",
+        "--samples",
+        "32",
+        "--metrics",
+        "samples",
+        "--nfe",
+        "3",
+        "--rhos",
+        "--model-channels",
+        "8",
+        "--channel-mult",
+        "1",
+        "--features",
+        "pixels",
+        "--no-baseline",
+        "--runs",
+        str(tmp_path),
+    ]
     command = [sys.executable, "-m", "bench.run", *words]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert any(line.startswith(b"[1/1]") for line in process.stdout)

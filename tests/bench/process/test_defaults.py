@@ -19,15 +19,37 @@ TIMES = ("seconds", "_ms", "_share", "images_per_s")  # no two runs take equally
 # Classes, augmentation, a stochastic sampler, a start that draws and boosted guidance: all that
 # draws is in it.
 TINY = {
-    "images": 320, "pool": 64, "batch": 32, "model_channels": 4, "channel_mult": [1], "reference_steps": 4,
-    "trajectories": 8, "samples": 40, "nfe": [3], "rhos": [7], "metrics": ["samples", "truncation", "paths"],
-    "conditional": True, "augment": 0.2, "coupling": "lapjv:within_class=true",
-    "samplers": ["heun", "euler-maruyama"], "start": ["random-index:sigma=0.5"], "start_nfe": [3],
-}  # fmt: skip
+    "images": 320,
+    "pool": 64,
+    "batch": 32,
+    "model_channels": 4,
+    "channel_mult": [1],
+    "reference_steps": 4,
+    "trajectories": 8,
+    "samples": 40,
+    "nfe": [3],
+    "rhos": [7],
+    "metrics": ["samples", "truncation", "paths"],
+    "conditional": True,
+    "augment": 0.2,
+    "coupling": "lapjv:within_class=true",
+    "samplers": ["heun", "euler-maruyama"],
+    "start": ["random-index:sigma=0.5"],
+    "start_nfe": [3],
+}
 GUIDANCE = GuidanceConfig(
-    "discriminator", weights=(1.0,), nfe=(3,), images=256, batch=64, fakes=100, fakes_nfe=3, pool=64, width=8,
-    boost=True, boost_coupled=True,
-)  # fmt: skip
+    "discriminator",
+    weights=(1.0,),
+    nfe=(3,),
+    images=256,
+    batch=64,
+    fakes=100,
+    fakes_nfe=3,
+    pool=64,
+    width=8,
+    boost=True,
+    boost_coupled=True,
+)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,8 @@ from bench.training.loop import train
 from tests.bench.process.test_ranks import configs, sample
 ranks = join("cpu")
 for name, config in configs(sys.argv[2:]).items():
-    state = train(config, data.load("digits"), RunFolder(Path(sys.argv[1]) / name), ranks, Execution(), progress=False)
+    folder = RunFolder(Path(sys.argv[1]) / name)
+    state = train(config, data.load("digits"), folder, ranks, Execution(), progress=False)
     torch.save(state.net.state_dict(), Path(sys.argv[1]) / f"{name}-{ranks.rank}.pt")
 sample(ranks, Path(sys.argv[1]) / "samples")
 leave()
@@ -55,11 +56,18 @@ sys.exit(main(sys.argv[1:]))
 
 
 def sample(ranks, path):
-    """Measure one and the same network, and keep its samples: seven chunks for however many ranks."""
-    config = make(None, {
-        "model_channels": 8, "channel_mult": [1],
-        "samples": 64, "trajectories": 32, "nfe": [3, 5], "reference_steps": 6,
-    })  # fmt: skip
+    """Measure the same network and keep its samples: seven chunks, however many ranks there are."""
+    config = make(
+        None,
+        {
+            "model_channels": 8,
+            "channel_mult": [1],
+            "samples": 64,
+            "trajectories": 32,
+            "nfe": [3, 5],
+            "reference_steps": 6,
+        },
+    )
     digits = data.load("digits")
     net = build_network(config.network, digits, False, 0).eval()
     with pytest.MonkeyPatch.context() as patch:  # one of the worlds is this very process
@@ -71,9 +79,17 @@ def sample(ranks, path):
 
 def configs(folder):
     """What both worlds train."""
-    tiny = make(None, {
-        "images": 640, "pool": 128, "batch": 64, "model_channels": 8, "channel_mult": [1], "pool_scope": "global",
-    })  # fmt: skip
+    tiny = make(
+        None,
+        {
+            "images": 640,
+            "pool": 128,
+            "batch": 64,
+            "model_channels": 8,
+            "channel_mult": [1],
+            "pool_scope": "global",
+        },
+    )
     return {
         "lapjv": replace(tiny, coupling="lapjv"),
         "sinkhorn": replace(tiny, coupling="sinkhorn:epsilon=0.5"),
@@ -148,9 +164,20 @@ def test_the_command_on_two_processes_goes_on_after_one_of_them_failed(tmp_path,
     program = tmp_path / "command.py"
     program.write_text(COMMAND)
     words = [
-        *tiny_flags, "--runs", tmp_path / "runs", "--no-baseline", "--conditional",
-        "--coupling", "lapjv:within_class=true", "--augment", "0.2", "--micro-batch", "24", "--precision", "bfloat16",
-    ]  # fmt: skip
+        *tiny_flags,
+        "--runs",
+        tmp_path / "runs",
+        "--no-baseline",
+        "--conditional",
+        "--coupling",
+        "lapjv:within_class=true",
+        "--augment",
+        "0.2",
+        "--micro-batch",
+        "24",
+        "--precision",
+        "bfloat16",
+    ]
     failed = torchrun([program], *words, FAILING="1")  # the first one then waits for it
     assert failed.returncode == 1
     assert "no space left" in failed.stderr
