@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bench.check import check_processes, refuse_unchecked
 from bench.config import Execution, RunConfig
 from bench.process.defaults import plain_torch
-from bench.record import Measurement, RunFolder, provenance
+from bench.record import RunFolder, provenance
 from bench.suitable import network_of, refuse_unfit
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def run_arm(
         ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional)
         if net is None:
             state = train(config, dataset, folder, ranks, execution, progress)
-            net = state.ema.net
+            # The average is a copy of the denoiser, so it is one.
+            net = cast("Denoiser", state.ema.net)
             learned = state.coupling
             images = state.step * config.training.batch
             session.add(training_measurements(state.cost, state.seconds, images))
@@ -96,7 +97,6 @@ def run_arm(
         session.enter("evaluation")
         keep = execution.keep_samples
         evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep)
-        session.add(_accuracies(extractors))
         session.finish()
         # No rank takes the next run before this one is recorded.
         ranks.wait()
@@ -183,11 +183,3 @@ def _begin(
     if conditional:
         origin["class_law"] = config.evaluation.class_law
     session.begin(config.identity, origin, trainer)
-
-
-def _accuracies(extractors: list[Features]) -> list[Measurement]:
-    rows = []
-    for extractor in extractors:
-        if extractor.accuracy:
-            rows.append(Measurement("classifier_accuracy", extractor.accuracy, split="test"))
-    return rows

@@ -90,9 +90,6 @@ class Ranks:
             raise error
         return result if self.first else function(*args)
 
-    first_does = from_first
-    first_begins = first_then_all
-
     def wait(self) -> None:
         """Wait until all ranks have come here."""
         if self.count > 1:

@@ -233,9 +233,9 @@ def test_a_batch_must_be_shared_evenly():
 def test_alone_there_is_nothing_to_wait_for():
     ranks = join("cpu")
     assert ranks == Ranks(0, 1, "cpu")
-    assert ranks.share(3) == ranks.first_does(lambda: 3) == 3
+    assert ranks.share(3) == ranks.from_first(int, 3) == 3
     calls = []
-    assert ranks.first_begins(lambda: calls.append(1) or 4) == 4
+    assert ranks.first_then_all(calls.append, 1) is None
     assert calls == [1]  # no image is decoded twice
     ranks.wait()
 
