@@ -34,7 +34,11 @@ def build(group: Group) -> Figures | None:
     curves = side_by_side(drawn)
     plain = [shared for shared in curves if shared[0].plain]
     others = [shared for shared in curves if not shared[0].plain]
-    plain += [[panel] for panel in group.values if panel.info.figure and panel.info.per == "run"]
+    # A metric that was measured over the noise level too has a profile, which says more than a bar.
+    profiles = {panel.metric for panel in group.profiles}
+    for panel in group.values:
+        if panel.info.figure and panel.info.per == "run" and panel.metric not in profiles:
+            plain.append([panel])
     if not plain and not others:
         return None
     return Figures(figures_of(group, plain), figures_of(group, others))
