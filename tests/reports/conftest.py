@@ -14,14 +14,15 @@ NFES = (3, 5, 13, 35)
 ARMS = ("random", "lapjv", "sinkhorn:epsilon=0.05")
 COMMON = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none"}
 OVER_POOL = ("curvature_fm", "transport_cost")
+# A PNG of one pixel
 PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63f80f00010101005a4d6ff1"
-    "0000000049454e44ae426082"
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63f80f00010101005a4d6ff10000000049454e44ae426082"
 )
 
 
 def factor(coupling: str, nfe: int) -> float:
-    """How good the arm is against random: lapjv better up to NFE 5 and worse from 13 on, sinkhorn
+    """Ratio of the coupling to random: lapjv better up to NFE 5 and worse from 13 on, sinkhorn
     always better.
     """
     if coupling == "random":
@@ -30,8 +31,9 @@ def factor(coupling: str, nfe: int) -> float:
 
 
 def measurements(coupling: str, seed: int) -> list[Measurement]:
-    """All metrics of a run; seeds lie 3 % apart."""
-    noise, found = 1 + 0.03 * seed, []
+    """All metrics of a run; seeds differ by 3 %."""
+    noise = 1 + 0.03 * seed
+    found = []
     for nfe in NFES:
         value = 80 / nfe * factor(coupling, nfe) * noise
         found.append(Measurement("truncation_error", value / 100, nfe=nfe, n=512, **COMMON))
@@ -105,7 +107,7 @@ def measured_over_rho(
     """A first pass with these values, NFE to rho to value, and all images at the fixed and at the
     best rho.
 
-    The first pass says half as much; the train split lies 2 % below the test split.
+    The first pass says half as much; the train split is 2 % below the test split.
     """
     found = []
     for nfe, by_rho in values.items():
@@ -127,7 +129,8 @@ def steered(arm: str, seed: int, nfes: tuple[int, ...] = (9, 17)) -> list[Measur
     """Guidance of three weights by two discriminators: weight 1 is best on the train split, 2 on
     the test split.
     """
-    noise, found = 1 + 0.03 * seed, []
+    noise = 1 + 0.03 * seed
+    found = []
     for nfe in nfes:
         place = {"nfe": nfe, **COMMON}
         plain = 80 / nfe * factor(arm, nfe) * noise
@@ -275,7 +278,8 @@ def jittered_run(arm: str, seed: int, pool: int) -> list[Measurement]:
     """All that a run can have, at values of which no two are alike, so that a wrong row gives a
     wrong number.
     """
-    draw, good = random.Random(f"{arm} {seed} {pool}"), list(JITTERED).index(arm) + pool / 1024
+    draw = random.Random(f"{arm} {seed} {pool}")
+    good = list(JITTERED).index(arm) + pool / 1024
     values = {
         nfe: {
             rho: (80 - 20 * good * (rho > 7)) / nfe * draw.uniform(0.9, 1.1) for rho in (3, 7, 16)

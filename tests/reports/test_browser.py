@@ -64,7 +64,9 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def page(gallery, tmp_path_factory):
-    return build(gallery, tmp_path_factory.mktemp("gallery-report")).html.read_text()
+    """The page of one of two comparisons, which has every section."""
+    report = build(gallery, tmp_path_factory.mktemp("gallery-report"))
+    return report.html.with_name("comparison-2.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,13 @@ def test_nothing_is_cut_or_overlaps_on_a_phone_and_on_a_desk(phone, desk):
         assert visit.found["cut"] == []
         assert visit.found["overlapping"] == []
         assert visit.found["tiny"] == []
+
+
+def test_the_entry_of_several_comparisons_can_be_read_on_a_phone(gallery, tmp_path):
+    visit = Visit(build(gallery, tmp_path / "out").html.read_text(), tmp_path, 400)
+    assert visit.console == []
+    for fault in ("wide", "cut", "overlapping", "tiny", "network"):
+        assert visit.found[fault] == [], fault
 
 
 def test_the_page_of_solvers_can_be_read_on_a_phone(tmp_path):

@@ -36,7 +36,8 @@ def test_pictures_are_called_by_what_they_show():
 
 
 def test_the_numbers_on_the_page_are_those_of_the_csv(report, html):
-    page, table = Page(html), read_csv(report.csv)
+    page = Page(html)
+    table = read_csv(report.csv)
     expected = {}
     for metric, split in set(zip(table.metric, table.split.fillna(""), strict=True)):
         if metric.startswith(("fd_", "truncation")):
@@ -208,7 +209,8 @@ def test_metrics_of_samples_are_tables_coloured_by_their_own_good_side(tmp_path,
             found = [Measurement(name, value + 0.01 * seed, nfe=5, split="train") for name in names]
             make(tmp_path, coupling, seed, found=found)
     page = Page(build(tmp_path).html.read_text())
-    metric, coloured = None, {}
+    metric = None
+    coloured = {}
     for tag, attributes in page.tags:
         metric = attributes.get("data-metric", metric)
         if tag == "small" and "class" in attributes:
@@ -256,7 +258,8 @@ def test_command_line(tmp_path, make):
 
 
 def test_importing_is_light():
-    code = "import sys, reports.build; print([m for m in ('pandas', 'seaborn', 'matplotlib', 'torch', 'jinja2') if m in sys.modules])"  # noqa: E501
+    heavy = ("pandas", "seaborn", "matplotlib", "torch", "jinja2")
+    code = f"import sys, reports.build; print([m for m in {heavy} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         == "[]"

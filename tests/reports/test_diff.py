@@ -90,7 +90,8 @@ def test_the_evaluations_of_an_adaptive_sampler_are_a_result(tmp_path, make):
 
 
 def test_zero_and_what_is_not_finite_have_no_ratio_and_come_first(tmp_path, make):
-    nan, inf = math.nan, math.inf
+    nan = math.nan
+    inf = math.inf
     a = make(tmp_path, "random", found=fd(0.0, 1.0, nan)).path
     b = make(tmp_path, "lapjv", found=fd(2.0, inf, nan)).path
     found = diff(a, b)

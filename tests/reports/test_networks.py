@@ -15,7 +15,8 @@ from reports.tables.groups import groups
 from reports.tables.runs import read
 from reports.tables.tidy import read_csv, read_runs, results
 
-A, B = "683b03be" + "a" * 56, "99c0ffee" + "b" * 56
+A = "683b03be" + "a" * 56
+B = "99c0ffee" + "b" * 56
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none", "n": 500}
 
 

@@ -1,6 +1,4 @@
-"""Every number in the page's sections and sentences against results.csv, both parsed here, each
-found anew.
-"""
+"""Every number in the page's sections and sentences against results.csv, computed again."""
 
 import itertools
 import math
@@ -113,7 +111,8 @@ def test_nfe_to_reach_a_target(page, tidy):
             pick(part, coupling="random").groupby("nfe")["value"].mean()
             for part in rows_of.values()
         ]
-        best, needed = min(map(min, random)), {}
+        best = min(map(min, random))
+        needed = {}
         factors = [
             re.fullmatch(r"(\S+) × best: (\S+)", head).groups() for head in table["rows"][0][2:]
         ]
@@ -207,10 +206,8 @@ def test_size_of_the_pool(page, tidy):
 def test_first_pass_over_rho(page, tidy):
     for pool, table, rows in tables(page, "heat"):
         own = pick(tidy, pool=pool, coupling=table["caption"], metric="grid_fd_classifier")
-        means, nfes = (
-            own.groupby(["rho", "nfe"])["value"].mean(),
-            [int(nfe) for nfe in table["rows"][0][1:]],
-        )
+        means = own.groupby(["rho", "nfe"])["value"].mean()
+        nfes = [int(nfe) for nfe in table["rows"][0][1:]]
         for rho, *cells in rows[:-1]:
             for nfe, cell in zip(nfes, cells, strict=True):
                 assert near(cell.strip("● "), means[float(rho), nfe])
@@ -342,7 +339,8 @@ def test_listings_and_facts_of_starts(page, tidy):
 
 
 def test_hard_maps_beside_random_jumps(page, tidy):
-    levels, found = {"0.5": 0.5, "2": 2.0, "10": 10.0}, []
+    levels = ("0.5", "2", "10")
+    found = []
     for line in [
         item["text"]
         for item in page.items

@@ -30,7 +30,8 @@ class Table:
 
 def tables(file):
     """All tables of a file, in order."""
-    found, caption = [], ""
+    found = []
+    caption = ""
     for block in re.split(r"\n\s*\n", file.read_text()):
         lines = block.strip().splitlines()
         if lines and all(line.startswith("|") for line in lines):
@@ -109,7 +110,8 @@ def check_arms(table, rows):
                 assert_shows(cell, by_seed(found[found.nfe.eq(int(match[1]))], arm).mean())
             elif match := re.fullmatch(r"NFE (\d+) against random", name):
                 at = found[found.nfe.eq(int(match[1]))]
-                here, there = by_seed(at, arm), by_seed(at, "random")
+                here = by_seed(at, arm)
+                there = by_seed(at, "random")
                 shared = here.index.intersection(there.index)
                 if arm != "random":
                     check_change(cell, here[shared], there[shared])

@@ -44,7 +44,7 @@ MERGE = '.merge(best[["run_id", "nfe", "rho"]])'
 
 
 def recomputed(results, capsys, best):
-    """What the snippet prints of a CSV: (arm, pool, NFE) to verdict and the three percentages."""
+    """The output of the snippet: (coupling, pool, NFE) to verdict and three percentages."""
     assert MERGE in snippet()
     code = snippet().replace("runs/results.csv", str(results))
     exec(

@@ -44,7 +44,8 @@ def test_the_ratio_uses_shared_seeds_only():
 @pytest.mark.parametrize("n", [3, 4, 5, 12])
 def test_the_interval_is_that_of_the_paired_t_test(n):
     rng = np.random.default_rng(n)
-    own, reference = rng.uniform(1, 3, n), rng.uniform(2, 4, n)
+    own = rng.uniform(1, 3, n)
+    reference = rng.uniform(2, 4, n)
     cell = Cell(dict(enumerate(own)), dict(enumerate(reference)))
     theirs = stats.ttest_rel(own, reference).confidence_interval(0.95)
     assert (cell.difference.low, cell.difference.high) == pytest.approx(
