@@ -82,7 +82,8 @@ def run_arm(
         net: Denoiser | None = None
         learned = None
         if checkpoint is not None:
-            net = network_of(checkpoint, dataset).to(ranks.device)
+            net = network_of(checkpoint, dataset)
+            net.to(ranks.device)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
         ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional)

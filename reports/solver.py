@@ -6,9 +6,9 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from markupsafe import Markup
 
@@ -177,12 +177,13 @@ def read(path: Path) -> list[Row]:
 
 
 def _row(line: dict[str, str]) -> Row:
-    types = get_type_hints(Row)
-    values = {field.name: _value(line[field.name], types[field.name]) for field in fields(Row)}
+    values: dict[str, Any] = {}
+    for name, kind in get_type_hints(Row).items():
+        values[name] = _value(line[name], kind)
     return Row(**values)
 
 
-def _value(text: str, kind: object) -> object:
+def _value(text: str, kind: object) -> Any:
     """A field of the table as its type; empty is None if the type allows it."""
     if kind is str:
         return text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from markupsafe import Markup, escape
 
@@ -72,7 +72,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def counts(numbers: Sequence[int]) -> str:
+def counts(numbers: Collection[int]) -> str:
     """Rising whole numbers in words: ``500 and 2,000``."""
     return join([f"{count:,}" for count in sorted(numbers)])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -43,7 +43,7 @@ class Line:
     """
 
     name: str
-    points: dict[float, Cell]
+    points: Mapping[Any, Cell]
     marked: tuple[float, ...] = ()
 
     @property

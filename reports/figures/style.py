@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reports.figures.drawing import load_matplotlib
 from reports.tables.statistics import BASELINE, ordered
@@ -191,7 +191,7 @@ def _columns(labels: Sequence[str], letters: int) -> int:
     return math.ceil(len(labels) / rows)  # so that all rows are equally long
 
 
-def line_style(look: Look, size: float, width: float) -> dict[str, object]:
+def line_style(look: Look, size: float, width: float) -> dict[str, Any]:
     """A look as keywords of matplotlib, with the size of markers and the width of lines in
     points.
     """

@@ -101,7 +101,7 @@ def _sizes(measured: dict[str, Lines]) -> list[int]:
 def _levels(charts: Sequence[Chart], look: dict[str, Look]) -> dict[str, Look]:
     """Levels are dashed and have no markers, because nothing was measured along them."""
     dashed = replace(look[BASELINE], marker="", line="--")
-    found = {}
+    found: dict[str, Look] = {}
     for chart in charts:
         found |= dict.fromkeys(chart.levels, dashed)
     return dict(sorted(found.items()))

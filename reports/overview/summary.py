@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.record.infos import Info
@@ -260,7 +260,7 @@ def _crossover(curve: Curve, grid: list[int]) -> str:
     return f"the {noun} {verb} {_places(turns)}"
 
 
-def _between(sides: dict[int, object]) -> list[tuple[int, int]]:
+def _between(sides: Mapping[int, object]) -> list[tuple[int, int]]:
     """Neighbouring NFEs with different sides."""
     nfes = list(sides)
     pairs = zip(nfes, nfes[1:], strict=False)

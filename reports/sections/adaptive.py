@@ -73,8 +73,8 @@ def build(group: Group) -> list[Adaptive] | None:
 
 def _table(settings: str, rows: pd.DataFrame, metrics: Metrics) -> Adaptive:
     rows = rows.assign(split=rows["split"].fillna(""), tolerance=rows["sampler"].map(tolerance))
-    columns = set(zip(rows["metric"], rows["split"], strict=True))
-    columns = sorted(columns, key=lambda column: (metrics.rank(column[0]), column[1]))
+    measured = set(zip(rows["metric"], rows["split"], strict=True))
+    columns = sorted(measured, key=lambda column: (metrics.rank(column[0]), column[1]))
     numbers = values_by(rows, "tolerance", "metric", "split")
     # All metrics of a run rest on the same samples, so its first row has its NFE.
     evaluations = values_by(rows.drop_duplicates(["run_id", "sampler"]), "tolerance", value="nfe")

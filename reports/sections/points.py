@@ -53,7 +53,7 @@ class Scatter:
     @property
     def caption(self) -> str:
         """The content of the panels."""
-        sizes = set()
+        sizes: set[int] = set()
         for by_coupling in self.samples.values():
             sizes.update(map(len, by_coupling.values()))
         count = f"{max(sizes):,}" if len(sizes) == 1 else f"up to {max(sizes):,}"
@@ -197,9 +197,9 @@ def _read(path: Path) -> Points:
     """The finite points of a file; none if it is missing or damaged."""
     try:
         head, *lines = path.read_text(encoding="utf-8").split()
-        points = [tuple(map(float, line.split(","))) for line in lines]
+        rows = [list(map(float, line.split(","))) for line in lines]
     except (OSError, ValueError):
         return []
-    if head != _HEAD or any(len(point) != 2 for point in points):
+    if head != _HEAD or any(len(row) != 2 for row in rows):
         return []
-    return [point for point in points if all(map(math.isfinite, point))]
+    return [(x, y) for x, y in rows if math.isfinite(x) and math.isfinite(y)]

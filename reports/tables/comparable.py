@@ -102,7 +102,7 @@ def _features(group: Group) -> list[Mismatch]:
     """Features of one name that are not the same network; a run that was not measured in them is no
     difference.
     """
-    fields = set()
+    fields: set[str] = set()
     for run in group.runs:
         fields.update(name for name in run.provenance if name.startswith("features."))
     found = []

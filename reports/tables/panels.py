@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.record.infos import Info
 from reports.tables.metrics import Metrics
@@ -82,7 +82,7 @@ class Panel:
         return True
 
     @cached_property
-    def cells(self) -> dict[int | float | None, dict[str, Cell]]:
+    def cells(self) -> dict[Any, dict[str, Cell]]:
         """NFE or sigma to coupling to Cell; one entry, None, for a metric with one value per
         run.
         """
@@ -139,7 +139,7 @@ def panels(
 def _curves(
     rows: pd.DataFrame, metrics: Metrics, best: pd.DataFrame, fixed: float | None
 ) -> list[Panel]:
-    found = []
+    found: list[Panel] = []
     for metric, part in rows.groupby("metric", sort=False):
         scheduled = by_schedule(part, best, fixed)
         found += _panels(metrics[metric], scheduled, ("sampler", "start", "guidance", "n"), "nfe")
@@ -151,7 +151,7 @@ def _curves(
 
 def _values(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
     """Metrics with one value per run."""
-    found = []
+    found: list[Panel] = []
     for metric, part in rows.groupby("metric", sort=False):
         keys = list(SETTINGS[:-1])
         if metrics[metric].per == "run":
@@ -184,7 +184,7 @@ def _singular(panel: Panel, sizes: Mapping[str, int]) -> str:
 
 def profiles(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
     """A group's metrics over sigma, each in each setting, in the order of the report."""
-    found = []
+    found: list[Panel] = []
     for metric, part in rows[rows["sigma"].notna()].groupby("metric", sort=False):
         found += _panels(metrics[metric], part, (*SETTINGS, "nfe"), "sigma")
     return sorted(found, key=lambda panel: (metrics.rank(panel.metric), panel.split or ""))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench.record import LARGEST, Measurement, RunFolder
 from bench.record.infos import Info, read_infos
@@ -23,7 +24,7 @@ _NEEDED = {"data": str, "coupling": str, "seed": int, "training.pool": int}
 # Tables compute with these fields; all others are only shown.
 _OF_CONFIG = {"training.images": int, "training.batch": int}
 _NUMBER = (int, float)
-_TYPES = {
+_TYPES: dict[str, Any] = {
     "metric": str,
     "value": _NUMBER,
     "nfe": int,
@@ -74,9 +75,9 @@ class Run:
     """
 
     path: Path
-    config: dict[str, object]
-    provenance: dict[str, object]
-    status: dict[str, object]
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    status: dict[str, Any]
     measurements: tuple[Measurement, ...]
     infos: tuple[Info, ...] = ()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -170,7 +170,7 @@ def values_by(rows: pd.DataFrame, *keys: str, value: str = "value") -> dict[tupl
     return found
 
 
-def cells(rows: pd.DataFrame, over: str | None = "nfe") -> dict[Hashable, dict[str, Cell]]:
+def cells(rows: pd.DataFrame, over: str | None = "nfe") -> dict[Any, dict[str, Cell]]:
     """Value of the column ``over`` to coupling to Cell, for rows of one metric in one setting.
 
     Keys are in ascending order; the only key is None if ``over`` is None.
@@ -180,7 +180,7 @@ def cells(rows: pd.DataFrame, over: str | None = "nfe") -> dict[Hashable, dict[s
 
     """
     by_place = values_by(rows, *([over] if over else []))
-    found: dict[Hashable, dict[str, Cell]] = {}
+    found: dict[Any, dict[str, Cell]] = {}
     count = 0
     for place in sorted(by_place):
         found[place[0] if over else None] = by_coupling(by_place[place])
