@@ -1,18 +1,18 @@
-"""What samples are measured in.
+"""Features that samples are measured in.
 
 One file, one extractor: ``load(dataset, cache, device, *, option=None) -> Features``. The keyword
-arguments, words or whole numbers, are the options of its spec: ``name`` or
-``name:key=value,key=value``, such as ``inception:weights=inception.pth``. Files whose name begins
-with an underscore hold no extractor.
+arguments are the options of its spec: ``name`` or ``name:key=value,key=value``, such as
+``inception:weights=inception.pth``. A user's own extractor is any module with such a function,
+asked for by its path: ``my_project.my_features:size=64``. Files whose name begins with an underscore
+hold no extractor.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,20 +20,21 @@ from torch import Tensor
 from bench.data import Dataset
 from bench.process.defaults import plain_torch
 from couplings import plugins
-from couplings.errors import CouplingError, unknown
-from couplings.spec import split_spec
+from couplings.errors import PluginError
+from couplings.spec import read_options, split_spec
 
+PACKAGE = "bench.features"
 DEFAULT = ("classifier", "pixels")
 BATCH = 64  # images that a large network takes at a time: 500 of 299 x 299 pixels would take 6 GiB
 
 
 class FeatureError(ValueError):
-    """The features cannot be had; the message names the way out."""
+    """Features that cannot be loaded; the message names the way out."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """An extractor and what is known about it.
+    """An extractor and its properties.
 
     Attributes:
         name: as in ``fd_<name>``.
@@ -43,7 +44,7 @@ class Features:
         accuracy: test accuracy in [0, 1] where the extractor is a classifier.
         classify: there, features ``[n, size]`` to predicted classes ``[n]`` on the CPU.
         probabilities: there, features to class probabilities ``[n, classes]`` on the CPU.
-        slow: whether features of real images are worth keeping on disk.
+        slow: True if features of real images are worth keeping on disk.
 
     """
 
@@ -59,14 +60,15 @@ class Features:
 
 def names(dataset: Dataset | None = None) -> tuple[str, ...]:
     """Names of the extractors taken by default; those that suit a data set, where one is given."""
-    one_class = dataset is not None and dataset.num_classes < 2
-    # It would have nothing to learn
-    return tuple(name for name in DEFAULT if not (one_class and name == "classifier"))
+    if dataset is not None and dataset.num_classes < 2:
+        # A classifier would have nothing to learn.
+        return tuple(name for name in DEFAULT if name != "classifier")
+    return DEFAULT
 
 
 def all_names() -> tuple[str, ...]:
     """Names of all extractors, one for each file in this folder, taken by default or not."""
-    return plugins.names("bench.features")
+    return plugins.names(PACKAGE)
 
 
 def check(spec: str) -> None:
@@ -83,8 +85,9 @@ def check(spec: str) -> None:
 def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
     """Load (or train once and cache) the extractor of a spec for a data set.
 
-    Raises: FeatureError: unknown name or option, a library or a file is missing, or the extractor
-        is not good enough.
+    Raises:
+        FeatureError: unknown name or option, a library or a file is missing, or the extractor is
+            not good enough.
 
     """
     extractor, options = _parse(spec)
@@ -94,56 +97,42 @@ def load(spec: str, dataset: Dataset, cache: Path, device: str) -> Features:
 def load_all(specs: Sequence[str], dataset: Dataset, cache: Path, device: str) -> list[Features]:
     """Load the extractors of several specs.
 
-    Raises: FeatureError: as ``load``, or two of them have one name, so that their metrics could not
-        be told apart.
+    Raises:
+        FeatureError: as ``load``, or two of them have the same name, which would mix their metrics.
 
     """
+    # All of them before the first one is trained, which may take minutes.
     for spec in specs:
-        check(spec)  # before the first one is trained
-    found: dict[str, Features] = {}
+        check(spec)
+    loaded: dict[str, Features] = {}
     for spec in specs:
         features = load(spec, dataset, cache, device)
-        if features.name in found:
+        if features.name in loaded:
             raise FeatureError(
                 f"{spec}: the name {features.name!r} is taken; leave one out, or give another"
                 " name=NAME"
             )
-        found[features.name] = features
-    return list(found.values())
+        loaded[features.name] = features
+    return list(loaded.values())
 
 
 def in_batches(extract: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The extractor that takes ``BATCH`` images at a time, so that the memory of a large network is
-    bounded.
-    """
-    return lambda images: torch.cat([extract(batch) for batch in images.split(BATCH)])
+    """The extractor on ``BATCH`` images at a time, to bound the memory of a large network."""
+
+    def batched(images: Tensor) -> Tensor:
+        return torch.cat([extract(batch) for batch in images.split(BATCH)])
+
+    return batched
 
 
-def _parse(spec: str) -> tuple[Callable[..., Features], dict[str, str | int]]:
+def _parse(spec: str) -> tuple[Callable[..., Features], dict[str, Any]]:
     """The extractor of a spec and its options."""
     try:
         name, words = split_spec(spec)
-        extractor = plugins.load("features", name, "bench.features").load
-        hints, parameters = (
-            get_type_hints(extractor),
-            inspect.signature(extractor).parameters.values(),
-        )
-        options = {p.name: hints[p.name] for p in parameters if p.kind is p.KEYWORD_ONLY}
-        for key in words:
-            if key not in options:
-                raise unknown(f"option of {name}", key, options)
-    except (CouplingError, plugins.PluginError) as error:
+        module = plugins.load("features", name, PACKAGE)
+        extractor = getattr(module, "load", None)
+        if extractor is None:
+            raise FeatureError(f"{spec}: {module.__name__} has no function load")
+        return extractor, read_options(extractor, words, name)
+    except PluginError as error:
         raise FeatureError(str(error)) from None
-    return extractor, {
-        key: _read(word, options[key], f"{name}: {key}") for key, word in words.items()
-    }
-
-
-def _read(word: str, hint: Any, where: str) -> str | int:
-    """The value of an option of type ``str | None`` or ``int | None``."""
-    if int not in get_args(hint):
-        return word
-    try:
-        return int(word)
-    except ValueError:
-        raise FeatureError(f"{where} must be a whole number, got {word!r}") from None

@@ -1,6 +1,4 @@
-"""What the extractors of torch-fidelity share; the library itself is imported when one of them is
-loaded.
-"""
+"""Shared by the extractors of torch-fidelity, which is imported when one of them is loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ def library(module: str) -> ModuleType:
     """A module of torch-fidelity.
 
     Raises:
-        FeatureError: it is not installed, or the torchvision beside it was built for another torch.
+        FeatureError: it is not installed, or its torchvision was built for another torch.
 
     """
     try:
@@ -36,14 +34,15 @@ def library(module: str) -> ModuleType:
 
 
 def fingerprint(name: str, digest: str) -> str:
-    """Of a network with weights of a SHA-256; the library resizes, so that its version decides on
-    features as well.
+    """Fingerprint of a network with weights of a SHA-256.
+
+    The library resizes images, so its version decides on features as well.
     """
     return f"{name}-{digest}-torch-fidelity-{library('version').__version__}"
 
 
 def check_channels(dataset: Dataset, name: str) -> None:
-    """Refuse what is no picture.
+    """Refuse images that are not pictures.
 
     Raises:
         FeatureError: images have neither 1 nor 3 channels, or are not in [-1, 1].
@@ -66,5 +65,5 @@ def to_bytes(images: Tensor) -> Tensor:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """First line of an error's message."""
     return str(error).strip().partition("\n")[0]

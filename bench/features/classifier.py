@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -17,15 +17,17 @@ from tqdm import tqdm
 from bench.data import OWN_IMAGES, Dataset, Split, as_images
 from bench.features import FeatureError, Features
 from bench.record import write_bytes
+from bench.record.files import made_once
 
 WIDTH = 64  # features
 VERSION = 2  # raise it when network or training change, so that no old cache is used
 TRAINING_IMAGES = 60_000
-LONGER = {"cifar10": 4}  # times that budget, where it leaves the classifier under its floor
+# Times that budget, for data whose classifier would stay below its floor.
+LONGER = {"cifar10": 4}
 BATCH = 128
 FLOOR = 0.8  # below this test accuracy the features say little about the classes
 FLOORS = {"cifar10": 0.6, "moons": 0.9}
-# For images of the user's own, whose classes may be hard to tell: the accuracy is reported beside
+# Of the user's own images, whose classes may be hard to tell: the report shows the accuracy.
 TIMES_CHANCE = 2.0
 
 
@@ -35,12 +37,15 @@ class Classifier(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], num_classes: int):
         super().__init__()
         channels, size, _ = image_shape
-        layers, width = [], 32
-        layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+        width = 32
+        layers = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         while size > 4:
-            layers += [nn.Conv2d(width, 2 * width, 3, padding=1, stride=2), nn.ReLU()]
-            width, size = min(2 * width, 128), -(-size // 2)
-            layers[-2] = nn.Conv2d(layers[-2].in_channels, width, 3, padding=1, stride=2)
+            # Drawn and thrown away: without it the weights of cached classifiers would be others.
+            nn.Conv2d(width, 2 * width, 3, padding=1, stride=2)
+            wider = min(2 * width, 128)
+            layers += [nn.Conv2d(width, wider, 3, padding=1, stride=2), nn.ReLU()]
+            width = wider
+            size = -(-size // 2)
         self.body = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(width * size**2, WIDTH), nn.ReLU()
         )
@@ -59,12 +64,8 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
     """
     path = cache / f"classifier-v{VERSION}-{dataset.checksum[:16]}.pt"
     net = Classifier(dataset.image_shape, dataset.num_classes)
-    cache.mkdir(parents=True, exist_ok=True)
-    # Runs that start together wait for one of them to train it: all arms must be measured with the
-    # same ruler.
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            _train_and_save(dataset, device, path)
+    # All runs must be measured in the same features, so one of them trains for all.
+    made_once(path, partial(_train_and_save, dataset, device, path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         net.load_state_dict(content["net"])
@@ -114,19 +115,23 @@ def _fingerprint(net: Classifier) -> str:
 
 
 def _train(dataset: Dataset, device: str) -> Classifier:
-    """Train with Adam, a falling learning rate and shifts by up to a pixel; the seed is fixed: it
-    is a ruler.
+    """Train with Adam, a falling learning rate and shifts by up to a pixel.
+
+    The seed is fixed: all runs are measured in the same features.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Classifier(dataset.image_shape, dataset.num_classes).to(device)
     g = torch.Generator().manual_seed(0)
-    split, steps = dataset.train, LONGER.get(dataset.name, 1) * TRAINING_IMAGES // BATCH
+    split = dataset.train
+    steps = LONGER.get(dataset.name, 1) * TRAINING_IMAGES // BATCH
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     for _ in tqdm(range(steps), "classifier", unit="step", leave=False, disable=None):
         rows = torch.randint(len(split), (BATCH,), generator=g)
-        images, labels = as_images(split.images[rows]), split.labels[rows]
+        images = as_images(split.images[rows])
+        labels = split.labels[rows]
+        # Points in the plane are not shifted.
         if images.shape[-1] > 4:
             shift = torch.randint(-1, 2, (2,), generator=g).tolist()
             images = torch.roll(images, shift, dims=(2, 3))

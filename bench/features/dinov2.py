@@ -1,8 +1,8 @@
 """DINOv2 features (Oquab et al. 2023) of ViT-L/14 through torch-fidelity: their Frechet distance is
 known as FD-DINOv2.
 
-Images are taken as 8 bits and resized to 224 x 224 as TensorFlow 1 did; other codes resize in other
-ways, so that their numbers differ. Code and weights of the network come through torch.hub, which
+Images are taken as 8 bits and resized to 224 x 224 as TensorFlow 1 did. Other codes resize in other
+ways, so their numbers differ. Code and weights of the network come through torch.hub, which
 keeps them under ``TORCH_HOME``: a machine without a network needs a copy of that folder.
 """
 
@@ -24,8 +24,9 @@ SIZE = 1024
 def load(dataset: Dataset, cache: Path, device: str) -> Features:
     """DINOv2's class token ``[n, 1024]``.
 
-    Raises: FeatureError: torch-fidelity is missing, the network cannot be fetched, or the images
-        are no pictures.
+    Raises:
+        FeatureError: torch-fidelity is missing, the network cannot be fetched, or the images are
+            not pictures.
 
     """
     check_channels(dataset, "dinov2")
@@ -37,7 +38,8 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
             f"DINOv2 cannot be fetched ({first_line(error)}): "
             f"fetch it once where there is a network and copy {torch.hub.get_dir()}"
         ) from None
-    digest, net = _digest(net), net.to(device)
+    digest = _digest(net)
+    net = net.to(device)
     extract = in_batches(lambda images: net(to_bytes(images))[0])
     return Features("dinov2", extract, SIZE, fingerprint("dinov2", digest), slow=True)
 

@@ -26,9 +26,9 @@ def load(dataset: Dataset, cache: Path, device: str, *, weights: str | None = No
     """Inception-v3 pool3 ``[n, 2048]``, with the weights of a file or those that torch-fidelity
     downloads.
 
-    Raises: FeatureError: torch-fidelity or the weights are missing, the weights are others than
-        FID's, or the images are
-            no pictures.
+    Raises:
+        FeatureError: torch-fidelity or the weights are missing, the weights are others than FID's,
+            or the images are not pictures.
 
     """
     check_channels(dataset, "inception")
@@ -63,9 +63,7 @@ def _downloaded(url: str) -> Path:
 
 
 def _check(path: Path) -> None:
-    """Refuse other weights, before they are unpickled: their distance would be called FID and be
-    none.
-    """
+    """Refuse other weights before they are unpickled: their distance would not be FID."""
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,8 @@ deviation) belongs in the script, which is then one file that says all::
 
     torch.jit.script(Extractor(net)).save("my-net.pt")
 
-Loading such a file runs no Python and unpickles none: it can call torch's operators alone. These
-can read and write files, so take networks from people you trust all the same.
+Loading such a file runs no Python and unpickles none: it can call only torch's operators. These can
+read and write files, so use networks from people you trust.
 """
 
 from __future__ import annotations
@@ -44,14 +44,18 @@ def load(
 ) -> Features:
     """The network's features ``[n, d]``.
 
-    Args: dataset: its images tell how many features there are, and that the network can take them.
-        cache: not used. device: where the network runs. path: the TorchScript file. name: as in
-        ``fd_<name>``; the file's name without its ending where None. size: pixels to resize images
-        to beforehand, bilinear and antialiased; None leaves them as they are.
+    Args:
+        dataset: two of its images are tried, which gives the number of features.
+        cache: not used.
+        device: where the network runs.
+        path: the TorchScript file.
+        name: as in ``fd_<name>``; None takes the file's name without its ending.
+        size: pixels to resize images to beforehand, bilinear and antialiased; None leaves them as
+            they are.
 
-    Raises: FeatureError: no or another kind of file, a name that is taken or malformed, or a
-        network that cannot take these
-            images or returns no features ``[n, d]``.
+    Raises:
+        FeatureError: no or another kind of file, a name that is taken or malformed, or a network
+            that cannot take these images or returns no features ``[n, d]``.
 
     """
     if path is None:
@@ -77,9 +81,8 @@ def load(
 
 
 def _checked(name: str) -> str:
-    """The name, if metrics can be named by it: ``kid_<name>`` must be of one family and of one
-    extractor.
-    """
+    """The name, if metrics can be named by it."""
+    # kid_<name> must belong to one family and to one extractor.
     if name in {*all_names(), "fid"}:
         raise FeatureError(
             f"torchscript: {name!r} means another thing here: give another name=NAME"
@@ -120,24 +123,19 @@ def _tried(extract: nn.Module, images: Tensor, path: Path) -> int:
     """The number of features, from two images."""
     shape = list(images.shape)
     try:
-        found = extract(images)
+        features = extract(images)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise FeatureError(
             f"{path} cannot take images {shape} ({reason}): prepare them in the script"
         ) from None
-    if (
-        not isinstance(found, Tensor)
-        or found.dtype != torch.float32
-        or found.shape[:1] + found.shape[2:] != (2,)
-    ):
-        got = (
-            f"{found.dtype} {list(found.shape)}"
-            if isinstance(found, Tensor)
-            else type(found).__name__
-        )
-        raise FeatureError(
-            f"{path} returns {got}, wanted are float32 features [n, d]: average or flatten in the"
-            " script"
-        )
-    return found.shape[1]
+    if isinstance(features, Tensor):
+        got = f"{features.dtype} {list(features.shape)}"
+        if features.dtype == torch.float32 and features.ndim == 2 and len(features) == 2:
+            return features.shape[1]
+    else:
+        got = type(features).__name__
+    raise FeatureError(
+        f"{path} returns {got}, wanted are float32 features [n, d]: average or flatten in the"
+        " script"
+    )

@@ -5,10 +5,10 @@ data's checksum.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from bench.data import Dataset, as_images
 from bench.randomness import derive, generator
 from bench.record import write_bytes
+from bench.record.files import made_once
 from bench.sampling.store import weights_digest
 from models.guidance.discriminator import (
     EncoderOptions,
@@ -29,7 +30,7 @@ VERSION = 1  # raise it when network or training change, so that no old cache is
 TRAINING_IMAGES = 100_000
 BATCH = 128
 CLUSTERS = 10  # of images without labels
-CLUSTERED = 10_000  # images that the clusters are found on
+CLUSTERED = 10_000  # images that the clusters are fitted on
 
 
 @dataclass(frozen=True)
@@ -41,37 +42,42 @@ class Encoder:
 
 
 def load(dataset: Dataset, cache: Path, device: str, path: Path | None = None) -> Encoder:
-    """The encoder in a file, or the default: from the cache, or freshly trained on the training
-    split.
+    """The encoder in a file, or the default: from the cache, or trained on the training split.
 
-    Raises: models.guidance.discriminator.EncoderRefused: the file holds none for these images, or
-        the cached one is damaged.
+    Raises:
+        models.guidance.discriminator.EncoderRefused: the file holds none for these images, or the
+            cached one is damaged.
 
     """
     if path is None:
         options = EncoderOptions()
         size = "-".join(str(value) for value in asdict(options).values())
         path = cache / f"noisy-encoder-v{VERSION}-{size}-{dataset.checksum[:16]}.safetensors"
-        cache.mkdir(parents=True, exist_ok=True)
-        # Arms that start together wait for one of them to train it.
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                for name, data in encoder_files(_train(dataset, options, device), path).items():
-                    write_bytes(cache / name, data)  # the .safetensors last: where it is, all is
+        # Runs with one data set share it, so one of them trains for all.
+        made_once(path, partial(_train_and_save, dataset, options, device, path))
     net = load_encoder(path, dataset.image_shape).to(device)
     return Encoder(net, weights_digest(net))
 
 
+def _train_and_save(dataset: Dataset, options: EncoderOptions, device: str, path: Path) -> None:
+    files = encoder_files(_train(dataset, options, device), path)
+    # The .safetensors file comes last: if it is there, the others are.
+    for name, data in files.items():
+        write_bytes(path.parent / name, data)
+
+
 def _train(dataset: Dataset, options: EncoderOptions, device: str) -> NoisyEncoder:
-    """Cross-entropy at ln sigma ~ U, Adam, a falling learning rate; the seed is fixed, so that all
-    arms share it.
+    """Cross-entropy at ln sigma ~ U, Adam, a falling learning rate.
+
+    The seed is fixed: all runs with one data set use the same encoder.
     """
     labels, classes = _targets(dataset)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(0, "encoder weights"))
         encoder = NoisyEncoder(dataset.image_shape, options)
         linear = nn.Linear(encoder.channels, classes)
-    encoder, linear = encoder.to(device), linear.to(device)
+    encoder = encoder.to(device)
+    linear = linear.to(device)
     steps = max(1, TRAINING_IMAGES // BATCH)
     optimizer = torch.optim.Adam(
         [*encoder.parameters(), *linear.parameters()], lr=2e-3, weight_decay=1e-4
@@ -83,6 +89,7 @@ def _train(dataset: Dataset, options: EncoderOptions, device: str) -> NoisyEncod
         images = as_images(dataset.train.images[rows])
         sigma = draw_log_uniform_sigma(BATCH, g)
         x = images + sigma[:, None, None, None] * torch.randn(images.shape, generator=g)
+        # Unit variance at every level, roughly, as the denoiser's own input has it.
         x_in = x / (1 + sigma[:, None, None, None] ** 2).sqrt()
         features = encoder(x_in.to(device), sigma.to(device)).mean((2, 3))
         loss = F.cross_entropy(linear(features), labels[rows].to(device))
@@ -94,11 +101,10 @@ def _train(dataset: Dataset, options: EncoderOptions, device: str) -> NoisyEncod
 
 
 def _targets(dataset: Dataset) -> tuple[Tensor, int]:
-    """Labels ``[n]`` to tell apart and their number; images without labels are told apart by their
-    k-means cluster.
+    """Labels ``[n]`` and their number; images without labels get that of their k-means cluster.
 
-    Clusters of pixels are a coarse stand-in for classes, but learning to see them through noise
-    takes the same kind of features, by the same training.
+    Clusters of pixels are a coarse substitute for classes, but recognising them through noise takes
+    the same kind of features.
     """
     if dataset.num_classes > 1:
         return dataset.train.labels, dataset.num_classes
@@ -106,8 +112,6 @@ def _targets(dataset: Dataset) -> tuple[Tensor, int]:
 
     images = as_images(dataset.train.images).flatten(1).numpy()
     clusters = min(CLUSTERS, len(images))
-    some = torch.randperm(len(images), generator=generator(0, "encoder clusters"))[
-        :CLUSTERED
-    ].numpy()
-    found = KMeans(clusters, n_init=1, random_state=0).fit(images[some])
-    return torch.from_numpy(found.predict(images)).long(), clusters
+    order = torch.randperm(len(images), generator=generator(0, "encoder clusters")).numpy()
+    means = KMeans(clusters, n_init=1, random_state=0).fit(images[order[:CLUSTERED]])
+    return torch.from_numpy(means.predict(images)).long(), clusters

@@ -19,12 +19,12 @@ VERSION = 2  # raise it when the discriminator or its training change, so that n
 
 @dataclass(frozen=True)
 class Trained:
-    """A discriminator for ``models.guidance.guide.Guidance``, chosen among those kept on the way.
+    """A discriminator for ``models.guidance.guide.Guidance``, chosen among several checkpoints.
 
     Attributes:
         net: the discriminator, frozen.
         images: training images it has seen.
-        losses: held-out cross-entropy in the guided window of all that were kept, by images seen.
+        losses: held-out cross-entropy in the guided window of all checkpoints, by images seen.
 
     """
 
@@ -34,7 +34,7 @@ class Trained:
 
 
 def made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
-    """What a discriminator goes with, from what a person would see first."""
+    """Everything that a discriminator was made for, with what a user would notice first."""
     return {
         "version": VERSION,
         "images": list(arm.dataset.image_shape),
@@ -48,27 +48,33 @@ def made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
 
 
 def write_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, **content: object) -> None:
+    """Write tensors and numbers of a training, with everything that they were made for."""
     buffer = io.BytesIO()
     torch.save({"made_for": made_for(arm, encoder), **content}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
 def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict | None:
-    """The content of a file, None where there is none; raises GuideError where it is damaged or of
-    another arm.
+    """The content of a file; None if there is no file.
+
+    Raises:
+        GuideError: it is damaged, or was made for something else.
+
     """
     if not path.exists():
         return None
     try:
         content = torch.load(path, map_location=arm.device, weights_only=True)
-        found = content["made_for"]
+        made = content["made_for"]
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         raise GuideError(
             f"{path} cannot be read ({type(error).__name__}): delete it, it is trained again"
         ) from None
     for what, wanted in made_for(arm, encoder).items():
-        if found.get(what) != wanted:
-            has, needs = (str(value)[:16] for value in (found.get(what), wanted))
+        if made.get(what) != wanted:
+            # Digests are long, and their beginnings differ.
+            has = str(made.get(what))[:16]
+            needs = str(wanted)[:16]
             raise GuideError(
                 f"{path} is of another {what} ({has}, not {needs}): move it away, a new one is"
                 " trained"
@@ -79,8 +85,9 @@ def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict |
 def load_discriminator(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> Trained:
     """A trained discriminator.
 
-    Raises: GuideError: no such file, damaged, or made for another data set, resolution,
-        conditioning, denoiser or encoder.
+    Raises:
+        GuideError: no such file, damaged, or made for another data set, resolution, conditioning,
+            denoiser or encoder.
 
     """
     content = read_trained(path, arm, encoder)

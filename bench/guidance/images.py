@@ -39,11 +39,9 @@ class Sides:
 
 @dataclass(frozen=True)
 class Arm:
-    """What a discriminator belongs to: a trained denoiser, its data set, the seed of its run; and
-    where to compute.
+    """A trained denoiser that a discriminator belongs to, its data set and the seed of its run.
 
-    Of ``evaluation`` it takes how samples are made there: the range of sigma and the law of the
-    classes.
+    ``evaluation`` gives the range of sigma and the law of the classes that samples are drawn with.
     """
 
     net: Denoiser
@@ -54,34 +52,36 @@ class Arm:
 
     @property
     def guided(self) -> tuple[float, float]:
-        """The lowest and highest sigma at which samples are guided: there the discriminator is
-        judged.
-        """
+        """Lowest and highest sigma at which samples are guided, and the discriminator is judged."""
         return WINDOW[0], self.evaluation.sigma_max
 
     @property
     def sampling(self) -> dict[str, object]:
-        """All that its images depend on beside weights, data, seed and schedule."""
+        """Everything its images depend on in addition to weights, data, seed and schedule."""
         evaluation = self.evaluation
         levels = {"sigma_min": evaluation.sigma_min, "sigma_max": evaluation.sigma_max}
-        return levels | ({"class_law": evaluation.class_law} if self.net.label_dim else {})
+        # An unconditional denoiser is asked for no classes.
+        if self.net.label_dim:
+            return {**levels, "class_law": evaluation.class_law}
+        return levels
 
 
 def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = True) -> Split:
-    """Images of the arm's denoiser, as the data set stores its own, and the classes asked for;
-    resumable.
+    """Images of the denoiser, as the data set stores its own, and the classes asked for; resumes.
 
-    The latents are found by seed and sample index, as in the evaluation, but are others: a
-    discriminator must not have seen the very samples that it guides. They are sampled over the
-    range of sigma of the evaluation. Those that are not finite teach nothing and are left out, with
-    a note.
+    The latents are found by seed and sample index, as in the evaluation, but with another seed: a
+    discriminator must not have seen the samples that it guides. Images that are not finite teach
+    nothing and are left out, with a note.
 
     Raises:
         GuideError: fewer than two are finite.
 
     """
-    dataset, n = arm.dataset, config.fakes or len(arm.dataset.train)
-    seed, steps = derive(arm.seed, "fakes"), (config.fakes_nfe + 1) // 2
+    dataset = arm.dataset
+    n = config.fakes or len(dataset.train)
+    seed = derive(arm.seed, "fakes")
+    # Heun's method takes two evaluations a step, except for the last.
+    steps = (config.fakes_nfe + 1) // 2
     settings = {
         "weights": weights_digest(arm.net), "data": dataset.checksum, "seed": arm.seed,
         "nfe": config.fakes_nfe, "rho": config.fakes_rho, **arm.sampling,
@@ -89,30 +89,27 @@ def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = 
     store = SampleStore.of(folder, "fakes", settings)
     evaluation = arm.evaluation
     sigmas = karras_sigmas(steps, config.fakes_rho, evaluation.sigma_min, evaluation.sigma_max)
-    for rows in tqdm(
-        store.missing(n, CHUNK), desc="sample fakes", disable=None if progress else True
-    ):
+    net = arm.net.eval()
+    missing = store.missing(n, CHUNK)
+    for rows in tqdm(missing, desc="sample fakes", disable=None if progress else True):
         latents = draw_latents(len(rows), dataset, seed, rows.start, evaluation.class_law)
-        labels = one_hot(latents.labels, arm.net.label_dim, arm.device)
+        labels = net.one_hot(latents.labels.to(arm.device))
         with torch.no_grad():
-            images = (
-                heun(arm.net.eval(), latents.noise.to(arm.device), sigmas, labels).float().cpu()
-            )
+            images = heun(net, latents.noise.to(arm.device), sigmas, labels).float().cpu()
         store.add(
             rows.start,
             images=as_stored(images, dataset),
             labels=latents.labels,
             finite=finite_rows(images),
         )
-    images, labels, finite = (
-        torch.cat(list(store.tensors(name, n))) for name in ("images", "labels", "finite")
-    )
-    if finite.sum() < 2:
-        raise GuideError(
-            f"{n - int(finite.sum()):,} of {n:,} samples are not finite: a lower --lr may help"
-        )
-    if not finite.all():
-        tqdm.write(f"note: {n - int(finite.sum()):,} of {n:,} fakes are not finite and left out")
+    images = torch.cat(list(store.tensors("images", n)))
+    labels = torch.cat(list(store.tensors("labels", n)))
+    finite = torch.cat(list(store.tensors("finite", n)))
+    bad = n - int(finite.sum())
+    if n - bad < 2:
+        raise GuideError(f"{bad:,} of {n:,} samples are not finite: a lower --lr may help")
+    if bad:
+        tqdm.write(f"note: {bad:,} of {n:,} fakes are not finite and left out")
     return Split(images[finite], labels[finite])
 
 
@@ -132,8 +129,7 @@ def refuse_small(count: int, share: float) -> None:
 
 
 def hold_out(split: Split, share: float) -> tuple[Split, Split]:
-    """The larger part to train on, and a share that is held out; the same images for every arm and
-    seed.
+    """The larger part to train on, and a share that is held out; the same for every run.
 
     Raises:
         GuideError: too few images for two parts of two.
@@ -142,14 +138,18 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     refuse_small(len(split), share)
     held = round(share * len(split))
     order = torch.randperm(len(split), generator=generator(0, "guide held-out"))
-    return tuple(
-        Split(split.images[rows], split.labels[rows]) for rows in (order[held:], order[:held])
-    )
+    return _rows(split, order[held:]), _rows(split, order[:held])
+
+
+def _rows(split: Split, rows: Tensor) -> Split:
+    return Split(split.images[rows], split.labels[rows])
 
 
 def noisy(pairs: Pairs, sigma: Tensor) -> Tensor:
+    """Images with their noise at levels sigma ``[n]``: ``[n, c, h, w]``."""
     return pairs.images + sigma[:, None, None, None] * pairs.noise
 
 
 def one_hot(labels: Tensor, label_dim: int, device: str | torch.device) -> Tensor | None:
+    """One-hot classes ``[n, label_dim]`` for a conditional discriminator; else None."""
     return F.one_hot(labels, label_dim).float().to(device) if label_dim else None

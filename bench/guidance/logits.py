@@ -21,7 +21,7 @@ PROBE_POOLS = 4  # held-out pools of each kind that are judged
 def kind_stream(
     config: GuidanceConfig, arm: Arm, split: Split, kind: str, batch: int, step: int, stop: int
 ) -> PairStream:
-    """Coupled pairs of one kind alone; see the module for why reals and fakes share no pool."""
+    """Coupled pairs of reals or of fakes; ``bench.guidance.train`` says why they share no pool."""
     return PairStream(
         split.to(arm.device),
         get(config.coupling),
@@ -49,16 +49,20 @@ def judge(
     config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, purpose: str
 ) -> Logits:
     """Judge held-out images, noised as in training, at ln sigma ~ U over the guided window."""
-    found: dict[str, list[Tensor]] = {"real": [], "fake": []}
-    net, n = net.eval(), PROBE_POOLS * config.pool
+    net = net.eval()
+    n = PROBE_POOLS * config.pool
+    # Reals and fakes at the same levels, so that the level alone tells nothing about the kind.
     sigma = draw_log_uniform_sigma(n, generator(arm.seed, f"guide {purpose}"), *arm.guided)
-    for kind, logits in found.items():
+    logits = {}
+    for kind in ("real", "fake"):
         split = getattr(held, kind)
-        with kind_stream(
-            config, arm, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS
-        ) as stream:
-            for number, pairs in enumerate(stream):
-                of_pool = sigma[number * config.pool :][: config.pool].to(arm.device)
+        stream = kind_stream(config, arm, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS)
+        parts = []
+        with stream:
+            # A pool is a batch, so each takes as many levels as it has pairs.
+            for pairs, levels in zip(stream, sigma.split(config.pool), strict=True):
+                levels = levels.to(arm.device)
                 labels = one_hot(pairs.labels, net.label_dim, arm.device)
-                logits.append(net(noisy(pairs, of_pool), of_pool, labels).cpu())
-    return Logits(torch.cat(found["real"]), torch.cat(found["fake"]), sigma)
+                parts.append(net(noisy(pairs, levels), levels, labels).cpu())
+        logits[kind] = torch.cat(parts)
+    return Logits(logits["real"], logits["fake"], sigma)

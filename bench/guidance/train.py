@@ -1,17 +1,16 @@
-"""Trains the discriminator of an arm: its own samples against real images, at all noise levels (Kim
-et al. 2023).
+"""Trains a discriminator to tell a denoiser's samples from real images, at all noise levels (Kim et
+al. 2023).
 
-Reals are the training images as stored, fakes are sampled from the arm's denoiser without guidance.
-Both are noised with unit noise, independent or coupled to the images (arXiv 2403.05069). Reals and
-fakes are coupled in pools of their own: in one pool an assignment would share the noises out
-between the two kinds, and the noise itself would tell real from fake. What remains is that each
-kind's coupling is its own: noisy reals and fakes then follow the laws that a denoiser trained on
-each with this coupling would meet.
+Reals are the training images as stored, fakes are sampled from the denoiser without guidance. Both
+are noised with unit noise, independent or coupled to the images (arXiv 2403.05069). Reals and fakes
+are coupled in separate pools. In one pool an assignment would divide the noise samples between the
+two kinds, and the noise itself would give away which is real. Coupled separately, noisy reals and
+fakes follow the distributions that a denoiser trained on each with this coupling would meet.
 
-Images, noises and sigmas are found by seed and step: all arms, and all kinds of noising, see the
-same. Over-training hurts guidance, so checkpoints are kept on the way, and real and fake images
-held out from training choose one of them. The test split has no part in that. The folder of an
-arm's discriminators holds::
+Images, noise and sigmas are found by seed and step, so they are the same for all runs and all kinds
+of noising. Over-training hurts guidance. Several checkpoints are therefore kept, and real and fake
+images held out from training choose one of them; the test split takes no part. The folder of a
+run's discriminators holds::
 
     fakes-<hash>/                      the generated images
     dg-<noising>-<hash>/
@@ -22,6 +21,7 @@ arm's discriminators holds::
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -54,10 +54,10 @@ CHECK_EVERY = 200  # steps between checkpoints of the training state
 def train_discriminator(
     config: GuidanceConfig, arm: Arm, parent: Path, cache: Path, progress: bool = True
 ) -> tuple[Trained, Sides]:
-    """The discriminator of an arm, trained in a folder of ``parent`` or read from there, and the
-    images held out from it.
+    """The discriminator of a denoiser, and the images held out from its training.
 
-    A stopped training goes on, to the same weights.
+    It is trained in a folder of ``parent``, or read from there. A stopped training resumes, to the
+    same weights.
 
     Raises:
         GuideError: the folder's discriminator is of another denoiser or data set, or damaged.
@@ -68,16 +68,25 @@ def train_discriminator(
     spelled = "".join(c if c.isalnum() or c in "-.=" else "_" for c in config.noising[0])
     folder = parent / f"dg-{spelled}-{config.digest}"
     encoder = noisy_encoder.load(arm.dataset, cache, arm.device, config.encoder)
-    fakes = make_fakes(config, arm, parent, progress)  # discriminators of one arm share them
-    (real, held_real), (fake, held_fake) = (
-        hold_out(x, config.held_out) for x in (arm.dataset.train, fakes)
-    )
-    if not (folder / "discriminator.pt").exists():
-        _train(
-            config, arm, encoder, Sides(real, fake), Sides(held_real, held_fake), folder, progress
-        )
-    trained = load_discriminator(folder / "discriminator.pt", arm, encoder)
-    return trained, Sides(held_real, held_fake)
+    # All discriminators of a run share the fakes.
+    fakes = make_fakes(config, arm, parent, progress)
+    real, held_real = hold_out(arm.dataset.train, config.held_out)
+    fake, held_fake = hold_out(fakes, config.held_out)
+    held = Sides(held_real, held_fake)
+    path = folder / "discriminator.pt"
+    if not path.exists():
+        _train(config, arm, encoder, Sides(real, fake), held, folder, progress)
+    return load_discriminator(path, arm, encoder), held
+
+
+@dataclass
+class _State:
+    """The state of a training: steps taken, and the heads of its checkpoints by step."""
+
+    net: Discriminator
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    heads: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
 def _train(
@@ -89,62 +98,84 @@ def _train(
     folder: Path,
     progress: bool,
 ) -> None:
-    """Plain binary cross-entropy at ln sigma ~ U, Adam; leaves discriminator.pt and removes what it
-    resumes from.
+    """Binary cross-entropy at ln sigma ~ U, Adam; leaves discriminator.pt and removes the file that
+    it resumes from.
     """
-    half, steps = config.batch // 2, max(1, round(config.images / config.batch))
+    half = config.batch // 2
+    steps = max(1, round(config.images / config.batch))
     keep = {max(1, round(share * steps)) for share in KEPT}
-    net = _build(config, arm, encoder)
-    optimizer = torch.optim.Adam(net.head.parameters(), lr=config.lr, weight_decay=WEIGHT_DECAY)
-    step, kept = 0, {}
-    if content := read_trained(folder / "checkpoint.pt", arm, encoder):
-        net.head.load_state_dict(content["head"])
-        optimizer.load_state_dict(content["optimizer"])
-        step, kept = content["step"], content["kept"]
-    bar = tqdm(
-        total=steps, initial=step, desc=f"train {config.name}", disable=None if progress else True
-    )
-    reals, fakes = (
-        kind_stream(config, arm, getattr(sides, kind), kind, half, step, steps)
-        for kind in ("real", "fake")
-    )
+    resume = folder / "checkpoint.pt"
+    state = _begin(config, arm, encoder, resume)
+    shown = None if progress else True
+    bar = tqdm(total=steps, initial=state.step, desc=f"train {config.name}", disable=shown)
+    reals = kind_stream(config, arm, sides.real, "real", half, state.step, steps)
+    fakes = kind_stream(config, arm, sides.fake, "fake", half, state.step, steps)
     with bar, reals, fakes:
         for real, fake in zip(reals, fakes, strict=True):
-            _step(net.train(), optimizer, real, fake, generator(arm.seed, "guide sigma", step=step))
-            step += 1
+            g = generator(arm.seed, "guide sigma", step=state.step)
+            _step(state.net.train(), state.optimizer, real, fake, g)
+            state.step += 1
             bar.update()
-            if step in keep:
-                kept[step] = {
-                    name: tensor.clone() for name, tensor in net.head.state_dict().items()
-                }
-            if step % CHECK_EVERY == 0 and step < steps:
-                state = {"head": net.head.state_dict(), "optimizer": optimizer.state_dict()}
-                write_trained(folder / "checkpoint.pt", arm, encoder, step=step, kept=kept, **state)
-    best, losses = _choose(config, arm, net, kept, held)
-    head = {
-        "head": kept[best],
-        "options": vars(net.head.options),
-        "images": best * config.batch,
-        "losses": losses,
-    }
-    write_trained(folder / "discriminator.pt", arm, encoder, **head)
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+            if state.step in keep:
+                state.heads[state.step] = _copy_of_head(state.net)
+            if state.step % CHECK_EVERY == 0 and state.step < steps:
+                _save(resume, arm, encoder, state)
+    best, losses = _choose(config, arm, state.net, state.heads, held)
+    write_trained(
+        folder / "discriminator.pt",
+        arm,
+        encoder,
+        head=state.heads[best],
+        options=vars(state.net.head.options),
+        images=best * config.batch,
+        losses=losses,
+    )
+    resume.unlink(missing_ok=True)
+
+
+def _begin(
+    config: GuidanceConfig, arm: Arm, encoder: noisy_encoder.Encoder, resume: Path
+) -> _State:
+    """A new training, or the one that was stopped."""
+    net = _build(config, arm, encoder)
+    # Only the head is trained; the encoder stays as it is.
+    optimizer = torch.optim.Adam(net.head.parameters(), lr=config.lr, weight_decay=WEIGHT_DECAY)
+    content = read_trained(resume, arm, encoder)
+    if content is None:
+        return _State(net, optimizer)
+    net.head.load_state_dict(content["head"])
+    optimizer.load_state_dict(content["optimizer"])
+    return _State(net, optimizer, content["step"], content["kept"])
+
+
+def _save(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, state: _State) -> None:
+    head = state.net.head.state_dict()
+    optimizer = state.optimizer.state_dict()
+    write_trained(
+        path, arm, encoder, step=state.step, kept=state.heads, head=head, optimizer=optimizer
+    )
+
+
+def _copy_of_head(net: Discriminator) -> dict[str, Tensor]:
+    # The optimizer changes the weights in place.
+    return {name: tensor.clone() for name, tensor in net.head.state_dict().items()}
 
 
 def _choose(
     config: GuidanceConfig,
     arm: Arm,
     net: Discriminator,
-    kept: dict[int, dict[str, Tensor]],
+    heads: dict[int, dict[str, Tensor]],
     held: Sides,
 ) -> tuple[int, dict[int, float]]:
-    """The step whose head has the least cross-entropy on held-out images, and those of all by
-    images seen.
+    """The step whose head has the least cross-entropy on held-out images, and the cross-entropy of
+    all heads by images seen.
     """
     losses = {}
-    for step, head in kept.items():
+    for step, head in heads.items():
         net.head.load_state_dict(head)
         logits = judge(config, arm, net, held, "choose")
+        # softplus(-l) is the cross-entropy of a real with logit l, softplus(l) that of a fake.
         losses[step] = F.softplus(torch.cat([-logits.real, logits.fake])).mean().item()
     # NaN is below nothing and above nothing, so it is ranked last.
     best = min(losses, key=lambda step: (math.isnan(losses[step]), losses[step]))
@@ -166,8 +197,9 @@ def _step(
     fake: Pairs,
     g: torch.Generator,
 ) -> None:
-    sigma = draw_log_uniform_sigma(len(real.images) + len(fake.images), g).to(real.images.device)
-    of_real, of_fake = sigma.split([len(real.images), len(fake.images)])
+    counts = [len(real.images), len(fake.images)]
+    sigma = draw_log_uniform_sigma(sum(counts), g).to(real.images.device)
+    of_real, of_fake = sigma.split(counts)
     x = torch.cat([noisy(real, of_real), noisy(fake, of_fake)])
     labels = one_hot(torch.cat([real.labels, fake.labels]), net.label_dim, x.device)
     is_real = (torch.arange(len(x), device=x.device) < len(real.images)).float()
