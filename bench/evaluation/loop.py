@@ -40,7 +40,7 @@ GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar only
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the steps of an evaluation share.
+    """State that the steps of an evaluation share.
 
     Attributes:
         subject: what is measured.
@@ -179,7 +179,7 @@ def _missing_tasks(ledger: Ledger, job: Job) -> list[Task]:
 
 
 def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[Setting, range]]:
-    """What is still to be sampled for some jobs."""
+    """Settings and rows that are still to be sampled for some jobs."""
     ledger = evaluation.ledger
     wanted: dict[Setting, int] = {}
     for job in todo:

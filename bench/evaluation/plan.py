@@ -200,7 +200,7 @@ def sample_metrics(
 
 
 def denoiser_tasks(subject: Subject) -> list[Task]:
-    """What is measured without stored samples."""
+    """Tasks of metrics that need no stored samples."""
     tasks = []
     for name, metric in chosen(subject, DenoiserMetric).items():
         for item in metric.items(subject):

@@ -3,8 +3,8 @@
 One file, one extractor: ``load(dataset, cache, device, *, option=None) -> Features``. The keyword
 arguments are the options of its spec: ``name`` or ``name:key=value,key=value``, such as
 ``inception:weights=inception.pth``. A user's own extractor is any module with such a function,
-asked for by its path: ``my_project.my_features:size=64``. Files whose name begins with an underscore
-hold no extractor.
+asked for by its path: ``my_project.my_features:size=64``. Files whose name begins with an
+underscore hold no extractor.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How well a discriminator tells real from generated, on pairs it was not trained on.
+"""AUC, accuracy and calibration of a discriminator, from logits of pairs it was not trained on.
 
-Each value is NaN where a logit is not finite.
+Each value is NaN if a logit is not finite.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def auc(real: Tensor, fake: Tensor) -> float:
     if not all_finite(real, fake):
         return math.nan
     fakes = fake.double().sort().values
-    below, not_above = (
-        torch.searchsorted(fakes, real.double(), right=right) for right in (False, True)
-    )
+    # Half of the ties lie on either side: the mean of both ways of counting gives that.
+    below = torch.searchsorted(fakes, real.double(), right=False)
+    not_above = torch.searchsorted(fakes, real.double(), right=True)
     return float((below + not_above).double().mean() / (2 * len(fake)))
 
 
 def accuracy(real: Tensor, fake: Tensor) -> float:
-    """Share taken for what it is, of logits ``[n]`` and ``[m]``; half of those at exactly 0."""
+    """Share of logits ``[n]`` and ``[m]`` with the right sign; those at exactly 0 count half."""
     if not all_finite(real, fake):
         return math.nan
     hits = torch.cat([torch.sign(real), -torch.sign(fake)]).double()

@@ -16,12 +16,11 @@ def sizes(n: int, points: int = POINTS) -> list[int]:
 
 
 def fd_infinity(distances: Mapping[int, float]) -> float:
-    """Where a line in 1/n through the distances of n samples ends at 1/n = 0 (Chong & Forsyth
-    2020).
+    """Value at 1/n = 0 of a line through the distances of n samples (Chong & Forsyth 2020).
 
     The distance of n samples is too high by about c / n, and c depends on the model. Only the bias
-    of the samples goes: that of the reference stays, which is the same for all models. May fall
-    below zero by chance. NaN where a distance is not finite.
+    of the samples is removed: that of the reference is the same for all models. May fall below zero
+    by chance. NaN if a distance is not finite.
 
     Raises:
         ValueError: fewer than two numbers of samples.
@@ -29,8 +28,10 @@ def fd_infinity(distances: Mapping[int, float]) -> float:
     """
     if len(distances) < 2:
         raise ValueError("a line needs the distances of two numbers of samples: take more samples")
-    inverse, values = np.array([1 / n for n in distances]), np.array(list(distances.values()))
+    inverse = np.array([1 / n for n in distances])
+    values = np.array(list(distances.values()))
+    # A fit through NaN would raise, or give a number.
     if not np.isfinite(values).all():
         return math.nan
-    slope, intercept = np.polyfit(inverse, values, 1)
+    _, intercept = np.polyfit(inverse, values, 1)
     return float(intercept)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def all_finite(*tensors: Tensor) -> bool:
-    """Whether no value of these tensors is NaN or infinite.
+    """True if no value of these tensors is NaN or infinite.
 
     A metric that compares or sorts would give a number for NaN all the same: comparisons with it
     are false, and it is sorted as the largest. One that factorises a matrix would raise. So metrics

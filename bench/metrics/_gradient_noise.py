@@ -1,4 +1,4 @@
-"""How noisy the gradient of the training loss is at fixed weights (McCandlish et al. 2018, arXiv
+"""Noise of the gradient of the training loss at fixed weights (McCandlish et al. 2018, arXiv
 1812.06162).
 """
 
@@ -48,8 +48,11 @@ def gradient_noise(gradients: Iterable[Tensor], batch: int) -> GradientNoise:
         ValueError: fewer than two batches, which have no spread.
 
     """
-    total, squares, count = None, 0.0, 0
+    total = None
+    squares = 0.0
+    count = 0
     for gradient in gradients:
+        # In place: a gradient may take as much memory as the network.
         total = gradient.clone() if total is None else total.add_(gradient)
         squares += _square(gradient)
         count += 1
@@ -57,7 +60,8 @@ def gradient_noise(gradients: Iterable[Tensor], batch: int) -> GradientNoise:
         raise ValueError(f"gradient noise of {count} batches: take at least two")
     mean = _square(total) / count**2
     spread = squares - count * mean
-    covariance = (0.0 if spread < 0 else spread) / (count - 1)  # NaN stays NaN
+    # Rounding may leave equal gradients a spread below 0. `max` would turn NaN into 0.
+    covariance = (0.0 if spread < 0 else spread) / (count - 1)
     return GradientNoise(batch * covariance, mean - covariance / count)
 
 

@@ -30,7 +30,7 @@ SIGMAS = (0.02, 0.06, 0.2, 0.6, 2.0, 6.0, 20.0, 60.0)
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is computed; it does not grow with the data set.
+    """Sizes of what is computed; they do not grow with the data set.
 
     Attributes:
         pairs: held-out pairs that a loss is computed from.

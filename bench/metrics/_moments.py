@@ -42,13 +42,13 @@ class Moments:
 
     @cached_property
     def has_covariance(self) -> bool:
-        """Whether there are samples enough for a covariance, and all of them are finite."""
+        """True if there are samples enough for a covariance, and all of them are finite."""
         return self.count > 1 and all_finite(self.total, self.outer)
 
     @cached_property
     def root(self) -> Tensor:
-        """The symmetric square root of the covariance, ``[d, d]``; kept, for it costs more than the
-        rest together.
-        """
+        """The symmetric square root of the covariance, ``[d, d]``."""
+        # Kept, because it takes longer than everything else in a Frechet distance.
         values, vectors = torch.linalg.eigh(self.covariance)
+        # Rounding may put eigenvalues of 0 slightly below.
         return vectors * values.clamp_min(0).sqrt() @ vectors.T

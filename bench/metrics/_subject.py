@@ -106,7 +106,7 @@ class Subject:
 
     @cached_property
     def origin(self) -> dict[str, object]:
-        """What samples depend on, in addition to their setting."""
+        """Everything that samples depend on, in addition to their setting."""
         evaluation = self.config.evaluation
         known: dict[str, object] = {
             "weights": weights_digest(self.net),

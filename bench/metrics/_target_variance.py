@@ -1,5 +1,4 @@
-"""How noisy the regression target of the denoiser is: E Var(y | x, sigma) / d of the pairs, x = y +
-sigma z.
+"""Noise of the denoiser's regression target: E Var(y | x, sigma) / d of pairs, x = y + sigma z.
 
 It is the floor of the loss, E|y - D|^2 = E Var(y | x) + E|D - E[y|x]|^2, so that the loss of ANY
 denoiser that was not made from the pairs it is measured on is an upper bound, for every coupling.
@@ -7,12 +6,12 @@ Two cases are known without a denoiser:
 
 - independent noise: the posterior over a finite set of images is closed form
   (``posterior_variance``);
-- any pairing as sigma -> infinity, where x tells the noise alone: two pools that share a noise give
-  two independent images of it (``partner_variance``).
+- any pairing as sigma -> infinity, where x determines the noise only: two pools that share a noise
+  sample give two independent images of it (``partner_variance``).
 
 For coupled noise at finite sigma no such form is known. Nearest neighbours in x
 (``couplings.diagnostics``) would also give an upper bound, but in more than a few dimensions they
-lie so far away that it is the variance of all images.
+are so far away that it is the variance of all images.
 """
 
 from __future__ import annotations
@@ -47,11 +46,14 @@ def posterior_variance(
         sigmas: noise levels.
 
     """
-    flat, z = candidates.flatten(1), noise.flatten(1).double()
+    flat = candidates.flatten(1)
+    z = noise.flatten(1).double()
     y = flat[rows].double()
-    peak = z.new_full((len(sigmas), len(y)), -torch.inf)  # running maximum of the logits
-    # Sums of w, and of w |y - y_j|^2, over exp(peak)
-    mass, spread = torch.zeros_like(peak), torch.zeros_like(peak)
+    # A softmax over all candidates in one pass: sums are kept relative to the running maximum of
+    # the logits, because exp(-1e6) alone would be 0 at small sigma.
+    peak = z.new_full((len(sigmas), len(y)), -torch.inf)
+    mass = torch.zeros_like(peak)  # sum of w over exp(peak)
+    spread = torch.zeros_like(peak)  # sum of w |y - y_j|^2 over exp(peak)
     for chunk in flat.split(CHUNK):
         other = chunk.double()
         # [q, b]
@@ -62,7 +64,9 @@ def posterior_variance(
             # lost at small sigma.
             logits = -gap / (2 * sigma**2) - along / sigma
             top = torch.maximum(peak[k], logits.max(1).values)
-            weights, fade = (logits - top[:, None]).exp(), (peak[k] - top).exp()
+            weights = (logits - top[:, None]).exp()
+            # What is summed so far refers to the former maximum.
+            fade = (peak[k] - top).exp()
             mass[k] = mass[k] * fade + weights.sum(1)
             spread[k] = spread[k] * fade + (weights * gap).sum(1)
             peak[k] = top
@@ -70,11 +74,11 @@ def posterior_variance(
 
 
 def partner_variance(first: Tensor, second: Tensor) -> float:
-    """E Var(y | z) / d from two images ``[n, ...]`` each of the same noises, paired in two
+    """E Var(y | z) / d from two images ``[n, ...]`` each of the same noise samples, paired in two
     independent pools: unbiased.
 
     Given the noise the two are independent copies, so E Var = E|y - y'|^2 / 2. Pools that share m
-    noises tell, of each, what the other m - 1 are; by the law of total variance the value is then a
-    lower bound, close where m is a small part of the pool.
+    noise samples condition each on the other m - 1. By the law of total variance the value is then
+    a lower bound, which is close if m is a small part of the pool.
     """
     return (first.double() - second.double()).square().mean().item() / 2

@@ -1,8 +1,8 @@
 """The loss of a denoiser on given pairs.
 
 A coupled denoiser estimates E[y|x] under its own pairs. Its loss under independent noise asks it
-for another expectation, so that this loss alone compares no two couplings: measure each denoiser
-under both pairings.
+for another expectation. A single one of these losses therefore compares no two couplings: measure
+each denoiser under both pairings.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ def denoising_errors(
         labels: one-hot ``[n, k]``, or None.
 
     """
-    found = []
+    errors = []
     for rows in torch.arange(len(images), device=images.device).split(CHUNK):
-        y, s = images[rows], sigma[rows]
+        y = images[rows]
+        s = sigma[rows]
         x = y + s[:, None, None, None] * noise[rows]
         denoised = denoise(x, s, None if labels is None else labels[rows])
-        found.append((denoised.double() - y.double()).square().flatten(1).mean(1))
-    return torch.cat(found)
+        # In float64, because at small sigma the error is a small difference of large values.
+        errors.append((denoised.double() - y.double()).square().flatten(1).mean(1))
+    return torch.cat(errors)

@@ -1,6 +1,4 @@
-"""What a classifier makes of the samples: are all classes there, and is each sample of the class
-that was asked for?
-"""
+"""Predicted classes of samples: their shares, and agreement with the classes asked for."""
 
 from __future__ import annotations
 
@@ -13,7 +11,7 @@ from bench.metrics.contract import FeatureSpace, SampleMetric, Values
 from bench.record.infos import Info
 
 UNKNOWN = -1
-"""The class of a sample that cannot be classified, for it is not finite."""
+"""The class of a sample that cannot be classified, because it is not finite."""
 
 
 class Classes(SampleMetric):
@@ -48,6 +46,7 @@ class Classes(SampleMetric):
 
     def update(self, features: Tensor) -> None:
         """Classify the next samples."""
+        # A classifier would give some class to NaN.
         finite = features.isfinite().all(1)
         predicted = self.space.features.classify(features)
         self._predicted.append(torch.where(finite, predicted, UNKNOWN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
@@ -17,33 +18,30 @@ BINS = 8  # of ln sigma
 METRICS = {"dg_auc": auc, "dg_accuracy": accuracy, "dg_calibration_error": calibration_error}
 
 
+_quality = partial(Info, per="run", kind="guidance")
+
+
 class Quality(DenoiserMetric):
     """Every discriminator, over the guided window and in bins of ln sigma."""
 
     infos = (
-        Info(
+        _quality(
             "dg_auc",
             "Chance that the discriminator ranks a held-out real image over a generated one, both"
             " noised: 0.5 where it cannot tell them apart, so neither higher nor lower is better.",
-            per="run",
-            kind="guidance",
             place=80,
         ),
-        Info(
+        _quality(
             "dg_accuracy",
             "Share of held-out noisy images that it sorts rightly into real and generated: 0.5 is"
             " guessing, and neither higher nor lower is better.",
-            per="run",
-            kind="guidance",
             place=81,
         ),
-        Info(
+        _quality(
             "dg_calibration_error",
             "How far its probabilities are from the shares that turn out real; guidance believes"
             " them.",
             "lower",
-            per="run",
-            kind="guidance",
             place=82,
         ),
     )

@@ -34,6 +34,6 @@ class DiscriminatorPasses(SolverMetric):
         return evaluation.samples
 
     @classmethod
-    def values(cls, samples: SampleStore, dense: SampleStore, n: int) -> dict[str, float]:  # noqa: ARG003
+    def values(cls, samples: SampleStore, dense: SampleStore, n: int) -> dict[str, float]:
         """The count of the first sample: all samples of a setting take equally many."""
         return {"discriminator_passes": next(samples.tensors("passes", 1)).item()}

@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -51,6 +52,8 @@ from bench.record import Measurement
 from bench.record.infos import Info
 from couplings import Coupling, Fitted, get
 from models.denoiser import Denoiser
+
+_per_run = partial(Info, per="run", kind="signal", figure=False)
 
 
 class LearningSignal(DenoiserMetric):
@@ -75,14 +78,11 @@ class LearningSignal(DenoiserMetric):
             kind="signal",
             place=61,
         ),
-        Info(
+        _per_run(
             "target_variance_from_noise",
             "Variance of the image that belongs to a noise sample, per pixel, where sigma is large:"
             " 0 for an exact map, the variance of the data for random pairs.",
             "lower",
-            per="run",
-            kind="signal",
-            figure=False,
             place=62,
         ),
         Info(
@@ -102,22 +102,16 @@ class LearningSignal(DenoiserMetric):
             kind="signal",
             place=64,
         ),
-        Info(
+        _per_run(
             "validation_loss_edm_own",
             "The loss of training on held-out images, with noise paired as in training; each"
             " coupling has its own task, so couplings cannot be compared by it.",
-            per="run",
-            kind="signal",
-            figure=False,
             place=65,
         ),
-        Info(
+        _per_run(
             "validation_loss_edm_independent",
             "The same with independent noise: one task for all couplings, but not the one that a"
             " coupled run was trained for.",
-            per="run",
-            kind="signal",
-            figure=False,
             place=66,
         ),
         Info(
@@ -129,22 +123,16 @@ class LearningSignal(DenoiserMetric):
             kind="signal",
             place=67,
         ),
-        Info(
+        _per_run(
             "gradient_signal",
             "Squared norm of the mean gradient at the final weights; small near a minimum, so"
             " neither higher nor lower is better.",
-            per="run",
-            kind="signal",
-            figure=False,
             place=68,
         ),
-        Info(
+        _per_run(
             "gradient_noise_scale",
             "Variance over signal: images in a batch at which the gradient's noise equals its"
             " signal; noisy itself, and neither higher nor lower is better.",
-            per="run",
-            kind="signal",
-            figure=False,
             place=69,
         ),
     )

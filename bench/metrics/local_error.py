@@ -24,7 +24,8 @@ from models.samplers.euler import euler
 from models.samplers.heun import heun
 from models.schedule import karras_sigmas
 
-EULER, HEUN = "local_error_euler", "local_error_heun"
+EULER = "local_error_euler"
+HEUN = "local_error_heun"
 SUBSTEPS = 16
 """Heun steps that make one interval of the fine path.
 
@@ -73,7 +74,9 @@ class LocalError(DenoiserMetric):
             labels = subject.net.one_hot(latents.labels.to(subject.device))
             noise = latents.noise.to(subject.device)
             chunks.append(local_errors(subject.net, noise, levels, labels))
-        errors = {name: torch.cat([chunk[name] for chunk in chunks]) for name in (EULER, HEUN)}
+        errors = {}
+        for name in (EULER, HEUN):
+            errors[name] = torch.cat([chunk[name] for chunk in chunks])
         settings = {
             EULER: Setting("euler", STEPS, evaluation.rho),
             HEUN: Setting("heun", 2 * STEPS - 1, evaluation.rho),

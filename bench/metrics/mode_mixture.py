@@ -1,8 +1,7 @@
-"""Mode mixture: samples between the modes of the data, where a continuous map from one noise had to
-pass.
+"""Mode mixture: samples between the modes of the data, where a continuous map has to pass.
 
-A classifier that is well calibrated is unsure of some real images too, and a classifier that is too
-sure finds no mixture at all. So the figure to compare with is that of held-out real images.
+A well calibrated classifier is unsure of some real images too, and an overconfident one finds no
+mixture at all. Compare the value with that of held-out real images.
 """
 
 from __future__ import annotations
@@ -138,7 +137,9 @@ def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RAD
         ValueError: no points, or modes too near to each other to tell what lies between.
 
     """
-    flat, means = points.flatten(1).double(), means.to(points.device, torch.float64)
+    flat = points.flatten(1).double()
+    means = means.to(points.device, torch.float64)
+    # With overlapping balls a point could be in a mode and between modes at once.
     nearest_pair = torch.pdist(means).min().item()
     if not len(flat) or nearest_pair < 2 * radius * std:
         raise ValueError(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -33,6 +34,9 @@ PER_PATH = (
 """Metrics with one value a path; their means are recorded."""
 DRIFT = "denoiser_drift_ln_sigma"
 """The profile: one value for each interval between two noise levels."""
+
+
+_of_path = partial(Info, better="lower", per="run", kind="path", figure=False)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class Curvature:
     def add(self, point: Point) -> None:
         """Add the next point of the path."""
         if self.first is None:
-            self.first, self.area = point, torch.zeros_like(point.place)
+            self.first = point
+            self.area = torch.zeros_like(point.place)
             self.energy = point.place.new_zeros(len(point.place))
         else:
             half = (point.time - self.last.time) / 2
@@ -111,7 +116,8 @@ class Shape:
     def add(self, point: Point) -> None:
         """Add the next point of the path."""
         if self.first is None:
-            self.first, self.length = point, point.place.new_zeros(len(point.place))
+            self.first = point
+            self.length = point.place.new_zeros(len(point.place))
             self.turned = self.length.clone()
         else:
             self.length += _norm(point.place - self.last.place)
@@ -137,43 +143,27 @@ class Paths(PathMetric):
             kind="path",
             place=40,
         ),
-        Info(
+        _of_path(
             "path_excess_fm",
             "Length of the path over its chord, less 1, in flow-matching coordinates; 0 is"
             " straight.",
-            "lower",
-            per="run",
-            kind="path",
-            figure=False,
             place=41,
         ),
-        Info(
+        _of_path(
             "path_excess_sigma",
             "The same in EDM's coordinates, x against sigma; small, for most of that length is"
             " noise.",
-            "lower",
-            per="run",
-            kind="path",
-            figure=False,
             place=42,
         ),
-        Info(
+        _of_path(
             "turning_angle_fm",
             "Radians that the velocity turns along the path, in flow-matching coordinates; 0 is"
             " straight.",
-            "lower",
-            per="run",
-            kind="path",
-            figure=False,
             place=43,
         ),
-        Info(
+        _of_path(
             "turning_angle_sigma",
             "The same in EDM's coordinates, x against sigma.",
-            "lower",
-            per="run",
-            kind="path",
-            figure=False,
             place=44,
         ),
         Info(
@@ -266,6 +256,9 @@ def _angle(a: Tensor, b: Tensor) -> Tensor:
     """Angle between vectors ``[n, ...]``, in radians ``[n]``; exact near 0, where an arc cosine is
     not (Kahan 2006).
     """
-    a, b = a.flatten(1), b.flatten(1)
-    p, q = a * b.norm(dim=1, keepdim=True), b * a.norm(dim=1, keepdim=True)
+    a = a.flatten(1)
+    b = b.flatten(1)
+    # Scaled to the same length, their sum and difference are the diagonals of a rhombus.
+    p = a * b.norm(dim=1, keepdim=True)
+    q = b * a.norm(dim=1, keepdim=True)
     return 2 * torch.atan2((p - q).norm(dim=1), (p + q).norm(dim=1))

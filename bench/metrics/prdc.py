@@ -1,11 +1,10 @@
-"""Precision, recall, density and coverage: fidelity and diversity apart, by balls around nearest
-neighbours.
-"""
+"""Precision, recall, density, coverage: fidelity and diversity by balls of neighbours."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,29 +17,26 @@ from bench.record.infos import Info
 _ROWS = 1000  # distances [rows, n] are taken for so many rows at a time
 
 
+_share = partial(Info, better="higher", figure=False)
+
+
 class Neighbours(FirstSamples):
     """Precision, recall, density and coverage of the first samples for each split."""
 
     infos = (
-        Info(
+        _share(
             "precision",
             "Share of samples that lie among real images: fidelity.",
-            "higher",
-            figure=False,
             place=150,
         ),
-        Info(
+        _share(
             "recall",
             "Share of real images that lie among the samples: diversity.",
-            "higher",
-            figure=False,
             place=151,
         ),
-        Info(
+        _share(
             "coverage",
             "Share of real images with a sample nearby.",
-            "higher",
-            figure=False,
             place=152,
         ),
         Info(
@@ -79,7 +75,7 @@ class PRDC:
 
 
 def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
-    """How samples ``[m, d]`` lie in the balls around real ones ``[n, d]``, and the reverse.
+    """Samples ``[m, d]`` in the balls around real ones ``[n, d]``, and the reverse.
 
     The ball of a sample ends at its k-th nearest neighbour of its own set. Precision: share of
     generated samples in any real ball; recall: share of real samples in any generated ball
@@ -101,11 +97,15 @@ def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
         )
     if not all_finite(real, generated):
         return PRDC(math.nan, math.nan, math.nan, math.nan)
-    real, generated = real.double(), generated.double()
-    real_radius, generated_radius = radii(real, k), radii(generated, k)
-    # Real balls around each generated one
+    real = real.double()
+    generated = generated.double()
+    real_radius = radii(real, k)
+    generated_radius = radii(generated, k)
+    # Real balls around each generated sample
     balls = torch.zeros(len(generated), dtype=torch.int64, device=real.device)
-    recalled, covered = [], []
+    recalled = []
+    covered = []
+    # Some rows at a time: all distances of 10,000 and 10,000 samples would take 800 MB.
     for rows in range(0, len(real), _ROWS):
         distance = _distances(real[rows : rows + _ROWS], generated)  # [rows, m]
         inside = distance <= real_radius[rows : rows + _ROWS, None]

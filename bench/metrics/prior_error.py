@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,77 +25,56 @@ CHUNK = 10_000  # of those at a time
 POINTS = 2000  # on each side of an exact transport
 
 
+_of_start = partial(Info, per="run", kind="start", figure=False)
+
+
 class PriorError(DenoiserMetric):
     """Every start of a run: its cost, its prior errors, and the mode mixture of real images."""
 
     infos = (
-        Info(
+        _of_start(
             "prior_error",
             "Squared W2 from where sampling begins to the targets that the start is meant to hit.",
             "lower",
-            per="run",
-            kind="start",
-            figure=False,
             place=92,
         ),
-        Info(
+        _of_start(
             "prior_error_fresh",
             "Squared W2 from where sampling begins to freshly noised images; not below"
             " prior_error_floor but by chance.",
             "lower",
-            per="run",
-            kind="start",
-            figure=False,
             place=93,
         ),
-        Info(
+        _of_start(
             "prior_error_floor",
             "The same between two sets of freshly noised images: what finite samples cost.",
-            per="run",
-            kind="start",
-            figure=False,
             place=94,
         ),
-        Info(
+        _of_start(
             "start_sigma",
             "Noise level where sampling begins.",
-            per="run",
-            kind="start",
-            figure=False,
             place=90,
         ),
-        Info(
+        _of_start(
             "start_targets",
             "Images that the start can jump to.",
-            per="run",
-            kind="start",
-            figure=False,
             place=91,
         ),
-        Info(
+        _of_start(
             "start_fit_seconds",
             "Seconds to fit the start's transport map, once for all images ever sampled.",
-            per="run",
-            kind="start",
-            figure=False,
             place=95,
         ),
-        Info(
+        _of_start(
             "start_fit_noises",
             "Noise samples that the fit saw.",
-            per="run",
-            kind="start",
-            figure=False,
             place=96,
         ),
-        Info(
+        _of_start(
             "start_chi2",
             "How unequal the masses of the map's cells are, mean of (N mass - 1) squared over the"
             " targets; 0 for an exact map.",
             "lower",
-            per="run",
-            kind="start",
-            figure=False,
             place=97,
         ),
     )
@@ -130,8 +110,7 @@ class PriorError(DenoiserMetric):
 def prior_errors(
     start: PreparedStart, dataset: Dataset, seed: int, n: int = POINTS
 ) -> dict[str, float]:
-    """How far the points where sampling begins are from where they should be, as squared W2 by
-    exact transport.
+    """Distance from the points where sampling begins to where they should be, as a squared W2.
 
     ``prior_error``: to the start's own targets, by the masses of its cells where it takes them
     whole; of starts without targets to noised training images, those of `random-index`.
@@ -179,8 +158,8 @@ def _points(start: PreparedStart, dataset: Dataset, seed: int, n: int) -> Tensor
 
 
 def _masses(start: PreparedStart, seed: int) -> Tensor:
-    """How often each target comes, ``[N]`` int64, in ``DRAWS`` draws for each; without a map,
-    targets are drawn at random.
+    """Count of each target ``[N]`` int64 in ``DRAWS`` draws per target; without a map, targets are
+    drawn at random.
     """
     labels = start.targets.labels
     n = len(labels)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from bench.metrics.contract import RecordedMetric
 from bench.record.infos import Info
+
+_per_run = partial(Info, per="run", kind="cost", figure=False)
 
 
 class TrainingCost(RecordedMetric):
@@ -17,21 +21,15 @@ class TrainingCost(RecordedMetric):
             figure=False,
             place=100,
         ),
-        Info(
+        _per_run(
             "transport_cost",
             "Mean cost of the pairs that were trained on; lower means closer pairs.",
-            per="run",
-            kind="cost",
-            figure=False,
             place=110,
         ),
-        Info(
+        _per_run(
             "transport_cost_independent",
             "The same cost before pairing.",
-            per="run",
-            kind="cost",
             ratio=False,
-            figure=False,
             place=111,
         ),
         Info(
@@ -42,43 +40,31 @@ class TrainingCost(RecordedMetric):
             ratio=False,
             place=112,
         ),
-        Info(
+        _per_run(
             "coupling_share",
             "Time the solver worked, as a share of the training time: it runs at the same time and"
             " is not added to it.",
-            per="run",
-            kind="cost",
             ratio=False,
-            figure=False,
             share=True,
             place=113,
         ),
-        Info(
+        _per_run(
             "coupling_fit_seconds",
             "Seconds to fit the coupling on the training set, once, before the training.",
-            per="run",
-            kind="cost",
             ratio=False,
-            figure=False,
             place=114,
         ),
-        Info(
+        _per_run(
             "coupling_wait_share",
             "Share of the training time that the trainer stood still for the coupling.",
-            per="run",
-            kind="cost",
             ratio=False,
-            figure=False,
             share=True,
             place=115,
         ),
-        Info(
+        _per_run(
             "images_per_s",
             "Training images a second; the fit of a coupling comes on top.",
             "higher",
-            per="run",
-            kind="cost",
-            figure=False,
             place=116,
         ),
         Info(
@@ -91,20 +77,14 @@ class TrainingCost(RecordedMetric):
             share=True,
             place=900,
         ),
-        Info(
+        _per_run(
             "evaluate_seconds",
             "Seconds that the evaluation took, over all sessions.",
-            per="run",
-            kind="cost",
-            figure=False,
             place=901,
         ),
-        Info(
+        _per_run(
             "train_seconds",
             "Seconds that the training took, without the fit of a coupling.",
-            per="run",
-            kind="cost",
-            figure=False,
             place=902,
         ),
     )

@@ -44,13 +44,17 @@ def w2(x: Tensor, y: Tensor) -> float:
         raise ValueError(
             f"w2 of {tuple(x.shape)} and {tuple(y.shape)}: give two sets [n, d] of the same shape"
         )
-    x, y = x.double().cpu(), y.double().cpu()
+    x = x.double().cpu()
+    y = y.double().cpu()
     if not all_finite(x, y):
         return math.nan
-    # Flows of 1 are added without rounding.
-    centre, ones = y.mean(0), torch.ones(len(x), dtype=torch.float64, device="cpu").numpy()
+    # Weights of 1 instead of 1/n: flows of 1 are added without rounding.
+    ones = torch.ones(len(x), dtype=torch.float64, device="cpu").numpy()
+    # The solver's tolerance is absolute, so points are brought to unit scale.
+    centre = y.mean(0)
     scale = max((x - centre).abs().max().item(), (y - centre).abs().max().item()) or 1.0
-    x, y = (((z - centre) / scale).numpy() for z in (x, y))  # the solver's tolerance is absolute
+    x = ((x - centre) / scale).numpy()
+    y = ((y - centre) / scale).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # raised below
         total, log = emd2_lazy(
