@@ -91,6 +91,7 @@ class Ledger:
         stale = _keys(content["done"]) - _keys(valid)
         if stale:
             folder.remove(stale | _chosen_by(folder, stale))
+        # An entry counts only with all of its rows.
         # A run that was stopped between two writes may have lost rows that the record lists.
         there = {row.key for row in folder.measurements()}
         valid = [entry for entry in valid if _keys([entry]) <= there]
@@ -138,6 +139,7 @@ class Ledger:
         measured = self.folder.measurements()
         chosen = choose(measured)
         earlier = {row.key for row in measured if row.metric.startswith(BEST)}
+        # The number of images is part of a row's key, so a new pass would leave the old choice.
         stale = earlier - {row.key for row in chosen}
         if stale:
             self.folder.remove(stale)
@@ -157,6 +159,7 @@ class Ledger:
         # A user's metric that is not asked for this time keeps its description.
         for name in names & before.keys() - described.keys():
             described[name] = before[name]
+        # Files are written only when something changed: this runs after every task.
         order = sorted(described.values(), key=lambda info: (info.place, info.name))
         if order != list(before.values()):
             write_infos(self.folder.path, order)

@@ -99,11 +99,13 @@ def evaluate(
         prepare_methods, config, net.eval(), dataset, folder.path, ranks.device, progress
     )
     subject = Subject(config, net, dataset, extractors, ranks.device, folder.path, methods, learned)
+    # One rank opens the ledger: opening it may drop rows.
     ledger = ranks.from_first(_open_ledger, subject, folder)
     evaluation = Evaluation(subject, ledger, ranks, keep_samples, progress)
     _note(ranks, planning.cautions(subject))
     jobs = planning.plan(subject)
     _work(evaluation, jobs, f"evaluate {config.coupling}")
+    # Which rhos are best is known only when the grid is measured.
     chosen = ranks.from_first(_best_rho, subject, ledger)
     best = planning.at_best_rho(subject, chosen)
     _work(evaluation, best, f"evaluate {config.coupling} at the best rho")
@@ -140,6 +142,7 @@ def _work(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> None:
 
 def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None:
     ranks = evaluation.ranks
+    # All ranks must agree on the work, and only the first one's ledger is up to date.
     todo = ranks.from_first(_undone, evaluation.ledger, batch)
     if not todo:
         return
@@ -181,6 +184,7 @@ def _missing_tasks(ledger: Ledger, job: Job) -> list[Task]:
 def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[Setting, range]]:
     """Settings and rows that are still to be sampled for some jobs."""
     ledger = evaluation.ledger
+    # The dense reference comes before the settings that are compared with it.
     wanted: dict[Setting, int] = {}
     for job in todo:
         tasks = _missing_tasks(ledger, job)
@@ -236,6 +240,7 @@ def _finish(evaluation: Evaluation) -> None:
     subject = evaluation.subject
     tidy = keep if evaluation.keep_samples else clear
     tidy(subject.samples_folder)
+    # How far the features of a classifier can be trusted.
     accuracies = []
     for features in subject.extractors:
         if features.accuracy:
@@ -293,6 +298,7 @@ def finite_warnings(not_finite: NotFinite) -> list[str]:
     """
     if not not_finite:
         return []
+    # One line for all settings: a diverged run would otherwise fill the terminal.
     name = max(not_finite, key=lambda name: not_finite[name][0] / not_finite[name][1])
     bad, n = not_finite[name]
     others = len(not_finite) - 1

@@ -92,6 +92,7 @@ def measure_samples(
 
     """
     measuring = [metric(space, n) for metric in several]
+    # Counted here, because a metric that sees too few samples would give a wrong value silently.
     count = 0
     for features in space.extract(images):
         count += len(features)
@@ -119,6 +120,7 @@ def _sample_rows(
 def _solver_rows(
     subject: Subject, job: Job, setting: Setting, metric: type[SolverMetric], task: Task
 ) -> list[Measurement]:
+    # The dense store is read only by metrics that compare with it.
     samples = store(subject, job.setting)
     dense = store(subject, dense_setting(subject.config.evaluation))
     rows = []
@@ -184,6 +186,7 @@ def _show(subject: Subject, setting: Setting) -> None:
     schedule.
     """
     evaluation = subject.config.evaluation
+    # Pictures of couplings are compared at equal settings, so only the fixed schedule is shown.
     is_fixed = setting == Setting("heun", setting.nfe, evaluation.rho)
     if not is_fixed or setting.nfe not in SHOWN_NFE:
         return

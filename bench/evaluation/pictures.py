@@ -24,11 +24,16 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     n, c, h, w = images.shape
     if c not in (1, 3):
         return
-    rows, columns = (n // columns, columns) if columns else (math.isqrt(n), math.isqrt(n))
+    # Without a number of columns, the largest square that the images fill.
+    side = math.isqrt(n)
+    rows = n // columns if columns else side
+    columns = columns or side
     tiles = images[: rows * columns].reshape(rows, columns, c, h, w)
     tiles = tiles.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+    # [-1, 1] to 0 ... 255; NaN becomes 0, which is grey.
     pixels = ((tiles.nan_to_num(nan=0.0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)
+    # Small images are enlarged without smoothing, so that single pixels can be seen.
     scale = max(1, 256 // picture.width)
     picture = picture.resize(
         (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST

@@ -54,6 +54,7 @@ def plan(subject: Subject) -> list[Job]:
     The dense reference comes first: truncation errors of all others are measured against it.
     """
     merged: dict[Setting, Job] = {}
+    # A setting may be part of several groups; it is sampled once.
     several = [
         dense_reference(subject),
         *fixed_rho(subject),
@@ -74,6 +75,7 @@ def dense_reference(subject: Subject) -> Job:
     setting = dense_setting(subject.config.evaluation)
     n = subject.config.evaluation.trajectories
     tasks = [Task(name, setting.name, n) for name in chosen(subject, PathMetric)]
+    # Also without tasks: the job is planned, and samples nothing.
     return Job(setting, tuple(tasks))
 
 
@@ -184,7 +186,10 @@ def sample_metrics(
     subject: Subject, n: int, scope: str
 ) -> list[tuple[str, FeatureSpace, type[SampleMetric]]]:
     """Name, feature space and class of all metrics of ``n`` samples with this scope."""
-    extractors = subject.extractors if scope == "all" else subject.extractors and [subject.judge]
+    extractors = subject.extractors
+    # The grid and the metrics of starts are measured in the judge's features only.
+    if scope != "all" and extractors:
+        extractors = [subject.judge]
     triples = []
     for features in extractors:
         space = subject.spaces[features.name]
@@ -229,6 +234,7 @@ def cautions(subject: Subject) -> list[str]:
     lines = []
     for _, space, metric in sample_metrics(subject, evaluation.samples, "all"):
         lines += metric.cautions(space, evaluation.samples)
+    # The grid has few samples, so it is the first to fall below the number of features.
     if grid(subject):
         for _, space, metric in sample_metrics(subject, evaluation.grid_samples, "grid"):
             lines += metric.cautions(space, evaluation.grid_samples)

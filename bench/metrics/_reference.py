@@ -1,10 +1,7 @@
-"""What real images are in one kind of features: the side of a comparison that all samples are
-measured against.
-"""
+"""Features and moments of the real images of a split, computed once and cached."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,13 +11,13 @@ from operator import add
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from torch import Tensor
 
 from bench.data import Dataset, as_images
 from bench.features import Features
 from bench.metrics._moments import Moments
 from bench.record import write_bytes
+from bench.record.files import digest, locked
 
 CHUNK = 500  # images whose features are taken at a time
 HELD = 2**26  # numbers: features of a split are kept in memory up to 256 MiB
@@ -35,11 +32,11 @@ def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) 
     """Features ``[., d]`` on the CPU of stored images ``[n, c, h, w]``, given whole or in chunks of
     them.
 
-    Those of an image that is not finite are NaN, whatever the network would make of it: some raise,
-    others round it to 8 bits.
+    Those of an image that is not finite are NaN.
     """
     for chunk in images.split(CHUNK) if isinstance(images, Tensor) else images:
         whole = as_images(chunk)
+        # Given NaN, some networks raise and others round it to 8 bits.
         finite = whole.flatten(1).isfinite().all(1)
         shown = torch.where(finite[:, None, None, None], whole, 0.0)
         yield features.extract(shown.to(device)).cpu().masked_fill(~finite[:, None], math.nan)
@@ -54,10 +51,9 @@ def moments(parts: Iterable[Tensor]) -> Moments:
 class Reference:
     """The real images of one split in one kind of features.
 
-    Features of few images are held in memory, up to HELD numbers. Those of a slow network lie in
-    ``cache`` as well, in files of STORED numbers at most, so that an extraction that was killed
-    goes on where it was. All others are taken anew at each pass: memory does not grow with the
-    number of images.
+    Features of few images are held in memory, up to HELD numbers. Those of a slow network are also
+    in ``cache``, in files of STORED numbers at most, so that an extraction that was killed resumes.
+    All others are computed again at each pass: memory does not grow with the number of images.
     """
 
     features: Features
@@ -72,24 +68,25 @@ class Reference:
 
     def rows(self, rows: Tensor) -> Tensor:
         """Features ``[m, d]`` of some images, by their numbers ``[m]``."""
-        found, start = torch.empty(len(rows), self.features.size), 0
+        chosen = torch.empty(len(rows), self.features.size)
+        start = 0
         for part in self.parts():
             inside = (rows >= start) & (rows < start + len(part))
-            found[inside] = part[rows[inside] - start]
+            chosen[inside] = part[rows[inside] - start]
             start += len(part)
-        return found
+        return chosen
 
     @cached_property
     def moments(self) -> Moments:
         """Moments of the features of all images."""
         if self._folder is None:
             return moments(self.parts())
-        found = self._kept("moments", lambda: _as_tensors(moments(self.parts())))
-        return Moments(int(found["count"]), found["total"], found["outer"])
+        tensors = self._cached("moments", self._moments_as_tensors)
+        return Moments(int(tensors["count"]), tensors["total"], tensors["outer"])
 
     @property
     def key(self) -> dict[str, str]:
-        """All that the features depend on, in words."""
+        """Everything that the features depend on, in words."""
         return {
             "version": str(VERSION),
             "data": self.dataset.checksum,
@@ -106,53 +103,59 @@ class Reference:
 
     @cached_property
     def _held(self) -> list[Tensor]:
-        """All chunks where they are few, else none."""
-        return list(self._pass()) if len(self._images) * self.features.size <= HELD else []
+        """All chunks if they are few, else none."""
+        if len(self._images) * self.features.size > HELD:
+            return []
+        return list(self._pass())
 
     @cached_property
     def _folder(self) -> Path | None:
-        """Where features and moments are kept; None where they are not."""
+        """Folder of cached features and moments; None if they are not cached."""
         if self.cache is None or not self.features.slow:
             return None
-        digest = hashlib.sha256(json.dumps(self.key, sort_keys=True).encode()).hexdigest()
-        return self.cache / f"reference-{self.features.name}-{self.split}-{digest[:16]}"
+        name = f"reference-{self.features.name}-{self.split}-{digest(self.key, 16)}"
+        return self.cache / name
 
     def _pass(self) -> Iterator[Tensor]:
         if self._folder is None:
             yield from extract(self._images, self.features, self.device)
             return
         start = 0
+        # Files of bounded size: what a killed extraction has finished is not lost.
         for images in self._images.split(max(1, STORED // self.features.size)):
             name = f"features-{start}-{start + len(images)}"
-            yield from self._kept(name, lambda images=images: self._extracted(images))[
-                "features"
-            ].split(CHUNK)
+            tensors = self._cached(name, self._extracted, images)
+            yield from tensors["features"].split(CHUNK)
             start += len(images)
 
     def _extracted(self, images: Tensor) -> Tensors:
         return {"features": torch.cat(list(extract(images, self.features, self.device)))}
 
-    def _kept(self, name: str, make: Callable[[], Tensors]) -> Tensors:
-        """The tensors of a file of the folder; made where it is missing, damaged or of something
-        else.
-        """
+    def _moments_as_tensors(self) -> Tensors:
+        of_all = moments(self.parts())
+        return {
+            "count": torch.tensor(of_all.count),
+            "total": of_all.total,
+            "outer": of_all.outer.contiguous(),
+        }
+
+    def _cached(self, name: str, make: Callable[..., Tensors], *args: Tensor) -> Tensors:
+        """The tensors of a file of the folder; made if it is missing, damaged or of other data."""
         from safetensors.torch import save
 
-        path, key = (
-            self._folder / f"{name}.safetensors",
-            json.dumps({**self.key, "holds": name}, sort_keys=True),
-        )
-        found = _read(path, key)
-        if found is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # Runs that start together wait for one of them. A lock of its own for each file:
-            # moments need the features.
-            with FileLock(f"{path}.lock"):
-                found = _read(path, key)
-                if found is None:
-                    found = make()
-                    write_bytes(path, save(found, {"key": key}))
-        return found
+        path = self._folder / f"{name}.safetensors"
+        key = json.dumps({**self.key, "holds": name}, sort_keys=True)
+        tensors = _read(path, key)
+        if tensors is not None:
+            return tensors
+        # Each file has its own lock, because making the moments needs the features.
+        with locked(path):
+            # Another run may have made it while this one waited.
+            tensors = _read(path, key)
+            if tensors is None:
+                tensors = make(*args)
+                write_bytes(path, save(tensors, {"key": key}))
+        return tensors
 
 
 def _read(path: Path, key: str) -> Tensors | None:
@@ -163,14 +166,7 @@ def _read(path: Path, key: str) -> Tensors | None:
         with safe_open(path, "pt") as file:
             if file.metadata() != {"key": key}:
                 return None
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            names = file.keys()  # a file is no mapping, so it cannot be iterated over itself
+            return {name: file.get_tensor(name) for name in names}
     except (FileNotFoundError, SafetensorError):
         return None
-
-
-def _as_tensors(found: Moments) -> Tensors:
-    return {
-        "count": torch.tensor(found.count),
-        "total": found.total,
-        "outer": found.outer.contiguous(),
-    }
