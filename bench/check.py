@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.config import (
+    METRICS,
     ConfigError,
     EvaluationConfig,
     Execution,
@@ -18,6 +19,7 @@ from bench.config import (
 from bench.config.guidance import check_guidance
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
+from bench.record.infos import Described
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
@@ -45,6 +47,7 @@ def check(config: RunConfig) -> RunConfig:
     training = replace(config.training, objective=_check_objective(config.training))
     _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
+    _check_metrics(config.evaluation.metrics)
     evaluation = _canonical_evaluation(config.evaluation)
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
@@ -271,6 +274,21 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
                 " 7, ..."
             )
     _check_schedules(evaluation)
+
+
+def _check_metrics(words: tuple[str, ...]) -> None:
+    """Refuse what is neither a group nor a metric; a user's own is imported for that."""
+    from bench import plugins
+
+    for word in words:
+        if word in METRICS:
+            continue
+        try:
+            module = plugins.load("metric", word, "bench.metrics")
+            plugins.class_in("metric", module, Described)
+        except plugins.PluginError as error:
+            groups = ", ".join(METRICS)
+            raise ConfigError(f"--metrics: {error}; or a group of metrics: {groups}") from None
 
 
 def _check_features(specs: tuple[str, ...]) -> None:
