@@ -130,7 +130,9 @@ def _cuts(rows: pd.DataFrame) -> Lines:
 
 
 def _curvature(rows: pd.DataFrame) -> Lines:
-    by_pool = values_by(rows[rows["metric"].eq(CURVATURE)], "pool")
+    # A network from a file has no pool.
+    measured = rows["metric"].eq(CURVATURE) & rows["pool"].notna()
+    by_pool = values_by(rows[measured], "pool")
     return _lines({int(pool): by_coupling(by_pool[(pool,)]) for (pool,) in sorted(by_pool)})
 
 
