@@ -224,7 +224,7 @@ def _read(folder: RunFolder) -> dict:
         raise RunFolderError(
             f"{path} is damaged: delete it, the measurements are made again"
         ) from None
-    done = []
+    done: list[dict] = []
     for entry in content["done"]:
         done += [entry] if "metric" in entry else _translated(entry)
     return {**content, "done": done}

@@ -63,8 +63,8 @@ def measure(
         elif issubclass(metric, PathMetric):
             recorded.append((task, _path_rows(subject, metric, task)))
         elif issubclass(metric, SampleMetric):
-            space = metric.only_in or task.features
-            passes.setdefault((space, task.n), []).append(task)
+            features = metric.only_in or task.features
+            passes.setdefault((features, task.n), []).append(task)
     for (features, n), several in passes.items():
         space = subject.spaces[features]
         images = _as_measured(subject, job.setting, n, not_finite)
@@ -107,7 +107,7 @@ def _sample_rows(
     space: FeatureSpace, setting: Setting, tasks: Sequence[Task], n: int, images: Iterable[Tensor]
 ) -> Iterator[Recorded]:
     """Rows of metrics of samples, from one pass over the images."""
-    several = [metrics.load(task.metric) for task in tasks]
+    several = [_of_samples(task) for task in tasks]
     measured = measure_samples(space, several, n, images)
     for task, metric in zip(tasks, measured, strict=True):
         rows = []
@@ -163,11 +163,17 @@ def _as_measured(
         not_finite[setting.name] = (bad, n)
 
 
+def _of_samples(task: Task) -> type[SampleMetric]:
+    metric = metrics.load(task.metric)
+    assert issubclass(metric, SampleMetric), task
+    return metric
+
+
 def _only_searches(passes: dict[tuple[str, int], list[Task]]) -> bool:
     """True if all that was measured is the first pass over rho."""
     for tasks in passes.values():
         for task in tasks:
-            if metrics.load(task.metric).scope != "grid":
+            if _of_samples(task).scope != "grid":
                 return False
     return True
 

@@ -23,7 +23,7 @@ from bench.record import Measurement
 from bench.sampling.setting import Setting
 
 TWO_STEPS = 3  # evaluations that two Heun steps take
-M = TypeVar("M", bound=type[Metric])
+M = TypeVar("M", bound=Metric)
 
 
 @dataclass(frozen=True)
@@ -213,18 +213,18 @@ def denoiser_tasks(subject: Subject) -> list[Task]:
     return tasks
 
 
-def chosen(subject: Subject, kind: M) -> dict[str, M]:
+def chosen(subject: Subject, kind: type[M]) -> dict[str, type[M]]:
     """The metrics of one kind that are asked for, by name, in the order of a report."""
-    found = {}
+    found: dict[str, type[M]] = {}
     for name in metrics.chosen(subject.config.evaluation.metrics):
         metric = metrics.load(name)
         if issubclass(metric, kind):
             found[name] = metric
-    return dict(sorted(found.items(), key=_place))
+    names = sorted(found, key=lambda name: _place(name, found[name]))
+    return {name: found[name] for name in names}
 
 
-def _place(entry: tuple[str, type[Metric]]) -> tuple[int, str]:
-    name, metric = entry
+def _place(name: str, metric: type[Metric]) -> tuple[int, str]:
     return min(info.place for info in metric.infos), name
 
 

@@ -68,7 +68,7 @@ def store(subject: Subject, setting: Setting) -> SampleStore:
         "trajectories": evaluation.trajectories,
     }
     if setting == dense_setting(evaluation):
-        observed = []
+        observed: list[str] = []
         for metric in path_metrics(subject):
             observed += metric.stored
         key["observed"] = [*observed, "tangents"]

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -119,7 +120,7 @@ def _read(path: Path, device: str) -> tuple[nn.Module, str]:
 
 
 @torch.no_grad()
-def _tried(extract: nn.Module, images: Tensor, path: Path) -> int:
+def _tried(extract: Callable[[Tensor], Tensor], images: Tensor, path: Path) -> int:
     """The number of features, from two images."""
     shape = list(images.shape)
     try:

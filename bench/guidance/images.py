@@ -59,7 +59,10 @@ class Arm:
     def sampling(self) -> dict[str, object]:
         """Everything its images depend on in addition to weights, data, seed and schedule."""
         evaluation = self.evaluation
-        levels = {"sigma_min": evaluation.sigma_min, "sigma_max": evaluation.sigma_max}
+        levels: dict[str, object] = {
+            "sigma_min": evaluation.sigma_min,
+            "sigma_max": evaluation.sigma_max,
+        }
         # An unconditional denoiser is asked for no classes.
         if self.net.label_dim:
             return {**levels, "class_law": evaluation.class_law}

@@ -67,7 +67,8 @@ def train_discriminator(
     """
     spelled = "".join(c if c.isalnum() or c in "-.=" else "_" for c in config.noising[0])
     folder = parent / f"dg-{spelled}-{config.digest}"
-    encoder = noisy_encoder.load(arm.dataset, cache, arm.device, config.encoder)
+    file = Path(config.encoder) if config.encoder else None
+    encoder = noisy_encoder.load(arm.dataset, cache, arm.device, file)
     # All discriminators of a run share the fakes.
     fakes = make_fakes(config, arm, parent, progress)
     real, held_real = hold_out(arm.dataset.train, config.held_out)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from bench.guidance.images import Sides
 from bench.guidance.logits import Logits, judge
@@ -73,7 +74,7 @@ def measure(trained: HeldOut, images: Sides, split: str) -> Iterator[Measurement
     low, high = torch.tensor(arm.guided).log10().tolist()
     edges = torch.logspace(low, high, BINS + 1)
     bins = torch.bucketize(logits.sigma, edges[1:-1])
-    parts = {None: torch.ones_like(bins, dtype=torch.bool)}
+    parts: dict[float | None, Tensor] = {None: torch.ones_like(bins, dtype=torch.bool)}
     for number in range(BINS):
         middle = float((edges[number] * edges[number + 1]).sqrt())
         parts[middle] = bins == number

@@ -143,7 +143,7 @@ class LearningSignal(DenoiserMetric):
         """All values of ``learning_signal`` for the run's own coupling."""
         config = subject.config
         coupling = own_coupling(config, subject.dataset, subject.cache, subject.device)
-        if subject.learned is not None:
+        if isinstance(coupling, Fitted) and subject.learned is not None:
             coupling.load_state_dict(subject.learned)
         yield from learning_signal(config, subject.net, subject.dataset, subject.device, coupling)
 
@@ -250,7 +250,7 @@ def _on_training_images(
     if kind.name == "random" and not training.conditional and not training.augment:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
-    if kind.kind == "batch" and kind.permutes and not training.conditional:
+    if isinstance(coupling, Coupling) and coupling.permutes and not training.conditional:
         value = variance_from_noise(config, train, coupling, effort)
         n = math.prod(effort.sharing(training.pool))
         rows.append(Measurement("target_variance_from_noise", value, split="train", n=n))

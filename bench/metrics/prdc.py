@@ -17,24 +17,24 @@ from bench.record.infos import Info
 _ROWS = 1000  # distances [rows, n] are taken for so many rows at a time
 
 
-_share = partial(Info, better="higher", figure=False)
+_share_of = partial(Info, better="higher", figure=False)
 
 
 class Neighbours(FirstSamples):
     """Precision, recall, density and coverage of the first samples for each split."""
 
     infos = (
-        _share(
+        _share_of(
             "precision",
             "Share of samples that lie among real images: fidelity.",
             place=150,
         ),
-        _share(
+        _share_of(
             "recall",
             "Share of real images that lie among the samples: diversity.",
             place=151,
         ),
-        _share(
+        _share_of(
             "coverage",
             "Share of real images with a sample nearby.",
             place=152,

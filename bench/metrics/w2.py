@@ -53,12 +53,12 @@ def w2(x: Tensor, y: Tensor) -> float:
     # The solver's tolerance is absolute, so points are brought to unit scale.
     centre = y.mean(0)
     scale = max((x - centre).abs().max().item(), (y - centre).abs().max().item()) or 1.0
-    x = ((x - centre) / scale).numpy()
-    y = ((y - centre) / scale).numpy()
+    sources = ((x - centre) / scale).numpy()
+    targets = ((y - centre) / scale).numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # raised below
         total, log = emd2_lazy(
-            x, y, ones, ones, numItermax=MOST_ITERATIONS, log=True, return_matrix=False
+            sources, targets, ones, ones, numItermax=MOST_ITERATIONS, log=True, return_matrix=False
         )
     if log["warning"]:
         raise RuntimeError(f"w2 of {len(x)} points: {log['warning']} Take fewer points")
@@ -130,7 +130,7 @@ def _floor(space: FeatureSpace, size: int, most_pairs: int) -> float:
     """
     train = _real_points(space.dataset, "train").split(size)
     test = _real_points(space.dataset, "test").split(size)
-    squares = []
+    squares: list[float] = []
     for first, second in zip(train, test, strict=False):
         # The last set of a split may be smaller, and its distance another estimate.
         if len(first) == len(second) == size and len(squares) < most_pairs:
