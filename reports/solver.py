@@ -177,9 +177,7 @@ def read(path: Path) -> list[Row]:
 
 
 def _row(line: dict[str, str]) -> Row:
-    values: dict[str, Any] = {}
-    for name, kind in get_type_hints(Row).items():
-        values[name] = _value(line[name], kind)
+    values = {name: _value(line[name], kind) for name, kind in get_type_hints(Row).items()}
     return Row(**values)
 
 

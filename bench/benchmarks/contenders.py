@@ -18,7 +18,6 @@ from torch import Tensor
 
 from bench.config import ConfigError
 from couplings import CouplingError, Pool, get, names
-from couplings.batch._exact import Exact
 
 T = TypeVar("T")
 
@@ -124,7 +123,7 @@ def _coupling(spec: str) -> Contender:
         )
 
     # Within classes there is one matrix a class, which no single call makes.
-    has_matrix = isinstance(coupling, Exact) and not coupling.within_class
+    has_matrix = hasattr(coupling, "matrix") and not coupling.within_class
     return Contender(coupling.spec, "coupling", solve, coupling.matrix if has_matrix else None)
 
 

@@ -48,7 +48,10 @@ def test_those_taken_by_default_are_among_all():
             "torchscript:pth=a.pt",
             "unknown option of torchscript 'pth': did you mean path? known: path, name, size",
         ),
-        ("torchscript:path=a.pt,size=big", "torchscript: size must be a whole number or none, got 'big'"),
+        (
+            "torchscript:path=a.pt,size=big",
+            "torchscript: size must be a whole number or none, got 'big'",
+        ),
         ("inception:weights", "expected key=value after the colon, got 'weights'"),
         ("torchscript:size=3,size=4", "size is given twice"),
     ],
