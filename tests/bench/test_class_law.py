@@ -87,7 +87,7 @@ def test_a_perfect_model_is_as_near_to_the_data_as_real_images_are(unbalanced):
 
 @pytest.mark.data
 def test_fresh_real_images_of_the_class_asked_for_are_near_to_held_out_ones(real_data, tmp_path):
-    """Trousers and T-shirts in shares of 9:1: the Frechet distance of a perfect model is under 1."""
+    """Trousers and T-shirts, 9:1: the Frechet distance of a perfect model is under 1."""
     whole = load("fashion-mnist-16", real_data)
     images = as_images(torch.cat([whole.train.images, whole.test.images]))
     labels = torch.cat([whole.train.labels, whole.test.labels])

@@ -273,7 +273,7 @@ def test_eight_gaussians_drift_at_each_level(latents, paths):
 
 
 def test_eight_gaussians_truncation_error(latents, paths):
-    """Against the exact end, what is left when the dense reference stands in for it is below 1 %."""
+    """The dense reference differs from the exact end by less than 1 % of the error."""
     ends = np.stack([posterior_mean(path.solution.y[:2, -1], LOW) for path in paths])
     dense = heun(EIGHT.denoise, latents, karras_sigmas(DENSE))
     for steps in (3, 6, 12):

@@ -135,7 +135,7 @@ STOPS += [(point, k) for point in ("record", "seal") for k in range(5)]
 def test_stopped_anywhere_the_end_is_the_same_bit_for_bit(
     tmp_path, monkeypatch, undisturbed, made, point, count
 ):
-    """Stopped at any chunk, at any record, or between the record and its seal in evaluation.json."""
+    """Stopped at any chunk, any record, or between a record and its seal in evaluation.json."""
     cls, name = {
         "chunk": (SampleStore, "add"),
         "record": (RunFolder, "add"),
@@ -423,13 +423,18 @@ class Half(torch.nn.Module):
 
 def peak(samples):
     evaluation = dataclasses.replace(
-        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4, rhos=(),
-        metrics=("samples", "truncation", "grid", "paths"),
+        RunConfig().evaluation, nfe=(3,), samples=samples, trajectories=100, reference_steps=4,
+        rhos=(), metrics=("samples", "truncation", "grid", "paths"),
     )
     config = dataclasses.replace(RunConfig(), evaluation=evaluation)
     g = torch.Generator().manual_seed(0)
-    split = Split(torch.randint(256, (50, 3, 32, 32), generator=g).to(torch.uint8), torch.zeros(50).long())
-    features = Features("means", lambda images: images.flatten(1).unflatten(1, (8, -1)).mean(2), 8, "means")
+    images = torch.randint(256, (50, 3, 32, 32), generator=g).to(torch.uint8)
+    split = Split(images, torch.zeros(50).long())
+
+    def means(images):
+        return images.flatten(1).unflatten(1, (8, -1)).mean(2)
+
+    features = Features("means", means, 8, "means")
     with tempfile.TemporaryDirectory() as folder:
         toy, alone = Dataset("toy", split, split, 1), Ranks(0, 1, "cpu")
         evaluate(config, Half(), toy, [features], alone, RunFolder(Path(folder)), progress=False)

@@ -101,7 +101,7 @@ def metrics_of(rows, *prefixes) -> list[float]:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_metrics_of_all_kinds_are_nan(bad, dataset, tmp_path):
-    """Infinite pixels would be clipped to a picture's range, and NaN become some level of 8 bits."""
+    """Infinite pixels would be clipped to a picture's range, and NaN become a level of 8 bits."""
     rows = measured(Diverged(bad, above=-math.inf), dataset, tmp_path)
     of_samples = (
         "fd_",

@@ -13,15 +13,32 @@ from bench.run import parse
 from bench.sampling import sample as sampling
 
 STEERED = {
-    "images": 640, "pool": 128, "batch": 64, "model_channels": 8, "channel_mult": [1], "reference_steps": 8,
-    "trajectories": 16, "samples": 80, "nfe": [5], "rhos": [7], "metrics": ["samples", "truncation"],
-    "start": ["random-index:sigma=0.5", "truncated:sigma=0.5"], "start_nfe": [3],
+    "images": 640,
+    "pool": 128,
+    "batch": 64,
+    "model_channels": 8,
+    "channel_mult": [1],
+    "reference_steps": 8,
+    "trajectories": 16,
+    "samples": 80,
+    "nfe": [5],
+    "rhos": [7],
+    "metrics": ["samples", "truncation"],
+    "start": ["random-index:sigma=0.5", "truncated:sigma=0.5"],
+    "start_nfe": [3],
     "samplers": ["heun", "euler-maruyama"],
-}  # fmt: skip
+}
 GUIDANCE = GuidanceConfig(
-    "discriminator", weights=(0.0, 1.0), nfe=(5,), noising=("independent", "lapjv"), images=512, fakes=100, fakes_nfe=5,
-    pool=64, width=8,
-)  # fmt: skip
+    "discriminator",
+    weights=(0.0, 1.0),
+    nfe=(5,),
+    noising=("independent", "lapjv"),
+    images=512,
+    fakes=100,
+    fakes_nfe=5,
+    pool=64,
+    width=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +119,11 @@ def test_the_command_line_spells_it(tmp_path):
     line = ["--coupling", "lapjv", "--guidance", "discriminator", "--guidance.weights", "0", "2"]
     line += ["--guidance.noising", "independent", "lapjv", "--start", "ot-prior:tau=0.1,sigma=2"]
     first, second = parse(line).arms()
-    assert first.guidance == second.guidance == GuidanceConfig(
-        "discriminator", weights=(0.0, 2.0), noising=("independent", "lapjv")
-    )  # fmt: skip
+    assert (
+        first.guidance
+        == second.guidance
+        == GuidanceConfig("discriminator", weights=(0.0, 2.0), noising=("independent", "lapjv"))
+    )
     assert first.evaluation.start == ("ot-prior:sigma=2.0,tau=0.1",)
 
 

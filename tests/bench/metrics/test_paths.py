@@ -52,8 +52,12 @@ def closed_form(starts: np.ndarray) -> float:
     for start in starts.ravel():
         chord = (z_at(first, start) - z_at(last, start)) / (first - last)
         area = quad(
-            lambda t: (velocity_at(t, start) - chord) ** 2, last, first, epsrel=1e-9, limit=200
-        )[0]  # noqa: B023
+            lambda t: (velocity_at(t, start) - chord) ** 2,  # noqa: B023
+            last,
+            first,
+            epsrel=1e-9,
+            limit=200,
+        )[0]
         values.append(area / (first - last))
     return float(np.mean(values))
 

@@ -16,7 +16,7 @@ def uniform(n, q, seed=0) -> torch.Tensor:
 
 @pytest.mark.parametrize("sigma", [0.5, 2.0])
 def test_closed_form_of_gaussians(sigma):
-    """y ~ N(0, s^2 I), independent noise: Var(y | x) = s^2 sigma^2 / (s^2 + sigma^2) a dimension."""
+    """y ~ N(0, s^2 I), independent noise: Var(y | x) = s^2 sigma^2 / (s^2 + sigma^2) each."""
     s = 0.8
     images, rows = s * normal(3000, 2, 1, 1), uniform(3000, 2000)
     exact = s**2 * sigma**2 / (s**2 + sigma**2)
