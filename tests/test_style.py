@@ -12,9 +12,9 @@ PACKAGES = ("bench", "couplings", "models", "reports", "slurm")
 MOST_LINES = 400
 # Share of comments among all lines of a package; the aim is 0.05 for each.
 LEAST_COMMENTS = {
-    "bench": 0.042,
+    "bench": 0.05,
     "couplings": 0.05,
-    "models": 0.049,
+    "models": 0.05,
     "reports": 0.032,
     "slurm": 0.05,
 }

@@ -60,6 +60,7 @@ def _batches(data_dir: Path | None) -> list[bytes]:
     if not missing(unpacked, data_dir):
         return fetch(unpacked, data_dir)
     (archive,) = fetch([_ARCHIVE], data_dir, instead=f" (or unpack it there, as {_FOLDER}/)")
+    # From the bytes that were checked: the file on disk may change in between.
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         members = [tar.extractfile(f"{_FOLDER}/{name}").read() for name in _MD5]
     pairs = zip(members, _MD5.items(), strict=True)

@@ -83,13 +83,16 @@ class Ledger:
         """
         self.folder = folder
         self.path = folder.path / "evaluation.json"
+        # Not the time of day, which a machine may correct while an evaluation runs.
         self.clock = time.perf_counter()
         self.own = tuple(own)
         content = _read(folder)
         entries = content["done"] if content["origin"] == origin else []
         valid = [entry for entry in entries if _is_current(entry, fingerprints)]
+        # Only rows that the record lists: those of the training stay valid.
         stale = _keys(content["done"]) - _keys(valid)
         if stale:
+            # A best rho has no entry of its own, but it depends on the rows that chose it.
             folder.remove(stale | _chosen_by(folder, stale))
         # An entry counts only with all of its rows.
         # A run that was stopped between two writes may have lost rows that the record lists.
@@ -166,6 +169,7 @@ class Ledger:
 
     def finish(self, config: RunConfig) -> None:
         """Record that all that ``config`` asks for is measured."""
+        # Earlier requests stay finished, because their rows are still in the run.
         finished = sorted({*self.content["finished"], _digest(config)})
         self.content |= {"finished": finished, "asked": config.measured}
         write_json(self.path, self.content)
@@ -197,6 +201,7 @@ def last_asked(folder: RunFolder) -> dict | None:
 
 def _is_current(entry: dict, fingerprints: dict[str, str]) -> bool:
     """False if an entry comes from other features of the same name."""
+    # Features that are not loaded this time cannot be compared, so their entries stay.
     return fingerprints.get(entry["features"], entry["fingerprint"]) == entry["fingerprint"]
 
 

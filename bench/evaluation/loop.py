@@ -95,6 +95,7 @@ def evaluate(
         All measurements, on the first rank; an empty list on the others.
 
     """
+    # The first rank fits and trains what is missing; the others find its files.
     methods = ranks.first_then_all(
         prepare_methods, config, net.eval(), dataset, folder.path, ranks.device, progress
     )
@@ -122,6 +123,7 @@ def evaluate(
 
 def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
     fingerprints = {features.name: features.fingerprint for features in subject.extractors}
+    # A dot marks a module of the user's own; metrics of this folder have none.
     own = [name for name in subject.config.evaluation.metrics if "." in name]
     return Ledger(folder, subject.origin, fingerprints, own)
 
@@ -146,6 +148,7 @@ def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None
     todo = ranks.from_first(_undone, evaluation.ledger, batch)
     if not todo:
         return
+    # One rank looks: while others already write chunks, each would find another list.
     chunks = ranks.from_first(_missing_chunks, evaluation, todo)
     for number, (setting, rows) in enumerate(chunks):
         if number % ranks.count == ranks.rank:
@@ -169,6 +172,7 @@ def _batches(evaluation: Evaluation, jobs: Sequence[Job]) -> list[list[Job]]:
             cells.append(job)
         else:
             batches.append([job])
+    # A cell may have fewer chunks than there are ranks: all cells at once give work to every rank.
     return [*batches, cells]
 
 
@@ -211,6 +215,7 @@ def _record(evaluation: Evaluation, todo: Sequence[Job]) -> None:
         # handled meanwhile.
         call = partial(measure, evaluation.subject, job, tasks, evaluation.not_finite)
         recorded += aside(call)
+    # Before the samples are removed: a run that is killed in between still has one of the two.
     evaluation.ledger.add(recorded)
     for job in todo:
         if _is_over(evaluation, job):
@@ -254,6 +259,8 @@ def _finish(evaluation: Evaluation) -> None:
 
 def _progress(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> tqdm:
     """A bar over the evaluations of the denoiser, which begins where the work was stopped."""
+    # More may be missing than these jobs count, if the dense reference was removed and is sampled
+    # again.
     missing = evaluation.ranks.from_first(_missing_evaluations, evaluation, jobs)
     total = 0
     for job in jobs:

@@ -63,6 +63,7 @@ def measure(
         elif issubclass(metric, PathMetric):
             recorded.append((task, _path_rows(subject, metric, task)))
         elif issubclass(metric, SampleMetric):
+            # Metrics of fixed features have tasks without any, see ``plan.sample_tasks``.
             features = metric.only_in or task.features
             passes.setdefault((features, task.n), []).append(task)
     for (features, n), several in passes.items():
@@ -147,6 +148,7 @@ def _as_recorded(subject: Subject, job: Job) -> Setting:
     """The setting, with the evaluations that an adaptive sampler took."""
     if job.setting.nfe is not None:
         return job.setting
+    # Every chunk of an adaptive sampler has its own sequence of steps, so counts differ.
     counts = torch.cat(list(store(subject, job.setting).tensors("evaluations", job.n)))
     return job.setting.with_nfe(round(counts.double().mean().item()))
 

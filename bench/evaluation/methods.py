@@ -43,12 +43,14 @@ def prepare_methods(
     for one in guidances(config):
         trained, held = train_discriminator(one, arm, folder / "guidance", cache, progress)
         fingerprint = weights_digest(trained.net)[:10]
+        # With the fingerprint, so that one that was trained again is measured again.
         discriminators[f"{one.name}@{fingerprint}"] = HeldOut(one, arm, trained.net, held)
         for weight in one.weights:
             prints[one.label(weight)] = fingerprint
             # Weight 0 is unguided sampling: no guide, and no passes of a discriminator.
             if weight:
                 guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
+    # A network from a file was trained elsewhere: the coupling in the settings says nothing of it.
     coupled = not config.checkpoint and config.coupling != "random"
     starts = _prepare_starts(config, arm, folder, coupled, progress)
     steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)

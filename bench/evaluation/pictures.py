@@ -69,6 +69,8 @@ class Tangents:
     def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:  # noqa: ARG002
         """Observe the next point of the paths: denoiser output ``[n, ...]``."""
         if self.seen in self.points:
+            # float() copies the few rows out of the sampler's float64, so that the batch can be
+            # freed.
             self.outputs.append(denoised[: self.rows].float())
         self.seen += 1
 

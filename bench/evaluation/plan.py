@@ -110,6 +110,7 @@ def started(subject: Subject) -> list[Job]:
     if not evaluation.start:
         return []
     jobs = []
+    # Without the usual start, measured in the same way, there is nothing to compare with.
     for start in ("gaussian", *evaluation.start):
         for sampler in evaluation.samplers:
             # An adaptive sampler has no number of evaluations to ask for.
@@ -128,6 +129,7 @@ def grid(subject: Subject) -> list[Job]:
     The fixed rho is among the candidates, or the best one might be worse than that.
     """
     evaluation = subject.config.evaluation
+    # Without features there is no distance to choose a rho by.
     if not evaluation.rhos or not subject.extractors:
         return []
     jobs = []

@@ -65,12 +65,14 @@ def store(subject: Subject, setting: Setting) -> SampleStore:
     key: dict[str, object] = {
         **subject.origin,
         "setting": setting_name(subject, setting),
+        # A store with fewer exact images could not serve more trajectories, so it is another one.
         "trajectories": evaluation.trajectories,
     }
     if setting == dense_setting(evaluation):
         observed: list[str] = []
         for metric in path_metrics(subject):
             observed += metric.stored
+        # A store that lacks what a metric observes could not be measured, so it is another one too.
         key["observed"] = [*observed, "tangents"]
     return SampleStore.of(subject.samples_folder, setting.name, key)
 
@@ -104,6 +106,7 @@ def sample_chunk(
         advance,
         subject.methods.steering,
     )
+    # Everything is compared at equal NFE: a wrong count must end the run, not enter its results.
     if setting.nfe is not None and sampled.nfe != setting.nfe:
         raise AssertionError(
             f"counted {sampled.nfe} evaluations where {setting.nfe} were asked for"
@@ -122,6 +125,8 @@ def sample_chunk(
     if not finite.all():
         tensors["finite"] = finite
     tensors["images"] = as_stored(images, subject.dataset)
+    # A clone, because as_stored may return the images themselves, and safetensors refuses tensors
+    # that share memory.
     tensors["exact"] = images[: max(0, evaluation.trajectories - rows.start)].clone()
     store(subject, setting).add(rows.start, **tensors)
 

@@ -60,6 +60,7 @@ def to_bytes(images: Tensor) -> Tensor:
 
     Rounds to the nearest level, so that what was uint8 comes back unchanged.
     """
+    # 127.5 for the range [-1, 1] and another 0.5, because the conversion to integers truncates.
     levels = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
     return levels.expand(-1, 3, -1, -1).contiguous()
 

@@ -108,6 +108,7 @@ def _train_and_save(dataset: Dataset, device: str, path: Path) -> None:
 
 
 def _fingerprint(net: Classifier) -> str:
+    # Of the weights, not of the seed: from one seed another machine may train other weights.
     digest = hashlib.sha256()
     for tensor in net.state_dict().values():
         digest.update(tensor.cpu().numpy().tobytes())
@@ -122,6 +123,7 @@ def _train(dataset: Dataset, device: str) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = Classifier(dataset.image_shape, dataset.num_classes).to(device)
+    # On the CPU: a GPU draws other numbers from the same seed, which would give other features.
     g = torch.Generator().manual_seed(0)
     split = dataset.train
     steps = LONGER.get(dataset.name, 1) * TRAINING_IMAGES // BATCH
@@ -133,6 +135,7 @@ def _train(dataset: Dataset, device: str) -> Classifier:
         labels = split.labels[rows]
         # Points in the plane are not shifted.
         if images.shape[-1] > 4:
+            # One shift for the whole batch, because torch.roll takes none for each image.
             shift = torch.randint(-1, 2, (2,), generator=g).tolist()
             images = torch.roll(images, shift, dims=(2, 3))
         loss = F.cross_entropy(net(images.to(device)), labels.to(device))

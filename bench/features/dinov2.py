@@ -48,6 +48,7 @@ def _digest(net: nn.Module) -> str:
     """SHA-256 of all weights, by name: torch.hub says nothing of the file they came from."""
     digest = hashlib.sha256()
     for name, tensor in net.state_dict().items():
+        # With names, because the same values in other layers are another network.
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy())
     return digest.hexdigest()

@@ -38,6 +38,7 @@ def load(dataset: Dataset, cache: Path, device: str, *, weights: str | None = No
     net = module.FeatureExtractorInceptionV3(
         "inception-v3-compat", [str(SIZE)], feature_extractor_weights_path=str(path)
     ).to(device)
+    # The extractor returns a tuple, with one tensor for each layer that was asked for.
     extract = in_batches(lambda images: net(to_bytes(images))[0])
     return Features("inception", extract, SIZE, fingerprint("inception", SHA256), slow=True)
 

@@ -63,6 +63,7 @@ def load(
         raise FeatureError("torchscript: which file? torchscript:path=PATH")
     if size is not None and size < 1:
         raise FeatureError(f"torchscript: size={size}: at least 1 pixel")
+    # A shell expands ~ at the beginning of a word only, not after path=.
     file = Path(path).expanduser()
     name = _checked(name or file.stem)
     net, digest = _read(file, device)
@@ -74,7 +75,9 @@ def load(
             )
         return net(images)
 
+    # Two images, because one would not show a network that loses the batch or averages over it.
     features = _tried(extract, as_images(dataset.train.images[:2]).to(device), file)
+    # The size changes the features as the weights do, so the fingerprint has both.
     resized = f"-size{size}" if size is not None else ""
     return Features(
         name, in_batches(extract), features, f"torchscript-{digest}{resized}", slow=True

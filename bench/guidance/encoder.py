@@ -51,6 +51,7 @@ def load(dataset: Dataset, cache: Path, device: str, path: Path | None = None) -
     """
     if path is None:
         options = EncoderOptions()
+        # The options are part of the name: weights of other sizes would not load.
         size = "-".join(str(value) for value in asdict(options).values())
         path = cache / f"noisy-encoder-v{VERSION}-{size}-{dataset.checksum[:16]}.safetensors"
         # Runs with one data set share it, so one of them trains for all.
@@ -72,6 +73,7 @@ def _train(dataset: Dataset, options: EncoderOptions, device: str) -> NoisyEncod
     The seed is fixed: all runs with one data set use the same encoder.
     """
     labels, classes = _targets(dataset)
+    # What the caller draws next must not depend on whether the encoder was in the cache.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(0, "encoder weights"))
         encoder = NoisyEncoder(dataset.image_shape, options)
@@ -91,6 +93,7 @@ def _train(dataset: Dataset, options: EncoderOptions, device: str) -> NoisyEncod
         x = images + sigma[:, None, None, None] * torch.randn(images.shape, generator=g)
         # Unit variance at every level, roughly, as the denoiser's own input has it.
         x_in = x / (1 + sigma[:, None, None, None] ** 2).sqrt()
+        # A discriminator takes the encoder's maps; the class needs one vector of an image.
         features = encoder(x_in.to(device), sigma.to(device)).mean((2, 3))
         loss = F.cross_entropy(linear(features), labels[rows].to(device))
         optimizer.zero_grad()
@@ -111,7 +114,9 @@ def _targets(dataset: Dataset) -> tuple[Tensor, int]:
     from sklearn.cluster import KMeans
 
     images = as_images(dataset.train.images).flatten(1).numpy()
+    # KMeans refuses more clusters than images.
     clusters = min(CLUSTERS, len(images))
+    # At random, because image files are often sorted by what they show.
     order = torch.randperm(len(images), generator=generator(0, "encoder clusters")).numpy()
     means = KMeans(clusters, n_init=1, random_state=0).fit(images[order[:CLUSTERED]])
     return torch.from_numpy(means.predict(images)).long(), clusters

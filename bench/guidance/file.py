@@ -49,6 +49,7 @@ def made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
 
 def write_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, **content: object) -> None:
     """Write tensors and numbers of a training, with everything that they were made for."""
+    # In memory first: write_bytes then writes the file whole or not at all.
     buffer = io.BytesIO()
     torch.save({"made_for": made_for(arm, encoder), **content}, buffer)
     write_bytes(path, buffer.getvalue())
@@ -64,6 +65,7 @@ def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict |
     if not path.exists():
         return None
     try:
+        # Tensors and plain values only: a pickle from elsewhere could run any code.
         content = torch.load(path, map_location=arm.device, weights_only=True)
         made = content["made_for"]
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
@@ -97,5 +99,6 @@ def load_discriminator(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> 
         feature_channels(encoder.net, arm.dataset.image_shape), HeadOptions(**content["options"])
     )
     head.load_state_dict(content["head"])
+    # Guidance differentiates by the image; gradients of weights would only cost memory.
     net = Discriminator(encoder.net, head).to(arm.device).eval().requires_grad_(False)
     return Trained(net, content["images"], content["losses"])

@@ -101,6 +101,8 @@ def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = 
             images = heun(net, latents.noise.to(arm.device), sigmas, labels).float().cpu()
         store.add(
             rows.start,
+            # Rounded as the reals are: otherwise values between the 8-bit levels would show which
+            # images are fakes.
             images=as_stored(images, dataset),
             labels=latents.labels,
             finite=finite_rows(images),
@@ -140,6 +142,7 @@ def hold_out(split: Split, share: float) -> tuple[Split, Split]:
     """
     refuse_small(len(split), share)
     held = round(share * len(split))
+    # At random: the first images may all be of one class.
     order = torch.randperm(len(split), generator=generator(0, "guide held-out"))
     return _rows(split, order[held:]), _rows(split, order[:held])
 

@@ -27,6 +27,7 @@ def kind_stream(
         get(config.coupling),
         pool=config.pool,
         batch=batch,
+        # A seed for each kind, so that reals and fakes do not meet the same noise samples.
         seed=derive(arm.seed, f"guide {kind}"),
         start_step=step,
         stop_step=stop,

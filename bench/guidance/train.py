@@ -65,6 +65,7 @@ def train_discriminator(
         couplings.CouplingError: a pool cannot be coupled.
 
     """
+    # A spec has colons and commas, which not every file system takes in a name.
     spelled = "".join(c if c.isalnum() or c in "-.=" else "_" for c in config.noising[0])
     folder = parent / f"dg-{spelled}-{config.digest}"
     file = Path(config.encoder) if config.encoder else None
@@ -102,8 +103,10 @@ def _train(
     """Binary cross-entropy at ln sigma ~ U, Adam; leaves discriminator.pt and removes the file that
     it resumes from.
     """
+    # As many fakes as reals: only then is d / (1 - d) the ratio of their densities.
     half = config.batch // 2
     steps = max(1, round(config.images / config.batch))
+    # A set, because with few steps two shares may round to the same step.
     keep = {max(1, round(share * steps)) for share in KEPT}
     resume = folder / "checkpoint.pt"
     state = _begin(config, arm, encoder, resume)
@@ -131,6 +134,7 @@ def _train(
         images=best * config.batch,
         losses=losses,
     )
+    # Only now: had the training been killed before, it would have begun from nothing.
     resume.unlink(missing_ok=True)
 
 

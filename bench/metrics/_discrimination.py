@@ -21,6 +21,7 @@ def auc(real: Tensor, fake: Tensor) -> float:
     """
     if not all_finite(real, fake):
         return math.nan
+    # Sorted and searched: a matrix of all n m comparisons would not fit into memory for large sets.
     fakes = fake.double().sort().values
     # Half of the ties lie on either side: the mean of both ways of counting gives that.
     below = torch.searchsorted(fakes, real.double(), right=False)
@@ -32,6 +33,7 @@ def accuracy(real: Tensor, fake: Tensor) -> float:
     """Share of logits ``[n]`` and ``[m]`` with the right sign; those at exactly 0 count half."""
     if not all_finite(real, fake):
         return math.nan
+    # The sign of a logit of exactly 0 is 0, so that (sign + 1) / 2 counts such an image half.
     hits = torch.cat([torch.sign(real), -torch.sign(fake)]).double()
     return float((hits + 1).mean() / 2)
 
@@ -47,7 +49,10 @@ def calibration_error(real: Tensor, fake: Tensor, bins: int = 10) -> float:
         return math.nan
     d = torch.cat([real, fake]).double().sigmoid()
     is_real = (torch.arange(len(d), device="cpu") < len(real)).double()
+    # Above a logit of 37 or so d is exactly 1, which would open a bin beyond the last one.
     bin_of = (d * bins).long().clamp_max(bins - 1).cpu()
+    # The weight n_b / n of a bin cancels the 1 / n_b in its two means. So sums are enough, and an
+    # empty bin is no 0 / 0. On the CPU, because index_add_ on a GPU adds in no fixed order.
     excess = torch.zeros(bins, dtype=torch.float64, device="cpu").index_add_(
         0, bin_of, is_real - d.cpu()
     )

@@ -12,6 +12,7 @@ POINTS = 8
 
 def sizes(n: int, points: int = POINTS) -> list[int]:
     """Numbers of samples to take the distance of, evenly from a quarter of them to all ``n``."""
+    # A set, because with few samples two sizes may round to the same number.
     return sorted({round(size) for size in np.linspace(n / 4, n, points)})
 
 
@@ -28,6 +29,7 @@ def fd_infinity(distances: Mapping[int, float]) -> float:
     """
     if len(distances) < 2:
         raise ValueError("a line needs the distances of two numbers of samples: take more samples")
+    # The bias falls as 1 / n, so the distances form a line over 1 / n, not over n.
     inverse = np.array([1 / n for n in distances])
     values = np.array(list(distances.values()))
     # A fit through NaN would raise, or give a number.

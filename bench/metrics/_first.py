@@ -14,6 +14,7 @@ class FirstSamples(SampleMetric):
     """Base of metrics that look at the first samples only, as many as ``space.most``."""
 
     def __init__(self, space: FeatureSpace, n: int) -> None:
+        # Rows record this smaller number, because the values depend on how many are compared.
         super().__init__(space, min(n, space.most))
         self._parts: list[Tensor] = []
         self._gathered = 0
@@ -34,5 +35,6 @@ class FirstSamples(SampleMetric):
 def has_neighbours(space: FeatureSpace, n: int) -> bool:
     """True if there are more samples and real images than ``K``, and distances show likeness."""
     dataset = space.dataset
+    # A sample is not its own neighbour, so K of them take K + 1 samples.
     fewest = min(n, len(dataset.train), len(dataset.test))
     return fewest > K and not space.is_pixels_of_pictures

@@ -58,12 +58,16 @@ def gradient_noise(gradients: Iterable[Tensor], batch: int) -> GradientNoise:
         count += 1
     if count < 2:
         raise ValueError(f"gradient noise of {count} batches: take at least two")
+    # |sum of g_k|^2 / K^2 is |m|^2 and takes no second vector for m.
     mean = _square(total) / count**2
     spread = squares - count * mean
     # Rounding may leave equal gradients a spread below 0. `max` would turn NaN into 0.
     covariance = (0.0 if spread < 0 else spread) / (count - 1)
+    # |m|^2 alone is too large by the noise of the mean, tr(C) / K.
     return GradientNoise(batch * covariance, mean - covariance / count)
 
 
 def _square(vector: Tensor) -> float:
+    # A float32 sum over millions of weights loses digits, and the spread is a difference of such
+    # sums.
     return torch.linalg.vector_norm(vector, dtype=torch.float64).item() ** 2

@@ -88,7 +88,9 @@ def held_out_losses(
 ) -> tuple[list[float], float]:
     """Loss per pixel at each of ``SIGMAS``, and the weighted loss over the sigmas of training."""
     training = config.training
+    # Larger pools give closer pairs, so pools smaller than those of training pose another task.
     pool = min(training.pool, len(test))
+    # Few pairs from each of many pools, because pairs of one pool are not independent.
     share = min(effort.share, pool)
     pools = -(-effort.pairs // share)
     seed = _seed(config, "test")
@@ -119,6 +121,7 @@ def on_training_images(
     batch, level_batch = effort.batches(training.pool)
     augment = Augment(training.augment) if training.augment else None
     seed = _seed(config, "train")
+    # The same pairs at every sigma, so that a profile varies by sigma alone.
     batches = list(_from_pools(train, coupling, training.pool, batch, effort.pools, seed, augment))
     # A copy, because the weights of the caller's network may be frozen.
     net = copy.deepcopy(net).requires_grad_(True)
@@ -150,8 +153,11 @@ def independent_target(config: RunConfig, train: Split, effort: Effort) -> list[
     """
     g = generator(config.seed, "learning/posterior")
     device = train.images.device
+    # At random, because image files are often sorted by class.
     order = torch.randperm(len(train), generator=g)
     candidates = as_images(train.images[order[: effort.candidates].to(device)])
+    # The noisy points come from candidates themselves: the closed form is the posterior of images
+    # drawn from this very set.
     rows = torch.randint(len(candidates), (effort.queries,), generator=g).to(device)
     noise = torch.randn(effort.queries, *candidates.shape[1:], generator=g).to(device)
     return posterior_variance(candidates, rows, noise, SIGMAS)
@@ -168,6 +174,8 @@ def variance_from_noise(
     second = []
     for number in range(times):
         noise = draw_pool(train, common, _seed(config, "shared"), 0, number).pairs.noise
+        # Only the noise is shared: the images of the two pools and their other noise samples come
+        # from separate streams.
         first.append(_partners(config, train, coupling, noise, number, which=0))
         second.append(_partners(config, train, coupling, noise, number, which=1))
     return partner_variance(torch.cat(first), torch.cat(second))
@@ -185,6 +193,7 @@ def _partners(
     if training.augment:
         augment = Augment(training.augment)
         images = augment(images, generator(seed, "augment", step=number)).images
+    # A stream of each pool's own: the two images of a noise sample must be independent given it.
     g = generator(seed, "coupling", step=number)
     index = coupling.pair(images, noise, pairs.labels, g).index
     # ``index`` leads from images to noise; its inverse leads back.
@@ -210,7 +219,9 @@ def _gradients(
             mean = net.objective.loss(
                 net, part.images, part.noise, levels, labels, part.augment_labels
             )
+            # The loss is a mean over its part, and the last part may be smaller.
             share = mean * (len(levels) / len(sigma))
+            # A user's network may have weights without a part in some loss: their gradient is 0.
             grads = torch.autograd.grad(share, weights, allow_unused=True, materialize_grads=True)
             gradient += torch.cat([grad.flatten() for grad in grads])
             loss += share.item()
@@ -228,6 +239,7 @@ def _from_pools(
     augment: Augment | None = None,
 ) -> Iterator[Pairs]:
     """The first ``share`` pairs of each of some pools, as the trainer draws and couples them."""
+    # One item is a whole pool, so that each share comes from another pool.
     with PairStream(
         split, coupling, pool=pool, batch=pool, seed=seed, stop_step=pools, augment=augment
     ) as stream:

@@ -24,6 +24,8 @@ class Moments:
     @classmethod
     def of(cls, features: Tensor) -> Moments:
         """Moments of features ``[n, d]``."""
+        # In float32 the sums over 50,000 samples would lose the small eigenvalues of the
+        # covariance.
         x = features.double()
         return cls(len(x), x.sum(0), x.T @ x)
 
@@ -38,11 +40,13 @@ class Moments:
     @property
     def covariance(self) -> Tensor:
         """Unbiased, ``[d, d]``; of fewer than two samples there is none."""
+        # The mean is known only after the last chunk, so the sums are centred, not the features.
         return (self.outer - self.count * self.mean.outer(self.mean)) / (self.count - 1)
 
     @cached_property
     def has_covariance(self) -> bool:
         """True if there are samples enough for a covariance, and all of them are finite."""
+        # One value that is not finite makes the sums not finite: no sample need be looked at again.
         return self.count > 1 and all_finite(self.total, self.outer)
 
     @cached_property

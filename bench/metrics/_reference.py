@@ -68,6 +68,8 @@ class Reference:
 
     def rows(self, rows: Tensor) -> Tensor:
         """Features ``[m, d]`` of some images, by their numbers ``[m]``."""
+        # One pass in the order of the images, because features may have to be computed again and
+        # rows come in any order.
         chosen = torch.empty(len(rows), self.features.size)
         start = 0
         for part in self.parts():
@@ -123,6 +125,7 @@ class Reference:
         start = 0
         # Files of bounded size: what a killed extraction has finished is not lost.
         for images in self._images.split(max(1, STORED // self.features.size)):
+            # Both ends are in the name, because with another STORED the files hold other rows.
             name = f"features-{start}-{start + len(images)}"
             tensors = self._cached(name, self._extracted, images)
             yield from tensors["features"].split(CHUNK)
@@ -136,6 +139,7 @@ class Reference:
         return {
             "count": torch.tensor(of_all.count),
             "total": of_all.total,
+            # safetensors refuses tensors that are not contiguous.
             "outer": of_all.outer.contiguous(),
         }
 
@@ -168,5 +172,6 @@ def _read(path: Path, key: str) -> Tensors | None:
                 return None
             names = file.keys()  # a file is no mapping, so it cannot be iterated over itself
             return {name: file.get_tensor(name) for name in names}
+    # A file that was cut short is no error: it is made again, as if it were missing.
     except (FileNotFoundError, SafetensorError):
         return None

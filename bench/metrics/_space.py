@@ -78,6 +78,7 @@ class FeatureSpace:
 
     def once(self, make: Callable[..., T], *args: Any) -> T:
         """The result of ``make(space, *args)``, computed at the first call and then kept."""
+        # By the function, not its name: helpers of two metrics may have the same name.
         key = (make, args)
         if key not in self._memory:
             self._memory[key] = make(self, *args)

@@ -109,6 +109,7 @@ class Subject:
         """Everything that samples depend on, in addition to their setting."""
         evaluation = self.config.evaluation
         known: dict[str, object] = {
+            # By content: a run that is trained again under the same name gives other samples.
             "weights": weights_digest(self.net),
             "data": self.dataset.checksum,
             "seed": self.config.seed,
@@ -138,6 +139,7 @@ class Subject:
             return None
         n = self.config.evaluation.samples
         labels = []
+        # In chunks, because latents come with the noise of every sample, and only classes are kept.
         for start in range(0, n, sampling.CHUNK):
             rows = range(start, min(n, start + sampling.CHUNK))
             labels.append(self.latents(rows).labels)

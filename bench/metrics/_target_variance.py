@@ -48,6 +48,8 @@ def posterior_variance(
     """
     flat = candidates.flatten(1)
     z = noise.flatten(1).double()
+    # At sigma 0.02 a logit is 1,250 times a squared distance, and so is its rounding error: in
+    # float32 it would reach tenths for images, which changes the weights.
     y = flat[rows].double()
     # A softmax over all candidates in one pass: sums are kept relative to the running maximum of
     # the logits, because exp(-1e6) alone would be 0 at small sigma.
@@ -56,6 +58,7 @@ def posterior_variance(
     spread = torch.zeros_like(peak)  # sum of w |y - y_j|^2 over exp(peak)
     for chunk in flat.split(CHUNK):
         other = chunk.double()
+        # The three terms cancel where two images are equal; rounding may leave less than 0.
         # [q, b]
         gap = (y.square().sum(1)[:, None] + other.square().sum(1) - 2 * y @ other.T).clamp_min(0)
         along = (z * y).sum(1)[:, None] - z @ other.T  # <z, y - y_j>

@@ -38,6 +38,7 @@ def transport(
         )
     a = _masses(x, x_weights)
     b = _masses(y, y_weights)
+    # Rounding of float32 weights stays below this; more is a mistake of the caller.
     if max(abs(a.sum().item() - 1), abs(b.sum().item() - 1)) > 1e-6:
         raise ValueError(f"weights of sum {a.sum():.6g} and {b.sum():.6g}: both must sum to 1")
     if not all_finite(x, y):
@@ -46,7 +47,9 @@ def transport(
     # POT refuses sums that differ in the last digit.
     b = b * (a.sum() / b.sum())
     solve = import_pot().emd2
+    # POT's own limit of 100,000 iterations is too low for thousands of points.
     value, log = solve(a.numpy(), b.numpy(), cost.numpy(), numItermax=10**7, log=True)
+    # POT only warns. Its value is then that of some plan, above W2, and would look like any other.
     if log["warning"] is not None:
         raise ValueError(
             f"exact transport of {len(x)} and {len(y)} points failed ({log['warning']}): take fewer"

@@ -48,6 +48,7 @@ class Classes(SampleMetric):
         """Classify the next samples."""
         # A classifier would give some class to NaN.
         finite = features.isfinite().all(1)
+        # Classes are kept instead of features, so that memory hardly grows with the samples.
         predicted = self.space.features.classify(features)
         self._predicted.append(torch.where(finite, predicted, UNKNOWN))
 
@@ -78,6 +79,7 @@ def class_distance(generated: Tensor, real: Tensor, num_classes: int) -> float:
     Both sets are classified by the same network, so that its errors do not count as a difference.
     NaN where a class is ``UNKNOWN``.
     """
+    # Before the shares are taken: bincount refuses negative classes.
     if (generated == UNKNOWN).any() or (real == UNKNOWN).any():
         return math.nan
     p = _shares(generated, num_classes)

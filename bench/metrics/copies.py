@@ -46,6 +46,7 @@ class Copies(FirstSamples):
     def compute(self) -> Values:
         """Both metrics; the training split is the one that could be copied."""
         generated = distance_to_training(self.space, self.samples)
+        # Of real images only, so one computation serves every setting.
         held_out = self.space.once(_held_out_distances)
         return {
             ("copy_rate", "train"): copy_rate(generated, held_out),
@@ -94,6 +95,7 @@ def copy_rate(generated: Tensor, held_out: Tensor, quantile: float = QUANTILE) -
     """
     if not all_finite(generated, held_out):
         return math.nan
+    # Strictly nearer: if held-out images are copies themselves, a copy is as new as they are.
     return (generated < torch.quantile(held_out, quantile)).double().mean().item()
 
 
@@ -105,4 +107,5 @@ def copy_distance(generated: Tensor, held_out: Tensor) -> float:
     """
     if not all_finite(generated, held_out):
         return math.nan
+    # Medians, because a few samples far from all images would decide a mean.
     return (generated.double().median() / held_out.double().median()).item()

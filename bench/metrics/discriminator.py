@@ -59,6 +59,7 @@ class Quality(DenoiserMetric):
         """
         trained = subject.methods.discriminators[item.name]
         yield from measure(trained, trained.images, "train")
+        # The same fakes as before, so that only the origin of the reals differs between the splits.
         test = Sides(subject.dataset.test, trained.images.fake)
         yield from measure(trained, test, "test")
 
@@ -73,6 +74,7 @@ def measure(trained: HeldOut, images: Sides, split: str) -> Iterator[Measurement
     logits = judge(config, arm, trained.net, images, f"measure {split}")
     low, high = torch.tensor(arm.guided).log10().tolist()
     edges = torch.logspace(low, high, BINS + 1)
+    # Without the outer edges: a level that rounding puts beyond one of these still has a bin.
     bins = torch.bucketize(logits.sigma, edges[1:-1])
     parts: dict[float | None, Tensor] = {None: torch.ones_like(bins, dtype=torch.bool)}
     for number in range(BINS):

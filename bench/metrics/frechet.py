@@ -72,6 +72,7 @@ class Frechet(SampleMetric):
         super().__init__(space, n)
         self._counts = self.counts(space, n)
         self._line = _extrapolated(space, n)
+        # One pass gives the distances of all counts, each taken where the sums reach it.
         self._stops = sorted({*self._line, *self._counts.values()})
         self._moments: Moments | None = None
         self._distances: dict[str, dict[int, float]] = {split: {} for split in SPLITS}
@@ -101,6 +102,7 @@ class Frechet(SampleMetric):
     def update(self, features: Tensor) -> None:
         """Add the features to the moments; take the distances where a count is reached."""
         seen = self._moments.count if self._moments else 0
+        # A count may be inside a chunk, and what was added to the sums cannot be taken out again.
         cuts = [stop - seen for stop in self._stops if seen < stop < seen + len(features)]
         for part in features.tensor_split(cuts):
             moments = Moments.of(part)
@@ -183,6 +185,7 @@ def frechet_distance(samples: Moments, reference: Moments) -> float:
         return math.nan
     # Beyond the rank all eigenvalues are zero. Rounding errors in their place would add up, as the
     # root of 1e-16 is 1e-8, so only the largest ones count.
+    # eigvalsh reads one triangle only, and rounding leaves the two unequal: the mean is symmetric.
     eigenvalues = torch.linalg.eigvalsh((product + product.T) / 2)[-min(d, count - 1) :]
     trace_root = eigenvalues.clamp_min(0).sqrt().sum()
     gap = (

@@ -108,6 +108,7 @@ def local_errors(
 
     """
     levels = sigmas[:-1].double()
+    # In float64, because the error of a Heun step is a small difference of nearly equal states.
     x = latents.double() * levels[0].item()
     errors: dict[str, list[Tensor]] = {EULER: [], HEUN: []}
     for interval in levels.unfold(0, 2, 1):
@@ -123,6 +124,7 @@ def interval_sigmas(sigmas: Tensor) -> list[float]:
     """The noise levels that the errors belong to: the upper ends of the intervals of ``sigmas``
     ``[steps + 1]``.
     """
+    # Without 0, and without the level from which the step to 0 begins: that step has no error.
     return sigmas[:-2].tolist()
 
 
@@ -145,4 +147,6 @@ def _geometric(interval: Tensor, steps: int) -> Tensor:
     """Levels ``[steps + 1]`` between the two of an interval, both among them, exactly."""
     fraction = torch.arange(1, steps, dtype=interval.dtype, device=interval.device) / steps
     between = interval[0] * (interval[1] / interval[0]) ** fraction
+    # The ends are copied: a power may miss them in the last digit, and the coarse step would then
+    # end at another level than the fine ones.
     return torch.cat([interval[:1], between, interval[1:]])

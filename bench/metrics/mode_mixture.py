@@ -70,6 +70,7 @@ class ModeMixture(SampleMetric):
     @torch.no_grad()
     def update(self, features: Tensor) -> None:
         """Take the class probabilities of the next samples."""
+        # The thresholds come last, so that one pass of the network serves all of them.
         self._probabilities.append(self.space.features.probabilities(features))
 
     def compute(self) -> Values:
@@ -98,6 +99,8 @@ def mode_mixture(probabilities: Tensor, threshold: float = 0.2) -> float:
         raise ValueError(f"threshold {threshold}: it must be above 0 and at most 0.5")
     if not all_finite(probabilities):
         return math.nan
+    # The sum of a float32 softmax is far closer to 1 than this. Logits, passed by mistake, hardly
+    # ever have such a sum.
     if not len(probabilities) or (probabilities.double().sum(1) - 1).abs().max() > 1e-3:
         raise ValueError(
             "mode mixture needs class probabilities [n, classes] that sum to 1: take the softmax"
@@ -148,6 +151,7 @@ def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RAD
         )
     if not all_finite(flat):
         return math.nan
+    # By differences, because a matrix product loses digits where points are far from the origin.
     near = torch.cdist(flat, means, compute_mode="donot_use_mm_for_euclid_dist").topk(
         2, dim=1, largest=False
     )

@@ -84,6 +84,7 @@ class Curvature:
             self.area = torch.zeros_like(point.place)
             self.energy = point.place.new_zeros(len(point.place))
         else:
+            # Below 0, as time falls along the path. So is the duration that the sum is divided by.
             half = (point.time - self.last.time) / 2
             for velocity in (self.last.velocity, point.velocity):
                 shifted = velocity - self.first.velocity
@@ -118,6 +119,7 @@ class Shape:
         if self.first is None:
             self.first = point
             self.length = point.place.new_zeros(len(point.place))
+            # Without the clone both names would hold one tensor, and += adds to it in place.
             self.turned = self.length.clone()
         else:
             self.length += _norm(point.place - self.last.place)
@@ -195,6 +197,7 @@ class Paths(PathMetric):
         if self.last is not None:
             last_ln_sigma, last_denoised = self.last
             slope = (denoised - last_denoised) / (ln_sigma - last_ln_sigma)
+            # Squared, because the root is taken only of the mean over all samples.
             self.drift.append(_mean(slope.square()))
         self.last = (ln_sigma, denoised)
 

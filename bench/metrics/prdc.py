@@ -108,6 +108,7 @@ def prdc(real: Tensor, generated: Tensor, k: int = K) -> PRDC:
     # Some rows at a time: all distances of 10,000 and 10,000 samples would take 800 MB.
     for rows in range(0, len(real), _ROWS):
         distance = _distances(real[rows : rows + _ROWS], generated)  # [rows, m]
+        # Balls include their surface: where k duplicates leave a radius of 0, a copy still counts.
         inside = distance <= real_radius[rows : rows + _ROWS, None]
         balls += inside.sum(0)
         covered.append(inside.any(1))

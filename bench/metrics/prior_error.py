@@ -124,8 +124,11 @@ def prior_errors(
     points = _points(start, dataset, seed, n)
     train = as_images(dataset.train.images)
     fresh = _noised(train, sigma, n, seed, "prior 1")
+    # From another stream: equal draws would have a floor of 0.
     others = _noised(train, sigma, n, seed, "prior 2")
     targets = start.targets or find_targets(RandomIndex(sigma=sigma), dataset, seed)
+    # A start that takes targets whole errs by the masses of its cells only. No points are drawn, so
+    # the error has no floor of finite samples.
     if start.choice.takes_whole_targets and len(targets) <= LARGEST:
         error = mass_error(_masses(start, seed), targets.images.flatten(1))
     else:
@@ -154,6 +157,7 @@ def _points(start: PreparedStart, dataset: Dataset, seed: int, n: int) -> Tensor
     known = (start.targets or dataset.train).labels
     labels = known[torch.randint(len(known), (n,), generator=g)]
     drawn = streams(seed, range(n)) if start.map else ()
+    # Latents are in units of sigma, and the targets are not.
     return start.sigma * start.latents(noise, drawn, labels).cpu()
 
 
@@ -164,12 +168,15 @@ def _masses(start: PreparedStart, seed: int) -> Tensor:
     labels = start.targets.labels
     n = len(labels)
     if start.fitted is None:
+        # As many draws as for a map, so that chance alone gives both the same error.
         drawn = torch.randint(n, (DRAWS * n,), generator=generator(seed, "prior masses"))
         return drawn.bincount(minlength=n)
     counts = torch.zeros(n, dtype=torch.int64)
     for number, rows in enumerate(torch.arange(DRAWS * n).split(CHUNK)):
         g = generator(seed, "prior masses", step=number)
         noise = torch.randn(len(rows), *start.targets.images.shape[1:], generator=g)
+        # Labels as often as the targets have them, because a map with one potential per class sends
+        # a latent only to targets of its own class.
         counts += start.fitted.assign(noise, labels[rows % n]).cpu().bincount(minlength=n)
     return counts
 

@@ -38,6 +38,7 @@ def w2(x: Tensor, y: Tensor) -> float:
         RuntimeError: the solver did not reach the optimum.
 
     """
+    # Imported here, because only data in the plane need it.
     from ot import emd2_lazy
 
     if x.shape != y.shape or x.dim() != 2 or not len(x):
@@ -52,6 +53,7 @@ def w2(x: Tensor, y: Tensor) -> float:
     ones = torch.ones(len(x), dtype=torch.float64, device="cpu").numpy()
     # The solver's tolerance is absolute, so points are brought to unit scale.
     centre = y.mean(0)
+    # If all points are equal, the scale is 0 and the division would give NaN: 1 serves.
     scale = max((x - centre).abs().max().item(), (y - centre).abs().max().item()) or 1.0
     sources = ((x - centre) / scale).numpy()
     targets = ((y - centre) / scale).numpy()
@@ -62,6 +64,7 @@ def w2(x: Tensor, y: Tensor) -> float:
         )
     if log["warning"]:
         raise RuntimeError(f"w2 of {len(x)} points: {log['warning']} Take fewer points")
+    # With weights of 1 the total is n times the mean of the squared distances.
     return scale * math.sqrt(max(total, 0.0) / len(x))
 
 
@@ -131,6 +134,7 @@ def _floor(space: FeatureSpace, size: int, most_pairs: int) -> float:
     train = _real_points(space.dataset, "train").split(size)
     test = _real_points(space.dataset, "test").split(size)
     squares: list[float] = []
+    # The splits may have different numbers of sets; those without a partner are left out.
     for first, second in zip(train, test, strict=False):
         # The last set of a split may be smaller, and its distance another estimate.
         if len(first) == len(second) == size and len(squares) < most_pairs:

@@ -121,6 +121,7 @@ def _warn_without_score(setting: Setting, steering: Steering) -> None:
         warnings.warn(
             "a denoiser trained with a coupling gives no score, and stochastic samples of it are"
             " biased: take a deterministic sampler (heun)",
+            # The line that called ``sample``.
             stacklevel=3,
         )
 

@@ -51,6 +51,7 @@ class SampleStore:
 
         A hash of them ends its folder's name, so that samples of others never mix in.
         """
+        # Sorted, so that the order in which code lists the settings makes no other store.
         canonical = json.dumps(settings, sort_keys=True)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:10]
         return cls(parent / f"{name}-{digest}", settings)
@@ -161,6 +162,7 @@ class SampleStore:
                 expected = (file.metadata() or {}).get("sha256")
         except (SafetensorError, ValueError):
             return None
+        # An empty chunk counts as damaged: loops over chunks would never get beyond it.
         whole = expected == _digest(chunk) and len(chunk["images"]) > 0
         return chunk if whole else None
 

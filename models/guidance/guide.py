@@ -74,6 +74,7 @@ class Guidance:
             # Float32: samplers keep float64, the discriminator's weights do not.
             state = x.detach().float().requires_grad_()
             log_ratio = clipped_log_ratio(self.discriminator(state, levels.float(), labels))
+            # The sum separates by sample: each log ratio depends on its own image only.
             (gradient,) = torch.autograd.grad(log_ratio.sum(), state)
         inside = inside.to(x.device)
         slope = -like(levels * inside, gradient) * gradient.double()

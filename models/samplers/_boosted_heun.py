@@ -35,6 +35,7 @@ def boosted_heun(
         # Nothing is judged before the first step.
         if step and step % boost.churn_every == 0:
             raised = torch.where(judged < 0, sigma * (1 + gamma), sigma)
+            # Variances add: this much noise brings a sample from level sigma to level raised.
             added = (raised**2 - sigma**2).sqrt()
             # Noise is drawn for all samples, also for those that get none: each stream then
             # stays in step, whatever the samples drawn alongside it are judged to be.

@@ -150,8 +150,10 @@ def dopri5(
         return (x - denoised(x, math.exp(log_sigma))).cpu().numpy().ravel()
 
     start = (latents.double() * sigma_max).cpu().numpy().ravel()
+    # RK45 integrates in falling time too, here from ln sigma_max down to ln sigma_min.
     span = (math.log(sigma_max), start, math.log(sigma_min))
     end = _integrate(RK45(slope, *span, rtol=tolerance, atol=tolerance))
+    # Below sigma_min ln sigma falls without end, so the rest of the path is one Euler step to 0.
     return denoised(unflattened(end), sigma_min)
 
 

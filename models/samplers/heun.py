@@ -45,6 +45,7 @@ class Heun(Sampler):
             denoised = evaluate(denoise, x, sigma, labels)
             if observe:
                 observe(sigma, x, denoised)
+            # dx / dsigma (Karras et al. 2022, Eq. 4), with sigma itself as time.
             slope = (x - denoised) / sigma
             if guide:
                 slope = slope + guide.first_slope(sigma, x, labels)
