@@ -82,6 +82,7 @@ def build(
     if not mixed:
         refuse(differing)
     table = mark(table, differing)
+    # The numbers first: they took days of training, and pages can be made again from them.
     _write(report.csv, csv_bytes(table))
     # Once for tables and pages, because the comparisons cache what they compute.
     found = groups(table, runs)

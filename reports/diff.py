@@ -88,6 +88,7 @@ def diff(a: Path, b: Path) -> Diff:
     before, without_a = _side(a)
     after, without_b = _side(b)
     rows, metrics = _matched(before, after)
+    # A categorical column counts its absent categories too, so a side without such rows gives 0.
     only = rows["_merge"].value_counts()
     return Diff(
         config=_changes([run.config for run in before], [run.config for run in after]),
@@ -125,6 +126,7 @@ def _changes(
 
 
 def _values(name: str, records: Sequence[dict[str, object]]) -> str:
+    # Sets, because A and B may hold different numbers of runs: only the values are compared.
     return ", ".join(sorted({str(record[name]) for record in records if name in record}))
 
 
@@ -139,6 +141,7 @@ def _matched(before: Sequence[Run], after: Sequence[Run]) -> tuple[pd.DataFrame,
     keys = [*varying, *_WHAT]
     a = _keyed(tables[0], before, varying, metrics)[[*keys, "value"]].rename(columns={"value": "a"})
     b = _keyed(tables[1], after, varying, metrics)[[*keys, "value"]].rename(columns={"value": "b"})
+    # pandas matches empty keys with empty keys, which SQL does not: rows without an NFE need that.
     return a.merge(b, on=keys, how="outer", indicator=True), metrics
 
 
@@ -176,6 +179,7 @@ def _keyed(
     nfe = table["nfe"].mask(is_adaptive(table))
     table = table.assign(nfe=nfe, n=table["n"].where(counts_images(table, metrics)))
     for name in varying:
+        # As text, because merge refuses a column of numbers on one side and of text on the other.
         of_run = {run.run_id: str(run.config.get(name)) for run in runs}
         table[name] = table["run_id"].map(of_run)
     doubles = table[table.duplicated([*varying, *_WHAT])]
@@ -187,6 +191,7 @@ def _keyed(
 
 def _change(a: float, b: float) -> tuple[float, float]:
     """Absolute and relative change."""
+    # nan is not equal to itself, and inf - inf is nan: two runs that diverged alike are unchanged.
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0, 0.0
     change = b - a
@@ -229,6 +234,7 @@ def _by_metric(rows: pd.DataFrame, metrics: Metrics) -> str:
     lines = [["metric", "rows", "changed", "median", "biggest"]]
     for metric in metrics.ordered(rows["metric"]):
         relative = rows["relative"][rows["metric"].eq(metric)]
+        # Below, the median and not the mean, which one change from zero would make infinite.
         changed = int(relative.ne(0).sum())
         if changed:
             # The rows come with the biggest change first.

@@ -113,6 +113,7 @@ def render(
                 comparison=comparison,
                 before=comparisons[number - 1] if number else None,
                 after=comparisons[number + 1] if number + 1 < len(comparisons) else None,
+                # A doubt about the runs of another page would be read as one about these.
                 warnings=warnings([group], group.runs),
             )
     pages[ENTRY] = environment.get_template(ENTRY).render(
@@ -130,6 +131,7 @@ def render(
 
 def stale_pages(folder: Path, count: int) -> list[Path]:
     """Pages in a folder of an earlier report with more than ``count`` comparisons."""
+    # A single comparison is part of the entry page, so a numbered page of it is stale as well.
     pages = [_PAGE.format(number) for number in range(1, count + 1)] if count > 1 else []
     return [path for path in folder.glob(_PAGE.format("[0-9]*")) if path.name not in pages]
 
@@ -152,6 +154,7 @@ def _parts(environment: Environment, group: Group, sections: Sequence[Section]) 
         content = section.module.build(group)
         if content is not None:
             template = environment.get_template(str(section.template))
+            # Its own template escaped it; as plain text the page would escape its tags once more.
             rendered = Markup(template.render(group=group, content=content))
             parts.append(Part(section.key, section.module.title, rendered))
     return parts
@@ -187,6 +190,7 @@ def _readable(value: object) -> object:
     # Records are flat, so lists come as JSON text (``reports.tables.runs.flatten``).
     if not isinstance(value, str) or not value.startswith("["):
         return value
+    # Not all that begins with a bracket is JSON: a name or a commit message may do so, too.
     try:
         items = json.loads(value)
     except ValueError:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OPTIMAL = 0.999  # the gain from which a pairing counts as optimal
-_FEW_ROUNDS = 3
+_FEW_ROUNDS = 3  # with fewer, one slow round moves the median
 _KINDS = ("coupling", "peer", "floor")  # in the order of the tables
-_PEER_MARKERS = ("<", "d", "*")
+_PEER_MARKERS = ("<", "d", "*")  # none that a coupling has
 _PEER_DASHES = ((0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 2)))
 _DOTS = (0, (1, 1.5))
 _LEGEND_WIDTH = 30  # letters of a line of the legend
@@ -172,7 +172,7 @@ def read(path: Path) -> list[Row]:
         ) from None
     except (KeyError, TypeError, ValueError) as error:
         raise ReportError(
-            f"{path} is no table of python -m bench.solve ({error}): make it again"
+            f"{path} is not a table of python -m bench.solve ({error}): make it again"
         ) from None
 
 
@@ -273,7 +273,7 @@ def finding(size: Size) -> str:
     exact = [row for row in size.of_kind("coupling") if row.is_optimal]
     if not exact:
         return f"n = {size.n}: none is known to reach it."
-    best = min(exact, key=lambda row: row.median_ms)
+    best = min(exact, key=lambda row: row.median_ms)  # a mean would follow one slow round
     peers = []
     for row in size.of_kind("peer"):
         times = text.number(row.median_ms / best.median_ms)
@@ -346,7 +346,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
             axes.plot([row.n for row in line], [getattr(row, plot.field) for row in line], **drawn)
             label = "\n".join(text.pieces(name, _LEGEND_WIDTH))
             handles.append(Line2D([], [], label=label, **drawn))
-            failed = [row for row in line if row.converged is False]
+            failed = [row for row in line if row.converged is False]  # None means unknown
             heights = [getattr(row, plot.field) for row in failed]
             ring = {"s": 100, "facecolors": "none", "edgecolors": look[name].colour}
             axes.scatter([row.n for row in failed], heights, **ring)

@@ -16,6 +16,7 @@ _ONE_DECIMAL = 0.0995  # below this share a percentage has a decimal: 9.9 %, but
 def number(value: float) -> str:
     """Three significant digits, without an exponent where a person would write none."""
     if math.isnan(value):
+        # In words: "nan" in a table reads like a fault of the report, but here the run diverged.
         return "not finite"
     if math.isinf(value):
         return "infinite" if value > 0 else "-infinite"
@@ -32,6 +33,8 @@ def short(value: float) -> str:
     """Two significant digits, for a spread next to its mean."""
     if value == 0:
         return "0"
+    # The standard deviation of fewer than ten seeds is itself uncertain by a quarter or more, so
+    # further digits would claim a precision that it does not have.
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:#.2g}".rstrip(".")
@@ -49,6 +52,7 @@ def change(ratio: float, low: float | None = None, high: float | None = None) ->
     ratios = [ratio] if low is None else [ratio, low, high]
     # All numbers of one change have a decimal, or none has.
     decimals = 1 if max(abs(one - 1) for one in ratios) < _ONE_DECIMAL else 0
+    # With its sign: "38 %" alone could be a rise, a fall or a ratio.
     texts = [f"{100 * (one - 1):+,.{decimals}f}".replace("-", _MINUS) for one in ratios]
     if low is None:
         return f"{texts[0]} %"
@@ -117,6 +121,7 @@ def pieces(name: str, width: int = 22) -> list[str]:
     """
     parts = []
     for part in re.findall(r"[^:,]*[:,]?", name):
+        # (?s), or a line break, which a name of the user's may hold, would drop out of the name.
         parts += re.findall(rf"(?s).{{1,{width}}}", part)
     return wrapped(parts, width)
 
@@ -153,18 +158,23 @@ def aligned(lines: Sequence[Sequence[str]], left: int = 0, widths: Sequence[int]
         cells = []
         for place, (text, width) in enumerate(zip(line, widths, strict=True)):
             cells.append(text.ljust(width) if place < left else text.rjust(width))
+        # Spaces at the end of a line wrap in a terminal that is only as wide as the text.
         rows.append("  ".join(cells).rstrip())
     return "\n".join(rows)
 
 
 def breakable(name: str) -> Markup:
     """A name that may break after ``:``, ``,`` and ``_``."""
+    # Two letters at least begin a line, because a single one there looks like a misprint.
+    # Markup.join escapes the parts, so a tag in a name stays text.
     return Markup("<wbr>").join(re.split(r"(?<=[:,_])(?=\w\w)", name))
 
 
 def unbroken(line: str) -> Markup:
     """A sentence of the page in which options of a command, ``--seeds 3``, stay on one line."""
+    # Browsers break lines after hyphens, and "--" at the end of a line looks like a dash.
     option = r"--[a-z][\w-]*(?: \w+)?"
+    # Escaped before our tags come in, or these would be escaped as well.
     return Markup(re.sub(option, r'<span class="option">\g<0></span>', str(escape(line))))
 
 
@@ -172,4 +182,5 @@ def plain(value: object) -> str:
     """A value of the configuration or the provenance as text."""
     if value is None:
         return MISSING
+    # "true", as config.json has it, so that a search for the value finds it there.
     return str(value).lower() if isinstance(value, bool) else str(value)

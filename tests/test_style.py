@@ -15,7 +15,7 @@ LEAST_COMMENTS = {
     "bench": 0.05,
     "couplings": 0.05,
     "models": 0.05,
-    "reports": 0.032,
+    "reports": 0.05,
     "slurm": 0.05,
 }
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

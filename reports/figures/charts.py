@@ -111,6 +111,7 @@ def drawing(charts: Sequence[Chart], look: dict[str, Look], columns: int = 2) ->
     with drawing_style(STYLE):
         figure = Figure(figsize=(PANEL * columns, 0.5 + 2.7 * rows), layout="constrained")
         grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+        # Not strict, because the last row of the grid may not be full.
         for ax, chart in zip(grid, charts, strict=False):
             _draw(ax, chart, look)
         for ax in grid[len(charts) :]:
@@ -179,12 +180,15 @@ def _draw(ax: Axes, chart: Chart, look: dict[str, Look]) -> None:
 
 def _draw_line(ax: Axes, chart: Chart, line: Line, look: Look, larger: float) -> list[float]:
     """Draw the means, the range of the seeds and the rings; return all heights."""
+    # Rising, because a line is drawn in the order of its points and would double back.
     means = {x: mean for x, mean in sorted(line.means.items()) if chart.drawable(mean)}
     style = line_style(look, size=4.5 + 4 * larger, width=1.3 + 1.2 * larger)
     ax.plot(list(means), list(means.values()), **style)
     heights = list(means.values())
     for x in means:
         seeds = [value for value in line.points[x].values.values() if chart.drawable(value)]
+        # The range, and no confidence interval: intervals of two couplings may overlap although
+        # their difference, seed by seed, is clear. There is a seed: a drawable mean has one.
         ax.vlines(x, min(seeds), max(seeds), color=look.colour, linewidth=1, alpha=0.6)
         heights += seeds
     rings = {x: means[x] for x in line.marked if x in means}
@@ -198,6 +202,7 @@ def _set_horizontal(ax: Axes, chart: Chart) -> None:
     from matplotlib import ticker
 
     places = set().union(*(line.points for line in chart.lines))
+    # Ticks where something was measured: a line between two of them is only a guide.
     few = len(places) <= _FEW_PLACES
     if "x" in chart.log:
         ax.set_xscale("log")
@@ -217,6 +222,7 @@ def _set_vertical(ax: Axes, chart: Chart, heights: Sequence[float]) -> None:
         log_heights(ax, heights)
         return
     low, high = ax.get_ylim()
+    # An axis that does not begin at zero makes small differences look large.
     bottom = min(0.0, low)
     # Room for the markers at the top
     ax.set_ylim(bottom, high + 0.05 * (high - bottom))

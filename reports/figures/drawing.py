@@ -41,6 +41,7 @@ def drawing_style(style: Mapping[str, object]) -> Iterator[None]:
     import matplotlib
 
     with matplotlib.rc_context():
+        # In a context, because a program that calls us may draw figures of its own afterwards.
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(style)
         yield

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# A band of three or four values would look like a distribution that is known.
 FEW_SEEDS = 5  # over NFE, fewer seeds than this are dots, and more are a band
 
 
@@ -66,6 +67,7 @@ def curve_drawing(panels: Sequence[Panel], look: dict[str, Look]) -> Figure:
             if len(panels) > 1:
                 ax.set_title(panel.schedule, fontsize=9)
         axes[0].set(ylabel=_label(panels[0].metric))
+        # Heights of the legend and widths of the ticks are known only now, so margins come last.
         legend = set_legend(figure, _couplings(panels), look)
         # More rows than one must not press the axes together.
         figure.set_figheight(HEIGHT + max(0.0, legend - LEGEND))
@@ -107,6 +109,7 @@ def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
         cells = _drawable_cells(panel, coupling)
         places = list(cells)
         means = [cell.mean for cell in cells.values()]
+        # Over sigma the places are so close that larger markers would merge.
         style = line_style(look[coupling], size=5.5 if panel.per_nfe else 3, width=1.6)
         axes.plot(places, means, **style)
         if _is_banded(panel):
@@ -187,6 +190,7 @@ def _set_log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
     else:
         axes.xaxis.set_major_locator(ticker.LogLocator())
     axes.xaxis.set_major_formatter(tick_text)
+    # Minor ticks would suggest NFEs between the measured ones.
     axes.xaxis.set_minor_locator(ticker.NullLocator())
     log_heights(axes, values)
 
@@ -207,6 +211,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
         axes.set_ylim(max(len(cells), 1) - 0.5, -0.5)  # the first at the top, as in the tables
         several = _most_seeds(panel) > 1
         for place, (name, cell) in enumerate(cells.items()):
+            # From zero, because a bar shows a value by its length.
             axes.barh(place, cell.mean, height=0.62, alpha=0.8, color=look[name].colour)
             if several:
                 seeds = [value for value in cell.values.values() if math.isfinite(value)]

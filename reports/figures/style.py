@@ -41,6 +41,8 @@ _LEAST_TICKS = 4
 # Stand-ins that become the page's own colours, so that figures follow light and dark mode
 INK = "#010203"
 BASELINE_INK = "#040506"
+# Verdana is nearly as wide as DejaVu Sans, with which matplotlib measures the room for text: a
+# reader's system may have only one of the two.
 FONT = "DejaVu Sans, Verdana, Arial, sans-serif"
 STYLE = {
     "svg.fonttype": "none",  # text stays text
@@ -48,6 +50,7 @@ STYLE = {
     "text.parse_math": False,  # names of couplings may hold a dollar sign
     "font.size": 9,
     "font.family": "sans-serif",
+    # No frame: its upper and right lines measure nothing.
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.7,
@@ -60,7 +63,7 @@ STYLE = {
     "grid.color": INK,
     "grid.alpha": 0.13,
     "grid.linewidth": 0.6,
-    "axes.axisbelow": True,
+    "axes.axisbelow": True,  # by default lines of the grid cross the bars
 }
 
 
@@ -85,6 +88,7 @@ class Look:
 def looks(couplings: Iterable[str]) -> dict[str, Look]:
     """The look of each coupling; random is dark grey, and no two others look the same."""
     found = {BASELINE: Look(BASELINE_INK, "var(--baseline, #444)", "o")}
+    # All couplings of the report, so that a colour means the same on each of its pages.
     others = [coupling for coupling in ordered(couplings) if coupling != BASELINE]
     for place, coupling in enumerate(others):
         colour = _colour(place)
@@ -120,10 +124,12 @@ def log_heights(axes: Axes, values: Sequence[float]) -> None:
     # The sparsest ladder with enough ticks; on a short axis even powers of ten may be none.
     for ladder in _LADDERS:
         if _ticks_between(ladder, low, high) >= _LEAST_TICKS:
+            # Without numticks, matplotlib thins out the ticks that were just counted.
             locator = ticker.LogLocator(subs=ladder, numticks=20)
             break
     axes.yaxis.set_major_locator(locator)
     axes.yaxis.set_major_formatter(tick_text)
+    # On an axis of less than a decade matplotlib labels minor ticks, which overlap with these.
     axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
@@ -164,6 +170,7 @@ def set_legend(figure: Figure, names: Sequence[str], look: dict[str, Look]) -> f
     from matplotlib.lines import Line2D
 
     lines = []
+    # Lines of the legend's own, because axes draw one coupling in several sizes.
     for name in names:
         style = line_style(look[name], size=5.5, width=1.6)
         lines.append(Line2D([], [], **style))

@@ -47,19 +47,25 @@ def to_svg(figure: Canvas, title: str) -> Markup:
     buffer = io.StringIO()
     # Without metadata, because it holds the time and would change the bytes of equal figures.
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # Transparent, because the page behind it may be dark.
     figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
+    # Within HTML, the prolog of an XML file is an error.
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # HTML knows the namespaces of SVG; what is left of xlink is written without it.
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
     # Groups are numbered alike in all figures, and nothing refers to them.
+    # Ids of markers and clip paths stay, because other elements refer to them. They are hashes of
+    # their content, so two drawings share one only where it means the same.
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     # Numbers have six decimals, of which a hundredth of a point is all that anyone can see.
     text = re.sub(r"(\.\d\d)\d{4}\b", r"\1", text)
     opening, body = text.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', opening).group()
+    # For the stylesheet: scaled to a narrow screen, wide figures would have illegible letters.
     inches = f'style="--inches: {figure.get_figwidth():g}"'
+    # Escaped, because a quote in the name of a coupling would end the attribute.
     label = f'role="img" aria-label="{escape(title)}"'
     body = body.replace(INK, "currentColor").replace(BASELINE_INK, "var(--baseline, #444)")
     whole = f'<svg {box} {inches} {label} font-family="{FONT}">{body}'

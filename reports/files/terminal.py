@@ -105,6 +105,7 @@ def _per_run(group: Group) -> str:
     """A table of the values per run: rows couplings."""
     cells: dict[str, Mapping[str, Cell]] = {}
     for panel in group.values:
+        # The first setting of each metric, which is the plain one: more do not fit.
         cells.setdefault(panel.metric, panel.cells[None])
     columns = [metric for metric in _METRICS if metric in cells]
     if not columns:
@@ -132,6 +133,7 @@ def _value(group: Group, metric: str, cell: Cell, coupling: str) -> str:
 def _with_ratio(cell: Cell) -> str:
     if cell.ratio is None:
         return number(cell.mean)
+    # A ratio alone looks as certain with one seed as with ten, so a claim is marked.
     claimed = "" if cell.side == "unclear" else "*"
     return f"{number(cell.mean)} (x{cell.ratio:.2f}{claimed})"
 

@@ -84,6 +84,7 @@ def fd_vs_nfe(group: Group) -> list[Wide]:
             couplings.update(panel.rows["coupling"])
         columns: dict[str, None] = {}
         rows: dict[str, dict[str, Cell]] = {}
+        # Sorted as numbers before they become text, in which 13 comes before 5.
         nfes = sorted(set().union(*(panel.cells for panel in shared)))
         for coupling in ordered(couplings):
             for panel in shared:
@@ -165,6 +166,7 @@ def to_csv(tables: Sequence[Wide]) -> str:
 
 def _parts(name: str, cell: Cell) -> dict[str, str]:
     """The three columns of a cell."""
+    # repr gives the digits from which a reader gets exactly this number back.
     spread = "" if cell.spread is None else repr(cell.spread)
     seeds = str(len(cell.values))
     return {f"{name} mean": repr(cell.mean), f"{name} sd": spread, f"{name} seeds": seeds}
@@ -219,8 +221,11 @@ def _shown(cell: Cell) -> str:
 
 
 def _markdown(text: str) -> str:
+    # Markdown lets HTML through, and a bar in a name would begin another cell.
     return re.sub(r"([\\`*_\[\]|~#$!])", r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def _latex(text: str) -> str:
+    # Character by character: by one replacement after the other, later ones would escape the
+    # backslashes and braces that earlier ones wrote.
     return "".join(_LATEX.get(character, character) for character in one_line(text))

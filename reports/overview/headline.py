@@ -11,6 +11,7 @@ from reports.tables.panels import Panel, side_by_side
 from reports.tables.statistics import BASELINE, LEAST_SEEDS, Cell
 from reports.text import number, percent
 
+# Odd, as all NFEs of Heun's method are: two in each step but the last, which has one.
 NFE = 13  # where quality is compared in a sentence, or at the nearest that was measured
 
 

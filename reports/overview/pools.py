@@ -73,6 +73,7 @@ def pools(table: pd.DataFrame) -> list[Pools]:
             title = _title(dict(zip(keys, values, strict=True)), same, part)
             charts = [_chart(name, lines) for name, lines in measured.items()]
             sizes = _sizes(measured)
+            # Levels after couplings, because the legend has the order of the looks.
             found.append(Pools(title, sizes, measured, charts, look | _levels(charts, look)))
     return found
 
@@ -125,6 +126,7 @@ def _chart(name: str, lines: Lines) -> Chart:
 
 def _cuts(rows: pd.DataFrame) -> Lines:
     # The cut of each run first, then means: pools have different independent costs.
+    # groupby leaves out empty keys, here rightly: a network from a file has no pool.
     by_pool = {int(pool): cost_cuts(part) for pool, part in rows.groupby("pool", sort=True)}
     return _lines(by_pool)
 

@@ -167,6 +167,7 @@ def _turns(fixed: Panel, best: Panel) -> list[str]:
             before = claim(fixed.info, at_fixed[nfe])
             after = claim(best.info, at_best[nfe])
             if before != after:
+                # Grouped by what changed, because a line for each NFE would fill the page.
                 changed.setdefault((before, after), []).append(nfe)
         for (before, after), nfes in changed.items():
             lines.append(
@@ -242,6 +243,7 @@ def _means(curve: Curve, grid: list[int]) -> str:
             parts.append(f"{word} that of {BASELINE} at NFE {nfe_range(chosen, grid)} ({size})")
     if not parts:
         return ""
+    # A ratio of exactly 1 has no side, and would count as a turn before and after it.
     sides = {nfe: nfe in below for nfe in grid if nfe in below or nfe in above}
     turns = _between(sides)
     crossing = f": they cross {_places(turns)}" if 0 < len(turns) <= MOST_TURNS else ""
@@ -250,6 +252,8 @@ def _means(curve: Curve, grid: list[int]) -> str:
 
 def _crossover(curve: Curve, grid: list[int]) -> str:
     """The NFEs between which the verdict reverses, once or twice; unclear ones are skipped."""
+    # Between a clear lower and a clear higher there is a crossing, even if the NFEs between
+    # them are unclear.
     clear = {nfe: curve[nfe].side for nfe in grid if curve[nfe].side != "unclear"}
     turns = _between(clear)
     if not turns:

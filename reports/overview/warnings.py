@@ -121,6 +121,7 @@ def _few_images(group: Group) -> list[str]:
     distances = group.rows[is_biased & group.rows["n"].notna()]
     lines = []
     for metric, part in distances.groupby("metric", sort=False):
+        # The least n, at which the covariance is singular first.
         n = int(part["n"].min())
         size = group.sizes.get(metric)
         if size is not None and n <= size:
@@ -140,6 +141,7 @@ def _few_images(group: Group) -> list[str]:
 def _rho(group: Group) -> list[str]:
     if not is_grid(group.rows).any():
         return []
+    # None, by which the metrics say that they have no split; NA is not equal to it.
     splits = group.rows["split"].astype(object).where(group.rows["split"].notna(), None)
     measured = set(zip(group.rows["metric"], splits, strict=True))
     judged = [metric for metric, _ in group.metrics.judged(measured)]
@@ -157,6 +159,7 @@ def _rho(group: Group) -> list[str]:
 def _noise_marginal(runs: Sequence[Run]) -> list[str]:
     biased = set()
     for run in runs:
+        # Older runs lack the field, which says nothing about their noise samples.
         if run.provenance.get("exact_noise_marginal") is False:
             biased.add(str(run.config["coupling"]))
     if not biased:

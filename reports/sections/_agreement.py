@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CONTROL = "random-index"
+# Three, because a map is compared at many places at once: chance exceeds two standard errors at
+# one place in twenty even with many seeds.
 TOLERANCE = 3  # standard errors
 _OF_MAP = (*LEVEL, "tau", "project")  # options that a random jump does not have
 
@@ -77,6 +79,7 @@ def _errors(differences: list[float]) -> float | None:
     mean = sum(differences) / count
     squares = sum((difference - mean) ** 2 for difference in differences)
     error = math.sqrt(squares / (count - 1) / count)
+    # Equal differences have no error: the two agree exactly, or differ by a constant.
     if error:
         return abs(mean) / error
     return math.inf if mean else 0.0
@@ -94,6 +97,7 @@ def agreement(curves: pd.DataFrame, metrics: Metrics) -> list[str]:
     found: dict[tuple[str, str], list[Agreement]] = {}
     for coupling in ordered(rows["coupling"]):
         own = rows[rows["coupling"].eq(coupling)]
+        # groupby leaves out starts whose level is unknown, which the page names.
         for place, part in own.groupby(["sampler", "nfe", "split", "level"]):
             for kind, result in _results(at_fixed_rho(part), *place):
                 found.setdefault((coupling, kind), []).append(result)
@@ -109,6 +113,7 @@ def _results(
     """Kind of each hard map at one place, and its comparison."""
     by_spec = {}
     for (start,), by_coupling in values_by(rows, "start").items():
+        # The rows are of one coupling; unpacking would fail otherwise.
         (seeds,) = by_coupling.values()
         by_spec[Spec.of(start)] = seeds
     words = f"sigma {level:.3g}, NFE {nfe}, {split}"

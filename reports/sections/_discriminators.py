@@ -61,6 +61,7 @@ def _rows(rows: pd.DataFrame, names: list[str]) -> list[tuple[str, str, str, lis
     measured = values_by(rows, "noising", "split", "metric")
     for (noising, split, metric), by_coupling in measured.items():
         for coupling, seeds in by_coupling.items():
+            # No baseline: a discriminator is compared with guessing, not with random pairing.
             cells.setdefault((coupling, noising, split), {})[metric] = Cell(seeds, {})
     found = []
     for place in sorted(cells, key=lambda place: (baseline_first(place[0]), *place[1:])):

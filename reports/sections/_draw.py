@@ -32,6 +32,7 @@ def about(group: Group, panel: Panel) -> str:
     """The sentence of a metric, and the number of images that it was measured on."""
     sentence = group.metrics.about(panel.metric)
     images = set(map(int, panel.rows["n"].dropna()))
+    # For a value per run, n may count pools, which readers would take for images.
     if not images or not panel.per_nfe:
         return sentence
     return f"{sentence} n = {counts(images)} generated images.".strip()

@@ -10,6 +10,7 @@ from reports.tables.statistics import ordered
 
 def first_runs(runs: Sequence[Run]) -> dict[str, Run]:
     """Coupling to its run with the smallest seed, random first."""
+    # The smallest seed, because a picture that someone chose would be one of the best.
     first: dict[str, Run] = {}
     for run in sorted(runs, key=lambda run: int(run.config["seed"])):
         first.setdefault(str(run.config["coupling"]), run)

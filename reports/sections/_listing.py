@@ -64,6 +64,7 @@ def listing(rows: pd.DataFrame, settings: tuple[str, ...], metrics: Metrics) -> 
         *place, metric, split = key
         for coupling, seeds in by_coupling.items():
             cells = by_row.setdefault((coupling, tuple(place)), {})
+            # No baseline: this table lists all that was measured and claims nothing.
             cells[metric, split] = Cell(seeds, {})
     found = []
     for coupling, place in sorted(by_row, key=lambda row: _order(*row)):
@@ -74,4 +75,5 @@ def listing(rows: pd.DataFrame, settings: tuple[str, ...], metrics: Metrics) -> 
 
 def _order(coupling: str, place: Sequence) -> tuple:
     """Sort key: empty settings first, then by value, and random before the other couplings."""
+    # Python cannot order None and a number, so the first of each pair decides between them.
     return [(value is not None, value) for value in place], baseline_first(coupling)

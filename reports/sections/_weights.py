@@ -63,12 +63,14 @@ class Choice:
             mean = sum(cell.values[seed] for seed in seeds) / len(seeds) if seeds else math.nan
             if math.isfinite(mean):
                 means[weight] = mean
+        # Of equal means the first, which is the smallest weight and changes sampling least.
         return min(means, key=means.get, default=None)
 
     @cached_property
     def gain(self) -> Cell | None:
         """The test split at that weight, compared with unguided; None if it was not measured."""
         test = self.by_split["test"]
+        # On the split that chose, the lowest of several weights would look better than it is.
         guided = test.get(self.weight)
         if guided is None or self.weight == 0 or 0.0 not in test:
             return guided

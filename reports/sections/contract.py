@@ -89,5 +89,6 @@ def _check(name: str, module: ModuleType, template: Path) -> None:
             raise ReportError(f"section {name!r} needs {attribute!r}, of type {kind.__name__}")
     if not callable(getattr(module, "build", None)):
         raise ReportError(f"section {name!r} needs a function build(group)")
+    # Here, because a missing template would otherwise show after all runs were read.
     if not template.exists():
         raise ReportError(f"section {name!r} needs its template, {template.name}, next to it")

@@ -83,6 +83,7 @@ def _figure(weights: Weights, look: dict[str, Look]) -> Figure:
     for split in ("train", "test"):
         lines = [_line(choice, split) for choice in weights.choices if choice.by_split[split]]
         heading = f"{weights.metric}, {split}, NFE {weights.nfe}"
+        # Only heights are logarithmic: weight 0 has no place on a logarithmic axis.
         charts.append(Chart(heading, "weight", lines, log="y"))
     about = (
         "A ring is the weight that the train split chooses; weight 0 is unguided. Heights are"

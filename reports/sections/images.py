@@ -62,6 +62,7 @@ def grids(runs: Sequence[Run]) -> dict[str, list[Grid]]:
             content = path.read_bytes()
             # Whatever else bears this name, such as SVG with scripts, is not embedded.
             if content.startswith(_PNG):
+                # Within the page, because people send a report as one file.
                 png = base64.b64encode(content).decode()
                 grid = Grid(coupling, int(run.config["seed"]), png)
                 by_stem.setdefault(path.stem, []).append(grid)
@@ -77,6 +78,7 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     """Sort key by which nfe5 comes before nfe13."""
     key = []
     for part in re.split(r"(\d+)", name):
+        # Not isdigit, which is True for a superscript two, and int refuses that.
         is_number = part.isdecimal()
         key.append((is_number, int(part) if is_number else 0, part))
     return key

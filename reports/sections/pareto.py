@@ -68,6 +68,7 @@ def build(group: Group) -> Pareto | None:
     places = {name: (cost[name].mean, cell.mean) for name, cell in distance.items()}
     points = []
     for name in ordered(distance):
+        # By the means: with intervals on both axes, few seeds would put nearly all on the front.
         points.append(Point(name, cost[name], distance[name], _is_front(name, places)))
     caption = f"{panel.title}, NFE {nfe}"
     chart = _chart(caption, points, f"{panel.metric} (logarithmic)")

@@ -67,6 +67,7 @@ class Scatter:
     @property
     def frame(self) -> tuple[tuple[float, float], tuple[float, float]]:
         """Lowest and highest x and y of all panels, from the range of the data."""
+        # By the data alone: one generated point far outside would compress all others.
         limits = []
         for values in zip(*self.data, strict=True):
             room = _MARGIN * ((max(values) - min(values)) or 1.0)
@@ -198,6 +199,7 @@ def _read(path: Path) -> Points:
     try:
         head, *lines = path.read_text(encoding="utf-8").split()
         rows = [list(map(float, line.split(","))) for line in lines]
+    # Text that is no UTF-8 and a file without any line are ValueErrors, too.
     except (OSError, ValueError):
         return []
     if head != _HEAD or any(len(row) != 2 for row in rows):

@@ -86,6 +86,7 @@ def nfe_to_reach(curve: Mapping[int, float], target: float) -> float | None:
             if before is None or value <= 0 or target <= 0:
                 return float(nfe)
             last, height = before
+            # Distances fall roughly as a power of NFE, which is a straight line in both logarithms.
             part = math.log(height / target) / math.log(height / value)
             return last * (nfe / last) ** part
         before = (nfe, value)
@@ -117,6 +118,7 @@ def _column(panel: Panel, target: float) -> dict[str, Reached]:
     """Each coupling and one target."""
     found = {}
     for coupling in ordered(panel.rows["coupling"]):
+        # For each seed, because the NFE of the mean curve would have no spread over seeds.
         curves = _by_seed(panel, coupling)
         needed = {seed: nfe_to_reach(curve, target) for seed, curve in curves.items()}
         needed = {seed: nfe for seed, nfe in needed.items() if nfe is not None}

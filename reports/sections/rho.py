@@ -58,6 +58,7 @@ class Heat:
         least = self.means[self.best[nfe]][nfe] if nfe in self.best else math.nan
         if not least > 0 or not math.isfinite(value):
             return 0.0
+        # By the ratio, because distances at few evaluations are many times those at many.
         return max(0.0, 1 - math.log(value / least) / _COLD)
 
 

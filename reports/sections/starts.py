@@ -161,8 +161,10 @@ def _chart(
         levels[FULL] = Cell(seeds, {}).mean
     if metric in real:
         levels[REAL] = real[metric]
+    # A line at nan or infinity would spoil the limits of the axis.
     levels = {name: value for name, value in levels.items() if math.isfinite(value)}
     words = {"train": f"{metric}, train", "test": f"{metric}, held-out"}.get(split, metric)
+    # Rates of copies may be zero, for which a logarithmic axis has no place.
     log = "xy" if is_distance(metric) else "x"
     return Chart(words, "sigma(T'), where sampling begins", lines, levels, log)
 

@@ -77,6 +77,7 @@ def mark(table: pd.DataFrame, found: Sequence[Mismatch]) -> pd.DataFrame:
     for mismatch in found:
         before = mixed[mismatch.rows]
         mixed[mismatch.rows] = before.where(before.eq(""), before + ", ") + mismatch.what
+    # Missing and not "", which would count as a mark of its own.
     return table.assign(**{MIXED: mixed.mask(mixed.eq("")).astype("string")})
 
 
@@ -108,6 +109,7 @@ def _features(group: Group) -> list[Mismatch]:
     found = []
     for field in sorted(fields):
         name = field.removeprefix("features.")
+        # FID is the one distance whose name does not end with that of its features.
         endings = (f"_{name}", "fid") if name == "inception" else (f"_{name}",)
         rows = group.rows[group.rows["metric"].str.endswith(endings)]
         measured = set(rows["run_id"])
@@ -132,6 +134,8 @@ def _images(group: Group) -> list[Mismatch]:
     counted = counts_images(group.rows, group.metrics) & group.rows["n"].notna()
     rows = group.rows[counted & ~held_out]
     # First those with several numbers at all: grouping every place of 500 runs takes long.
+    # dropna=False, because pandas otherwise leaves out rows with an empty key, such as those
+    # without a split.
     several = rows.groupby(_PLACE, sort=False, dropna=False)["n"].transform("nunique").gt(1)
     found: dict[str, Mismatch] = {}
     for _, part in rows[several].groupby(_PLACE, sort=False, dropna=False):
@@ -160,6 +164,7 @@ def _budgets(table: pd.DataFrame, cut: Sequence[Group]) -> list[Mismatch]:
     families: dict[tuple, list[Group]] = {}
     for group in cut:
         first = group.rows.iloc[0]
+        # As text: nan is not equal to itself, so each group without a value would be a family.
         others = tuple(str(first[key]) for key in group.keys if key != BUDGET)
         families.setdefault(others, []).append(group)
     return [_unequal(family) for family in families.values() if _is_one_comparison(family)]
@@ -167,6 +172,8 @@ def _budgets(table: pd.DataFrame, cut: Sequence[Group]) -> list[Mismatch]:
 
 def _is_one_comparison(family: Sequence[Group]) -> bool:
     """True if groups of different budgets look like one comparison by mistake."""
+    # Unequal budgets are a mistake if only some of them have random pairing. If one coupling and
+    # seed was trained at two budgets, the budget is what the study varies.
     trained = []
     for group in family:
         for arm, seeds in group.seeds.items():
@@ -195,6 +202,7 @@ def _by_value(members: Iterable[Run], field: str) -> dict[str, list[str]]:
     """Each value of a field of the provenance, as text, to the runs that have it."""
     runs: dict[str, list[str]] = {}
     for run in members:
+        # A run that lacks the field counts as different: nobody knows whether it is equal.
         runs.setdefault(str(run.provenance.get(field)), []).append(run.run_id)
     return runs
 

@@ -139,6 +139,8 @@ def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
     by_id = {run.run_id: run for run in runs}
     # dropna=False below: networks from files have no pool, and still are a comparison.
     by = [_unless_mixed(table) if key == BUDGET else table[key] for key in group_keys(table)]
+    # sort=False keeps the order of the table, in which missing values come first; pandas would
+    # put them last.
     found = []
     for number, (_, part) in enumerate(table.groupby(by, sort=False, dropna=False), 1):
         ids = [run_id for run_id in part["run_id"].unique() if run_id in by_id]
@@ -168,6 +170,7 @@ def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
         for name in group_keys(table)[2:]:
             # A network from a file has no training, which is no difference in it.
             some = trained if name.startswith(OF_TRAINING) else rows
+            # An empty cell counts: a run with the setting and one without it do differ.
             if some[name].nunique(dropna=False) > 1:
                 names.append(name)
         found[data] = names
@@ -195,5 +198,6 @@ def _unless_mixed(table: pd.DataFrame) -> pd.Series:
     """The budget, empty where unequal ones are to be compared."""
     if MIXED not in table:
         return table[BUDGET]
+    # Not as a regular expression, in which the dot of the name stands for any character.
     mixed = table[MIXED].str.contains(BUDGET, regex=False).fillna(False)
     return table[BUDGET].mask(mixed.astype(bool))

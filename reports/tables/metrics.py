@@ -67,6 +67,7 @@ class Metrics:
         look, so it counts only if there is no other. Then the truncation error. Lower is better in
         all of them.
         """
+        # Of the test split, because a network that copies its training images is best on train.
         on_test = self.distances(metric for metric, split in measured if split == "test")
         # An exact distance, of points in the plane, comes before all others by its place.
         better = [metric for metric in on_test if metric != PIXELS]
@@ -116,11 +117,13 @@ def collect(described: Iterable[Iterable[Info]], measured: Iterable[str]) -> Met
     # A folder may hold runs of several versions.
     missing = set(measured) - infos.keys()
     if missing:
+        # What a run recorded comes first: it describes the metric as it was when it was measured.
         infos |= {info.name: info for info in _shipped(missing)}
     return Metrics({info.name: info for info in sorted(infos.values(), key=_place)})
 
 
 def _place(info: Info) -> tuple[int, str]:
+    # By name as well, or the order of the run folders would decide between equal places.
     return (info.place, info.name)
 
 

@@ -90,6 +90,7 @@ class Panel:
 
     def nearest(self, nfe: int) -> int:
         """The measured NFE that is nearest to another one, by its logarithm."""
+        # By the ratio, because 5 and 10 evaluations differ as much as 50 and 100 do.
         return min(self.cells, key=lambda measured: abs(math.log(measured / nfe)))
 
 
@@ -176,6 +177,8 @@ def _singular(panel: Panel, sizes: Mapping[str, int]) -> str:
     rank.
     """
     size = sizes.get(panel.metric)
+    # n images span n - 1 directions around their mean. The least n counts, because one distance
+    # with a singular covariance spoils the comparison with the others.
     n = panel.rows["n"].min()
     if size is None or is_missing(n) or n > size:
         return ""
@@ -192,6 +195,8 @@ def profiles(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
 
 def side_by_side(found: Sequence[Panel]) -> list[list[Panel]]:
     """Panels that differ in rho only, together."""
+    # itertools.groupby joins neighbours only. Panels are sorted with rho last, so those that
+    # differ in nothing else are neighbours.
     alike = groupby(
         found, key=lambda panel: (panel.metric, panel.split, panel.over, panel.settings)
     )
@@ -211,6 +216,7 @@ def _panels(
     for _, part in rows.groupby(by, sort=False, dropna=False):
         first = part.iloc[0]
         split = None if is_missing(first["split"]) else str(first["split"])
+        # Compared within the split: a setting that varies on the other one needs no name here.
         same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
         settings = _settings(first, same, keys) + marks(part)
         schedule = str(first.get("schedule", ""))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BEST = "best rho"
+# The exponent of Karras et al. (2022), which readers know from published results.
 DEFAULT_RHO = 7.0
 
 SETTING = ["sampler", "start", "guidance"]
@@ -77,6 +78,7 @@ def _measurements(rows: pd.DataFrame) -> list[Measurement]:
     """Rows of the tidy table as they were recorded."""
     names = list(Measurement.__dataclass_fields__)
     rows = rows[names].astype(object)
+    # A value of nan is a result and no gap: the run diverged.
     columns = [rows[name].where(rows[name].notna() | (name == "value"), None) for name in names]
     return [Measurement(*values) for values in zip(*columns, strict=True)]
 
@@ -127,6 +129,7 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
     named = rows["rho"].eq(fixed) | ~anyones
     # A setting without a rho, such as an adaptive sampler, gets an empty label.
     label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
+    # Copies of rows, and no second column, because a row may belong to both panels.
     at_fixed = rows[named].assign(schedule=label[named])
     return pd.concat([at_fixed, rows[own].assign(schedule=BEST)])
 
@@ -134,6 +137,8 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
 def _at(rows: pd.DataFrame, best: pd.DataFrame) -> pd.Series:
     """True for rows at the rho that was chosen for their run, setting and NFE."""
     plain = best[best["start"].eq(_PLAIN["start"]) & best["guidance"].eq(_PLAIN["guidance"])]
+    # The right side has one row for each place; with two, a left merge would repeat rows, and
+    # their number would not fit the index below.
     own = rows[PLACE].merge(best[[*PLACE, "rho"]], "left", PLACE)["rho"]
     place = ["run_id", "sampler", "nfe"]
     others = rows[place].merge(plain[[*place, "rho"]], "left", place)["rho"]
@@ -155,6 +160,7 @@ def at_the_end(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[str]
     tried = rows[is_grid(rows)].groupby("run_id")["rho"].agg(["min", "max"])
     couplings = rows[["run_id", "coupling"]].drop_duplicates()
     ends = chosen_for(metric, best).join(tried, on="run_id").merge(couplings, on="run_id")
+    # Where one rho was tried, it is first and last at once, and says nothing about others.
     ends = ends[ends["min"] < ends["max"]]
     lines = []
     for word, end in (("largest", "max"), ("smallest", "min")):

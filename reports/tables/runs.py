@@ -116,7 +116,8 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
 
     """
     if not runs_dir.is_dir():
-        raise ReportError(f"{runs_dir} is no folder: give the folder that holds the run folders")
+        raise ReportError(f"{runs_dir} is not a folder: give the folder that holds the run folders")
+    # Sorted, because file systems list in any order, and equal runs must give equal bytes.
     folders = {path.name: path for path in sorted(runs_dir.iterdir()) if is_run(path)}
     missing = sorted(set(run_ids or ()) - set(folders))
     if missing:
@@ -154,6 +155,7 @@ def flatten(nested: dict, prefix: str = "") -> dict[str, object]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
+            # A list cannot be a member of a set or the key of a group; its text can.
             flat[prefix + key] = json.dumps(value) if isinstance(value, list) else value
     return flat
 
@@ -174,6 +176,7 @@ def _read_one(path: Path) -> Run | Excluded:
             )
         config = flatten(folder.config())
         status = folder.status()
+        # The status before the measurements: a run at work may be writing to metrics.jsonl.
         problem = _config_problem(config) or _status_problem(status)
         if problem:
             return Excluded(path.name, problem)
@@ -183,6 +186,7 @@ def _read_one(path: Path) -> Run | Excluded:
         run = Run(path, config, provenance, status, measurements, infos)
     # Each of these is one bad folder among good ones, so the report goes without it.
     except FileNotFoundError as error:
+        # Before OSError, of which it is a kind: which file it is helps more than "No such file".
         return Excluded(path.name, f"{Path(error.filename).name} is missing")
     except OSError as error:
         return Excluded(path.name, f"cannot be read: {error.strerror}")
@@ -227,6 +231,7 @@ def _with_hash(run: Run) -> Run:
 
 def _config_problem(config: dict[str, object]) -> str | None:
     for key, kind in _NEEDED.items():
+        # Not isinstance, for which True is a whole number and thus a seed.
         if type(config.get(key)) is not kind:
             return f"config.json has no usable {key!r}: not a run of this project"
     for key, value in config.items():

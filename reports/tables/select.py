@@ -18,6 +18,8 @@ _FLOOR = r"^mode_mixture_[\d.]+_real_"
 
 def is_guided(rows: pd.DataFrame) -> pd.Series:
     """True for rows of discriminator guidance, or of its discriminator."""
+    # An empty cell of text gives NA, and so does its negation: without fillna, such a row would be
+    # selected neither by this mask nor by ~ of it.
     return rows["guidance"].str.startswith(PREFIX).fillna(False).astype(bool)
 
 
@@ -71,5 +73,6 @@ def where(rows: pd.DataFrame, **place: object) -> pd.DataFrame:
 
     for name, value in place.items():
         column = rows[name]
+        # An empty cell is equal to nothing, not even to another one.
         rows = rows[column.isna() if pd.isna(value) else column.eq(value).fillna(False)]
     return rows

@@ -107,6 +107,7 @@ def varying_fields(
 
 def _different(configs: Iterable[dict[str, object]], name: str) -> set[str]:
     """The different values of a field, as text, because lists cannot be members of a set."""
+    # repr and not str, which would make the number 7 and the text "7" equal.
     return {repr(config.get(name)) for config in configs if _has(config, name)}
 
 
@@ -116,6 +117,7 @@ def _has(config: dict[str, object], name: str) -> bool:
 
 def csv_bytes(table: pd.DataFrame) -> bytes:
     """The table as CSV; floats keep all their digits."""
+    # With \n on all systems, or equal runs would give other bytes on Windows.
     return table.to_csv(index=False, lineterminator="\n").encode()
 
 
@@ -130,12 +132,14 @@ def read_csv(path: Path) -> pd.DataFrame:
 
     # Floats are read as text first, because not every version of pandas reads their last digit.
     kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
+    # pandas takes words such as NA, null and None for gaps, and a coupling may have such a name.
     return _typed(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     # Nullable integers: an NFE that does not apply is empty, not 5.0 and nan.
     table = table.astype(COLUMNS)
+    # Their types are not known here. Without a conversion, a gap turns whole numbers into floats.
     extra = [name for name in table.columns if name not in COLUMNS]
     return table.assign(**{name: table[name].convert_dtypes() for name in extra})
 
@@ -144,6 +148,7 @@ def _sort_key(name: str, value: object) -> tuple:
     """Missing first, numbers as numbers, random before the other couplings."""
     if name == "coupling":
         return baseline_first(str(value))
+    # Text after numbers, and None before: Python refuses to compare values of different types.
     if isinstance(value, str):
         return (True, True, value)
     return (value is not None, False, value or 0)

@@ -222,9 +222,9 @@ def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(ReportError, match=r"cannot read .*make it with python -m bench.solve"):
         build(tmp_path / "solve.csv")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(ReportError, match="no table of python -m bench.solve"):
+    with pytest.raises(ReportError, match="not a table of python -m bench.solve"):
         build(tmp_path / "other.csv")
-    with pytest.raises(ReportError, match="no table of python -m bench.solve"):
+    with pytest.raises(ReportError, match="not a table of python -m bench.solve"):
         build(write(tmp_path, [line("lapjv", "many", 1.0)]))
 
 
