@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,10 @@ def stale_pages(folder: Path, count: int) -> list[Path]:
     """Pages in a folder of an earlier report with more than ``count`` comparisons."""
     # A single comparison is part of the entry page, so a numbered page of it is stale as well.
     pages = [_PAGE.format(number) for number in range(1, count + 1)] if count > 1 else []
-    return [path for path in folder.glob(_PAGE.format("[0-9]*")) if path.name not in pages]
+    # A file of the user's own, such as comparison-2-notes.html, is not ours to remove.
+    numbered = re.compile(_PAGE.format(r"\d+").replace(".", r"\."))
+    ours = [path for path in folder.glob("*.html") if numbered.fullmatch(path.name)]
+    return [path for path in ours if path.name not in pages]
 
 
 def _environment(table: pd.DataFrame, sections: Sequence[Section]) -> Environment:

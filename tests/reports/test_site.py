@@ -65,11 +65,11 @@ def test_a_warning_stands_on_the_page_of_its_comparison(pools, make):
 
 def test_pages_of_an_earlier_report_are_removed(pools):
     build(pools)
-    (pools / "comparison-notes.html").write_text("mine")
+    (pools / "comparison-2-notes.html").write_text("mine")
     fewer = [path.name for path in pools.glob("*pool64*")]
     build(pools, run_ids=fewer)
     assert sorted(path.name for path in pools.glob("*.html")) == [
-        "comparison-notes.html",
+        "comparison-2-notes.html",
         "report.html",
     ]
     assert "Values at each NFE" in (pools / "report.html").read_text()
