@@ -16,6 +16,7 @@ from functools import partial
 from torch import Tensor
 from tqdm import tqdm
 
+from bench import metrics
 from bench.config import RunConfig
 from bench.data import Dataset
 from bench.evaluation import plan as planning
@@ -25,7 +26,7 @@ from bench.evaluation.methods import prepare_methods
 from bench.evaluation.plan import Job
 from bench.evaluation.subject import dense_setting, sample_chunk, store
 from bench.features import Features
-from bench.metrics.contract import Subject
+from bench.metrics.contract import SolverMetric, Subject
 from bench.process.background import aside
 from bench.process.defaults import plain_torch
 from bench.process.ranks import Ranks
@@ -192,8 +193,8 @@ def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[S
     wanted: dict[Setting, int] = {}
     for job in todo:
         tasks = _missing_tasks(ledger, job)
-        # Truncation errors need the dense reference, also if its own measurements are recorded.
-        if any(task.metric == "truncation" for task in tasks):
+        # Needed also if its own measurements are recorded: their samples may be removed by then.
+        if any(_needs_dense(task) for task in tasks):
             dense = dense_setting(evaluation.subject.config.evaluation)
             wanted.setdefault(dense, evaluation.subject.config.evaluation.trajectories)
     for job in todo:
@@ -204,6 +205,11 @@ def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[S
         for rows in store(evaluation.subject, setting).missing(n, sampling.CHUNK):
             chunks.append((setting, rows))
     return chunks
+
+
+def _needs_dense(task: Task) -> bool:
+    metric = metrics.load(task.metric)
+    return issubclass(metric, SolverMetric) and metric.needs_dense
 
 
 def _record(evaluation: Evaluation, todo: Sequence[Job]) -> None:

@@ -159,7 +159,13 @@ class Item:
 
 
 class SolverMetric(Metric):
-    """A metric of how a sampler solved the ODE, from tensors that are stored with the samples."""
+    """A metric of how a sampler solved the ODE, from tensors that are stored with the samples.
+
+    Class attribute ``needs_dense``: False if ``values`` does not read the dense reference, which
+    is then not sampled for this metric.
+    """
+
+    needs_dense: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

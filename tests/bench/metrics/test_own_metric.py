@@ -32,14 +32,39 @@ class Spread(SampleMetric):
         return {("spread", "test"): (sum(part.var(0).sum() for part in self.parts) / real).item()}
 '''
 
+LARGEST = '''
+from bench.metrics.contract import SolverMetric
+from bench.record.infos import Info
+
+
+class Largest(SolverMetric):
+    """Largest distance of a pixel from the dense solution."""
+
+    infos = (Info("largest", "Largest error of a pixel.", better="lower"),)
+
+    @classmethod
+    def suits(cls, setting):
+        return setting.is_plain and setting.sampler == "heun"
+
+    @classmethod
+    def samples(cls, evaluation):
+        return evaluation.trajectories
+
+    @classmethod
+    def values(cls, samples, dense, n):
+        pairs = zip(samples.tensors("exact", n), dense.tensors("exact", n), strict=True)
+        return {"largest": max((a - b).abs().max().item() for a, b in pairs)}
+'''
+
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package ``mine`` with the metric ``spread``, and ``none`` without any."""
+    """A package ``mine`` with the metrics ``spread`` and ``largest``, and ``none`` without any."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "__init__.py").touch()
     (folder / "spread.py").write_text(SPREAD)
+    (folder / "largest.py").write_text(LARGEST)
     (folder / "none.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -69,6 +94,15 @@ def test_is_measured_and_described(tiny, tmp_path):
     # It keeps its description when other metrics are measured.
     run_arm(asking(tiny, "kid"), tmp_path / "runs", execution, progress=False)
     assert {"kid_classifier", *names} < read_infos(folder.path).keys()
+
+
+@pytest.mark.usefixtures("package")
+def test_a_solver_metric_alone_is_given_the_dense_reference(tiny, tmp_path):
+    config = asking(tiny, "mine.largest")
+    folder = run_arm(config, tmp_path / "runs", Execution(device="cpu"), progress=False)
+    rows = [row for row in folder.measurements() if row.metric == "largest"]
+    assert {row.nfe for row in rows} == set(tiny.evaluation.nfe)
+    assert all(row.value > 0 for row in rows)
 
 
 @pytest.mark.usefixtures("package")
