@@ -16,13 +16,14 @@ from bench.config import (
     RunConfig,
     TrainingConfig,
 )
-from bench.config.guidance import check_guidance
+from bench.config.guidance import check_guidance, check_heun_nfe
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
 from bench.record.infos import Described
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
+    from models.samplers.contract import Sampler
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -45,10 +46,11 @@ def check(config: RunConfig) -> RunConfig:
     _check_ranges(config)
     _check_network(config.network)
     training = replace(config.training, objective=_check_objective(config.training))
-    _check_evaluation(config.evaluation)
     _check_features(config.evaluation.features)
     _check_metrics(config.evaluation.metrics)
+    _check_evaluation(config.evaluation)
     evaluation = _canonical_evaluation(config.evaluation)
+    _check_schedules(evaluation)
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
         evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)
@@ -252,12 +254,6 @@ def _check_objective(training: TrainingConfig) -> str:
 def _check_evaluation(evaluation: EvaluationConfig) -> None:
     if not evaluation.nfe:
         raise ConfigError("--nfe needs at least one number, such as 13")
-    for nfe in evaluation.nfe:
-        if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(
-                f"--nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5,"
-                " 7, ..."
-            )
     # A reference that is no finer than the samples would measure its own error.
     least = max(evaluation.nfe) + 1
     if evaluation.reference_steps < least:
@@ -267,13 +263,19 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
-    for nfe in evaluation.start_nfe if evaluation.start else ():
-        if nfe < 3 or nfe % 2 == 0:
-            raise ConfigError(
-                f"--start-nfe {nfe}: Heun takes 2 steps - 1 evaluations with 2 steps or more: 3, 5,"
-                " 7, ..."
-            )
-    _check_schedules(evaluation)
+    # First the search: the way out for its sampler is --rhos, not another one of --samplers.
+    if evaluation.rhos and _searches_rho(evaluation.metrics):
+        for nfe in evaluation.nfe:
+            check_heun_nfe("--nfe", nfe, "the search for the best rho")
+
+
+def _searches_rho(words: tuple[str, ...]) -> bool:
+    """True if one of the chosen metrics is measured in the grid of rho and NFE."""
+    from bench import metrics
+    from bench.metrics.contract import SampleMetric
+
+    chosen = [metrics.load(name) for name in metrics.chosen(words)]
+    return any(issubclass(metric, SampleMetric) and metric.scope == "grid" for metric in chosen)
 
 
 def _check_metrics(words: tuple[str, ...]) -> None:
@@ -328,13 +330,25 @@ def _canonical_sampler(sampler: str, evaluation: EvaluationConfig) -> str:
         solver = parse(sampler)
     except ValueError as error:
         raise ConfigError(f"--samplers {sampler}: {error}") from None
+    # An adaptive sampler ignores these numbers.
     if solver.fixed_steps:
         for nfe in evaluation.nfe:
-            try:
-                solver.steps(nfe)
-            except ValueError as error:
-                raise ConfigError(f"--nfe {nfe} with --samplers {sampler}: {error}") from None
+            _check_steps(solver, "--nfe", nfe)
+        for nfe in evaluation.start_nfe if evaluation.start else ():
+            _check_steps(solver, "--start-nfe", nfe)
     return canonical(sampler)
+
+
+def _check_steps(solver: Sampler, option: str, nfe: int) -> None:
+    """Refuse a number of evaluations that a sampler cannot take, or that makes no schedule."""
+    where = f"{option} {nfe} with --samplers {solver.name}"
+    try:
+        steps = solver.steps(nfe)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    # The schedule has both ends, sigma_max and sigma_min, before its 0.
+    if steps < 2:
+        raise ConfigError(f"{where}: the schedule needs 2 steps or more")
 
 
 def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
@@ -349,14 +363,15 @@ def _within_class(coupling: Coupling | DatasetCoupling) -> str:
 
 def _check_schedules(evaluation: EvaluationConfig) -> None:
     """Refuse a schedule whose levels coincide now rather than after the training."""
-    from models.schedule import heun_steps, karras_sigmas
+    from models.schedule import karras_sigmas
 
+    # The finest schedule has the closest levels, and the reference is finer than all others.
+    steps = evaluation.reference_steps
     for option, rho in (("--rho", evaluation.rho), *(("--rhos", rho) for rho in evaluation.rhos)):
-        for steps in (*map(heun_steps, evaluation.nfe), evaluation.reference_steps):
-            try:
-                karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
-            except ValueError as error:
-                raise ConfigError(f"{option}: {error}") from None
+        try:
+            karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
+        except ValueError as error:
+            raise ConfigError(f"{option}: {error}") from None
 
 
 def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:

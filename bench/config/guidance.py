@@ -185,9 +185,8 @@ def _check_ranges(config: GuidanceConfig) -> None:
         )
     if not 0 < config.held_out < 1:
         raise ConfigError(f"--guidance.held-out {config.held_out}: a share between 0 and 1")
-    # One evaluation in the last step, two in each other one.
     for nfe in config.nfe:
-        _check_nfe("--guidance.nfe", nfe)
+        check_heun_nfe("--guidance.nfe", nfe, "guidance")
     if not config.nfe or not config.weights:
         raise ConfigError(
             "--guidance.nfe and --guidance.weights need at least one number each, such as 17 and 1"
@@ -195,7 +194,7 @@ def _check_ranges(config: GuidanceConfig) -> None:
     # A weight may be negative, to steer away from what the discriminator takes for real.
     if not all(map(math.isfinite, config.weights)):
         raise ConfigError(f"--guidance.weights {config.weights}: finite numbers, such as 0 1 2")
-    _check_nfe("--guidance.fakes-nfe", config.fakes_nfe)
+    check_heun_nfe("--guidance.fakes-nfe", config.fakes_nfe, "guidance")
     for option in ("images", "pool", "lr", "fakes_rho", "width", "blocks"):
         if not getattr(config, option) > 0:
             raise ConfigError(f"--guidance.{option.replace('_', '-')} must be above 0")
@@ -206,6 +205,24 @@ def _check_ranges(config: GuidanceConfig) -> None:
         raise ConfigError(f"--guidance.encoder {config.encoder}: no such file")
 
 
-def _check_nfe(option: str, nfe: int) -> None:
-    if nfe < 3 or nfe % 2 == 0:
-        raise ConfigError(f"{option} {nfe}: Heun takes 2 steps - 1 evaluations: 3, 5, 7, ...")
+def check_heun_nfe(option: str, nfe: int, what: str) -> None:
+    """Refuse numbers of evaluations that Heun cannot take, for what samples with no other sampler.
+
+    Args:
+        option: that gives the number.
+        nfe: the number.
+        what: samples with Heun, for the message.
+
+    Raises:
+        ConfigError: naming the option.
+
+    """
+    # Importing torch takes seconds, and the command line imports this file.
+    from models.samplers.heun import heun
+
+    try:
+        heun.steps(nfe)
+    except ValueError:
+        raise ConfigError(
+            f"{option} {nfe}: {what} samples with Heun, which takes odd numbers: 3, 5, 7, ..."
+        ) from None

@@ -80,7 +80,7 @@ class EvaluationConfig:
     """Measurements after the training; the same for every run of a comparison."""
 
     nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
-    """Denoiser evaluations per image to sample with (odd: Heun takes 2 steps - 1)."""
+    """Denoiser evaluations per image to sample with (odd for Heun, which takes 2 steps - 1)."""
     rho: float = 7.0
     """Exponent of the sigma schedule, fixed for all runs; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)

@@ -105,8 +105,10 @@ def test_two_spellings_of_a_coupling_are_one_run():
         ({"coupling": "sinkhorn:epsilon=-1"}, ["epsilon"]),
         ({"data": "digit"}, ["digit", "digits"]),
         ({"pool": 0}, ["--pool", "above 0"]),
-        ({"nfe": [1]}, ["--nfe", "2 steps"]),
-        ({"nfe": [4]}, ["--nfe"]),
+        ({"nfe": [1]}, ["--nfe 1", "best rho", "3, 5, 7"]),
+        ({"nfe": [4], "samplers": ["euler"]}, ["--nfe 4", "best rho", "3, 5, 7"]),
+        ({"nfe": [4], "rhos": []}, ["--nfe 4 with --samplers heun", "3, 5, 7"]),
+        ({"nfe": [1], "rhos": [], "samplers": ["euler"]}, ["--samplers euler", "2 steps"]),
         ({"nfe": []}, ["--nfe"]),
         ({"rho": 0}, ["--rho"]),
         ({"rho": -7.0}, ["--rho"]),
@@ -137,6 +139,14 @@ def test_bad_input_is_one_line_that_names_the_way_out(overrides, words):
         assert word in message
 
 
+@pytest.mark.parametrize(
+    "more", [{"rhos": []}, {"metrics": ["kid"]}, {"rhos": [], "start": ["truncated:sigma=0.5"]}]
+)
+def test_samplers_other_than_heun_take_any_number_of_evaluations(more):
+    config = make(None, {"samplers": ["euler"], "nfe": [2, 4], "start_nfe": [4], **more})
+    assert config.evaluation.nfe == (2, 4)
+
+
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(ConfigError, match="digits"):
         make("digit")
@@ -150,7 +160,7 @@ def test_a_pool_is_independent_of_the_batch(pool, batch):
 
 
 def test_starts_that_no_sampler_could_begin_at_are_refused_at_once():
-    with pytest.raises(ConfigError, match="--start-nfe 4"):
+    with pytest.raises(ConfigError, match="--start-nfe 4 with --samplers heun"):
         make(None, {"start": ["truncated:sigma=0.5"], "start_nfe": [4]})
     with pytest.raises(ConfigError, match="--start: .*project must be pca:K"):
         make(None, {"start": ["expressway:sigma=0.5,project=foo"]})
