@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from bench.config import (
-    METRICS,
     ConfigError,
     EvaluationConfig,
     Execution,
@@ -19,7 +18,6 @@ from bench.config import (
 from bench.config.guidance import check_guidance, check_heun_nfe
 from bench.config.read import apply, load_preset
 from bench.record import LARGEST, flatten
-from bench.record.infos import Described
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
@@ -280,17 +278,18 @@ def _searches_rho(words: tuple[str, ...]) -> bool:
 
 def _check_metrics(words: tuple[str, ...]) -> None:
     """Refuse what is neither a group nor a metric; a user's own is imported for that."""
-    from bench import plugins
+    from bench import metrics, plugins
 
+    # The metrics without a group are always measured, so no word stands for them.
+    groups = sorted(group for group in metrics.groups() if group)
     for word in words:
-        if word in METRICS:
+        if word in groups:
             continue
         try:
-            module = plugins.load("metric", word, "bench.metrics")
-            plugins.class_in("metric", module, Described)
+            metrics.load(word)
         except plugins.PluginError as error:
-            groups = ", ".join(METRICS)
-            raise ConfigError(f"--metrics: {error}; or a group of metrics: {groups}") from None
+            listed = ", ".join(groups)
+            raise ConfigError(f"--metrics: {error}; or a group of metrics: {listed}") from None
 
 
 def _check_features(specs: tuple[str, ...]) -> None:

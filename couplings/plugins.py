@@ -13,11 +13,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
+from couplings import spec
 from couplings.errors import PluginError, unknown
 
-__all__ = ["COUPLINGS", "PluginError", "class_in", "load", "name_of", "names"]
+__all__ = ["COUPLINGS", "PluginError", "build", "class_in", "load", "name_of", "names"]
 
 COUPLINGS = ("couplings.batch", "couplings.dataset")  # the packages whose modules are couplings
 CONTRACT = "contract"  # the module of a package that says what its plug-ins must have
@@ -84,6 +87,31 @@ def class_in(what: str, module: ModuleType, *bases: type) -> type:
     raise PluginError(
         f"{module.__name__}: a {what} is one class that derives from {wanted}, found {listed}"
     )
+
+
+def build(what: str, text: str, packages: Sequence[str], *bases: type) -> Any:
+    """The plug-in of a spec, `name` or `name:key=value,key=value`: a frozen dataclass.
+
+    Args:
+        what: the kind of plug-in, for messages, such as `"sampler"`.
+        text: the spec; a name with a dot is a module of the user's.
+        packages: where plug-ins of this kind are, such as `("models.samplers",)`.
+        bases: classes that they derive from.
+
+    Raises:
+        PluginError: an unknown name or option (with the near matches), a bad value, or a class
+            that is no frozen dataclass.
+
+    """
+    name, options = spec.split_spec(text)
+    cls = class_in(what, load(what, name, *packages), *bases)
+    # Of the class itself: those of its base say nothing about its own fields, which would all be
+    # unknown options.
+    params: Any = vars(cls).get("__dataclass_params__")
+    # One object serves many settings, so none of them may change it.
+    if params is None or not params.frozen:
+        raise PluginError(f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
+    return spec.build(cls, options)
 
 
 def _is_path(name: str) -> bool:

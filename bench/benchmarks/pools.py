@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bench import data
-from bench.config import ConfigError, unknown
+from bench.config import ConfigError
 from bench.randomness import generator
+from bench.record import unknown
 from couplings import Pool
 
 GAUSS = "gauss"

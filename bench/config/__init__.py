@@ -7,7 +7,7 @@ from bench.config.errors import ConfigError
 from bench.config.guidance import GuidanceConfig
 from bench.config.read import from_dict, load_preset, presets
 from bench.config.schema import (
-    METRICS,
+    DEFAULT_GROUPS,
     SAME_FOR_ALL_ROWS,
     ClassLaw,
     EvaluationConfig,
@@ -16,7 +16,6 @@ from bench.config.schema import (
     RunConfig,
     TrainingConfig,
 )
-from bench.record import unknown
 
 __all__ = [
     "SAME_FOR_ALL_ROWS",
@@ -25,12 +24,11 @@ __all__ = [
     "EvaluationConfig",
     "Execution",
     "GuidanceConfig",
-    "METRICS",
+    "DEFAULT_GROUPS",
     "NetworkConfig",
     "RunConfig",
     "TrainingConfig",
     "from_dict",
     "load_preset",
     "presets",
-    "unknown",
 ]

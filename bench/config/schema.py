@@ -10,8 +10,8 @@ from bench.config.guidance import GuidanceConfig
 from bench.record import digest
 
 ClassLaw = Literal["data", "uniform"]
-# Groups of metrics; the metrics themselves say which group they belong to.
-METRICS = ("samples", "truncation", "grid", "paths", "local", "learning")
+# The metrics themselves say which group they belong to: see ``bench.metrics.groups``.
+DEFAULT_GROUPS = ("samples", "truncation", "grid", "paths", "local", "learning")
 # Settings of an evaluation that are no columns of the results: rows of others are not compared.
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
@@ -97,7 +97,7 @@ class EvaluationConfig:
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
     and pixels.
     """
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
     dense solver), grid (the search for the best rho), paths (curvature), local (error of single
     steps), learning (noise of target and gradient, validation losses). Or single metrics, such as

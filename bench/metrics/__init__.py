@@ -38,18 +38,23 @@ def load(name: str) -> type[Metric]:
     return plugins.class_in("metric", plugins.load("metric", name, PACKAGE), Described)
 
 
+def groups() -> dict[str, list[str]]:
+    """Names of the metrics in this folder by their group; the empty group is among them."""
+    by_group: dict[str, list[str]] = {}
+    for name in names():
+        by_group.setdefault(load(name).group, []).append(name)
+    return by_group
+
+
 def chosen(words: Iterable[str]) -> tuple[str, ...]:
     """Names of the metrics that some words of ``--metrics`` stand for, each once.
 
     A word is a group, such as ``samples``, or the name of a metric. Metrics without a group
     describe starts and guidance; they are always among the chosen ones.
     """
-    wanted = tuple(words)
-    by_group: dict[str, list[str]] = {}
-    for name in names():
-        by_group.setdefault(load(name).group, []).append(name)
+    by_group = groups()
     found = list(by_group.get("", ()))
-    for word in wanted:
+    for word in words:
         found += by_group.get(word, [word])
     return tuple(dict.fromkeys(found))
 

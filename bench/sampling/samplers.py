@@ -18,7 +18,7 @@ def parse(text: str) -> Sampler:
         ValueError: an unknown sampler or option, with the near matches, or a bad value.
 
     """
-    return plugins.build("sampler", text, "models.samplers", Sampler)
+    return plugins.build("sampler", text, ("models.samplers",), Sampler)
 
 
 def canonical(text: str) -> str:

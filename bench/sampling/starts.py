@@ -46,7 +46,7 @@ def parse(text: str) -> Start:
         ValueError: an unknown start or option, with the near matches, or a bad value.
 
     """
-    start = plugins.build("start", text, "models.starts", Start)
+    start = plugins.build("start", text, ("models.starts",), Start)
     project = getattr(start, "project", None)
     if project is not None:
         get(f"semidiscrete:project={project}")  # refuses a projection that the fit would refuse

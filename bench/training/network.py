@@ -40,7 +40,8 @@ def find_objective(training: TrainingConfig, shared: bool = True) -> Objective:
         ValueError: an unknown objective or option, with the near matches, or a bad value.
 
     """
-    objective = plugins.build("objective", training.objective, "models.objectives", Objective)
+    packages = ("models.objectives",)
+    objective = plugins.build("objective", training.objective, packages, Objective)
     for field in fields(objective):
         if field.name not in SHARED:
             continue
