@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from couplings.plugins import COUPLINGS, PluginError, class_in, load, name_of, names
+from couplings.plugins import COUPLINGS, PluginError, build, class_in, load, name_of, names
 
 BASE = "class Shape: pass\n"
 SQUARE = "from shapes.contract import Shape\n\nclass Square(Shape): pass\n"
@@ -90,6 +90,34 @@ def test_a_module_holds_one_class(shapes, text, message):
     line = type("Line", (), {})
     with pytest.raises(PluginError, match=message):
         class_in("shape", load("shape", "mine.odd", "shapes"), base, line)
+
+
+TRIANGLE = """
+from dataclasses import dataclass
+from shapes.contract import Shape
+
+@dataclass(frozen=True, kw_only=True)
+class Triangle(Shape):
+    name = "triangle"
+    side: float = 1.0
+"""
+
+
+def test_a_plug_in_is_built_with_the_options_of_its_spec(shapes):
+    (shapes / "shapes/triangle.py").write_text(TRIANGLE)
+    base = load("shape", "shapes.contract", "shapes").Shape
+    assert build("shape", "triangle:side=2.5", ("shapes",), base).side == 2.5
+    with pytest.raises(PluginError, match="did you mean side"):
+        build("shape", "triangle:sides=3", ("shapes",), base)
+
+
+@pytest.mark.parametrize("decorator", ["", "@dataclass", "@dataclass(kw_only=True)"])
+def test_only_frozen_dataclasses_are_built(decorator, shapes):
+    text = TRIANGLE.replace("@dataclass(frozen=True, kw_only=True)", decorator)
+    (shapes / "shapes/triangle.py").write_text(text)
+    base = load("shape", "shapes.contract", "shapes").Shape
+    with pytest.raises(PluginError, match=r"Triangle: put @dataclass\(frozen=True"):
+        build("shape", "triangle", ("shapes",), base)
 
 
 @pytest.mark.parametrize(
