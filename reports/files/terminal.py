@@ -56,7 +56,7 @@ def _heading(group: Group) -> str:
             f"{name}: {', '.join(map(str, own))}" for name, own in group.seeds.items()
         )
     meaning = "mean over seeds"
-    if BASELINE in group.arms:
+    if BASELINE in group.own_couplings:
         meaning += (
             f", in brackets the ratio to {BASELINE}, with * if its 95 % interval over three seeds"
             " or more excludes 1"
@@ -111,7 +111,7 @@ def _per_run(group: Group) -> str:
     if not columns:
         return ""
     lines = [["coupling", *columns]]
-    for coupling in group.arms:
+    for coupling in group.own_couplings:
         first, *more = pieces(coupling)
         texts = []
         for metric in columns:

@@ -37,7 +37,7 @@ def headlines(group: Group) -> list[Headline]:
     """
     shared = _judged(group)
     found = []
-    for coupling in group.arms:
+    for coupling in group.own_couplings:
         if coupling != BASELINE:
             headline = Headline(coupling, _quality(shared, coupling), _cost(group, coupling))
             found += [headline] if headline.quality or headline.cost else []

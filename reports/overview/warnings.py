@@ -56,7 +56,7 @@ def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
 def _no_baseline(group: Group, groups: Sequence[Group]) -> str:
     pools = []
     for other in groups:
-        if other.but_pool == group.but_pool and BASELINE in other.arms:
+        if other.but_pool == group.but_pool and BASELINE in other.own_couplings:
             pools.append(f"{other.rows['pool'].iloc[0]:,}")
     if pools:
         return (

@@ -178,7 +178,7 @@ def _is_one_comparison(family: Sequence[Group]) -> bool:
     for group in family:
         for arm, seeds in group.seeds.items():
             trained += [(arm, seed) for seed in seeds]
-    with_random = sum(BASELINE in group.arms for group in family)
+    with_random = sum(BASELINE in group.own_couplings for group in family)
     return 0 < with_random < len(family) and len(set(trained)) == len(trained)
 
 

@@ -63,8 +63,8 @@ class Group:
         return not is_missing(self.rows["pool"].iloc[0])
 
     @cached_property
-    def arms(self) -> list[str]:
-        """Couplings, random first."""
+    def own_couplings(self) -> list[str]:
+        """The couplings of this comparison, random first; ``couplings`` are those of the report."""
         return ordered(self.rows["coupling"])
 
     @cached_property
@@ -72,8 +72,9 @@ class Group:
         """Coupling to its seeds."""
         pairs = self.rows[["coupling", "seed"]].drop_duplicates()
         found = {}
-        for arm in self.arms:
-            found[arm] = sorted(map(int, pairs["seed"][pairs["coupling"].eq(arm)]))
+        for coupling in self.own_couplings:
+            seeds = pairs["seed"][pairs["coupling"].eq(coupling)]
+            found[coupling] = sorted(map(int, seeds))
         return found
 
     @cached_property

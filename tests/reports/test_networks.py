@@ -36,7 +36,7 @@ def two(tmp_path, make):
 
 def test_they_are_arms_of_one_comparison(two):
     (group,) = groups(read_runs(two))
-    assert (group.title, group.arms) == ("digits", ["early", "late"])
+    assert (group.title, group.own_couplings) == ("digits", ["early", "late"])
     (finding,) = summarise(group).findings
     assert [view.lowest for view in finding.views] == ["late at NFE 5 and 13"]
     assert all(view.claims == () for view in finding.views)
@@ -64,7 +64,7 @@ def test_equal_names_are_told_by_the_hash_of_the_file(tmp_path, make):
     for checkpoint, value in ((A, 9.0), (B, 6.0)):
         make(tmp_path, "net", checkpoint=checkpoint, found=quality(value))
     (group,) = groups(read_runs(tmp_path))
-    assert group.arms == ["net (683b03be)", "net (99c0ffee)"]
+    assert group.own_couplings == ["net (683b03be)", "net (99c0ffee)"]
     assert "net (99c0ffee)" in build(tmp_path).html.read_text()
 
 
@@ -73,7 +73,7 @@ def test_one_name_stays_as_it_is_and_none_is_the_baseline(tmp_path, make):
     make(tmp_path, "net", 1, checkpoint=A, found=quality(9.0))
     make(tmp_path, "random", checkpoint=B, found=quality(6.0))
     (group,) = groups(read_runs(tmp_path))
-    assert group.arms == ["net", "random (99c0ffee)"]
+    assert group.own_couplings == ["net", "random (99c0ffee)"]
 
 
 def test_one_file_counts_once_whatever_training_was_asked_for(tmp_path, make):
@@ -91,7 +91,7 @@ def test_beside_trained_runs_they_are_a_comparison_of_their_own(two, make):
         make(two, arm, found=quality(5.0))
     runs, _ = read(two)
     found = groups(results(runs), runs)
-    assert sorted((group.title, *group.arms) for group in found) == [
+    assert sorted((group.title, *group.own_couplings) for group in found) == [
         ("digits", "early", "late"),
         ("digits, pool 1024", "random", "lapjv"),
     ]

@@ -15,7 +15,7 @@ place = 15
 
 
 def build(group):
-    if len(group.arms) < 2:
+    if len(group.own_couplings) < 2:
         return None
     return {name: len(seeds) for name, seeds in group.seeds.items()}
 """

@@ -76,7 +76,7 @@ def test_mixed_marks_it(tmp_path, make, kind):
         kind in ("data_checksum", "training.images", "processes")
     )
     (group,) = groups(table)  # that which the reader asked for is compared
-    assert group.arms == ["random", "lapjv"]
+    assert group.own_couplings == ["random", "lapjv"]
     assert any(f"NOT COMPARABLE: {kind} differ" in panel.title for panel in group.panels)
     for name in ("report.html", "fd_vs_nfe.md", "fd_vs_nfe.csv", "fd_vs_nfe.tex"):
         text = re.sub(r"\\|<wbr>", "", (tmp_path / name).read_text())
