@@ -190,8 +190,8 @@ def missing_best(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> str | N
     couplings = ordered(rows[rows["run_id"].isin(lost["run_id"])]["coupling"])
     return (
         f"{metric} was not measured at the best rho of {join(couplings)} at NFE"
-        f" {_nfes(lost['nfe'])}: evaluate these runs at the rho that the first pass chose, or the"
-        " comparison at best rho lacks them."
+        f" {_nfes(lost['nfe'])}: run `python -m bench.evaluate` on these runs again, which measures"
+        " at the recorded best rho, or the comparison at best rho lacks them."
     )
 
 
