@@ -176,7 +176,7 @@ def _keyed(
     The evaluations that an adaptive sampler took are a result, and so is the number of pools that a
     run trained on.
     """
-    nfe = table["nfe"].mask(is_adaptive(table))
+    nfe = table["nfe"].mask(is_adaptive(table, metrics))
     table = table.assign(nfe=nfe, n=table["n"].where(counts_images(table, metrics)))
     for name in varying:
         # As text, because merge refuses a column of numbers on one side and of text on the other.

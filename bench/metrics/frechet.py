@@ -29,14 +29,17 @@ _FD = Info(
     "Fréchet distance in features of your own; not an FID.",
     "lower",
     family="fd",
+    distance=True,
     place=20,
 )
 _FID = Info(
     "fid",
     "Fréchet inception distance: in the features of Inception-v3, 50,000 images.",
     "lower",
+    distance=True,
     place=21,
 )
+# No ``distance``: couplings are not to be judged by a value that may fall below zero.
 _INFINITY = Info(
     "fd_infinity",
     "Fréchet distance extrapolated to infinitely many samples; by chance it may fall below zero.",

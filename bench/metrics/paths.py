@@ -36,7 +36,8 @@ DRIFT = "denoiser_drift_ln_sigma"
 """The profile: one value for each interval between two noise levels."""
 
 
-_of_path = partial(Info, better="lower", per="run", kind="path", figure=False)
+# The terminal shows curvature only: these say nearly the same of a path.
+_of_path = partial(Info, better="lower", per="run", kind="path", figure=False, terminal=False)
 
 
 @dataclass(frozen=True)

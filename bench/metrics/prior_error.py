@@ -77,6 +77,12 @@ class PriorError(DenoiserMetric):
             "lower",
             place=97,
         ),
+        _of_start(
+            "start_whole_targets",
+            "1 if the start sends each latent to exactly one of its targets, else 0.",
+            ratio=False,
+            place=98,
+        ),
     )
 
     @classmethod
@@ -94,6 +100,7 @@ class PriorError(DenoiserMetric):
         dataset = subject.dataset
         setting = Setting(start=start.spec)
         yield setting.row("start_sigma", start.sigma)
+        yield setting.row("start_whole_targets", float(start.choice.takes_whole_targets))
         for metric, value in start.costs.items():
             yield setting.row(metric, value)
         for metric, value in prior_errors(start, dataset, subject.config.seed).items():

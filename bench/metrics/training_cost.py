@@ -30,6 +30,7 @@ class TrainingCost(RecordedMetric):
             "transport_cost_independent",
             "The same cost before pairing.",
             ratio=False,
+            terminal=False,
             place=111,
         ),
         Info(
@@ -59,6 +60,7 @@ class TrainingCost(RecordedMetric):
             "Share of the training time that the trainer stood still for the coupling.",
             ratio=False,
             share=True,
+            terminal=False,
             place=115,
         ),
         _per_run(
@@ -80,11 +82,13 @@ class TrainingCost(RecordedMetric):
         _per_run(
             "evaluate_seconds",
             "Seconds that the evaluation took, over all sessions.",
+            terminal=False,
             place=901,
         ),
         _per_run(
             "train_seconds",
             "Seconds that the training took, without the fit of a coupling.",
+            terminal=False,
             place=902,
         ),
     )

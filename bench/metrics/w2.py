@@ -81,6 +81,7 @@ class W2(SampleMetric):
             "Exact 2-Wasserstein distance to points of the data; it falls with n, so compare at"
             " one n only.",
             "lower",
+            distance=True,
             place=10,
         ),
         Info(

@@ -15,6 +15,18 @@ from typing import ClassVar, Literal
 from bench.record.files import write_json
 
 FILE = "metrics.json"
+# Earlier versions did not record which metrics are distances, or which of them the terminal shows.
+_DISTANCES_THEN = ("w2", "fid")
+_NOT_IN_TERMINAL_THEN = (
+    "path_excess_fm",
+    "path_excess_sigma",
+    "turning_angle_fm",
+    "turning_angle_sigma",
+    "transport_cost_independent",
+    "coupling_wait_share",
+    "evaluate_seconds",
+    "train_seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,9 @@ class Info:
         family: name without the features, ``kid`` of ``kid_classifier``, or "" for a metric that
             stands alone.
         share: True if a value is a share, which reports show in percent.
+        distance: True for a distance between samples and data, the lower the better, by which the
+            summary of a report judges couplings.
+        terminal: False for a value per run that the short table in the terminal leaves out.
         place: where it stands in a report; metrics with lower numbers come first.
 
     """
@@ -46,6 +61,8 @@ class Info:
     figure: bool = True
     family: str = ""
     share: bool = False
+    distance: bool = False
+    terminal: bool = True
     place: int = 1000
 
 
@@ -81,8 +98,18 @@ def read_infos(folder: Path) -> dict[str, Info]:
         for entry in json.loads(path.read_text(encoding="utf-8"))["metrics"]:
             # A later version may write more: what is not known here is left out.
             known = {f.name: entry[f.name] for f in fields(Info) if f.name in entry}
-            info = Info(**known)
+            info = Info(**(_unrecorded(entry["name"]) | known))
             infos[info.name] = info
     except (TypeError, KeyError, AttributeError, ValueError):
         raise ValueError(f"{path} is damaged: delete it, and evaluate the run again") from None
     return infos
+
+
+def _unrecorded(name: str) -> dict[str, bool]:
+    """The fields that earlier versions did not write, by the name of a metric of theirs."""
+    # The extrapolated distance is so noisy that it may fall below zero, so it judges nothing.
+    is_frechet = name.startswith("fd_") and not name.startswith("fd_infinity_")
+    return {
+        "distance": is_frechet or name in _DISTANCES_THEN,
+        "terminal": name not in _NOT_IN_TERMINAL_THEN,
+    }

@@ -19,15 +19,7 @@ if TYPE_CHECKING:
 _WIDTH = 109
 _NFE_WIDTH = 5
 _CELL_WIDTH = 14  # of a mean with its ratio
-# The few values per run that fit next to each other.
-_METRICS = (
-    "curvature_fm",
-    "transport_cost",
-    "coupling_ms",
-    "coupling_share",
-    "coupling_fit_seconds",
-    "images_per_s",
-)
+_MOST_PER_RUN = 6  # values per run that fit next to each other
 
 
 def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
@@ -106,8 +98,21 @@ def _per_run(group: Group) -> str:
     cells: dict[str, Mapping[str, Cell]] = {}
     for panel in group.values:
         # The first setting of each metric, which is the plain one: more do not fit.
-        cells.setdefault(panel.metric, panel.cells[None])
-    columns = [metric for metric in _METRICS if metric in cells]
+        if panel.info.kind in ("path", "cost") and panel.info.terminal:
+            cells.setdefault(panel.metric, panel.cells[None])
+    columns = group.metrics.ordered(cells)[:_MOST_PER_RUN]
+    table = _of_columns(group, cells, columns)
+    # Metrics of the user's own may have names so long that fewer columns fit.
+    while len(columns) > 1 and max(map(len, table.splitlines())) > _WIDTH:
+        columns.pop()
+        table = _of_columns(group, cells, columns)
+    return table
+
+
+def _of_columns(
+    group: Group, cells: Mapping[str, Mapping[str, Cell]], columns: Sequence[str]
+) -> str:
+    """The table of some metrics; empty without any."""
     if not columns:
         return ""
     lines = [["coupling", *columns]]

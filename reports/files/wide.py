@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench.record.infos import Info
 from reports.tables.groups import Group
 from reports.tables.panels import Panel, side_by_side
 from reports.tables.rho import rho_label
@@ -75,8 +76,8 @@ def wide_files(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def fd_vs_nfe(group: Group) -> list[Wide]:
-    """Fréchet distances: rows NFE, columns the couplings, each at the fixed and at its best rho."""
-    curves = [panel for panel in group.curves if _is_frechet(panel.metric)]
+    """Distances to data: rows NFE, columns the couplings, each at the fixed and at its best rho."""
+    curves = [panel for panel in group.curves if _is_distance(panel.info)]
     found = []
     for shared in side_by_side(curves):
         couplings: set[str] = set()
@@ -100,8 +101,9 @@ def fd_vs_nfe(group: Group) -> list[Wide]:
     return found
 
 
-def _is_frechet(metric: str) -> bool:
-    return metric == "fid" or metric.startswith("fd_")
+def _is_distance(info: Info) -> bool:
+    # The extrapolated distance judges nothing, but it belongs next to the one it is made from.
+    return info.distance or info.family == "fd_infinity"
 
 
 def by_coupling(group: Group, kind: str) -> list[Wide]:

@@ -12,7 +12,7 @@ from reports.figures.style import Look, looks
 from reports.figures.svg import Figure
 from reports.tables.groups import group_keys
 from reports.tables.panels import marks
-from reports.tables.select import ordinary
+from reports.tables.select import begins_elsewhere, is_guided
 from reports.tables.statistics import BASELINE, Cell, by_coupling, cost_cuts, ordered, values_by
 from reports.text import setting
 
@@ -60,8 +60,8 @@ class Pools:
 def pools(table: pd.DataFrame) -> list[Pools]:
     """Transport cost saved and curvature against the pool, for runs with several pools."""
     # Guided sampling and other starts would repeat values of the same training.
-    rows = ordinary(table)
-    rows = rows[rows["metric"].isin(_METRICS)]
+    plain = table[~is_guided(table) & ~begins_elsewhere(table)]
+    rows = plain[plain["metric"].isin(_METRICS)]
     keys = [key for key in group_keys(rows) if key != "pool"]
     look = looks(table["coupling"])
     found = []

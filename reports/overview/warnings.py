@@ -13,7 +13,7 @@ from reports.tables.statistics import BASELINE, LEAST_SEEDS, ordered
 from reports.tables.tidy import varying_fields
 from reports.text import counts, join
 
-SAFE_N = 10_000  # images from which the bias of a Fréchet distance is small
+SAFE_N = 10_000  # images from which the bias of a distance is small
 UNEVEN = 1.5  # ratio of the speeds of equal runs from which times mean nothing
 
 
@@ -115,10 +115,9 @@ def _origins(runs: Sequence[Run]) -> list[str]:
 
 
 def _few_images(group: Group) -> list[str]:
-    metric = group.rows["metric"]
     # Distances that are extrapolated to infinitely many images have no such bias.
-    is_biased = metric.str.startswith("fd_") & ~metric.str.startswith("fd_infinity_")
-    distances = group.rows[is_biased & group.rows["n"].notna()]
+    biased = group.metrics.distances(group.rows["metric"].unique())
+    distances = group.rows[group.rows["metric"].isin(biased) & group.rows["n"].notna()]
     lines = []
     for metric, part in distances.groupby("metric", sort=False):
         # The least n, at which the covariance is singular first.
@@ -131,8 +130,8 @@ def _few_images(group: Group) -> list[str]:
             )
     if len(distances) and distances["n"].min() < SAFE_N:
         lines.append(
-            f"Fréchet distances from {distances['n'].min():,} images are too high by about c/n,"
-            " where c depends on the coupling: compare at equal n only, and ignore small"
+            f"Distances from {distances['n'].min():,} images may be too high, Fréchet distances by"
+            " about c/n, where c depends on the coupling: compare at equal n only, and ignore small"
             " differences."
         )
     return lines
@@ -195,7 +194,9 @@ def class_law(runs: Sequence[Run]) -> list[str]:
 def _features(groups: Sequence[Group]) -> list[str]:
     names: set[str] = set()
     for group in groups:
-        names.update(name for name in group.rows["metric"].unique() if name.startswith("fd_"))
+        # A distance without features, such as w2, is nobody's FID by mistake.
+        frechet = group.metrics.of_family("fd") + group.metrics.of_family("fd_infinity")
+        names.update(set(frechet) & set(group.rows["metric"]))
     other = sorted(name for name in names if not name.endswith("_inception"))
     if not other:
         return []

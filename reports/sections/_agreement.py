@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.sections._levels import LEVEL, Spec
+from reports.sections._levels import CONTROL, LEVEL, Spec
 from reports.tables.metrics import Metrics
 from reports.tables.select import at_fixed_rho
 from reports.tables.statistics import ordered, values_by
@@ -20,7 +20,6 @@ from reports.text import counts, number
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTROL = "random-index"
 # Three, because a map is compared at many places at once: chance exceeds two standard errors at
 # one place in twenty even with many seeds.
 TOLERANCE = 3  # standard errors
@@ -119,9 +118,10 @@ def _results(
     words = f"sigma {level:.3g}, NFE {nfe}, {split}"
     if sampler != "heun":
         words += f", {sampler}"
+    hard = {Spec.of(start) for start in rows["start"][rows["hard"]].unique()}
     found = []
     for spec, seeds in by_spec.items():
-        control = _control(spec, by_spec) if spec.hard else None
+        control = _control(spec, by_spec) if spec in hard else None
         result = compare(seeds, control, words) if control else None
         if result:
             found.append((str(spec.without(*LEVEL)), result))

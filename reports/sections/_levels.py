@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench import plugins
-from reports.tables.select import begins_elsewhere, is_guided, is_started
+from reports.tables.select import begins_elsewhere, is_guided
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = ("sigma", "step", "view")  # options of a start that say where it begins
-HARD = ("expressway", "ot-prior")  # starts that map each latent to one target, unless smoothed
+CONTROL = "random-index"  # the start that takes its targets at random, without a map
+# Starts that map each latent to one target, unless smoothed; runs record this themselves now.
+_HARD_IN_EARLIER_RUNS = ("expressway", "ot-prior")
 
 
 @dataclass(frozen=True)
@@ -40,26 +42,47 @@ class Spec:
         left = [option for option in self.options if option[0] not in names]
         return Spec(self.name, tuple(left))
 
-    @property
-    def hard(self) -> bool:
-        """True for an unsmoothed map: each latent goes to one target."""
-        return self.name in HARD and float(dict(self.options).get("tau", 0)) == 0
-
     def __str__(self) -> str:
         options = ",".join("=".join(option) for option in self.options)
         return f"{self.name}:{options}" if options else self.name
 
 
 def with_level(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of other starts with the columns ``level`` (their ``start_sigma``) and ``kind`` (the
-    spec without it).
+    """The rows of other starts with the columns ``level`` (their ``start_sigma``), ``kind`` (the
+    spec without it) and ``hard`` (True for a map that sends each latent to one target).
     """
-    found = rows[is_started(rows) & begins_elsewhere(rows) & ~is_guided(rows)]
+    found = rows[begins_elsewhere(rows) & ~is_guided(rows)]
     # The level is recorded, because a step or a view names it only indirectly.
-    recorded = rows[rows["metric"].eq("start_sigma")].drop_duplicates(["run_id", "start"])
-    pairs = zip(recorded["run_id"], recorded["start"], strict=True)
-    known = dict(zip(pairs, recorded["value"], strict=True))
-    places = zip(found["run_id"], found["start"], strict=True)
-    levels = [known.get(place, math.nan) for place in places]
-    kinds = {start: str(Spec.of(start).without(*LEVEL)) for start in found["start"].unique()}
-    return found.assign(level=levels, kind=found["start"].map(kinds))
+    levels = _recorded(rows, "start_sigma")
+    whole = _recorded(rows, "start_whole_targets")
+    specs = {start: Spec.of(start) for start in found["start"].unique()}
+    own_levels = []
+    hard = []
+    for place in zip(found["run_id"], found["start"], strict=True):
+        own_levels.append(levels.get(place, math.nan))
+        hard.append(is_hard(specs[place[1]], whole.get(place)))
+    kinds = {start: str(spec.without(*LEVEL)) for start, spec in specs.items()}
+    return found.assign(level=own_levels, kind=found["start"].map(kinds), hard=hard)
+
+
+def _recorded(rows: pd.DataFrame, metric: str) -> dict[tuple[str, str], float]:
+    """Run and start to the value of a metric about starts."""
+    rows = rows[rows["metric"].eq(metric)].drop_duplicates(["run_id", "start"])
+    places = zip(rows["run_id"], rows["start"], strict=True)
+    return dict(zip(places, rows["value"], strict=True))
+
+
+def is_hard(spec: Spec, whole_targets: float | None) -> bool:
+    """True for a map that sends each latent to one target.
+
+    Args:
+        spec: of the start.
+        whole_targets: ``start_whole_targets`` of its run; None in runs of earlier versions.
+
+    """
+    if whole_targets is None:
+        if spec.name not in _HARD_IN_EARLIER_RUNS:
+            return False
+        return float(dict(spec.options).get("tau", 0)) == 0
+    # The random jump takes whole targets too, but it is the control, no map.
+    return whole_targets == 1 and spec.name != CONTROL

@@ -1,11 +1,10 @@
-"""The adaptive sampler (Dormand-Prince), whose NFE is measured, not chosen."""
+"""Adaptive samplers, such as Dormand-Prince, whose NFE is measured, not chosen."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench import plugins
 from bench.record.infos import Info
 from reports.tables.groups import Group
 from reports.tables.metrics import Metrics
@@ -18,23 +17,23 @@ if TYPE_CHECKING:
 
 title = "Adaptive sampler"
 place = 120
-NFE = Info("adaptive_nfe", "Evaluations that the sampler takes at its tolerance.", "lower")
+NFE = Info("adaptive_nfe", "Evaluations that the sampler takes.", "lower")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One coupling at one tolerance.
+    """One coupling and one sampler.
 
     Attributes:
         coupling: its name.
-        tolerance: of the sampler.
+        sampler: its spec, such as ``dopri5:tolerance=0.001``.
         nfe: evaluations that it took.
         cells: of the metrics; None if one was not measured.
 
     """
 
     coupling: str
-    tolerance: float
+    sampler: str
     nfe: Cell
     cells: list[Cell | None]
 
@@ -46,7 +45,7 @@ class Adaptive:
     Attributes:
         settings: start and guidance in words; empty if there is one of them only.
         metrics: metric and split of the columns.
-        rows: the loosest tolerance first, and within it random first.
+        rows: the sampler with the fewest evaluations first, and within it random first.
         info: description of the NFE.
 
     """
@@ -58,9 +57,9 @@ class Adaptive:
 
 
 def build(group: Group) -> list[Adaptive] | None:
-    """A table for each start and guidance; None without the adaptive sampler."""
+    """A table for each start and guidance; None without an adaptive sampler."""
     rows = group.plain.rows
-    rows = rows[is_adaptive(rows) & rows["sigma"].isna() & rows["nfe"].notna()]
+    rows = rows[is_adaptive(rows, group.metrics) & rows["sigma"].isna()]
     keys = ["start", "guidance"]
     varying = [key for key in keys if rows[key].nunique(dropna=False) > 1]
     tables = []
@@ -72,23 +71,19 @@ def build(group: Group) -> list[Adaptive] | None:
 
 
 def _table(settings: str, rows: pd.DataFrame, metrics: Metrics) -> Adaptive:
-    rows = rows.assign(split=rows["split"].fillna(""), tolerance=rows["sampler"].map(tolerance))
+    rows = rows.assign(split=rows["split"].fillna(""))
     measured = set(zip(rows["metric"], rows["split"], strict=True))
     columns = sorted(measured, key=lambda column: (metrics.rank(column[0]), column[1]))
-    numbers = values_by(rows, "tolerance", "metric", "split")
+    numbers = values_by(rows, "sampler", "metric", "split")
     # All metrics of a run rest on the same samples, so its first row has its NFE.
-    evaluations = values_by(rows.drop_duplicates(["run_id", "sampler"]), "tolerance", value="nfe")
+    firsts = rows.drop_duplicates(["run_id", "sampler"])
+    evaluations = values_by(firsts, "sampler", value="nfe")
     found = []
-    for (tolerance_,) in sorted(evaluations, reverse=True):
-        nfe = by_coupling(evaluations[(tolerance_,)])
-        cells = [by_coupling(numbers.get((tolerance_, *column), {})) for column in columns]
+    # The order of the specs as text would put a tolerance of 0.01 after one of 0.0001.
+    for sampler in firsts.groupby("sampler")["nfe"].mean().sort_values(kind="stable").index:
+        nfe = by_coupling(evaluations[(sampler,)])
+        cells = [by_coupling(numbers.get((sampler, *column), {})) for column in columns]
         for coupling in ordered(nfe):
             own = [cell.get(coupling) for cell in cells]
-            found.append(Row(coupling, tolerance_, nfe[coupling], own))
+            found.append(Row(coupling, sampler, nfe[coupling], own))
     return Adaptive(settings, columns, found)
-
-
-def tolerance(sampler: str) -> float:
-    """The tolerance in a sampler's spec, such as ``dopri5:tolerance=0.001``."""
-    _, options = plugins.split_spec(sampler)
-    return float(options["tolerance"])

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.record.infos import Info
 from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import DASHES, Look, looks
 from reports.figures.svg import Figure
@@ -15,7 +16,7 @@ from reports.sections._agreement import agreement
 from reports.sections._levels import with_level
 from reports.sections._listing import Listing, everything, listing
 from reports.tables.groups import Group
-from reports.tables.metrics import Metrics, is_distance
+from reports.tables.metrics import Metrics
 from reports.tables.select import PLAIN, at_fixed_rho, floors, is_unguided
 from reports.tables.statistics import BASELINE, Cell, ordered, values_by
 from reports.text import setting
@@ -28,7 +29,7 @@ place = 140
 MOST = 6  # figures; the table of everything has all numbers
 FULL = "full sampler"
 REAL = "held-out real images"
-_MIXTURE = "mode_mixture_0.2_"
+_THRESHOLD = "_0.2_"  # of the mode mixture that is drawn: one of many
 _ABOUT = (
     "Colours are those of starts here, not of couplings. Dashed: the full sampler with as many"
     " evaluations; dotted: held-out real images."
@@ -113,7 +114,7 @@ def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
     rows = group.rows
     # The sampler from plain noise, with as many evaluations, is the level to beat.
     full = rows[rows["start"].eq(PLAIN["start"]).fillna(False) & is_unguided(rows)]
-    real = floors(rows)
+    real = floors(rows, group.metrics)
     several = [name for name in ("sampler", "nfe") if curves[name].nunique() > 1]
     found = []
     for coupling in ordered(curves["coupling"]):
@@ -123,8 +124,9 @@ def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
             # One line per start: at the best rho of each it would jump between schedules.
             part = at_fixed_rho(part)
             whole = _same_place(plain, sampler, nfe, part["rho"].iloc[0])
-            columns = _charted(part, group.metrics)
-            charts = [_chart(part, whole, real, *column) for column in columns]
+            charts = []
+            for metric, split in _charted(part, group.metrics):
+                charts.append(_chart(part, whole, real, group.metrics[metric], split))
             values = {"sampler": sampler, "nfe": int(nfe)}
             words = [setting(name, values[name]).replace("nfe", "NFE") for name in several]
             found.append(Sweep(", ".join([coupling, *words]), charts))
@@ -144,14 +146,17 @@ def _charted(rows: pd.DataFrame, metrics: Metrics) -> list[tuple[str, str]]:
     found = []
     for distance in metrics.distances(rows["metric"])[:1]:
         found += [(distance, split) for split in ("train", "test") if (distance, split) in measured]
-    for start in ("copy_rate_", _MIXTURE):
-        found += [column for column in measured if column[0].startswith(start)][:1]
+    copies = metrics.of_family("copy_rate")
+    mixtures = [name for name in metrics.of_family("mode_mixture") if _THRESHOLD in name]
+    for names in (copies, mixtures):
+        found += [column for column in measured if column[0] in names][:1]
     return found
 
 
 def _chart(
-    part: pd.DataFrame, full: pd.DataFrame, real: dict[str, float], metric: str, split: str
+    part: pd.DataFrame, full: pd.DataFrame, real: dict[str, float], info: Info, split: str
 ) -> Chart:
+    metric = info.name
     rows = part[part["metric"].eq(metric) & part["split"].fillna("").eq(split)]
     lines = [Line(str(kind), _over_level(own)) for kind, own in rows.groupby("kind")]
     levels = {}
@@ -165,7 +170,7 @@ def _chart(
     levels = {name: value for name, value in levels.items() if math.isfinite(value)}
     words = {"train": f"{metric}, train", "test": f"{metric}, held-out"}.get(split, metric)
     # Rates of copies may be zero, for which a logarithmic axis has no place.
-    log = "xy" if is_distance(metric) else "x"
+    log = "xy" if info.distance else "x"
     return Chart(words, "sigma(T'), where sampling begins", lines, levels, log)
 
 

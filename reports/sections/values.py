@@ -47,7 +47,7 @@ class Values:
 
 def build(group: Group) -> Values | None:
     """The tables; None if nothing was measured over NFE."""
-    real = floors(group.rows)
+    real = floors(group.rows, group.metrics)
     group = group.plain
     tables = []
     more = []

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from reports.tables.groups import BUDGET, Group, groups
 from reports.tables.panels import MIXED, counts_images
 from reports.tables.runs import ReportError, Run
+from reports.tables.select import is_per_run
 from reports.tables.statistics import BASELINE
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ def _images(group: Group) -> list[Mismatch]:
     metric.
     """
     # The number of images held out from a discriminator depends on the seed that splits them.
-    held_out = group.rows["metric"].str.startswith("dg_")
+    of_guidance = group.rows["metric"].isin(group.metrics.of_kind("guidance"))
+    held_out = of_guidance & is_per_run(group.rows, group.metrics)
     counted = counts_images(group.rows, group.metrics) & group.rows["n"].notna()
     rows = group.rows[counted & ~held_out]
     # First those with several numbers at all: grouping every place of 500 runs takes long.

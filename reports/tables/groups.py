@@ -80,7 +80,7 @@ class Group:
     @cached_property
     def plain(self) -> Group:
         """The same without guidance and other starts; the group itself if nothing else is in it."""
-        rows = ordinary(self.rows)
+        rows = ordinary(self.rows, self.metrics)
         return replace(self, rows=rows) if len(rows) else self
 
     @cached_property

@@ -49,6 +49,10 @@ class Metrics:
         """Names of the metrics of some kinds, in order."""
         return [info.name for info in self.infos.values() if info.kind in kinds]
 
+    def of_family(self, family: str) -> list[str]:
+        """Names of the metrics of one family, in order."""
+        return [info.name for info in self.infos.values() if info.family == family]
+
     def about(self, metric: str) -> str:
         """The sentence of a metric, with the better side; empty if nobody described it."""
         info = self[metric]
@@ -58,7 +62,7 @@ class Metrics:
 
     def distances(self, metrics: Iterable[str]) -> list[str]:
         """The distances between samples and data among some metrics, that of the summary first."""
-        return [metric for metric in self.ordered(metrics) if is_distance(metric)]
+        return [metric for metric in self.ordered(metrics) if self[metric].distance]
 
     def judged(self, measured: Collection[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
         """The metrics, with their splits, that the summary speaks of, of those measured.
@@ -75,13 +79,6 @@ class Metrics:
         if TRUNCATION in measured:
             found.append(TRUNCATION)
         return found
-
-
-def is_distance(metric: str) -> bool:
-    """True for a Fréchet distance, and for the Wasserstein distance of points in the plane."""
-    if metric.startswith("fd_infinity_"):
-        return False  # extrapolated, and so noisy that it may fall below zero
-    return metric in ("w2", "fid") or metric.startswith("fd_")
 
 
 def verdict(info: Info, cell: Cell) -> str:

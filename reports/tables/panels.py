@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.record.infos import Info
 from reports.tables.metrics import Metrics
 from reports.tables.rho import BEST, by_schedule, fixed_rho, is_search, rho_label
-from reports.tables.select import PLAIN, is_adaptive
+from reports.tables.select import PLAIN, is_adaptive, is_per_run
 from reports.tables.statistics import Cell, cells
 from reports.text import is_missing, listed, setting
 
@@ -98,13 +98,7 @@ def counts_images(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True if ``n`` counts the images that a row was measured on; otherwise it counts the pools or
     images of the training.
     """
-    return rows["nfe"].notna() | rows["sigma"].notna() | ~_is_per_run(rows, metrics)
-
-
-def _is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
-    """True for metrics with one value per run, though some record the NFE of their dense paths."""
-    names = [name for name in rows["metric"].unique() if metrics[name].per == "run"]
-    return rows["metric"].isin(names)
+    return rows["nfe"].notna() | rows["sigma"].notna() | ~is_per_run(rows, metrics)
 
 
 def panels(
@@ -123,8 +117,8 @@ def panels(
 
     """
     # The search is few images against the train split: no quality to compare couplings by.
-    rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows)]
-    is_curve = rows["nfe"].notna() & ~_is_per_run(rows, metrics)
+    rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows, metrics)]
+    is_curve = rows["nfe"].notna() & ~is_per_run(rows, metrics)
     # The rho of curves only: paths and costs record theirs too, and would outvote them.
     fixed = fixed_rho(rows[is_curve])
     found = _curves(rows[is_curve], metrics, best, fixed) + _values(rows[~is_curve], metrics)

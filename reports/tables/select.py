@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reports.tables.metrics import Metrics
 from reports.tables.rho import fixed_rho
 
 if TYPE_CHECKING:
@@ -11,9 +12,7 @@ if TYPE_CHECKING:
 
 PREFIX = "dg-"
 PLAIN = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
-# Rows about a start itself, whether or not something was sampled from it.
-_OF_STARTS = ("start_", "prior_error")
-_FLOOR = r"^mode_mixture_[\d.]+_real_"
+_FLOOR = "mode_mixture_real"  # family of the metrics of real images
 
 
 def is_guided(rows: pd.DataFrame) -> pd.Series:
@@ -28,21 +27,28 @@ def begins_elsewhere(rows: pd.DataFrame) -> pd.Series:
     return (rows["start"].notna() & rows["start"].ne(PLAIN["start"])).fillna(False).astype(bool)
 
 
-def is_started(rows: pd.DataFrame) -> pd.Series:
+def is_started(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True for rows of another start than plain noise, or about a start."""
-    return begins_elsewhere(rows) | rows["metric"].str.startswith(_OF_STARTS).astype(bool)
+    # Rows about a start count, whether or not something was sampled from it.
+    return begins_elsewhere(rows) | rows["metric"].isin(metrics.of_kind("start"))
 
 
-def is_floor(rows: pd.DataFrame) -> pd.Series:
+def is_floor(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True for the mode mixture of real images: no result of a run, but a value to compare with."""
-    return rows["metric"].str.match(_FLOOR).astype(bool)
+    return rows["metric"].isin(metrics.of_family(_FLOOR))
 
 
-def is_adaptive(rows: pd.DataFrame) -> pd.Series:
-    """True for the sampler that chooses its number of evaluations, such as
-    ``dopri5:tolerance=0.001``.
-    """
-    return rows["sampler"].str.startswith("dopri5").fillna(False).astype(bool)
+def is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
+    """True for metrics with one value per run, though some record the NFE of their dense paths."""
+    names = [name for name in rows["metric"].unique() if metrics[name].per == "run"]
+    return rows["metric"].isin(names)
+
+
+def is_adaptive(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
+    """True for rows of a sampler that chooses its own steps, such as ``dopri5:tolerance=0.001``."""
+    # Only such a sampler has an NFE without a rho: all others follow a schedule.
+    chosen = rows["sampler"].notna() & rows["nfe"].notna() & rows["rho"].isna()
+    return chosen & ~is_per_run(rows, metrics)
 
 
 def is_unguided(rows: pd.DataFrame) -> pd.Series:
@@ -50,15 +56,15 @@ def is_unguided(rows: pd.DataFrame) -> pd.Series:
     return rows["guidance"].eq(PLAIN["guidance"]).fillna(False).astype(bool)
 
 
-def ordinary(rows: pd.DataFrame) -> pd.DataFrame:
+def ordinary(rows: pd.DataFrame, metrics: Metrics) -> pd.DataFrame:
     """The rows without guidance and from plain noise."""
-    return rows[~is_guided(rows) & ~is_started(rows) & ~is_floor(rows)]
+    return rows[~is_guided(rows) & ~is_started(rows, metrics) & ~is_floor(rows, metrics)]
 
 
-def floors(rows: pd.DataFrame) -> dict[str, float]:
+def floors(rows: pd.DataFrame, metrics: Metrics) -> dict[str, float]:
     """``mode_mixture_0.2_classifier`` to its mean on real images."""
     # Real images do not depend on the run, so the mean is over equal or nearly equal values.
-    means = rows[is_floor(rows)].groupby("metric")["value"].mean()
+    means = rows[is_floor(rows, metrics)].groupby("metric")["value"].mean()
     return {str(name).replace("_real_", "_"): float(mean) for name, mean in means.items()}
 
 

@@ -5,10 +5,13 @@ split, always.
 import pytest
 
 from bench.record import Measurement
+from bench.record.infos import Info, write_infos
 from reports.build import build
 from reports.files.terminal import terminal_table
+from reports.files.wide import fd_vs_nfe
 from reports.overview.headline import headlines
 from reports.overview.summary import summarise
+from reports.overview.warnings import warnings
 from reports.sections import pareto
 from reports.tables.groups import groups
 from reports.tables.metrics import collect
@@ -120,3 +123,25 @@ def test_only_what_was_not_measured_is_said_to_be_missing(tmp_path, make):
         "Neither a distance to the test split nor truncation_error was measured at a chosen NFE"
         in page
     )
+
+
+def test_a_distance_of_the_users_own_is_judged(tmp_path, make):
+    """Its description says that it is one; its name need not."""
+    runs, _ = read(compared_runs(tmp_path, make, "energy"))
+    (group,) = groups(results(runs), runs)
+    assert summarise(group).findings[0].title == "energy, test"
+    assert headlines(group)[0].quality.startswith("energy, test, at NFE 13: ")
+    assert headlines(group)[0].quality.endswith("lower (better)")
+    assert [table.keys["metric"] for table in fd_vs_nfe(group)] == ["energy"]
+    (line,) = [line for line in warnings([group], runs) if "may be too high" in line]
+    assert line.startswith("Distances from 500 images")
+    assert "\nenergy, test\n  NFE " in terminal_table(group.rows, runs)
+
+
+def compared_runs(folder, make, metric):
+    info = Info(metric, "Distance of energies.", "lower", distance=True)
+    for seed in range(3):
+        for coupling, level in (("random", 100.0), ("lapjv", 75.0)):
+            path = make(folder, coupling, seed, found=rows(level + seed, metric)).path
+            write_infos(path, [info])
+    return folder

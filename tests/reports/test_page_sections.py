@@ -151,13 +151,13 @@ def test_adaptive_sampler(page, tidy):
     for pool, table, rows in tables(page, "adaptive"):
         assert table["rows"][0] == [
             "coupling",
-            "tolerance",
+            "sampler",
             "NFE",
             "fd_classifier, test",
             "truncation_error",
         ]
-        for arm, tolerance, nfe, *cells in rows:
-            of = pick(tidy, pool=pool, sampler=f"dopri5:tolerance={tolerance}")
+        for arm, sampler, nfe, *cells in rows:
+            of = pick(tidy, pool=pool, sampler=sampler)
             counts = {
                 name: one.groupby("seed")["nfe"].first() for name, one in of.groupby("coupling")
             }

@@ -1,5 +1,11 @@
+import pytest
+
+from bench.metrics import infos
+from bench.record import Measurement
+from bench.record.infos import Info, write_infos
 from reports.files.terminal import terminal_table
-from reports.tables.tidy import read_runs
+from reports.tables.runs import read
+from reports.tables.tidy import read_runs, results
 
 
 def test_terminal_table(study):
@@ -40,3 +46,58 @@ def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, starte
     text = terminal_table(read_runs(tmp_path))
     assert "fd_classifier, test" in text
     assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))
+
+
+PER_RUN = (
+    "curvature_fm",
+    "transport_cost",
+    "coupling_ms",
+    "coupling_share",
+    "coupling_fit_seconds",
+    "images_per_s",
+)
+LEFT_OUT = (
+    "path_excess_fm",
+    "path_excess_sigma",
+    "turning_angle_fm",
+    "turning_angle_sigma",
+    "transport_cost_independent",
+    "coupling_wait_share",
+    "evaluate_seconds",
+    "train_seconds",
+)
+
+
+def head_of(folder):
+    """The names of the table of values per run."""
+    runs, _ = read(folder)
+    text = terminal_table(results(runs), runs)
+    assert max(map(len, text.splitlines())) < 110
+    (head,) = [line.split() for line in text.splitlines() if line.startswith("coupling ")]
+    return head[1:]
+
+
+def per_run(*names):
+    return [Measurement(name, 1234.5, n=8) for name in names]
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_six_values_per_run_are_shown(tmp_path, make, recorded):
+    """The same six if the run recorded the descriptions, and if it was of an earlier version."""
+    names = (*LEFT_OUT, *PER_RUN)
+    folder = make(tmp_path, found=per_run(*names))
+    if recorded:
+        write_infos(folder.path, infos(names))
+    assert head_of(tmp_path) == list(PER_RUN)
+
+
+def test_a_value_per_run_of_the_users_own_is_shown_at_its_place(tmp_path, make):
+    folder = make(tmp_path, found=per_run(*PER_RUN, "watts", "x" * 90))
+    own = [
+        Info("watts", "Power of the machine.", per="run", kind="cost", place=112),
+        Info("x" * 90, "A name that is too long.", per="run", kind="cost", place=115),
+        Info("volts", "Not measured.", per="run", kind="cost", place=1),
+    ]
+    write_infos(folder.path, [*infos(PER_RUN), *own])
+    # The last of the six at most are left out where the table would be too wide.
+    assert head_of(tmp_path) == [*PER_RUN[:3], "watts", *PER_RUN[3:5]]

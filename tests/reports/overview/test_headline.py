@@ -43,7 +43,7 @@ def test_few_seeds_give_numbers_and_no_claim(tmp_path, make, seeds):
 
 def test_seeds_that_random_lacks_do_not_count(tmp_path, make):
     for arm, seed, value in (("random", 0, 10.0), ("lapjv", 0, 5.0), ("lapjv", 1, 500.0)):
-        found = [Measurement("fd_classifier", value, nfe=13, split="test", sampler="heun", n=100)]
+        found = [Measurement("fd_classifier", value, 13, 7.0, "heun", split="test", n=100)]
         make(tmp_path, arm, seed, found=found)
     assert "5.00 against 10.0 of random, −50 %" in of(tmp_path)["lapjv"].quality
 

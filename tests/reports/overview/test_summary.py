@@ -231,7 +231,7 @@ def test_warnings(tmp_path, make):
         "different data under the same name",
         "features classifier are not the same",
         "different hardware",
-        "from 2,000 images are too high",
+        "from 2,000 images may be too high",
         "fd_classifier and fd_pixels use other features than Inception-v3: no FID",
         "digits: training budgets differ (100,000 and 200,000 images)",
         "1 of 4 runs were made from a git tree with changes",

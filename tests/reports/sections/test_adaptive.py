@@ -3,7 +3,8 @@ from reports.sections.adaptive import build
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
-PLACE = {"sampler": "dopri5:tolerance=0.01", "start": "gaussian", "guidance": "none"}
+LOOSE = "dopri5:tolerance=0.01"
+PLACE = {"sampler": LOOSE, "start": "gaussian", "guidance": "none"}
 TIGHT = {"sampler": "dopri5:tolerance=0.0001"}
 
 
@@ -21,8 +22,8 @@ def found_at(nfe, value, **more):
 
 
 def test_runs_meet_at_equal_tolerances(tmp_path, make):
-    """Each takes its own number of evaluations; the arm that needs more at one tolerance is still
-    beside the other.
+    """Each takes its own number of evaluations; the coupling that needs more at one tolerance is
+    still compared with the other.
     """
     for seed in range(3):
         make(
@@ -34,13 +35,11 @@ def test_runs_meet_at_equal_tolerances(tmp_path, make):
         make(tmp_path, "lapjv", seed, found=found_at(20 + seed, 6.0) + found_at(45, 3.0, **TIGHT))
     (table,), group = tables_of(tmp_path)
     assert table.metrics == [("fd_classifier", "test"), ("truncation_error", "")]
-    assert [
-        (row.coupling, row.tolerance, row.nfe.mean, row.cells[0].mean) for row in table.rows
-    ] == [
-        ("random", 0.01, 41.0, 5.0),
-        ("lapjv", 0.01, 21.0, 6.0),
-        ("random", 0.0001, 91.0, 2.0),
-        ("lapjv", 0.0001, 45.0, 3.0),
+    assert [(row.coupling, row.sampler, row.nfe.mean, row.cells[0].mean) for row in table.rows] == [
+        ("random", LOOSE, 41.0, 5.0),
+        ("lapjv", LOOSE, 21.0, 6.0),
+        ("random", TIGHT["sampler"], 91.0, 2.0),
+        ("lapjv", TIGHT["sampler"], 45.0, 3.0),
     ]
     assert [row.nfe.side for row in table.rows] == ["unclear", "lower"] * 2
     assert group.panels == []  # nowhere else on the page
@@ -57,3 +56,22 @@ def test_each_guidance_has_its_own_table(tmp_path, make):
 
 def test_without_the_adaptive_sampler_there_is_no_table(study):
     assert tables_of(study)[0] == []
+
+
+def test_a_sampler_of_the_users_own_that_chooses_its_steps_is_adaptive(tmp_path, make):
+    """It has an NFE and no rho, whatever its name and options are."""
+    place = {"sampler": "my_project.careful:effort=2"}
+    make(tmp_path, found=found_at(40, 5.0) + found_at(30, 6.0, **place))
+    (table,), group = tables_of(tmp_path)
+    # The fewest evaluations first
+    assert [row.sampler for row in table.rows] == [place["sampler"], LOOSE]
+    assert [row.nfe.mean for row in table.rows] == [30.0, 40.0]
+    assert group.panels == []
+
+
+def test_a_value_per_run_without_rho_is_of_no_adaptive_sampler(tmp_path, make):
+    path = Measurement("curvature_fm", 0.1, nfe=255, sampler="heun", n=64)
+    make(tmp_path, found=[path, *found_at(40, 5.0)])
+    (table,), group = tables_of(tmp_path)
+    assert ("curvature_fm", "") not in table.metrics
+    assert [panel.metric for panel in group.panels] == ["curvature_fm"]

@@ -2,8 +2,9 @@ import math
 
 import pytest
 
+from bench.record import Measurement
 from reports.sections._agreement import compare
-from reports.sections._levels import Spec, with_level
+from reports.sections._levels import Spec, is_hard, with_level
 from reports.sections.starts import FULL, REAL, _looks, build, sweeps
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
@@ -34,7 +35,7 @@ def test_specs_are_taken_apart():
     spec = Spec.of("ot-prior:sigma=2,tau=0.1,targets=test")
     assert str(spec.without("sigma")) == "ot-prior:tau=0.1,targets=test"
     assert [
-        Spec.of(s).hard
+        is_hard(Spec.of(s), None)
         for s in ("expressway:sigma=1", "ot-prior:tau=0", "ot-prior:tau=0.1", "random-index")
     ] == [
         True,
@@ -138,3 +139,34 @@ def test_a_start_without_its_level_is_named_not_drawn(tmp_path, make, started_ro
 
 def test_without_other_starts_there_is_no_section(study):
     assert section(study) is None
+
+
+@pytest.mark.parametrize(
+    ("spec", "recorded", "hard"),
+    [
+        ("my_project.nearest:sigma=1", 1.0, True),
+        ("my_project.nearest:sigma=1", 0.0, False),
+        ("my_project.nearest:sigma=1,tau=soft", None, False),
+        ("expressway:sigma=1", 0.0, False),
+        # The control takes whole targets too, but is compared with nothing.
+        ("random-index:sigma=1", 1.0, False),
+    ],
+)
+def test_a_start_is_hard_if_its_run_recorded_so(spec, recorded, hard):
+    assert is_hard(Spec.of(spec), recorded) == hard
+
+
+def test_a_hard_start_of_the_users_own_is_compared_with_random_jumps(tmp_path, make, started_rows):
+    from dataclasses import replace
+
+    for seed in range(3):
+        rows = []
+        for row in started_rows("random", seed):
+            if row.start and row.start.startswith("truncated"):
+                row = replace(row, start=row.start.replace("truncated", "my_project.nearest"))
+            rows.append(row)
+        starts = {row.start for row in rows if row.start and row.start.startswith("my_project")}
+        rows += [Measurement("start_whole_targets", 1.0, start=start) for start in sorted(starts)]
+        make(tmp_path, "random", seed, found=rows)
+    lines = section(tmp_path).agreement
+    assert any("my_project.nearest and random-index differ" in line for line in lines)

@@ -12,7 +12,7 @@ from reports.tables.statistics import Cell
 from reports.tables.tidy import results
 from tests.reports.pages import Page
 
-PLACE = {"nfe": 5, "split": "test", "n": 500, "sampler": "heun"}
+PLACE = {"nfe": 5, "rho": 7.0, "split": "test", "n": 500, "sampler": "heun"}
 
 
 def compared(value):

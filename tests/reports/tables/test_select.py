@@ -16,7 +16,7 @@ def test_what_is_guided_or_begins_elsewhere_is_not_ordinary(
     found = {m.key: m for m in [*guided_rows("random", 0), *started_rows("random", 0)]}
     make(tmp_path, found=[*found.values()])
     (group,) = groups(read_runs(tmp_path))
-    rows = ordinary(group.rows)
+    rows = ordinary(group.rows, group.metrics)
     assert set(rows["guidance"].dropna()) == {"none"}
     assert set(rows["start"].dropna()) == {"gaussian"}
     shown = group.plain.panels
@@ -26,7 +26,7 @@ def test_what_is_guided_or_begins_elsewhere_is_not_ordinary(
         "mode_mixture_0.2_classifier",
     }
     assert all(p.settings == "" for p in shown)
-    assert floors(group.rows) == {"mode_mixture_0.2_classifier": pytest.approx(0.02)}
+    assert floors(group.rows, group.metrics) == {"mode_mixture_0.2_classifier": pytest.approx(0.02)}
     assert group.metrics.distances(group.rows["metric"]) == ["fd_classifier", "fd_pixels"]
 
 
