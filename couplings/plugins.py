@@ -143,8 +143,9 @@ def _load_users(what: str, path: str) -> ModuleType:
             f"{what} {path!r}: no module {error.name}; it is looked for in the working folder"
             " and PYTHONPATH"
         ) from None
-    except Exception as error:
-        # Code of a user may raise anything. The cause keeps its traceback for whoever wrote it.
+    except (Exception, SystemExit) as error:
+        # Code of a user may raise anything, and a script may end with sys.exit at import. The cause
+        # keeps its traceback for whoever wrote it.
         raise PluginError(
             f"{what} {path!r}: importing it failed: {type(error).__name__}: {error}"
         ) from error

@@ -44,6 +44,10 @@ class Denoiser(nn.Module):
 
         Labels are one-hot ``[n, label_dim]``. Absent ones are a row of zeros, as in the released
         networks. Returns float32 ``[n, c, h, w]``.
+
+        Raises:
+            ValueError: the network returns another shape.
+
         """
         # Samplers keep their state in float64; the network has float32 weights.
         x = x.float()
@@ -58,6 +62,12 @@ class Denoiser(nn.Module):
         raw = self.model(
             (_per_image(scale.into) * x).to(self.dtype), scale.noise, labels, augment_labels
         )
+        # Another shape may broadcast: the network would train on something else without an error.
+        if raw.shape != x.shape:
+            raise ValueError(
+                f"{type(self.model).__name__} must return the shape of its images, "
+                f"{list(x.shape)}, not {list(raw.shape)}"
+            )
         return _per_image(scale.skip) * x + _per_image(scale.out) * raw.float()
 
     def one_hot(self, labels: Tensor) -> Tensor | None:

@@ -1,6 +1,6 @@
 """The configuration of a run: dataclasses in ``schema`` and ``guidance``; ``read`` fills them.
 
-Sweeps submitted by an earlier version are pickled with ``bench.config.RunConfig``: the name stays.
+Other packages import from here, so that a move inside does not concern them.
 """
 
 from bench.config.errors import ConfigError

@@ -223,16 +223,17 @@ def _read(folder: RunFolder) -> dict:
     path = folder.path / "evaluation.json"
     if not path.exists():
         return {"origin": None, "done": [], "finished": [], "seconds": 0.0}
+    done: list[dict] = []
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        for entry in content["done"]:
+            done += [entry] if "metric" in entry else _translated(entry)
+        return {**content, "done": done, "finished": list(content["finished"])}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Valid JSON of another shape is as useless as half a file.
         raise RunFolderError(
             f"{path} is damaged: delete it, the measurements are made again"
         ) from None
-    done: list[dict] = []
-    for entry in content["done"]:
-        done += [entry] if "metric" in entry else _translated(entry)
-    return {**content, "done": done}
 
 
 def _translated(entry: dict) -> list[dict]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -99,9 +99,12 @@ def read_infos(folder: Path) -> dict[str, Info]:
             # A later version may write more: what is not known here is left out.
             known = {f.name: entry[f.name] for f in fields(Info) if f.name in entry}
             info = Info(**(_unrecorded(entry["name"]) | known))
+            _check_types(info)
             infos[info.name] = info
     except (TypeError, KeyError, AttributeError, ValueError):
-        raise ValueError(f"{path} is damaged: delete it, and evaluate the run again") from None
+        raise ValueError(
+            f"{path} is damaged: delete it, and reports describe the metrics as this version does"
+        ) from None
     return infos
 
 
@@ -113,3 +116,20 @@ def _unrecorded(name: str) -> dict[str, bool]:
         "distance": is_frechet or name in _DISTANCES_THEN,
         "terminal": name not in _NOT_IN_TERMINAL_THEN,
     }
+
+
+def _check_types(info: Info) -> None:
+    """Refuse values of another type, which would end a report in the middle of a sort."""
+    for field in fields(Info):
+        value = getattr(info, field.name)
+        default = "" if field.default is MISSING else field.default
+        if field.name == "better":
+            valid = value in (None, "lower", "higher")
+        elif isinstance(default, bool):
+            valid = isinstance(value, bool)
+        elif isinstance(default, int | float):
+            valid = isinstance(value, int | float)
+        else:
+            valid = isinstance(value, str)
+        if not valid:
+            raise ValueError(f"{field.name}: {value!r}")

@@ -250,5 +250,6 @@ def _check_levels(img_resolution: int, channel_mult: Sequence[int]) -> None:
     halvings = len(channel_mult) - 1
     if img_resolution % 2**halvings:
         raise ValueError(
-            f"{img_resolution} px cannot be halved {halvings} times: shorten channel_mult"
+            f"{img_resolution} x {img_resolution} pixels cannot be halved {halvings} times: give "
+            "fewer levels, such as --channel-mult 1"
         )

@@ -146,3 +146,11 @@ def test_getting_a_coupling_imports_no_other_one():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["couplings.batch.sinkhorn"]
+
+
+def test_a_script_that_ends_python_at_import_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "ending").mkdir()
+    (tmp_path / "ending" / "script.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginError, match="importing it failed: SystemExit: 3"):
+        load("metric", "ending.script")

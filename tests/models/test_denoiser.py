@@ -82,3 +82,14 @@ def test_classes_become_one_hot_rows_for_conditional_networks_only():
     assert conditional.one_hot(classes).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert conditional.one_hot(classes).dtype == torch.float32
     assert Denoiser(Recorder(), EDM()).one_hot(classes) is None
+
+
+def test_a_network_that_returns_another_shape_is_refused():
+    class Narrow(nn.Module):
+        def forward(self, x, c_noise, labels, augment_labels):
+            return x[:, :1]
+
+    with pytest.raises(
+        ValueError, match=r"Narrow must return the shape of its images, \[2, 3, 4, 4\], not"
+    ):
+        Denoiser(Narrow(), EDM())(torch.zeros(2, 3, 4, 4), 1.0)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.config import EvaluationConfig, RunConfig
 from bench.evaluation.ledger import Ledger, Task, is_finished, is_whole, last_asked
-from bench.record import Measurement, RunFolder
+from bench.record import Measurement, RunFolder, RunFolderError
 from bench.record.infos import Info, read_infos, write_infos
 
 FD = Task("frechet", "heun-nfe5-rho7", 100, "classifier", "one")
@@ -140,3 +140,10 @@ def test_finished_is_what_was_asked_for(folder):
     assert last_asked(folder)["evaluation"]["nfe"] == [5]
     Ledger(folder, {"weights": "b"}, {})
     assert not is_finished(folder, asked)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"done": [{}], "finished": []}'])
+def test_a_damaged_record_is_named_with_the_way_out(content, tmp_path):
+    (tmp_path / "evaluation.json").write_text(content)
+    with pytest.raises(RunFolderError, match=r"evaluation\.json is damaged: delete it"):
+        is_whole(RunFolder(tmp_path))
