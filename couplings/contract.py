@@ -3,7 +3,7 @@
 import math
 import time
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -156,10 +156,9 @@ class Coupling(WithOptions, ABC):
             raise not_finite(pool)
         start = time.perf_counter()
         solved = self._solve_checked(pool)
-        index = torch.as_tensor(solved.index, dtype=torch.int64, device="cpu")
+        index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
-        # Refuses an index that leaves the pool, so it comes before the cost that uses the index.
-        duplicates = self._check_index(index, len(pool.images))
+        duplicates = self._share_of_duplicates(index)
         report = {
             "cost_before": cost_before,
             "cost_after": _cost_after(pool, index, cost_before, solved.saving),
@@ -179,21 +178,55 @@ class Coupling(WithOptions, ABC):
         # Under autocast the cost matrix would be computed in half precision.
         with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):
             if self.within_class:
-                return pair_within_classes(pool, self.solve)
-            return self.solve(pool)
+                return pair_within_classes(pool, self._solve_once)
+            return self._solve_once(pool)
 
-    def _check_index(self, index: Tensor, n: int) -> float:
-        """The share of repeated noise samples; refuses an index that breaks the promise."""
+    def _solve_once(self, pool: Pool) -> Pairing:
+        """`solve`, with an index `[n]` int64 on the CPU that stays in the pool."""
+        solved = self.solve(pool)
+        if not isinstance(solved, Pairing):
+            raise self._refused(f"solve() must return Pairing(index), got {type(solved).__name__}")
+        index = self._checked_index(solved.index, len(pool.images))
+        return replace(solved, index=index)
+
+    def _checked_index(self, given: object, n: int) -> Tensor:
+        """An index `[n]` int64 on the CPU; refuses one that is no tensor or leaves the pool."""
+        promise = "solve() must return Pairing(index) with index [n] of 0 .. n-1, got"
+        try:
+            index = torch.as_tensor(given, dtype=torch.int64, device="cpu")
+        except (TypeError, ValueError, RuntimeError):
+            raise self._refused(f"{promise} {type(given).__name__}") from None
+        if index.shape != (n,):
+            raise self._refused(f"{promise} {list(index.shape)}")
+        # NumPy's minimum of a small array takes a fraction of the time of torch's.
         columns = index.numpy()
-        is_valid = columns.shape == (n,) and (n == 0 or (columns.min() >= 0 and columns.max() < n))
+        least = columns.min()
+        most = columns.max()
+        # A negative index would silently count from the end.
+        if least < 0 or most >= n:
+            raise self._refused(f"{promise} {least} .. {most} for n = {n}")
+        return index
+
+    def _share_of_duplicates(self, index: Tensor) -> float:
+        """The share of repeated noise samples; refuses an index that breaks the promise."""
+        n = len(index)
+        if not n:
+            return 0.0
         # Counting is several times faster than sorting, as `unique` does.
-        distinct = int(np.count_nonzero(np.bincount(columns))) if is_valid else 0
-        if not is_valid or (self.permutes and distinct < n):
-            raise CouplingError(
-                f"{self}: the solver returned no valid pairing of {n}; please report this pool as"
-                " a bug"
+        distinct = int(np.count_nonzero(np.bincount(index.numpy())))
+        if self.permutes and distinct < n:
+            raise self._refused(
+                f"uses noise samples more than once ({distinct} of {n} distinct): set"
+                " exact_noise_marginal = False in the class, or return a permutation"
             )
-        return 1 - distinct / n if n else 0.0
+        return 1 - distinct / n
+
+    def _refused(self, reason: str) -> CouplingError:
+        """The error for a solver that breaks the contract, for whoever can mend it."""
+        # Users cannot mend a coupling of this repository.
+        is_built_in = type(self).__module__.startswith("couplings.")
+        way_out = "; please report this pool as a bug" if is_built_in else ""
+        return CouplingError(f"{self}: {reason}{way_out}")
 
 
 def _cost_after(pool: Pool, index: Tensor, cost_before: float, saving: Saving | None) -> float:

@@ -24,6 +24,7 @@ __all__ = ["COUPLINGS", "PluginError", "build", "class_in", "load", "name_of", "
 
 COUPLINGS = ("couplings.batch", "couplings.dataset")  # the packages whose modules are couplings
 CONTRACT = "contract"  # the module of a package that says what its plug-ins must have
+DECORATOR = "put @dataclass(frozen=True, kw_only=True) above it"
 
 
 def names(*packages: str) -> tuple[str, ...]:
@@ -110,7 +111,7 @@ def build(what: str, text: str, packages: Sequence[str], *bases: type) -> Any:
     params: Any = vars(cls).get("__dataclass_params__")
     # One object serves many settings, so none of them may change it.
     if params is None or not params.frozen:
-        raise PluginError(f"{cls.__qualname__}: put @dataclass(frozen=True, kw_only=True) above it")
+        raise PluginError(f"{cls.__qualname__}: {DECORATOR}")
     return spec.build(cls, options)
 
 
@@ -146,6 +147,14 @@ def _load_users(what: str, path: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         # Code of a user may raise anything, and a script may end with sys.exit at import. The cause
         # keeps its traceback for whoever wrote it.
+        way_out = _way_out(error)
         raise PluginError(
-            f"{what} {path!r}: importing it failed: {type(error).__name__}: {error}"
+            f"{what} {path!r}: importing it failed: {type(error).__name__}: {error}{way_out}"
         ) from error
+
+
+def _way_out(error: BaseException) -> str:
+    """The end of the line on a failed import, where the fault is a usual one; or nothing."""
+    # Python's own words for a wrong decorator do not say which one is right.
+    is_decorator = isinstance(error, TypeError) and "non-frozen dataclass" in str(error)
+    return f": {DECORATOR}" if is_decorator else ""

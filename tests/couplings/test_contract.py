@@ -8,7 +8,7 @@ A new file in couplings/batch is tested by itself, and a coupling in a module of
 import math
 import pickle
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -246,15 +246,52 @@ def test_pickled_couplings_pair_alike(coupling, pool, seeded):
     assert torch.equal(*pairings)
 
 
-@pytest.mark.parametrize("index", [[0, 0, 1], [0, 1, 3], [-1, 0, 1], [0, 1]])
-def test_a_solver_that_returns_no_permutation_is_refused(pool, index):
-    @dataclass(frozen=True, kw_only=True)
-    class Broken(Coupling):
-        def solve(self, pool):
-            return Pairing(torch.tensor(index))
+def returning(result, module="my_flow.c"):
+    """A coupling in a module, whose `solve` returns a result whatever the pool."""
 
-    with pytest.raises(CouplingError, match="no valid pairing"):
-        Broken().pair(*pool(3))
+    def solve(self, pool):
+        return result
+
+    names = {"solve": solve, "__module__": module}
+    return dataclass(frozen=True, kw_only=True)(type("Broken", (Coupling,), names))()
+
+
+PROMISE = "solve() must return Pairing(index) with index [n] of 0 .. n-1, got "
+REPEATED = (
+    "uses noise samples more than once (2 of 3 distinct): set exact_noise_marginal = False in the"
+    " class, or return a permutation"
+)
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (Pairing(torch.tensor([0, 0, 1])), REPEATED),
+        (Pairing(torch.tensor([0, 1, 3])), PROMISE + "0 .. 3 for n = 3"),
+        (Pairing(torch.tensor([-1, 0, 1])), PROMISE + "-1 .. 1 for n = 3"),
+        (Pairing(torch.tensor([0, 1])), PROMISE + "[2]"),
+        (Pairing(torch.eye(3)), PROMISE + "[3, 3]"),
+        (Pairing(None), PROMISE + "NoneType"),
+        (torch.arange(3), "solve() must return Pairing(index), got Tensor"),
+        (None, "solve() must return Pairing(index), got NoneType"),
+    ],
+)
+def test_a_solver_that_breaks_the_contract_is_refused_with_the_way_out(pool, result, message):
+    with pytest.raises(CouplingError) as caught:
+        returning(result).pair(*pool(3))
+    assert str(caught.value) == f"my_flow.c: {message}"
+
+
+def test_each_class_is_held_to_the_contract(pool):
+    broken = replace(returning(Pairing(torch.tensor([0, 1, 2]))), within_class=True)
+    with pytest.raises(CouplingError, match=r"my_flow\.c:within_class=true: .*0 .. n-1, got \[3\]"):
+        broken.pair(*pool(4), labels=torch.tensor([0, 0, 1, 1]))
+
+
+def test_only_faults_of_built_in_couplings_are_to_be_reported(pool):
+    broken = returning(Pairing(torch.tensor([0, 0, 1])), "couplings.batch.broken")
+    with pytest.raises(CouplingError, match="^broken: .*; please report this pool as a bug$"):
+        broken.pair(*pool(3))
 
 
 @pytest.mark.parametrize(

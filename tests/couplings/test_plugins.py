@@ -137,6 +137,14 @@ def test_a_module_that_cannot_be_imported_is_explained(shapes, name, text, messa
         load("shape", name, "shapes")
 
 
+def test_a_decorator_that_leaves_the_class_open_to_change_is_explained(shapes):
+    base = "from dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Shape: pass\n"
+    square = base + "@dataclass\nclass Square(Shape): pass\n"
+    (shapes / "mine/plain.py").write_text(square)
+    with pytest.raises(PluginError, match=r"non-frozen .*: put @dataclass\(frozen=True, kw_only"):
+        load("shape", "mine.plain", "shapes")
+
+
 def test_getting_a_coupling_imports_no_other_one():
     code = (
         "import sys\n"
