@@ -16,7 +16,7 @@ class TrainingCost(RecordedMetric):
     infos = (
         Info(
             "adaptive_nfe",
-            "Evaluations that Dormand-Prince takes at its tolerance.",
+            "Evaluations that an adaptive sampler takes.",
             "lower",
             figure=False,
             place=100,
