@@ -10,6 +10,7 @@ A data set is a module with three names::
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -161,8 +162,8 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
 
     Raises:
         DataError: the name is unknown, or the files are missing and cannot be fetched, or are
-            damaged; or ``resolution`` does not apply; or what was read is not what ``Dataset``
-            promises.
+            damaged; or ``resolution`` does not apply; or the module's ``load`` does not take
+            ``data_dir``; or what was read is not what ``Dataset`` promises.
 
     """
     check_resolution(name, resolution)
@@ -172,7 +173,12 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
     if name in OWN_IMAGES:
         dataset = module.load(data_dir, resolution)
     else:
+        _check_takes_folder(name, module)
         dataset = module.load(data_dir)
+    if not isinstance(dataset, Dataset):
+        raise DataError(
+            f"{name}: load(data_dir) must return a bench.data.Dataset, got {type(dataset).__name__}"
+        )
     # A run is found by the name that was asked for, whatever the module calls its data.
     if dataset.name != name:
         dataset = replace(dataset, name=name)
@@ -205,11 +211,26 @@ def check_resolution(name: str, resolution: int | None) -> None:
         raise DataError(f"--resolution {resolution}: at least 1 pixel")
 
 
+def _check_takes_folder(name: str, module: ModuleType) -> None:
+    """Refuse a module whose ``load`` is missing or does not take the folder.
+
+    Raises:
+        DataError: with the line to write.
+
+    """
+    # Before the call: a TypeError from inside a user's ``load`` keeps its own traceback.
+    try:
+        inspect.signature(module.load).bind(None)
+    except (AttributeError, TypeError):
+        raise DataError(f"{name}: load must accept data_dir: def load(data_dir=None)") from None
+
+
 def _check(split: Split, dataset: Dataset) -> None:
     """Refuse a split that does not hold what ``Split`` promises.
 
     Raises:
-        DataError: images or labels of another type or shape, or labels out of range.
+        DataError: images or labels of another type or shape, images that are not finite, or labels
+            out of range.
 
     """
     # Wrong types would fail hours later, in a metric or a solver, far from their cause.
@@ -223,6 +244,11 @@ def _check(split: Split, dataset: Dataset) -> None:
         raise DataError(
             f"{name}: images must be [n, c, h, w], uint8 or float32, not {_described(images)}"
         )
+    # One NaN would turn the loss of a whole training into NaN. Bytes are always finite.
+    if images.is_floating_point():
+        bad = int((~images.flatten(1).isfinite().all(1)).sum())
+        if bad:
+            raise DataError(f"{name}: images hold NaN or infinite values ({bad} of {len(images)})")
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
         raise DataError(f"{name}: labels must be [{len(images)}] int64, not {_described(labels)}")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:

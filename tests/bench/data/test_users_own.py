@@ -75,11 +75,27 @@ def test_both_benchmarks_take_it(project):
         ("SHAPE = (2, 1, 1)\n", "", "must state SHAPE"),
         ("test, CLASSES", "test, 3", "CLASSES 2, but"),
         ("import math", "import mathh", "needs mathh"),
+        (
+            'return Dataset("spirals", train, test, CLASSES, bounded=False)',
+            "return train, test",
+            r"my_project.spirals: load\(data_dir\) must return a bench.data.Dataset, got tuple",
+        ),
+        ("data_dir: Path | None = None", "", r"accept data_dir: def load\(data_dir=None\)"),
+        ("def load(", "def read(", r"accept data_dir: def load\(data_dir=None\)"),
+        ("images[:300]", "images[:300] / 0", r"hold NaN or infinite values \(300 of 300\)"),
+        ("images[300:]", "images[300:].log()", "my_project.spirals: images hold NaN"),
     ],
 )
 def test_a_file_that_is_no_data_set_is_refused_with_the_reason(project, old, new, words):
     (project / "spirals.py").write_text(SPIRALS.replace(old, new, 1).replace("*SHAPE", "2, 1, 1"))
     with pytest.raises(data.DataError, match=words):
+        data.load("my_project.spirals")
+
+
+def test_an_error_inside_load_keeps_its_own_words(project):
+    text = SPIRALS.replace("torch.arange(400)", "torch.arange(400, nothing=1)")
+    (project / "spirals.py").write_text(text)
+    with pytest.raises(TypeError, match="arange"):
         data.load("my_project.spirals")
 
 
