@@ -88,8 +88,8 @@ def _check_coupling(config: RunConfig) -> str:
     _check_count(chosen, config.training.pool)
     if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
         raise ConfigError(
-            f"--conditional with {coupling}: it ignores the labels, so noise would tell the class"
-            f" in training alone; couple within classes ({_within_class(chosen)}), or leave"
+            f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"
+            f" class in training alone; couple within classes ({_within_class(chosen)}), or leave"
             " --conditional out"
         )
     return coupling
@@ -231,7 +231,7 @@ def _check_network(network: NetworkConfig) -> None:
     except ValueError as error:
         raise ConfigError(f"--arch: {error}") from None
     if network.arch_options and not is_own(network):
-        raise ConfigError(f"--arch-options are for a network of yours; {network.arch} has none")
+        raise ConfigError(f"--arch-options are for your own network; {network.arch} has none")
     if not network.channel_mult:
         raise ConfigError("--channel-mult needs at least one number, such as 1")
     if not 0 <= network.dropout < 1:

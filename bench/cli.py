@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 # Lines after Ctrl-C
-RESUMES = "stopped; the same command resumes it"
-KEEPS = "stopped; what was measured is kept"
+RESUMES = "stopped; run the same command to resume"
 
 
 def main_of(

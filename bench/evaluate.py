@@ -24,10 +24,12 @@ from bench.process.defaults import plain_torch
 from bench.record import RunFolder
 from bench.suitable import network_digest
 
+# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
 DESCRIPTION = """Measure trained runs again: other NFE, exponents, samplers, features, more samples.
 
-Adds rows to each run's metrics.jsonl; what is there already is not measured again. Options default
-to what the first run was last measured with.
+Adds rows to each run's metrics.jsonl; what is there already is not measured again.
+
+Options default to what the first run was last measured with.
 
 Examples:
   python -m bench.evaluate runs/digits-lapjv-* --nfe 11 21
@@ -89,7 +91,7 @@ def trained(
     # The name is a hash of the identity: either the folder was renamed, or these settings change
     # the identity.
     if recorded.run_id != folder.run_id:
-        raise ConfigError(f"{folder} is {recorded.run_id}: give it back its name")
+        raise ConfigError(f"{folder} is {recorded.run_id}: rename the folder to that")
     raise ConfigError(
         f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; with"
         " others it is another run: bench.run makes it, with the network of this one"
@@ -106,8 +108,7 @@ def _refuse_untrained(folder: RunFolder) -> None:
         )
     if not (folder.path / "checkpoint.pt").exists():
         raise ConfigError(
-            f"{folder} has no checkpoint.pt any more, so there is nothing to measure: train it"
-            " again"
+            f"{folder}: checkpoint.pt is missing, so there is nothing to measure: train it again"
         )
 
 

@@ -39,11 +39,12 @@ if TYPE_CHECKING:
     from bench.process.ranks import Ranks
 
 BASELINE = "random"
-# Lines are as long as a terminal shows: tyro does not wrap them.
+# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
 DESCRIPTION = """Compare couplings for training a diffusion model: train, sample, measure, report.
 
-One run is trained for each coupling, and one for the random baseline with the identical
-configuration. Finished work is reused; a stopped run resumes.
+Trains one run for each coupling and one for the random baseline; all else is equal.
+
+Finished work is reused; a stopped run resumes.
 
 Examples:
   python -m bench.run --coupling lapjv
@@ -209,7 +210,7 @@ def run(command: Command) -> int:
     for number, each in enumerate(planned, 1):
         try:
             if ranks.first:
-                before = ": done before" if is_done(each.folder, each.config) else ""
+                before = ": already done" if is_done(each.folder, each.config) else ""
                 print(f"[{number}/{len(planned)}] {each.config.run_id}{before}", flush=True)
             run_arm(
                 each.config,

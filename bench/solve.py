@@ -19,8 +19,10 @@ from bench.process.console import worker
 from bench.process.defaults import plain_torch
 from bench.record import UserError, one_line, provenance
 
-DESCRIPTION = """Measure couplings as solvers: time, peak memory, and cost against the optimum, at
-several pool sizes.
+# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
+DESCRIPTION = """Measure couplings as solvers: time, peak memory, and cost against the optimum.
+
+Each is measured at several pool sizes.
 
 Examples:
   python -m bench.solve --couplings lapjv sinkhorn --n 128 512

@@ -18,17 +18,20 @@ from bench.process.console import worker
 from bench.process.defaults import plain_torch
 from bench.record import provenance
 
-# Lines are as long as a terminal shows: they are not wrapped.
+# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
 DESCRIPTION = """Measure training and sampling, in images a second, and their memory.
 
-The first row, "plain float32", is the reference: the same network in a straightforward loop
-(contiguous float32, Adam and the weights' moving average one tensor after the other). The others
-are the trainer of bench.run in float32, in bfloat16 and, on a GPU, in TF32. bench.run samples in
-float32 only; the other rows show what their precision would take.
+The first row, "plain float32", is the reference: the same network in a straightforward loop.
 
-Images are random pixels in the shape of the preset's data: speed does not depend on them, so
-nothing is read or downloaded. Loading, augmentation and coupling are left out (for couplings:
-bench.solve).
+That loop is contiguous; Adam and the weights' moving average take one tensor at a time.
+
+The others are the trainer of bench.run in float32, in bfloat16 and, on a GPU, in TF32.
+
+bench.run samples in float32 only; the other rows show what their precision would take.
+
+Images are random pixels in the shape of the preset's data: speed does not depend on them.
+
+Loading, augmentation and coupling are left out (for couplings: bench.solve).
 
 Examples:
   python -m bench.speed                  about five minutes on two CPU cores

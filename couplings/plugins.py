@@ -70,7 +70,9 @@ def load(what: str, name: str, *packages: str) -> ModuleType:
     for package in packages:
         if name in names(package):
             return importlib.import_module(f"{package}.{name.replace('-', '_')}")
-    raise unknown(what, name, names(*packages), "; or a module of yours, my_package.my_file")
+    raise unknown(
+        what, name, names(*packages), "; or a module of your own, such as my_package.my_file"
+    )
 
 
 def class_in(what: str, module: ModuleType, *bases: type) -> type:

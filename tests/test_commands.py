@@ -95,6 +95,8 @@ def test_every_command_starts_where_a_user_has_packages_of_these_names(tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert f"python -m {command}" in done.stdout
+    # Paragraphs of a description are not wrapped.
+    assert max(map(len, done.stdout.splitlines())) <= 100
 
 
 def test_a_program_that_imports_us_keeps_its_path(tmp_path):

@@ -44,10 +44,10 @@ class GuidanceConfig:
     boost: bool = False
     """More noise and guidance for samples that the discriminator takes for generated."""
     boost_coupled: bool = False
-    """Boost a denoiser trained with a coupling all the same."""
+    """Allow --guidance.boost for a denoiser trained with a coupling."""
     noising: tuple[str, ...] = ("independent",)
-    """Couplings of images and noise samples in the discriminator's training, a discriminator each;
-    real and generated images are in separate pools.
+    """Couplings of images and noise samples for training the discriminator; one discriminator for
+    each. Real and generated images are coupled in separate pools.
     """
     pool: int = 512
     """Images of one kind, and noise samples, that are coupled at once."""
@@ -73,7 +73,7 @@ class GuidanceConfig:
     """Residual blocks of the head."""
     encoder: str | None = None
     """File of a frozen encoder: TorchScript f(x_in, sigma), or safetensors with its .json. Default:
-    one that is trained on the labels at all noise levels, once for a data set.
+    one trained once per data set, on its labels at all noise levels.
     """
 
     def apart(self) -> list[GuidanceConfig]:
@@ -140,7 +140,7 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
         raise ConfigError(
             f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise,"
             " independent of the image, which such a denoiser has not seen; leave it out, or"
-            " insist with --guidance.boost-coupled"
+            " pass --guidance.boost-coupled"
         )
     _check_ranges(config)
     return replace(config, noising=noisings)
@@ -165,9 +165,10 @@ def _check_noising(spec: str, conditional: bool) -> str:
         and noising.spec != "random"
         and not (noising.uses_labels or noising.within_class)
     ):
+        separator = "," if ":" in noising.spec else ":"
         raise ConfigError(
-            f"--guidance.noising {noising.spec}: noise would tell the class; couple within classes "
-            f"({noising.spec}{',' if ':' in noising.spec else ':'}within_class=true)"
+            f"--guidance.noising {noising.spec}: the noise would reveal the class; couple within"
+            f" classes ({noising.spec}{separator}within_class=true)"
         )
     return "independent" if noising.spec == "random" else noising.spec
 

@@ -21,12 +21,12 @@ class NetworkConfig:
     """The denoiser."""
 
     arch: str = "small"
-    """Network: small, ddpmpp, ncsnpp, adm, or one of yours, my_project.net:Transformer. It is
+    """Network: small, ddpmpp, ncsnpp, adm, or your own, such as my_project.net:Transformer. It is
     called with (image size, channels, label_dim, augment_dim, **options) and returns the raw
     network, F(x, c_noise, labels, augment_labels). The options below are those of the U-Nets.
     """
     arch_options: tuple[str, ...] = ()
-    """Options of a network of yours: depth=4 heads=2."""
+    """Options of your own network: depth=4 heads=2."""
     model_channels: int = 32
     """Base width, in channels."""
     channel_mult: tuple[int, ...] = (1, 2)
@@ -64,7 +64,7 @@ class TrainingConfig:
     P_std: float = 1.2
     """Standard deviation of ln sigma in training."""
     objective: str = "edm"
-    """Training objective: edm, or one of yours, my_project.objective."""
+    """Training objective: edm, or your own, such as my_project.objective."""
     conditional: bool = False
     """Give the network the class labels."""
     augment: float = 0.0
@@ -84,14 +84,15 @@ class EvaluationConfig:
     rho: float = 7.0
     """Exponent of the sigma schedule, fixed for all runs; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
-    """Exponents among which each run finds its best one for each number of evaluations, next to the
-    fixed one; none: no search.
+    """Exponents among which each run finds its best one at each NFE, in addition to --rho. Give no
+    value to skip the search.
     """
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
     samplers: tuple[str, ...] = ("heun",)
     """Samplers at the fixed rho: heun, euler, dopri5 (adaptive: it chooses its evaluations; or
-    dopri5:tolerance=1e-5), euler-maruyama (stochastic), or one of yours, my_project.midpoint.
+    dopri5:tolerance=1e-5), euler-maruyama (stochastic), or your own, such as
+    my_project.midpoint.
     """
     features: tuple[str, ...] = ()
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
@@ -101,35 +102,34 @@ class EvaluationConfig:
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
     dense solver), grid (the search for the best rho), paths (curvature), local (error of single
     steps), learning (noise of target and gradient, validation losses). Or single metrics, such as
-    kid, or one of yours, my_project.spread.
+    kid, or your own, such as my_project.spread.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
-    random-index:sigma=0.5, truncated:sigma=0.5, ..., or one of yours, my_project.start.
+    random-index:sigma=0.5, truncated:sigma=0.5, ..., or your own, such as
+    my_project.start.
     """
     start_nfe: tuple[int, ...] = (3, 5, 9)
-    """Denoiser evaluations per image from a start on."""
+    """Denoiser evaluations per image, counted from where a start begins."""
     samples: int = 2000
     """Generated images for each Frechet distance."""
     trajectories: int = 512
     """Latents for curvature and truncation error."""
     reference_steps: int = 128
-    """Steps of the dense Heun reference. Rows of different numbers are not compared, so another
-    number is another run; it takes its network from a run in the same folder that has finished the
-    same training, if there is one.
+    """Steps of the dense Heun reference. Another value makes a separate run, because its rows
+    cannot be compared; it reuses a network that was trained in the same way.
     """
     sigma_min: float = 0.002
-    """Lowest noise level of sampling. Another one is another run, with the network of a finished
-    training, as for --reference-steps.
+    """Lowest noise level of sampling. Another value makes a separate run, because its rows cannot
+    be compared; it reuses a network that was trained in the same way.
     """
     sigma_max: float = 80.0
-    """Highest noise level of sampling. Another one is another run, with the network of a finished
-    training, as for --reference-steps.
+    """Highest noise level of sampling. Another value makes a separate run, because its rows cannot
+    be compared; it reuses a network that was trained in the same way.
     """
     class_law: ClassLaw = "data"
-    """Classes that a conditional denoiser is asked for: data draws each as often as the training
-    split has it, uniform draws all equally often, which is another mixture than that of data whose
-    classes are not equally large.
+    """Class frequencies of generated images for a conditional denoiser. data: those of the training
+    split. uniform: all classes equally often, which biases distances if the classes differ in size.
     """
 
 

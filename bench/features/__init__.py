@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench.data import Dataset
 from bench.process.defaults import plain_torch
+from bench.record import UserError
 from couplings import plugins
 from couplings.errors import PluginError
 from couplings.spec import read_options, split_spec
@@ -28,7 +29,7 @@ DEFAULT = ("classifier", "pixels")
 BATCH = 64  # images that a large network takes at a time: 500 of 299 x 299 pixels would take 6 GiB
 
 
-class FeatureError(ValueError):
+class FeatureError(UserError):
     """Features that cannot be loaded; the message names the way out."""
 
 

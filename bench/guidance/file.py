@@ -14,6 +14,13 @@ from bench.record import write_bytes
 from bench.sampling.store import weights_digest
 from models.guidance.discriminator import Discriminator, Head, HeadOptions, feature_channels
 
+# What a user reads for the keys of ``made_for``. Those are stored in files, so they stay.
+READABLE = {
+    "images": "image shape",
+    "classes told": "number of classes",
+    "data": "data set",
+    "sampling": "range of sigma or class law",
+}
 VERSION = 2  # raise it when the discriminator or its training change, so that no old one is used
 
 
@@ -78,8 +85,8 @@ def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict |
             has = str(made.get(what))[:16]
             needs = str(wanted)[:16]
             raise GuideError(
-                f"{path} is of another {what} ({has}, not {needs}): move it away, a new one is"
-                " trained"
+                f"{path} was trained for another {READABLE.get(what, what)} ({has}, not {needs}):"
+                " move it away and a new one is trained"
             )
     return content
 

@@ -15,6 +15,7 @@ from bench.config.guidance import GuidanceConfig
 from bench.data import Dataset, Split
 from bench.pairs.pool import Pairs
 from bench.randomness import derive, generator
+from bench.record import UserError
 from bench.sampling.latents import as_stored, draw_latents, finite_rows
 from bench.sampling.store import SampleStore, weights_digest
 from models.denoiser import Denoiser
@@ -25,7 +26,7 @@ from models.schedule import karras_sigmas
 CHUNK = 500  # images sampled or judged at a time
 
 
-class GuideError(RuntimeError):
+class GuideError(UserError):
     """The discriminator cannot be trained or used; the message names the way out."""
 
 

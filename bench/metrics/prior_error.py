@@ -40,8 +40,8 @@ class PriorError(DenoiserMetric):
         ),
         _of_start(
             "prior_error_fresh",
-            "Squared W2 from where sampling begins to freshly noised images; not below"
-            " prior_error_floor but by chance.",
+            "Squared W2 from where sampling begins to freshly noised images; a perfect"
+            " start reaches prior_error_floor on average.",
             "lower",
             place=93,
         ),

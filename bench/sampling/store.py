@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bench.data import as_images
-from bench.record import write_bytes, write_json
+from bench.record import UserError, write_bytes, write_json
 
 
-class SampleError(ValueError):
+class SampleError(UserError):
     """The store lacks the samples that are asked for; the message names the way out."""
 
 

@@ -13,6 +13,7 @@ from bench import plugins
 from bench.config import NetworkConfig, TrainingConfig
 from bench.data import Dataset
 from bench.randomness import derive
+from bench.record import UserError
 from couplings import spec
 from models.denoiser import Denoiser
 from models.objectives.contract import Objective
@@ -25,7 +26,7 @@ SIZES = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions", "dr
 SHARED = ("P_mean", "P_std")  # options of an objective that the command line has too
 
 
-class NetworkError(ValueError):
+class NetworkError(UserError):
     """The network cannot be built; the message says why."""
 
 

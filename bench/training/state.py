@@ -11,12 +11,13 @@ from torch import Tensor
 from bench.config import RunConfig
 from bench.data import Dataset
 from bench.pairs.cost import CouplingCost
+from bench.record import UserError
 from bench.training.network import build_network, find_objective
 from models.denoiser import Denoiser
 from models.ema import EMA
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """Training cannot continue; the message names the way out."""
 
 

@@ -240,7 +240,7 @@ def test_refusals_are_one_line(folder, capsys, args, words):
 
 def test_an_unfinished_or_renamed_run_is_refused(folder, tiny):
     moved = RunFolder(folder.path.rename(folder.path.with_name("mine")))
-    with pytest.raises(ConfigError, match="give it back its name"):
+    with pytest.raises(ConfigError, match="rename the folder to that"):
         trained(moved, tiny.evaluation)
     (moved.path / "metrics.jsonl").unlink()  # as of a run that is still in training
     with pytest.raises(ConfigError, match="not trained to its end"):

@@ -14,7 +14,7 @@ from bench.config.guidance import GuidanceConfig, check_guidance
         ({"noising": ("hungarain",)}, "random", False, "hungarian"),
         ({"noising": ("semidiscrete",)}, "random", False, "take a coupling of a pool"),
         ({"noising": ("lapjv",)}, "random", True, "lapjv:within_class=true"),
-        ({"boost": True}, "lapjv", False, "insist with --guidance.boost-coupled"),
+        ({"boost": True}, "lapjv", False, "pass --guidance.boost-coupled"),
         ({"batch": 7}, "random", False, "even"),
         ({"pool": 0}, "random", False, "--guidance.pool"),
         ({"held_out": 1.0}, "random", False, "between 0 and 1"),

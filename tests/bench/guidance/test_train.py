@@ -164,16 +164,16 @@ def test_held_out_images_are_apart_from_those_trained_on(digits):
     ("change", "what"),
     [
         (lambda arm: dataclasses.replace(arm, net=denoiser(1)), "denoiser"),
-        (lambda arm: dataclasses.replace(arm, net=denoiser(0, label_dim=10)), "classes told"),
-        (lambda arm: dataclasses.replace(arm, dataset=fewer(arm.dataset)), "data"),
-        (lambda arm: dataclasses.replace(arm, dataset=cropped(arm.dataset)), "images"),
+        (lambda arm: dataclasses.replace(arm, net=denoiser(0, label_dim=10)), "number of classes"),
+        (lambda arm: dataclasses.replace(arm, dataset=fewer(arm.dataset)), "data set"),
+        (lambda arm: dataclasses.replace(arm, dataset=cropped(arm.dataset)), "image shape"),
     ],
 )
 def test_a_discriminator_of_something_else_is_refused_in_one_line(change, what, arm, tmp_path):
     run(CONFIG, arm, tmp_path)
     path = next((tmp_path / "guidance").glob("*/discriminator.pt"))
     encoder = noisy_encoder.load(arm.dataset, tmp_path / ".cache", "cpu")
-    with pytest.raises(GuideError, match=f"of another {what} ") as caught:
+    with pytest.raises(GuideError, match=f"was trained for another {what} ") as caught:
         guide.load_discriminator(path, change(arm), encoder)
     assert "\n" not in str(caught.value)
 
