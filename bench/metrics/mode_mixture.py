@@ -18,7 +18,6 @@ from bench.record.infos import Info
 
 # As counted for DPM-OT; 0.2 in arXiv 2410.13431
 THRESHOLDS = (0.1, 0.11, 0.115, 0.13, 0.16, 0.2, 0.3, 0.4)
-RADIUS = 4.0  # standard deviations: a Gaussian in the plane puts 3e-4 of its mass outside
 
 
 def _infos() -> tuple[Info, ...]:
@@ -118,43 +117,3 @@ def mixture_of(space: FeatureSpace, images: Tensor) -> dict[float, float]:
     """``mode_mixture`` of stored images, at every threshold."""
     parts = [space.features.probabilities(part) for part in space.extract(images)]
     return mixture_scan(torch.cat(parts))
-
-
-def between_modes(points: Tensor, means: Tensor, std: float, radius: float = RADIUS) -> float:
-    """Share of points between two modes, for data whose modes are known (this project's own).
-
-    A point is between modes where it is further than ``radius`` standard deviations from its
-    nearest mode's mean a, and towards the mean b that is next nearest: its projection on the line
-    through a and b falls strictly between them. Points that lie beyond the modes are off as well,
-    but no mixture.
-
-    NaN where a point is not finite.
-
-    Args:
-        points: ``[n, d]``, or images of d values.
-        means: ``[k, d]``, k >= 2.
-        std: of the modes, in each coordinate.
-        radius: in standard deviations; that of two modes must not meet.
-
-    Raises:
-        ValueError: no points, or modes too near to each other to tell what lies between.
-
-    """
-    flat = points.flatten(1).double()
-    means = means.to(points.device, torch.float64)
-    # With overlapping balls a point could be in a mode and between modes at once.
-    nearest_pair = torch.pdist(means).min().item()
-    if not len(flat) or nearest_pair < 2 * radius * std:
-        raise ValueError(
-            f"{len(flat)} points, means {nearest_pair:.3g} apart: radius * std must be at most half"
-            " of that"
-        )
-    if not all_finite(flat):
-        return math.nan
-    # By differences, because a matrix product loses digits where points are far from the origin.
-    near = torch.cdist(flat, means, compute_mode="donot_use_mm_for_euclid_dist").topk(
-        2, dim=1, largest=False
-    )
-    a, b = means[near.indices].unbind(1)
-    along = ((flat - a) * (b - a)).sum(1) / (b - a).square().sum(1)  # never above 1/2: a is nearer
-    return ((near.values[:, 0] > radius * std) & (along > 0)).double().mean().item()

@@ -14,13 +14,6 @@ class TrainingCost(RecordedMetric):
     """Values of ``bench.training.loop.training_measurements``, and times of whole stages."""
 
     infos = (
-        Info(
-            "adaptive_nfe",
-            "Evaluations that an adaptive sampler takes.",
-            "lower",
-            figure=False,
-            place=100,
-        ),
         _per_run(
             "transport_cost",
             "Mean cost of the pairs that were trained on; lower means closer pairs.",

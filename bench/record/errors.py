@@ -13,7 +13,9 @@ class UserError(ValueError):
 
 
 def unknown(what: str, word: str, known: Iterable[str]) -> str:
-    """One line for a word that is not known, with the nearest known one and the whole list.
+    """One line for a word that is not known, with the near matches and the list of the known ones.
+
+    The sentence is that of ``couplings.errors``, which this package must not wait for.
 
     Args:
         what: what the word stands for, such as ``"preset"``.
@@ -22,10 +24,12 @@ def unknown(what: str, word: str, known: Iterable[str]) -> str:
 
     """
     # It may be a view or an iterator, which could be read only once.
-    known = list(known)
-    near = get_close_matches(word, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {word!r}.{hint} Known: {', '.join(known)}"
+    choices = list(known)
+    # Half of the letters: a swapped pair in a word of four, such as "gird", still finds "grid".
+    near = get_close_matches(word, choices, n=3, cutoff=0.5)
+    hint = f" did you mean {' or '.join(near)}?" if near else ""
+    listed = ", ".join(choices) or "none"
+    return f"unknown {what} {word!r}:{hint} known: {listed}"
 
 
 def is_ours(error: Exception) -> bool:

@@ -53,11 +53,6 @@ def parse(text: str) -> Start:
     return start
 
 
-def canonical(text: str) -> str:
-    """Spell the spec with its options in one order and without defaults; raises as ``parse``."""
-    return format_spec(parse(text))
-
-
 def streams(seed: int, rows: Sequence[int]) -> list[torch.Generator]:
     """Make the generators of these samples, on the CPU; the same for all starts."""
     return [generator(seed, "start", step=row) for row in rows]

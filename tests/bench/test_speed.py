@@ -188,7 +188,7 @@ def test_memory_counts_what_training_keeps_and_what_a_step_takes():
         (["--rounds", "0"], "--rounds 0: 1 or more"),
         (["--nfe", "4"], "--nfe 4 evaluations"),
         (["--channel-mult", "1", "1", "1", "1", "1"], "cannot be halved 4 times"),
-        (["--preset", "diigts"], "Did you mean 'digits'?"),
+        (["--preset", "diigts"], "did you mean digits"),
     ],
 )
 def test_bad_input_is_one_line(flags, message, tmp_path, capsys):

@@ -6,7 +6,7 @@ from slurm.resources import Resources, SweepError, check_resources, sbatch_param
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"minuets": 5}, "resources: unknown key 'minuets'. Did you mean 'minutes'"),
+        ({"minuets": 5}, "resources: unknown key 'minuets': did you mean minutes"),
         ({"minutes": "01:00:00"}, "resources.minutes must be a whole number"),
         ({"minutes": 2.5}, "resources.minutes must be a whole number"),
         ({"minutes": 0}, "resources.minutes must be a whole number"),

@@ -232,7 +232,7 @@ def test_a_silent_slurm_is_no_reason_to_submit_again(sweep_file, tmp_path, fake_
     ("change", "arguments", "message"),
     [
         (("seed", "sed"), [], "sed"),
-        (("[grid]", "[gird]"), [], "Did you mean 'grid'"),
+        (("[grid]", "[gird]"), [], "did you mean grid"),
         (("minutes = 45", "minutes = 1"), [], "minutes must be"),
         (("study", "study"), ["--max-parallel", "0"], "--max-parallel must be 1 or more"),
         (("gpus = 1", "nodes = 2"), ["--cluster", "local"], "resources.nodes is for a cluster"),

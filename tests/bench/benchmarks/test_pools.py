@@ -42,7 +42,9 @@ def test_pools_of_a_data_set_hold_its_images_once_each_with_their_labels():
 
 
 def test_a_data_set_that_is_unknown_or_too_small_is_refused():
-    with pytest.raises(ConfigError, match="unknown --data 'digitz'.* 'digits'. Known: gauss,"):
+    with pytest.raises(
+        ConfigError, match="unknown --data 'digitz': did you mean .*digits.* known: gauss,"
+    ):
         Pools("digitz", None, 0).check(2)
     with pytest.raises(ConfigError, match="digits has 1437 training images; lower --n"):
         Pools("digits", None, 0).check(1438)

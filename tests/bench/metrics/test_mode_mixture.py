@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from bench.data.eight_gaussians import MEANS, RADIUS, STD, load
-from bench.metrics.mode_mixture import THRESHOLDS, between_modes, mixture_scan, mode_mixture
+from bench.metrics.mode_mixture import THRESHOLDS, mixture_scan, mode_mixture
 
 ROWS = torch.tensor(
     [[0.9, 0.05, 0.05], [0.75, 0.2, 0.05], [0.5, 0.39, 0.11], [0.34, 0.33, 0.33]],
@@ -39,37 +38,8 @@ def test_logits_are_refused():
         mode_mixture(torch.ones(3, 2))
 
 
-def test_real_points_are_hardly_between():
-    """Of a Gaussian in the plane exp(-r^2 / 2) is beyond r deviations; 45 of 360 degrees lead away
-    from all modes.
-    """
-    points = load().test.images
-    assert between_modes(points, MEANS, STD) < 1e-3
-    assert between_modes(points, MEANS, STD, radius=2.0) == pytest.approx(
-        math.exp(-2) * 7 / 8, abs=0.01
-    )
-
-
-def test_between_is_between():
-    halfway = (MEANS + MEANS.roll(1, 0)) / 2
-    assert between_modes(halfway, MEANS, STD) == 1
-    assert between_modes(0.05 * MEANS, MEANS, STD) == 1  # the hole in the middle
-    assert between_modes(1.5 * MEANS, MEANS, STD) == 0  # beyond the modes
-    assert between_modes(MEANS + STD, MEANS, STD) == 0
-    mixed = torch.cat([halfway, MEANS])
-    assert between_modes(mixed.reshape(-1, 2, 1, 1), MEANS, STD) == 0.5
-
-
-def test_balls_may_not_meet():
-    with pytest.raises(ValueError, match="at most half"):
-        between_modes(MEANS, MEANS, RADIUS)
-
-
 def test_one_sample_that_is_not_finite_makes_nan():
     rows = ROWS.clone()
     rows[1] = math.nan
     assert math.isnan(mode_mixture(rows))
     assert all(map(math.isnan, mixture_scan(rows).values()))
-    points = MEANS.clone()
-    points[2, 0] = math.inf
-    assert math.isnan(between_modes(points, MEANS, STD))

@@ -75,6 +75,6 @@ def test_nested_dictionaries_have_dotted_keys():
 
 
 def test_an_unknown_word_is_answered_with_the_nearest():
-    line = "unknown preset 'digist'. Did you mean 'digits'? Known: digits, moons"
+    line = "unknown preset 'digist': did you mean digits? known: digits, moons"
     assert unknown("preset", "digist", ("digits", "moons")) == line
-    assert unknown("preset", "zzz", ["moons"]) == "unknown preset 'zzz'. Known: moons"
+    assert unknown("preset", "zzz", ["moons"]) == "unknown preset 'zzz': known: moons"
