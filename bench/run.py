@@ -109,7 +109,7 @@ class Command:
         default_factory=GuidanceConfig
     )
 
-    def arms(self) -> list[RunConfig]:
+    def configurations(self) -> list[RunConfig]:
         """The checked configuration of every run, baseline first within each seed.
 
         With ``from_checkpoint`` the runs are its files, in their order.
@@ -143,10 +143,10 @@ class Command:
             # One run for each coupling, however often and in whatever spelling it is named.
             compared = list({config.coupling: config for config in checked}.values())
         # Seed by seed: after a part of the runs there are whole comparisons to report.
-        arms = []
+        configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
-            arms += [replace(config, seed=seed) for config in compared]
-        return arms
+            configurations += [replace(config, seed=seed) for config in compared]
+        return configurations
 
 
 def _of_file(shared: RunConfig, path: Path) -> RunConfig:
@@ -201,7 +201,7 @@ def run(command: Command) -> int:
     from bench.process.ranks import join
 
     # Everything that can be refused is refused before the first run begins.
-    configs = command.arms()
+    configs = command.configurations()
     ranks = join(command.execution.device)
     refuse_unwritable(command.runs)
     planned = _planned(command, configs)
@@ -235,7 +235,7 @@ def run(command: Command) -> int:
 
 def _planned(command: Command, configs: list[RunConfig]) -> list[Planned]:
     """The runs, in folders that are theirs."""
-    # In the order of ``Command.arms``: all files of the first seed, then of the next.
+    # In the order of ``Command.configurations``: all files of the first seed, then of the next.
     files: tuple[Path | None, ...] = command.from_checkpoint * command.seeds
     if not files:
         files = (None,) * len(configs)

@@ -76,7 +76,7 @@ class GuidanceConfig:
     one trained once per data set, on its labels at all noise levels.
     """
 
-    def apart(self) -> list[GuidanceConfig]:
+    def per_noising(self) -> list[GuidanceConfig]:
         """One configuration for each noising."""
         return [replace(self, noising=(noising,)) for noising in self.noising]
 
@@ -130,7 +130,7 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
         ConfigError: with one line naming the option and the way out.
 
     """
-    checked = [_check_noising(one.coupling, conditional) for one in config.apart()]
+    checked = [_check_noising(one.coupling, conditional) for one in config.per_noising()]
     # Each once: a discriminator is trained for every one.
     noisings = tuple(dict.fromkeys(checked))
     # The command line can name the option and give it nothing.

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.config import RunConfig
 from bench.config.guidance import GuidanceConfig
 from bench.data import Dataset
-from bench.guidance.images import Arm, make_fakes
+from bench.guidance.images import GuidedModel, make_fakes
 from bench.guidance.train import train_discriminator
 from bench.metrics.contract import HeldOut, Methods
 from bench.sampling.sample import Steering
@@ -21,7 +21,7 @@ from models.starts.contract import PreparedStart
 
 def guidances(config: RunConfig) -> list[GuidanceConfig]:
     """The discriminators that a run asks for, one for each noising."""
-    return config.guidance.apart() if config.guidance.kind == "discriminator" else []
+    return config.guidance.per_noising() if config.guidance.kind == "discriminator" else []
 
 
 def prepare_methods(
@@ -35,16 +35,16 @@ def prepare_methods(
         ValueError: a map cannot be fitted.
 
     """
-    arm = Arm(net, dataset, config.seed, device, config.evaluation)
+    model = GuidedModel(net, dataset, config.seed, device, config.evaluation)
     cache = folder.parent / ".cache"
     discriminators = {}
     guides = {}
     prints = {}
     for one in guidances(config):
-        trained, held = train_discriminator(one, arm, folder / "guidance", cache, progress)
+        trained, held = train_discriminator(one, model, folder / "guidance", cache, progress)
         fingerprint = weights_digest(trained.net)[:10]
         # With the fingerprint, so that one that was trained again is measured again.
-        discriminators[f"{one.name}@{fingerprint}"] = HeldOut(one, arm, trained.net, held)
+        discriminators[f"{one.name}@{fingerprint}"] = HeldOut(one, model, trained.net, held)
         for weight in one.weights:
             prints[one.label(weight)] = fingerprint
             # Weight 0 is unguided sampling: no guide, and no passes of a discriminator.
@@ -52,26 +52,26 @@ def prepare_methods(
                 guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
     # A network from a file was trained elsewhere: the coupling in the settings says nothing of it.
     coupled = not config.checkpoint and config.coupling != "random"
-    starts = _prepare_starts(config, arm, folder, coupled, progress)
+    starts = _prepare_starts(config, model, folder, coupled, progress)
     steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)
     return Methods(steering, starts, discriminators, prints)
 
 
 def _prepare_starts(
-    config: RunConfig, arm: Arm, folder: Path, coupled: bool, progress: bool
+    config: RunConfig, model: GuidedModel, folder: Path, coupled: bool, progress: bool
 ) -> dict[str, PreparedStart]:
     # Only a start that jumps to the model's own images generates any.
-    generate = partial(make_fakes, GuidanceConfig(), arm, folder / "guidance", progress)
+    generate = partial(make_fakes, GuidanceConfig(), model, folder / "guidance", progress)
     starts = {}
     for spec in config.evaluation.start:
         starts[spec] = prepare(
             spec,
-            arm.dataset,
+            model.dataset,
             config.seed,
             folder.parent / ".cache",
-            arm.device,
+            model.device,
             config.evaluation.sigma_max,
-            conditional=arm.net.label_dim > 0,
+            conditional=model.net.label_dim > 0,
             coupled=coupled,
             generate=generate,
         )

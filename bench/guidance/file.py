@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from bench.guidance import encoder as noisy_encoder
-from bench.guidance.images import Arm, GuideError
+from bench.guidance.images import GuidedModel, GuideError
 from bench.record import write_bytes
 from bench.sampling.store import weights_digest
 from models.guidance.discriminator import Discriminator, Head, HeadOptions, feature_channels
@@ -40,29 +40,31 @@ class Trained:
     losses: dict[int, float]
 
 
-def made_for(arm: Arm, encoder: noisy_encoder.Encoder) -> dict[str, object]:
+def made_for(model: GuidedModel, encoder: noisy_encoder.Encoder) -> dict[str, object]:
     """Everything that a discriminator was made for, with what a user would notice first."""
     return {
         "version": VERSION,
-        "images": list(arm.dataset.image_shape),
-        "classes told": arm.net.label_dim,
-        "data": arm.dataset.checksum,
-        "denoiser": weights_digest(arm.net),
+        "images": list(model.dataset.image_shape),
+        "classes told": model.net.label_dim,
+        "data": model.dataset.checksum,
+        "denoiser": weights_digest(model.net),
         "encoder": encoder.fingerprint,
-        "seed": arm.seed,
-        "sampling": arm.sampling,
+        "seed": model.seed,
+        "sampling": model.sampling,
     }
 
 
-def write_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, **content: object) -> None:
+def write_trained(
+    path: Path, model: GuidedModel, encoder: noisy_encoder.Encoder, **content: object
+) -> None:
     """Write tensors and numbers of a training, with everything that they were made for."""
     # In memory first: write_bytes then writes the file whole or not at all.
     buffer = io.BytesIO()
-    torch.save({"made_for": made_for(arm, encoder), **content}, buffer)
+    torch.save({"made_for": made_for(model, encoder), **content}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict | None:
+def read_trained(path: Path, model: GuidedModel, encoder: noisy_encoder.Encoder) -> dict | None:
     """The content of a file; None if there is no file.
 
     Raises:
@@ -73,13 +75,13 @@ def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict |
         return None
     try:
         # Tensors and plain values only: a pickle from elsewhere could run any code.
-        content = torch.load(path, map_location=arm.device, weights_only=True)
+        content = torch.load(path, map_location=model.device, weights_only=True)
         made = content["made_for"]
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         raise GuideError(
             f"{path} cannot be read ({type(error).__name__}): delete it, it is trained again"
         ) from None
-    for what, wanted in made_for(arm, encoder).items():
+    for what, wanted in made_for(model, encoder).items():
         if made.get(what) != wanted:
             # Digests are long, and their beginnings differ.
             has = str(made.get(what))[:16]
@@ -91,7 +93,7 @@ def read_trained(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> dict |
     return content
 
 
-def load_discriminator(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> Trained:
+def load_discriminator(path: Path, model: GuidedModel, encoder: noisy_encoder.Encoder) -> Trained:
     """A trained discriminator.
 
     Raises:
@@ -99,13 +101,13 @@ def load_discriminator(path: Path, arm: Arm, encoder: noisy_encoder.Encoder) -> 
             denoiser or encoder.
 
     """
-    content = read_trained(path, arm, encoder)
+    content = read_trained(path, model, encoder)
     if content is None:
         raise GuideError(f"no discriminator {path}: train one first")
     head = Head(
-        feature_channels(encoder.net, arm.dataset.image_shape), HeadOptions(**content["options"])
+        feature_channels(encoder.net, model.dataset.image_shape), HeadOptions(**content["options"])
     )
     head.load_state_dict(content["head"])
     # Guidance differentiates by the image; gradients of weights would only cost memory.
-    net = Discriminator(encoder.net, head).to(arm.device).eval().requires_grad_(False)
+    net = Discriminator(encoder.net, head).to(model.device).eval().requires_grad_(False)
     return Trained(net, content["images"], content["losses"])

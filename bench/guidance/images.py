@@ -39,7 +39,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Arm:
+class GuidedModel:
     """A trained denoiser that a discriminator belongs to, its data set and the seed of its run.
 
     ``evaluation`` gives the range of sigma and the law of the classes that samples are drawn with.
@@ -70,7 +70,9 @@ class Arm:
         return levels
 
 
-def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = True) -> Split:
+def make_fakes(
+    config: GuidanceConfig, model: GuidedModel, folder: Path, progress: bool = True
+) -> Split:
     """Images of the denoiser, as the data set stores its own, and the classes asked for; resumes.
 
     The latents are found by seed and sample index, as in the evaluation, but with another seed: a
@@ -81,25 +83,25 @@ def make_fakes(config: GuidanceConfig, arm: Arm, folder: Path, progress: bool = 
         GuideError: fewer than two are finite.
 
     """
-    dataset = arm.dataset
+    dataset = model.dataset
     n = config.fakes or len(dataset.train)
-    seed = derive(arm.seed, "fakes")
+    seed = derive(model.seed, "fakes")
     # Heun's method takes two evaluations a step, except for the last.
     steps = (config.fakes_nfe + 1) // 2
     settings = {
-        "weights": weights_digest(arm.net), "data": dataset.checksum, "seed": arm.seed,
-        "nfe": config.fakes_nfe, "rho": config.fakes_rho, **arm.sampling,
+        "weights": weights_digest(model.net), "data": dataset.checksum, "seed": model.seed,
+        "nfe": config.fakes_nfe, "rho": config.fakes_rho, **model.sampling,
     }  # fmt: skip
     store = SampleStore.of(folder, "fakes", settings)
-    evaluation = arm.evaluation
+    evaluation = model.evaluation
     sigmas = karras_sigmas(steps, config.fakes_rho, evaluation.sigma_min, evaluation.sigma_max)
-    net = arm.net.eval()
+    net = model.net.eval()
     missing = store.missing(n, CHUNK)
     for rows in tqdm(missing, desc="sample fakes", disable=None if progress else True):
         latents = draw_latents(len(rows), dataset, seed, rows.start, evaluation.class_law)
-        labels = net.one_hot(latents.labels.to(arm.device))
+        labels = net.one_hot(latents.labels.to(model.device))
         with torch.no_grad():
-            images = heun(net, latents.noise.to(arm.device), sigmas, labels).float().cpu()
+            images = heun(net, latents.noise.to(model.device), sigmas, labels).float().cpu()
         store.add(
             rows.start,
             # Rounded as the reals are: otherwise values between the 8-bit levels would show which

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.config.guidance import GuidanceConfig
 from bench.data import Split
-from bench.guidance.images import Arm, Sides, noisy, one_hot
+from bench.guidance.images import GuidedModel, Sides, noisy, one_hot
 from bench.pairs.stream import PairStream
 from bench.randomness import derive, generator
 from couplings import get
@@ -19,16 +19,22 @@ PROBE_POOLS = 4  # held-out pools of each kind that are judged
 
 
 def kind_stream(
-    config: GuidanceConfig, arm: Arm, split: Split, kind: str, batch: int, step: int, stop: int
+    config: GuidanceConfig,
+    model: GuidedModel,
+    split: Split,
+    kind: str,
+    batch: int,
+    step: int,
+    stop: int,
 ) -> PairStream:
     """Coupled pairs of reals or of fakes; ``bench.guidance.train`` says why they share no pool."""
     return PairStream(
-        split.to(arm.device),
+        split.to(model.device),
         get(config.coupling),
         pool=config.pool,
         batch=batch,
         # A seed for each kind, so that reals and fakes do not meet the same noise samples.
-        seed=derive(arm.seed, f"guide {kind}"),
+        seed=derive(model.seed, f"guide {kind}"),
         start_step=step,
         stop_step=stop,
     )
@@ -47,23 +53,23 @@ class Logits:
 
 @torch.no_grad()
 def judge(
-    config: GuidanceConfig, arm: Arm, net: Discriminator, held: Sides, purpose: str
+    config: GuidanceConfig, model: GuidedModel, net: Discriminator, held: Sides, purpose: str
 ) -> Logits:
     """Judge held-out images, noised as in training, at ln sigma ~ U over the guided window."""
     net = net.eval()
     n = PROBE_POOLS * config.pool
     # Reals and fakes at the same levels, so that the level alone tells nothing about the kind.
-    sigma = draw_log_uniform_sigma(n, generator(arm.seed, f"guide {purpose}"), *arm.guided)
+    sigma = draw_log_uniform_sigma(n, generator(model.seed, f"guide {purpose}"), *model.guided)
     logits = {}
     for kind in ("real", "fake"):
         split = getattr(held, kind)
-        stream = kind_stream(config, arm, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS)
+        stream = kind_stream(config, model, split, f"{purpose} {kind}", config.pool, 0, PROBE_POOLS)
         parts = []
         with stream:
             # A pool is a batch, so each takes as many levels as it has pairs.
             for pairs, levels in zip(stream, sigma.split(config.pool), strict=True):
-                levels = levels.to(arm.device)
-                labels = one_hot(pairs.labels, net.label_dim, arm.device)
+                levels = levels.to(model.device)
+                labels = one_hot(pairs.labels, net.label_dim, model.device)
                 parts.append(net(noisy(pairs, levels), levels, labels).cpu())
         logits[kind] = torch.cat(parts)
     return Logits(logits["real"], logits["fake"], sigma)

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from bench.config.guidance import GuidanceConfig
 from bench.guidance import encoder as noisy_encoder
 from bench.guidance.file import Trained, load_discriminator, read_trained, write_trained
-from bench.guidance.images import Arm, Sides, hold_out, make_fakes, noisy, one_hot
+from bench.guidance.images import GuidedModel, Sides, hold_out, make_fakes, noisy, one_hot
 from bench.guidance.logits import judge, kind_stream
 from bench.pairs.pool import Pairs
 from bench.process.defaults import plain_torch
@@ -52,7 +52,7 @@ CHECK_EVERY = 200  # steps between checkpoints of the training state
 
 @plain_torch()
 def train_discriminator(
-    config: GuidanceConfig, arm: Arm, parent: Path, cache: Path, progress: bool = True
+    config: GuidanceConfig, model: GuidedModel, parent: Path, cache: Path, progress: bool = True
 ) -> tuple[Trained, Sides]:
     """The discriminator of a denoiser, and the images held out from its training.
 
@@ -69,16 +69,16 @@ def train_discriminator(
     spelled = "".join(c if c.isalnum() or c in "-.=" else "_" for c in config.noising[0])
     folder = parent / f"dg-{spelled}-{config.digest}"
     file = Path(config.encoder) if config.encoder else None
-    encoder = noisy_encoder.load(arm.dataset, cache, arm.device, file)
+    encoder = noisy_encoder.load(model.dataset, cache, model.device, file)
     # All discriminators of a run share the fakes.
-    fakes = make_fakes(config, arm, parent, progress)
-    real, held_real = hold_out(arm.dataset.train, config.held_out)
+    fakes = make_fakes(config, model, parent, progress)
+    real, held_real = hold_out(model.dataset.train, config.held_out)
     fake, held_fake = hold_out(fakes, config.held_out)
     held = Sides(held_real, held_fake)
     path = folder / "discriminator.pt"
     if not path.exists():
-        _train(config, arm, encoder, Sides(real, fake), held, folder, progress)
-    return load_discriminator(path, arm, encoder), held
+        _train(config, model, encoder, Sides(real, fake), held, folder, progress)
+    return load_discriminator(path, model, encoder), held
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _State:
 
 def _train(
     config: GuidanceConfig,
-    arm: Arm,
+    model: GuidedModel,
     encoder: noisy_encoder.Encoder,
     sides: Sides,
     held: Sides,
@@ -109,25 +109,25 @@ def _train(
     # A set, because with few steps two shares may round to the same step.
     keep = {max(1, round(share * steps)) for share in KEPT}
     resume = folder / "checkpoint.pt"
-    state = _begin(config, arm, encoder, resume)
+    state = _begin(config, model, encoder, resume)
     shown = None if progress else True
     bar = tqdm(total=steps, initial=state.step, desc=f"train {config.name}", disable=shown)
-    reals = kind_stream(config, arm, sides.real, "real", half, state.step, steps)
-    fakes = kind_stream(config, arm, sides.fake, "fake", half, state.step, steps)
+    reals = kind_stream(config, model, sides.real, "real", half, state.step, steps)
+    fakes = kind_stream(config, model, sides.fake, "fake", half, state.step, steps)
     with bar, reals, fakes:
         for real, fake in zip(reals, fakes, strict=True):
-            g = generator(arm.seed, "guide sigma", step=state.step)
+            g = generator(model.seed, "guide sigma", step=state.step)
             _step(state.net.train(), state.optimizer, real, fake, g)
             state.step += 1
             bar.update()
             if state.step in keep:
                 state.heads[state.step] = _copy_of_head(state.net)
             if state.step % CHECK_EVERY == 0 and state.step < steps:
-                _save(resume, arm, encoder, state)
-    best, losses = _choose(config, arm, state.net, state.heads, held)
+                _save(resume, model, encoder, state)
+    best, losses = _choose(config, model, state.net, state.heads, held)
     write_trained(
         folder / "discriminator.pt",
-        arm,
+        model,
         encoder,
         head=state.heads[best],
         options=vars(state.net.head.options),
@@ -139,13 +139,13 @@ def _train(
 
 
 def _begin(
-    config: GuidanceConfig, arm: Arm, encoder: noisy_encoder.Encoder, resume: Path
+    config: GuidanceConfig, model: GuidedModel, encoder: noisy_encoder.Encoder, resume: Path
 ) -> _State:
     """A new training, or the one that was stopped."""
-    net = _build(config, arm, encoder)
+    net = _build(config, model, encoder)
     # Only the head is trained; the encoder stays as it is.
     optimizer = torch.optim.Adam(net.head.parameters(), lr=config.lr, weight_decay=WEIGHT_DECAY)
-    content = read_trained(resume, arm, encoder)
+    content = read_trained(resume, model, encoder)
     if content is None:
         return _State(net, optimizer)
     net.head.load_state_dict(content["head"])
@@ -153,11 +153,11 @@ def _begin(
     return _State(net, optimizer, content["step"], content["kept"])
 
 
-def _save(path: Path, arm: Arm, encoder: noisy_encoder.Encoder, state: _State) -> None:
+def _save(path: Path, model: GuidedModel, encoder: noisy_encoder.Encoder, state: _State) -> None:
     head = state.net.head.state_dict()
     optimizer = state.optimizer.state_dict()
     write_trained(
-        path, arm, encoder, step=state.step, kept=state.heads, head=head, optimizer=optimizer
+        path, model, encoder, step=state.step, kept=state.heads, head=head, optimizer=optimizer
     )
 
 
@@ -168,7 +168,7 @@ def _copy_of_head(net: Discriminator) -> dict[str, Tensor]:
 
 def _choose(
     config: GuidanceConfig,
-    arm: Arm,
+    model: GuidedModel,
     net: Discriminator,
     heads: dict[int, dict[str, Tensor]],
     held: Sides,
@@ -179,7 +179,7 @@ def _choose(
     losses = {}
     for step, head in heads.items():
         net.head.load_state_dict(head)
-        logits = judge(config, arm, net, held, "choose")
+        logits = judge(config, model, net, held, "choose")
         # softplus(-l) is the cross-entropy of a real with logit l, softplus(l) that of a fake.
         losses[step] = F.softplus(torch.cat([-logits.real, logits.fake])).mean().item()
     # NaN is below nothing and above nothing, so it is ranked last.
@@ -187,12 +187,14 @@ def _choose(
     return best, {step * config.batch: loss for step, loss in losses.items()}
 
 
-def _build(config: GuidanceConfig, arm: Arm, encoder: noisy_encoder.Encoder) -> Discriminator:
-    options = HeadOptions(config.width, config.blocks, arm.net.label_dim)
+def _build(
+    config: GuidanceConfig, model: GuidedModel, encoder: noisy_encoder.Encoder
+) -> Discriminator:
+    options = HeadOptions(config.width, config.blocks, model.net.label_dim)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(arm.seed, "guide weights"))
-        head = Head(feature_channels(encoder.net, arm.dataset.image_shape), options)
-    return Discriminator(encoder.net, head).to(arm.device)
+        torch.manual_seed(derive(model.seed, "guide weights"))
+        head = Head(feature_channels(encoder.net, model.dataset.image_shape), options)
+    return Discriminator(encoder.net, head).to(model.device)
 
 
 def _step(

@@ -13,7 +13,7 @@ from bench.config import RunConfig
 from bench.config.guidance import GuidanceConfig
 from bench.data import Dataset
 from bench.features import Features, pixels
-from bench.guidance.images import Arm, Sides
+from bench.guidance.images import GuidedModel, Sides
 from bench.metrics._space import FeatureSpace
 from bench.sampling import sample as sampling
 from bench.sampling.latents import Latents, draw_latents
@@ -30,14 +30,14 @@ class HeldOut:
 
     Attributes:
         config: how it was trained.
-        arm: the denoiser that it belongs to.
+        model: the denoiser that it belongs to.
         net: the discriminator.
         images: held-out real and generated images.
 
     """
 
     config: GuidanceConfig
-    arm: Arm
+    model: GuidedModel
     net: Discriminator
     images: Sides
 

@@ -70,9 +70,9 @@ def measure(trained: HeldOut, images: Sides, split: str) -> Iterator[Measurement
     ``split`` names where the reals come from; ``sigma`` is a bin's geometric middle.
     """
     config = trained.config
-    arm = trained.arm
-    logits = judge(config, arm, trained.net, images, f"measure {split}")
-    low, high = torch.tensor(arm.guided).log10().tolist()
+    model = trained.model
+    logits = judge(config, model, trained.net, images, f"measure {split}")
+    low, high = torch.tensor(model.guided).log10().tolist()
     edges = torch.logspace(low, high, BINS + 1)
     # Without the outer edges: a level that rounding puts beyond one of these still has a bin.
     bins = torch.bucketize(logits.sigma, edges[1:-1])

@@ -8,7 +8,7 @@ from couplings.contract import Coupling, Pairing, Pool
 
 
 @dataclass(frozen=True, kw_only=True)
-class Independent(Coupling):
+class Random(Coupling):
     """Pairs as they were drawn: image i keeps noise i.
 
     The pairs are independent if the noise was drawn so; nothing is drawn here.

@@ -48,11 +48,11 @@ def test_data_and_preset_choose_the_defaults_and_flags_have_the_last_word():
 
 
 def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
-    arms = Command(coupling=("lapjv", "random", "sinkhorn:epsilon=0.05"), seeds=2).arms()
+    arms = Command(coupling=("lapjv", "random", "sinkhorn:epsilon=0.05"), seeds=2).configurations()
     assert [(a.coupling, a.seed) for a in arms] == [
         (coupling, seed) for seed in (0, 1) for coupling in ("random", "lapjv", "sinkhorn")
     ]
-    assert [a.coupling for a in Command(no_baseline=True).arms()] == ["lapjv"]
+    assert [a.coupling for a in Command(no_baseline=True).configurations()] == ["lapjv"]
     differing = {json.dumps({**a.identity, "coupling": "", "seed": 0}) for a in arms}
     assert len(differing) == 1
 

@@ -56,7 +56,7 @@ def test_only_what_trains_it_tells_discriminators_apart():
 
 
 def test_one_of_each_noising():
-    assert [one.name for one in GuidanceConfig(noising=("independent", "lapjv")).apart()] == [
+    assert [one.name for one in GuidanceConfig(noising=("independent", "lapjv")).per_noising()] == [
         "dg-independent",
         "dg-lapjv",
     ]

@@ -70,12 +70,12 @@ def values(run, metric, **columns):
 
 
 def test_every_noising_and_weight_is_measured_beside_unguided(run):
-    labels = {GUIDANCE.apart()[0].label(1.0), GUIDANCE.apart()[1].label(1.0), "none"}
+    labels = {GUIDANCE.per_noising()[0].label(1.0), GUIDANCE.apart()[1].label(1.0), "none"}
     rows = values(run, "fd_classifier", split="test", nfe=5, start="gaussian", sampler="heun")
     assert {m.guidance for m in rows} == labels
     assert len({m.value for m in rows}) == 3
     assert {m.guidance for m in values(run, "dg_auc", sigma=None)} == {
-        one.name for one in GUIDANCE.apart()
+        one.name for one in GUIDANCE.per_noising()
     }
 
 
@@ -118,7 +118,7 @@ def test_what_is_measured_does_not_make_it_another_run(run):
 def test_the_command_line_spells_it(tmp_path):
     line = ["--coupling", "lapjv", "--guidance", "discriminator", "--guidance.weights", "0", "2"]
     line += ["--guidance.noising", "independent", "lapjv", "--start", "ot-prior:tau=0.1,sigma=2"]
-    first, second = parse(line).arms()
+    first, second = parse(line).configurations()
     assert (
         first.guidance
         == second.guidance
