@@ -180,7 +180,10 @@ def test_nested_tables_are_dotted_keys():
         ({"override": [{"minutes": 5}]}, "needs a match"),
         ({"override": [{"match": {"coupling": "knn"}, "minutes": 5}]}, "override.* matches no run"),
         ({"override": [{"match": {"seed": 0}, "minuets": 5}]}, "override: unknown key 'minuets'"),
-        ({"grid": {"couplng": ["lapjv"]}}, "couplng=lapjv: unknown option 'couplng'.*'coupling'"),
+        (
+            {"grid": {"couplng": ["lapjv"]}},
+            "couplng=lapjv: unknown option 'couplng'.* coupling",
+        ),
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
         ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),

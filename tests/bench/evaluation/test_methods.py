@@ -70,7 +70,7 @@ def values(run, metric, **columns):
 
 
 def test_every_noising_and_weight_is_measured_beside_unguided(run):
-    labels = {GUIDANCE.per_noising()[0].label(1.0), GUIDANCE.apart()[1].label(1.0), "none"}
+    labels = {GUIDANCE.per_noising()[0].label(1.0), GUIDANCE.per_noising()[1].label(1.0), "none"}
     rows = values(run, "fd_classifier", split="test", nfe=5, start="gaussian", sampler="heun")
     assert {m.guidance for m in rows} == labels
     assert len({m.value for m in rows}) == 3

@@ -1,6 +1,7 @@
 """A metric of a user's own is measured, recorded and described like those of this folder."""
 
 import dataclasses
+import sys
 
 import pytest
 
@@ -67,6 +68,11 @@ def package(tmp_path, monkeypatch):
     (folder / "largest.py").write_text(LARGEST)
     (folder / "none.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
+    yield
+    # Other tests have packages of this name too.
+    for name in list(sys.modules):
+        if name.split(".")[0] == "mine":
+            del sys.modules[name]
 
 
 def asking(config, *words):
