@@ -288,8 +288,10 @@ def _check_metrics(words: tuple[str, ...]) -> None:
         try:
             metrics.load(word)
         except plugins.PluginError as error:
-            listed = ", ".join(groups)
-            raise ConfigError(f"--metrics: {error}; or a group of metrics: {listed}") from None
+            # No group has a dot: the word is a user's module, whose own fault is all that matters.
+            tail = "" if "." in word else f"; or a group of metrics: {', '.join(groups)}"
+            # The cause stays: it is the traceback of a user's module that fails on import.
+            raise ConfigError(f"--metrics: {error}{tail}") from error.__cause__
 
 
 def _check_features(specs: tuple[str, ...]) -> None:

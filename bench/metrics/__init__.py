@@ -30,12 +30,20 @@ def load(name: str) -> type[Metric]:
     """The metric of a name.
 
     Raises:
-        PluginError: there is none, or its module defines no metric.
+        PluginError: there is none, or its module defines no metric, or one that does not keep the
+            contract.
 
     """
     from bench import plugins
+    from bench.metrics._complete import check_complete
+    from bench.metrics.contract import MEASURED
 
-    return plugins.class_in("metric", plugins.load("metric", name, PACKAGE), Described)
+    module = plugins.load("metric", name, PACKAGE)
+    # Nothing would ever measure a user's metric of another kind.
+    bases = MEASURED if "." in name else (Described,)
+    metric = plugins.class_in("metric", module, *bases)
+    check_complete(name, metric)
+    return metric
 
 
 def groups() -> dict[str, list[str]]:

@@ -35,6 +35,7 @@ from bench.sampling.store import SampleStore
 
 # Some are only handed on, so that a metric finds all that it needs here.
 __all__ = [
+    "MEASURED",
     "SPLITS",
     "DenoiserMetric",
     "FeatureSpace",
@@ -225,3 +226,7 @@ class DenoiserMetric(Metric):
 
 class RecordedMetric(Metric):
     """Values that others record, such as the cost of training; only described here."""
+
+
+# Not RecordedMetric: what it describes is recorded by this repository only.
+MEASURED = (SampleMetric, SolverMetric, PathMetric, DenoiserMetric)

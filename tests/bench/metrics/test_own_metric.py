@@ -68,7 +68,7 @@ def package(tmp_path, monkeypatch):
     (folder / "largest.py").write_text(LARGEST)
     (folder / "none.py").write_text("x = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
-    yield
+    yield folder
     # Other tests have packages of this name too.
     for name in list(sys.modules):
         if name.split(".")[0] == "mine":
@@ -119,6 +119,36 @@ def test_a_solver_metric_alone_is_given_the_dense_reference(tiny, tmp_path):
 def test_what_is_no_metric_is_refused_before_the_training(word, message, tiny):
     with pytest.raises(ConfigError, match=message):
         asking(tiny, word)
+
+
+INFO = 'Info("spread", "Variance of the samples over that of real images.", better="higher")'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (f"infos = ({INFO},)", "", "mine.changed: Spread must state infos, .* got none"),
+        (f"({INFO},)", INFO, r"infos = \(Info\(.*\),\), got an Info without the comma"),
+        (f"({INFO},)", "()", r"must state infos, a tuple of Info: .*, got \(\)"),
+        ('"higher"', '"up"', "better of spread must be 'lower', 'higher' or None, got 'up'"),
+        ("def compute", "def computed", "mine.changed: Spread must define compute$"),
+        (
+            "(SampleMetric)",
+            "",
+            "derives from SampleMetric or SolverMetric or PathMetric or DenoiserMetric, found none",
+        ),
+        ("SampleMetric", "Metric", "derives from SampleMetric or .*, found none$"),
+        ("import Info", "import Infos", "importing it failed: ImportError: .*"),
+    ],
+)
+def test_a_metric_that_breaks_the_contract_is_refused_before_the_training(
+    old, new, message, tiny, package
+):
+    (package / "changed.py").write_text(SPREAD.replace(old, new))
+    with pytest.raises(ConfigError, match=message) as caught:
+        asking(tiny, "mine.changed")
+    # Nobody who wrote a module of their own meant a group.
+    assert "or a group of metrics" not in str(caught.value)
 
 
 def test_groups_are_what_the_metrics_say():
