@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 # Tests are many and tiny, and run in as many processes as there are cores: one thread each.
@@ -14,6 +15,19 @@ FIRST = ("test_cluster.py", "test_submit.py")
 def pytest_collection_modifyitems(items):
     """Begin with the longest files."""
     items.sort(key=lambda item: item.path.name not in FIRST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_plugins_of_other_files(tmp_path_factory):
+    """Forget packages that a file of tests wrote: another one may write others of the same name."""
+    yield
+    written = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        # A package without __init__.py has no origin, only locations.
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        if any(str(place).startswith(written) for place in places):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -228,7 +228,7 @@ def test_options_left_out_are_those_of_the_released_classes_and_numpy_numbers_co
     code, out, _ = convert(content)
     assert code == 0
     loaded = load_network(out)
-    assert loaded.sigma_data == 0.25
+    assert loaded.objective.sigma_data == 0.25
     net.sigma_data = 0.25
     assert_same_denoiser(net, loaded, seeded)
 
