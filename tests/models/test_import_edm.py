@@ -16,6 +16,7 @@ from torch import nn
 from models import edm as networks
 from models import import_edm
 from models.import_edm import ImportRefused, load_network, read_released
+from models.objectives.edm import EDM
 
 SONG = {
     "model_type": "SongUNet",
@@ -229,7 +230,7 @@ def test_options_left_out_are_those_of_the_released_classes_and_numpy_numbers_co
     assert code == 0
     loaded = load_network(out)
     assert loaded.objective.sigma_data == 0.25
-    net.sigma_data = 0.25
+    net.objective = EDM(sigma_data=0.25)
     assert_same_denoiser(net, loaded, seeded)
 
 
