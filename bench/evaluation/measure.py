@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench import metrics
 from bench.data import as_images
+from bench.evaluation._values import as_rows, by_name, by_pair
 from bench.evaluation.ledger import Recorded, Task
 from bench.evaluation.pictures import save_grid
 from bench.evaluation.plan import Job
@@ -49,6 +50,7 @@ def measure(
 
     Raises:
         SampleError: a sample is not there.
+        UserError: a metric returns values that it does not promise.
 
     """
     setting = _as_recorded(subject, job)
@@ -76,10 +78,16 @@ def measure(
 
 
 def measure_denoiser(subject: Subject, task: Task) -> list[Measurement]:
-    """Rows of a task that needs no stored samples."""
+    """Rows of a task that needs no stored samples.
+
+    Raises:
+        UserError: the metric gives rows that it does not promise.
+
+    """
     metric = metrics.load(task.metric)
     assert issubclass(metric, DenoiserMetric), task
-    return list(metric.rows(subject, Item(task.setting, task.n, task.fingerprint)))
+    rows = metric.rows(subject, Item(task.setting, task.n, task.fingerprint))
+    return list(as_rows(task.metric, metric, rows))
 
 
 def measure_samples(
@@ -112,7 +120,8 @@ def _sample_rows(
     measured = measure_samples(space, several, n, images)
     for task, metric in zip(tasks, measured, strict=True):
         rows = []
-        for (name, split), value in metric.compute().items():
+        values = by_pair(task.metric, type(metric), "compute", "split", metric.compute())
+        for name, split, value in values:
             full_name = metric.full_name(name, space.features.name)
             rows.append(setting.row(full_name, value, split=split, n=metric.count(name)))
         yield task, rows
@@ -125,7 +134,8 @@ def _solver_rows(
     samples = store(subject, job.setting)
     dense = store(subject, dense_setting(subject.config.evaluation))
     rows = []
-    for name, value in metric.values(samples, dense, task.n).items():
+    values = metric.values(samples, dense, task.n)
+    for name, value in by_name(task.metric, metric, "values", values):
         rows.append(setting.row(name, value, n=task.n))
     return rows
 
@@ -139,7 +149,8 @@ def _path_rows(subject: Subject, metric: type[PathMetric], task: Task) -> list[M
         per_sample[name] = torch.cat(list(samples.tensors(name, task.n)))
     _show_tangents(subject, task.n)
     rows = []
-    for (name, sigma), value in metric.values(per_sample, dense_levels(evaluation)).items():
+    values = metric.values(per_sample, dense_levels(evaluation))
+    for name, sigma, value in by_pair(task.metric, metric, "values", "sigma", values):
         rows.append(setting.row(name, value, n=task.n, sigma=sigma))
     return rows
 

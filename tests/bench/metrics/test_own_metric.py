@@ -9,6 +9,7 @@ from bench import metrics
 from bench.arm import run_arm
 from bench.check import check
 from bench.config import ConfigError, Execution
+from bench.record import UserError
 from bench.record.infos import read_infos
 
 SPREAD = '''
@@ -149,6 +150,15 @@ def test_a_metric_that_breaks_the_contract_is_refused_before_the_training(
         asking(tiny, "mine.changed")
     # Nobody who wrote a module of their own meant a group.
     assert "or a group of metrics" not in str(caught.value)
+
+
+def test_a_name_that_is_not_declared_is_not_recorded(tiny, tmp_path, package):
+    text = SPREAD.replace('("spread", "test")', '"sp"')
+    (package / "pair.py").write_text(text)
+    config = asking(tiny, "mine.pair")
+    message = r"mine.pair: compute\(\) must return .* with the names of infos \(spread\), got 'sp'"
+    with pytest.raises(UserError, match=message):
+        run_arm(config, tmp_path / "runs", Execution(device="cpu"), progress=False)
 
 
 def test_groups_are_what_the_metrics_say():
