@@ -43,7 +43,26 @@ def load(name: str) -> type[Metric]:
     bases = MEASURED if "." in name else (Described,)
     metric = plugins.class_in("metric", module, *bases)
     check_complete(name, metric)
+    if "." in name:
+        _refuse_taken(name, metric)
     return metric
+
+
+def _refuse_taken(name: str, metric: type[Metric]) -> None:
+    """Refuse a user's metric that is called like one of this folder.
+
+    Its values would take the place of that one's rows, also in finished runs.
+    """
+    from bench import plugins
+
+    taken: set[str] = set()
+    for shipped in names():
+        taken |= {info.name for info in load(shipped).infos}
+    for info in metric.infos:
+        if info.name in taken:
+            raise plugins.PluginError(
+                f"{name}: {info.name!r} is the name of a metric of bench.metrics: call it otherwise"
+            )
 
 
 def groups() -> dict[str, list[str]]:

@@ -133,6 +133,7 @@ INFO = 'Info("spread", "Variance of the samples over that of real images.", bett
         (f"({INFO},)", "()", r"must state infos, a tuple of Info: .*, got \(\)"),
         ('"higher"', '"up"', "better of spread must be 'lower', 'higher' or None, got 'up'"),
         ("def compute", "def computed", "mine.changed: Spread must define compute$"),
+        ('Info("spread"', 'Info("kid"', "'kid' is the name of a metric of bench.metrics"),
         (
             "(SampleMetric)",
             "",
