@@ -42,8 +42,18 @@ def aside(action: Callable[[], T]) -> T:
     # A new thread would start with torch's default number of threads, and sums depend on how they
     # are shared out.
     threads = ThreadPoolExecutor(1, "aside", torch.set_num_threads, (torch.get_num_threads(),))
-    coming = threads.submit(action)
+    # Made before the work begins: a signal may arrive while `submit` has started the thread and not
+    # yet returned, and the exit would then wait for work that nobody had given up.
+    coming: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            coming.set_result(action())
+        except BaseException as error:  # noqa: BLE001 - the waiting thread raises it
+            coming.set_exception(error)
+
     try:
+        threads.submit(work)
         return result(coming)
     finally:
         threads.shutdown(wait=False)

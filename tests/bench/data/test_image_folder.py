@@ -287,7 +287,7 @@ def test_from_a_folder_to_a_report_and_never_the_results_of_another_folder(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], ["6 px", "2 times", "--channel-mult", "--resolution"]),
+        ([], ["6 x 6 pixels", "2 times", "--channel-mult", "--resolution"]),
         (
             ["--channel-mult", "1", "--conditional", "--coupling", "random"],
             ["--conditional", "no labels"],
