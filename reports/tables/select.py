@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.tables.metrics import Metrics
-from reports.tables.rho import fixed_rho
+from reports.tables.rho import fixed_rho, is_search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,10 @@ def is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
 
 def is_adaptive(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True for rows of a sampler that chooses its own steps, such as ``dopri5:tolerance=0.001``."""
-    # Only such a sampler has an NFE without a rho: all others follow a schedule.
+    # Only such a sampler has an NFE without a rho: all others follow a schedule. The row of a chosen
+    # rho has none either, for rho is its value.
     chosen = rows["sampler"].notna() & rows["nfe"].notna() & rows["rho"].isna()
-    return chosen & ~is_per_run(rows, metrics)
+    return chosen & ~is_search(rows) & ~is_per_run(rows, metrics)
 
 
 def is_unguided(rows: pd.DataFrame) -> pd.Series:

@@ -75,3 +75,11 @@ def test_a_value_per_run_without_rho_is_of_no_adaptive_sampler(tmp_path, make):
     (table,), group = tables_of(tmp_path)
     assert ("curvature_fm", "") not in table.metrics
     assert [panel.metric for panel in group.panels] == ["curvature_fm"]
+
+
+def test_a_chosen_rho_is_of_no_adaptive_sampler(tmp_path, make):
+    """Its row has an NFE and no rho, because rho is its value."""
+    plain = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
+    chosen = Measurement("best_rho_classifier", 9.0, nfe=5, split="train", n=128, **plain)
+    make(tmp_path, "random", found=[chosen])
+    assert tables_of(tmp_path)[0] == []
