@@ -46,8 +46,8 @@ def is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
 
 def is_adaptive(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True for rows of a sampler that chooses its own steps, such as ``dopri5:tolerance=0.001``."""
-    # Only such a sampler has an NFE without a rho: all others follow a schedule. The row of a chosen
-    # rho has none either, for rho is its value.
+    # Only such a sampler has an NFE without a rho: all others follow a schedule. The row of a
+    # chosen rho has none either, because rho is its value.
     chosen = rows["sampler"].notna() & rows["nfe"].notna() & rows["rho"].isna()
     return chosen & ~is_search(rows) & ~is_per_run(rows, metrics)
 
