@@ -31,7 +31,7 @@ Examples:
 
 @dataclass(frozen=True)
 class Report:
-    """The files of a report, and the folders that it leaves out."""
+    """The files of a report, and the folders that it excludes."""
 
     csv: Path
     html: Path

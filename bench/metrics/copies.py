@@ -2,7 +2,7 @@
 trained on?
 
 Distances alone mean nothing, as they depend on data and features. So held-out real images are the
-measure: a model that has learnt the distribution lies as near to the training set as they do.
+measure: a model that has learnt the distribution is as near to the training set as they are.
 """
 
 from __future__ import annotations

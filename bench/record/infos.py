@@ -46,7 +46,7 @@ class Info:
         share: True if a value is a share, which reports show in percent.
         distance: True for a distance between samples and data, the lower the better, by which the
             summary of a report judges couplings.
-        terminal: False for a value per run that the short table in the terminal leaves out.
+        terminal: False for a value per run that the short table in the terminal omits.
         place: where it stands in a report; metrics with lower numbers come first.
 
     """
