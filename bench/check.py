@@ -208,6 +208,10 @@ def _check_ranges(config: RunConfig) -> None:
             raise ConfigError(f"{option} is too small: it must be above 1")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
+    if not training.weight_decay >= 0:
+        raise ConfigError(f"--weight-decay {training.weight_decay}: 0 or more")
+    if training.sigma_data != "data" and not training.sigma_data > 0:
+        raise ConfigError(f"--sigma-data {training.sigma_data}: above 0, or data")
     # At 0 the average would be the last weights themselves.
     if not training.ema_rampup > 0:
         raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
@@ -240,11 +244,11 @@ def _check_network(network: NetworkConfig) -> None:
 
 def _check_objective(training: TrainingConfig) -> str:
     """The canonical spec of the objective."""
-    from bench.training.network import find_objective
+    from bench.training.network import stated_objective
     from couplings.spec import format_spec
 
     try:
-        return format_spec(find_objective(training, shared=False))
+        return format_spec(stated_objective(training))
     except ValueError as error:
         raise ConfigError(f"--objective: {error}") from None
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.objectives.contract import Objective
+from models.objectives.contract import Coefficients, Objective
 
 
 class Denoiser(nn.Module):
@@ -49,15 +49,34 @@ class Denoiser(nn.Module):
             ValueError: the network returns another shape.
 
         """
+        levels = _per_sample(sigma, x)
+        scale = self.objective.coefficients(levels)
+        return self._denoised(x, scale, labels, augment_labels)
+
+    def at_time(self, z: Tensor, t: Tensor | float, labels: Tensor | None = None) -> Tensor:
+        """Denoise a state z ``[n, c, h, w]`` of the straight path at time t, ``[n]`` or one for
+        all.
+
+        The same D as at x = (1 + sigma) z and sigma = t / (1 - t), but also at t = 1 if the
+        objective allows it. Labels, result and errors as for ``forward``.
+        """
+        scale = self.objective.flow_coefficients(_per_sample(t, z))
+        return self._denoised(z, scale, labels, None)
+
+    def _denoised(
+        self,
+        x: Tensor,
+        scale: Coefficients,
+        labels: Tensor | None,
+        augment_labels: Tensor | None,
+    ) -> Tensor:
         # Samplers keep their state in float64; the network has float32 weights.
         x = x.float()
-        sigma = torch.as_tensor(sigma, dtype=torch.float32, device=x.device).expand(len(x))
         if not self.label_dim:
             labels = None
         # One row, which broadcasts: absent labels cost no memory.
         elif labels is None:
             labels = torch.zeros(1, self.label_dim, dtype=torch.float32, device=x.device)
-        scale = self.objective.coefficients(sigma)
         # Only F computes in its dtype: at high noise the skip would lose the image in bfloat16.
         raw = self.model(
             (_per_image(scale.into) * x).to(self.dtype), scale.noise, labels, augment_labels
@@ -78,6 +97,11 @@ class Denoiser(nn.Module):
         if not self.label_dim:
             return None
         return F.one_hot(labels, self.label_dim).float()
+
+
+def _per_sample(value: Tensor | float, x: Tensor) -> Tensor:
+    """Float32 ``[n]`` of one value for each of x ``[n, ...]``, or of one for all."""
+    return torch.as_tensor(value, dtype=torch.float32, device=x.device).expand(len(x))
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -114,7 +114,10 @@ def _convert(value: object, hint: Any, key: str) -> object:
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
             return None
-        # All unions here are ``T | None``.
+        # All unions here are ``T | None``, or a type or one of some words.
+        words = [arg for arg in get_args(hint) if get_origin(arg) is Literal]
+        if words and value in get_args(words[0]):
+            return value
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
     if get_origin(hint) is Literal:
         if value in get_args(hint):

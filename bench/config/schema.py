@@ -15,6 +15,9 @@ DEFAULT_GROUPS = ("samples", "truncation", "grid", "paths", "local", "learning")
 # Settings of an evaluation that are no columns of the results: rows of others are not compared.
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
+# Options of the training that came after the first runs were named.
+LATER_TRAINING = ("objective", "sigma_data", "weight_decay")
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -53,6 +56,8 @@ class TrainingConfig:
     """Images a step."""
     lr: float = 1e-3
     """Learning rate of Adam."""
+    weight_decay: float = 0.0
+    """Weight decay of AdamW (Loshchilov & Hutter 2019); 0 is Adam."""
     lr_ramp: int = 10_000
     """Images over which the learning rate rises from 0."""
     ema_halflife: int = 10_000
@@ -63,8 +68,15 @@ class TrainingConfig:
     """Mean of ln sigma in training."""
     P_std: float = 1.2
     """Standard deviation of ln sigma in training."""
+    sigma_data: float | Literal["data"] = 0.5
+    """Standard deviation of the data in EDM's preconditioning; data: measured on the training
+    images. 0.5 is EDM's.
+    """
     objective: str = "edm"
-    """Training objective: edm, or your own, such as my_project.objective."""
+    """Training objective: edm; flow (flow matching, with t uniform), also with options such as
+    flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
+    my_project.objective.
+    """
     conditional: bool = False
     """Give the network the class labels."""
     augment: float = 0.0
@@ -190,8 +202,9 @@ class RunConfig:
         if self.evaluation.class_law != EvaluationConfig.class_law:
             content["evaluation"]["class_law"] = self.evaluation.class_law
         # Options that came later are left out at their defaults: runs of before keep their names.
-        if self.training.objective == TrainingConfig.objective:
-            del content["training"]["objective"]
+        for name in LATER_TRAINING:
+            if getattr(self.training, name) == getattr(TrainingConfig, name):
+                del content["training"][name]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench import plugins
 from bench.config import NetworkConfig, TrainingConfig
-from bench.data import Dataset
+from bench.data import Dataset, as_images
 from bench.randomness import derive
 from bench.record import UserError
 from couplings import spec
@@ -23,35 +23,65 @@ AUGMENT_LABELS = 9  # of models.augment
 # Options of the networks of this repository; a network of the user's own has arch_options.
 SIZES = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions", "dropout")
 
-SHARED = ("P_mean", "P_std")  # options of an objective that the command line has too
+# Options of an objective that the command line has too
+SHARED = ("P_mean", "P_std", "sigma_data")
 
 
 class NetworkError(UserError):
     """The network cannot be built; the message says why."""
 
 
-def find_objective(training: TrainingConfig, shared: bool = True) -> Objective:
-    """Build the objective of a training.
+def find_objective(training: TrainingConfig, dataset: Dataset | None = None) -> Objective:
+    """Build the objective of a training, with the options that the command line has for it.
 
     Args:
-        training: its spec, and the options ``--P-mean`` and ``--P-std`` that it may have too.
-        shared: set these from the training; else leave them as in the spec.
+        training: its spec, and the options ``--P-mean``, ``--P-std`` and ``--sigma-data``.
+        dataset: needed for ``--sigma-data data``, which stays at the default without it.
 
     Raises:
-        ValueError: an unknown objective or option, with the near matches, or a bad value.
+        ValueError: as ``stated_objective``.
+
+    """
+    # Any: a frozen dataclass, which the base class does not say.
+    objective: Any = stated_objective(training)
+    given: dict[str, Any] = {}
+    for field in fields(objective):
+        if field.name in SHARED:
+            given[field.name] = getattr(training, field.name)
+    if given.get("sigma_data") == "data":
+        given["sigma_data"] = TrainingConfig.sigma_data if dataset is None else deviation(dataset)
+    return replace(objective, **given)
+
+
+def stated_objective(training: TrainingConfig) -> Objective:
+    """Build the objective as its spec states it, without the options of the command line.
+
+    Raises:
+        ValueError: an unknown objective or option, with the near matches, or a bad value; or an
+            option of the command line that the objective does not have.
 
     """
     packages = ("models.objectives",)
     objective = plugins.build("objective", training.objective, packages, Objective)
-    for field in fields(objective):
-        if field.name not in SHARED:
-            continue
-        if getattr(objective, field.name) != field.default:
-            option = f"--{field.name.replace('_', '-')}"
-            raise ValueError(f"{training.objective}: set {field.name} with {option}")
-        if shared:
-            objective = replace(objective, **{field.name: getattr(training, field.name)})
+    known = {field.name: field for field in fields(objective)}
+    for name in SHARED:
+        option = f"--{name.replace('_', '-')}"
+        if name in known and getattr(objective, name) != known[name].default:
+            raise ValueError(f"{training.objective}: set {name} with {option}")
+        # It would change nothing, but make another run of the same numbers.
+        if name not in known and getattr(training, name) != getattr(TrainingConfig, name):
+            raise ValueError(
+                f"{training.objective} has no {name}, leave {option} out"
+                f" (its own options: {', '.join(known) or 'none'})"
+            )
     return objective
+
+
+def deviation(dataset: Dataset) -> float:
+    """Standard deviation of all values of the training images, in [-1, 1]: EDM's sigma_data."""
+    images = as_images(dataset.train.images)
+    # In float64: a mean of many float32 values loses digits.
+    return images.double().std().item()
 
 
 def find_builder(arch: str) -> Callable[..., nn.Module]:

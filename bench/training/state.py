@@ -28,7 +28,7 @@ class TrainState:
     Attributes:
         net: the denoiser in training.
         ema: moving average of its weights.
-        optimizer: Adam, with its averages.
+        optimizer: AdamW, with its averages.
         step: steps taken so far.
         seconds: spent in training so far, over all sessions.
         cost: of the coupling so far.
@@ -94,14 +94,17 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
         training.conditional,
         config.seed,
         augmented=training.augment > 0,
-        objective=find_objective(training),
+        objective=find_objective(training, dataset),
     )
     # GPUs convolve images in this layout without converting them at every layer.
     on_gpu = device.startswith("cuda")
     layout = torch.channels_last if on_gpu else torch.contiguous_format
     # No overload in torch's stubs has both.
     net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(net.parameters(), lr=training.lr, fused=True)
+    # AdamW without decay is Adam, bit for bit.
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
+    )
     # Before the dtype is set: samples are drawn from the average in float32.
     ema = EMA(net, training.ema_halflife, training.ema_rampup)
     net.dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32

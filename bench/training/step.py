@@ -97,6 +97,17 @@ class Stepper:
         first = self.ranks.rank * self.share
         return sigma[first : first + self.share]
 
+    def _path_noise(self, images: Tensor) -> Tensor | None:
+        """Draw the path's noise of this rank's share, as ``_sigma`` does; None without any."""
+        objective = self.state.net.objective
+        if not objective.path_sigma:
+            return None
+        stream = generator(self.config.seed, "path", 0, self.state.step)
+        shape = (self.config.training.batch, *images.shape[1:])
+        noise = torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu")
+        first = self.ranks.rank * self.share
+        return noise[first : first + self.share].to(images.device)
+
     def _backward(self, pairs: Pairs) -> Tensor:
         """Leave the gradient of the mean loss in the weights, and return that loss.
 
@@ -104,6 +115,7 @@ class Stepper:
         """
         net = self.state.net
         sigma = self._sigma(str(pairs.images.device))
+        path_noise = self._path_noise(pairs.images)
         total = torch.zeros((), device=pairs.images.device)
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
@@ -117,6 +129,7 @@ class Stepper:
                     sigma[rows],
                     net.one_hot(part.labels),
                     part.augment_labels,
+                    None if path_noise is None else path_noise[rows],
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,12 +38,34 @@ class Coefficients(NamedTuple):
 class Objective(Named, ABC):
     """Base of objectives: a frozen dataclass whose fields are its options.
 
-    A field called ``P_mean`` or ``P_std`` is set from the configuration of the training.
+    A field called ``P_mean``, ``P_std`` or ``sigma_data`` is set from the configuration of the
+    training.
+
+    Attributes:
+        natural_schedule: the schedule that networks of this objective are sampled along by default,
+            one of ``models.schedules``.
+        at_pure_noise: True if the network can be evaluated at t = 1, where sigma is infinite.
+        path_sigma: standard deviation of Gaussian noise that is added to the path in training.
+
     """
+
+    natural_schedule: ClassVar[str] = "karras"
+    at_pure_noise: ClassVar[bool] = False
+    path_sigma: float = 0.0
 
     @abstractmethod
     def coefficients(self, sigma: Tensor) -> Coefficients:
         """Compute the preconditioning at sigma ``[n]``, float32."""
+
+    def flow_coefficients(self, t: Tensor) -> Coefficients:
+        """Compute the preconditioning at times t ``[n]`` of flow matching, for a state z.
+
+        The state of the straight path is z = x / (1 + sigma) at t = sigma / (1 + sigma), so that
+        D = skip z + out F(into z; noise). Time must be below 1 unless ``at_pure_noise``.
+        """
+        scale = 1 / (1 - t)
+        skip, out, into, noise = self.coefficients(t * scale)
+        return Coefficients(skip * scale, out, into * scale, noise)
 
     @abstractmethod
     def weight(self, sigma: Tensor) -> Tensor:
@@ -65,6 +87,7 @@ class Objective(Named, ABC):
         sigma: Tensor,
         labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
+        path_noise: Tensor | None = None,
     ) -> Tensor:
         """Compute the weighted denoising error, summed over pixels and averaged over the batch.
 
@@ -78,6 +101,7 @@ class Objective(Named, ABC):
             sigma: noise levels ``[n]``.
             labels: one-hot ``[n, label_dim]`` or None.
             augment_labels: ``[n, a]`` or None.
+            path_noise: unit noise ``[n, c, h, w]`` that ``path_sigma`` scales; None without.
 
         Returns:
             a scalar.
@@ -85,5 +109,12 @@ class Objective(Named, ABC):
         """
         # One level per image, the same for all of its pixels.
         level = sigma[:, None, None, None]
+        if path_noise is not None:
+            # Added to z. The image moves with it, so that the velocity n - y stays the target.
+            shift = self.path_sigma * path_noise
+            denoised = net(
+                images + level * noise + (1 + level) * shift, sigma, labels, augment_labels
+            )
+            return (self.weight(level) * (denoised - images - shift) ** 2).sum() / len(images)
         denoised = net(images + level * noise, sigma, labels, augment_labels)
         return (self.weight(level) * (denoised - images) ** 2).sum() / len(images)

@@ -9,6 +9,7 @@ import torch
 from bench import data
 from bench.check import check, make
 from bench.config import ConfigError, RunConfig
+from bench.config.read import from_dict
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.suitable import refuse_unfit
@@ -197,3 +198,41 @@ def test_an_objective_of_the_users_trains_and_samples(own, digits, tiny, tmp_pat
 def test_the_default_objective_has_the_configured_noise_levels(tiny):
     training = replace(tiny.training, P_mean=-0.4, P_std=1.7)
     assert find_objective(training) == EDM(P_mean=-0.4, P_std=1.7)
+
+
+def test_sigma_data_is_measured_on_the_training_images(tiny, digits):
+    training = replace(tiny.training, sigma_data="data")
+    pixels = digits.train.images.double().numpy()
+    assert find_objective(training, digits).sigma_data == pytest.approx(pixels.std(), rel=1e-4)
+    assert find_objective(replace(training, sigma_data=0.8)) == EDM(sigma_data=0.8)
+
+
+@pytest.mark.parametrize(("name", "value"), [("P_mean", 0.0), ("P_std", 1.0), ("sigma_data", 0.7)])
+def test_options_that_flow_matching_lacks_are_refused(tiny, name, value):
+    """They would make another run of the same numbers."""
+    training = replace(tiny.training, **{"objective": "flow", name: value})
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=f"flow has no {name}, leave {option} out"):
+        check(replace(tiny, training=training))
+
+
+def test_a_run_of_before_keeps_its_name(tiny):
+    """Options that came later are no part of a run's identity at their defaults."""
+    later = ("objective", "sigma_data", "weight_decay")
+    assert not set(later) & set(tiny.identity["training"])
+    decayed = replace(tiny, training=replace(tiny.training, weight_decay=1e-5))
+    assert decayed.identity["training"]["weight_decay"] == 1e-5
+    assert decayed.run_id != tiny.run_id
+    assert from_dict(decayed.identity).training == decayed.training
+
+
+def test_flow_matching_trains_on_paths_with_noise(tiny, digits, tmp_path):
+    spec = "flow:path_sigma=0.1"
+    training = replace(
+        tiny.training, objective=spec, weight_decay=1e-5, images=6_400, lr=3e-3, lr_ramp=0
+    )
+    config = check(replace(tiny, training=training))
+    state = train(config, digits, tmp_path)
+    images = digits.test.images
+    error = (state.ema.net(images, 0.1) - images).square().mean()
+    assert error < 0.5 * images.square().mean()
