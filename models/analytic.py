@@ -1,4 +1,6 @@
-"""The exact denoiser of a Gaussian mixture: the oracle for samplers, curvature and truncation."""
+"""Exact denoisers, the oracles for samplers, curvature and truncation: of a Gaussian mixture with
+independent noise, and of two points whose noise is coupled.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.stats import binom, norm
 from torch import Tensor
 
 
@@ -55,3 +59,54 @@ class GaussianMixture:
         shrink = (self.std**2 / variance)[..., None]  # [1 | n, k, 1]
         means = self.means + shrink * (flat - self.means)
         return (posterior * means).sum(1).reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class TwoAtoms:
+    """Images -1 and +1, equally often, whose noise N(0, 1) is coupled exactly in pools of k.
+
+    An exact coupling sorts: the images +1 of a pool get its largest noise samples. This is the
+    model of Boite, Delon and Nadjahi (arXiv 2605.12174, Prop. 4.3).
+
+    Attributes:
+        pool: k; 1 is independent noise.
+
+    """
+
+    pool: int
+
+    def share_of_plus(self, noise: Tensor) -> Tensor:
+        """Probability that a noise sample is paired with +1, h_k, float64 of the same shape.
+
+        h_k(n) = sum over r of P(r of the k - 1 others are smaller) P(at most r images are -1).
+        """
+        values = noise.double().reshape(-1, 1).cpu().numpy()
+        smaller = np.arange(self.pool)  # r
+        rank = binom.pmf(smaller, self.pool - 1, norm.cdf(values))  # [n, k]
+        share = rank @ binom.cdf(smaller, self.pool, 0.5)
+        return torch.from_numpy(share).to(noise.device).reshape(noise.shape)
+
+    def denoise_flow(self, z: Tensor, t: float | Tensor) -> Tensor:
+        """Compute E[y | (1 - t) y + t n = z], float64 of the shape of z, for a scalar t in (0, 1].
+
+        It is tanh of half the log ratio of phi(a) h_k(a) and phi(b) (1 - h_k(b)), with the noise a
+        and b that would have taken +1 and -1 to z.
+        """
+        z = z.double()
+        of_plus = (z - (1 - t)) / t
+        of_minus = (z + (1 - t)) / t
+        # By symmetry 1 - h_k(b) = h_k(-b), which keeps its digits where h_k(b) rounds to 1.
+        shares = self.share_of_plus(of_plus).log() - self.share_of_plus(-of_minus).log()
+        return torch.tanh((shares + (of_minus.square() - of_plus.square()) / 2) / 2)
+
+    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+        """Compute E[y | y + sigma n = x], float64 of the shape of x, for a scalar sigma.
+
+        Args:
+            x: of any shape, one image per value.
+            sigma: noise level, finite.
+            labels: ignored; for samplers, which pass them.
+
+        """
+        t = sigma / (1 + sigma)
+        return self.denoise_flow(x.double() / (1 + sigma), t)
