@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from bench import metrics
 from bench.config import RunConfig
 from bench.record import Measurement, RunFolder, RunFolderError, write_json
-from bench.record.best_rho import BEST, GRID, choose
+from bench.record.best_schedule import BEST, EARLIER_BEST, GRID, choose
 from bench.record.files import digest
 from bench.record.infos import read_infos, write_infos
 
@@ -92,7 +92,7 @@ class Ledger:
         # Only rows that the record lists: those of the training stay valid.
         stale = _keys(content["done"]) - _keys(valid)
         if stale:
-            # A best rho has no entry of its own, but it depends on the rows that chose it.
+            # A best schedule has no entry of its own, but it depends on the rows that chose it.
             folder.remove(stale | _chosen_by(folder, stale))
         # An entry counts only with all of its rows.
         # A run that was stopped between two writes may have lost rows that the record lists.
@@ -113,7 +113,7 @@ class Ledger:
         rows = []
         for task in tasks:
             for key in self._entry(task)["rows"]:
-                rows.append(by_key[tuple(key)])
+                rows.append(by_key[_whole_key(key)])
         return rows
 
     def add(self, recorded: Sequence[Recorded]) -> None:
@@ -133,15 +133,15 @@ class Ledger:
         write_json(self.path, self.content)
         self.describe()
 
-    def choose_best_rho(self, features: str) -> list[Measurement]:
-        """Choose the best rho by all that the first pass measured, and record it.
+    def choose_best_schedule(self, features: str) -> list[Measurement]:
+        """Choose the best schedule by all that the first pass measured, and record it.
 
-        Rows of an earlier choice, by another number of samples, are replaced. Returns the rows for
-        these features.
+        Rows of an earlier choice, by another number of samples or of an earlier version, are
+        replaced. Returns the rows for these features.
         """
         measured = self.folder.measurements()
         chosen = choose(measured)
-        earlier = {row.key for row in measured if row.metric.startswith(BEST)}
+        earlier = {row.key for row in measured if row.metric.startswith((BEST, EARLIER_BEST))}
         # The number of images is part of a row's key, so a new pass would leave the old choice.
         stale = earlier - {row.key for row in chosen}
         if stale:
@@ -209,13 +209,23 @@ def _keys(entries: Iterable[dict]) -> set[tuple]:
     """Keys of all measurements of some entries."""
     keys = set()
     for entry in entries:
-        keys |= {tuple(key) for key in entry["rows"]}
+        keys |= {_whole_key(key) for key in entry["rows"]}
     return keys
 
 
+def _whole_key(key: Sequence) -> tuple:
+    """The key of a measurement from its record.
+
+    Earlier versions had fewer fields. Later ones are added at the end, so the missing are None.
+    """
+    return (*key, *[None] * (len(fields(Measurement)) - 1 - len(key)))
+
+
 def _chosen_by(folder: RunFolder, stale: set[tuple]) -> set[tuple]:
-    """Keys of the best rhos that were chosen by rows of these keys."""
-    choices = {key[0].replace(GRID, BEST) for key in stale if key[0].startswith(GRID)}
+    """Keys of the best schedules that were chosen by rows of these keys."""
+    choices = set()
+    for metric in {key[0] for key in stale if key[0].startswith(GRID)}:
+        choices |= {metric.replace(GRID, BEST), metric.replace(GRID, EARLIER_BEST)}
     return {row.key for row in folder.measurements() if row.metric in choices}
 
 

@@ -3,8 +3,9 @@
 Memory does not grow with the number of samples: they are drawn, sampled, stored and measured in
 chunks. A killed evaluation resumes from the chunks and the measurements that the run folder holds.
 
-The order: the dense reference and its paths; the fixed rho at every NFE; the grid rho x NFE with
-few samples; then, at each NFE, all metrics at the rho that was best in the grid.
+The order: the dense reference and its paths; the fixed schedule at every NFE; the grid of
+schedules x NFE with few samples; then, at each NFE, all metrics at the schedule that was best in
+the grid.
 """
 
 from __future__ import annotations
@@ -107,10 +108,10 @@ def evaluate(
     _note(ranks, planning.cautions(subject))
     jobs = planning.plan(subject)
     _work(evaluation, jobs, f"evaluate {config.coupling}")
-    # Which rhos are best is known only when the grid is measured.
-    chosen = ranks.from_first(_best_rho, subject, ledger)
-    best = planning.at_best_rho(subject, chosen)
-    _work(evaluation, best, f"evaluate {config.coupling} at the best rho")
+    # Which schedules are best is known only when the grid is measured.
+    chosen = ranks.from_first(_best_schedule, subject, ledger)
+    best = planning.at_best_schedule(subject, chosen)
+    _work(evaluation, best, f"evaluate {config.coupling} at the best schedule")
     without_samples = planning.denoiser_tasks(subject)
     for task in without_samples:
         ranks.from_first(_record_denoiser, evaluation, task)
@@ -129,11 +130,11 @@ def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
     return Ledger(folder, subject.origin, fingerprints, own)
 
 
-def _best_rho(subject: Subject, ledger: Ledger) -> list[Measurement]:
-    """Rows of the best rho for the judge's features, if this evaluation searches for it."""
+def _best_schedule(subject: Subject, ledger: Ledger) -> list[Measurement]:
+    """Rows of the best schedule for the judge's features, if this evaluation searches for it."""
     if not planning.grid(subject):
         return []
-    return ledger.choose_best_rho(subject.judge.name)
+    return ledger.choose_best_schedule(subject.judge.name)
 
 
 def _work(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> None:

@@ -145,17 +145,17 @@ def grid(subject: Subject) -> list[Job]:
     return jobs
 
 
-def at_best_rho(subject: Subject, best: Iterable[Measurement]) -> list[Job]:
-    """All metrics at the best rho of each number of evaluations, unless that is the fixed one.
+def at_best_schedule(subject: Subject, best: Iterable[Measurement]) -> list[Job]:
+    """All metrics at the best schedule of each number of evaluations, unless that is the fixed one.
 
-    ``best`` are the rows of ``bench.record.best_rho.choose`` for the features of the judge. The
-    choice is made on this run's own few samples: a coupled run may choose, as random may.
+    ``best`` are the rows of ``bench.record.best_schedule.choose`` for the features of the judge.
+    The choice is made on this run's own few samples: a coupled run may choose, as random may.
     """
     evaluation = subject.config.evaluation
     jobs = []
     for row in sorted(best, key=lambda row: row.nfe):
-        if row.nfe in evaluation.nfe and row.value != evaluation.rho:
-            jobs.append(all_metrics(subject, Setting("heun", row.nfe, row.value)))
+        if row.nfe in evaluation.nfe and row.rho != evaluation.rho:
+            jobs.append(all_metrics(subject, Setting("heun", row.nfe, row.rho)))
     return jobs
 
 

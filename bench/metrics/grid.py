@@ -1,4 +1,4 @@
-"""The first pass over rho x NFE, and the exponent rho of the schedule that it chooses."""
+"""The first pass over schedules x NFE, and the schedule that it chooses."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ METRIC = "grid_fd"
 
 
 class Grid(SampleMetric):
-    """The Frechet distance of few samples to the training split; see ``bench.record.best_rho``."""
+    """The Frechet distance of few samples to the training split.
+
+    ``bench.record.best_schedule`` chooses by it.
+    """
 
     infos = (
         Info(
             METRIC,
-            "First pass: Fréchet distance of few images at each rho and NFE, by which the best rho"
-            " is chosen.",
+            "First pass: Fréchet distance of few images at each schedule and NFE, by which the best"
+            " schedule is chosen.",
             "lower",
             figure=False,
             place=120,
         ),
         Info(
-            "best_rho",
-            "Exponent of the sigma schedule with the lowest distance in the first pass.",
+            "best_schedule",
+            "Parameter of the schedule with the lowest distance in the first pass: the exponent of"
+            " Karras' schedule, the shift of flow matching's.",
             ratio=False,
             figure=False,
             place=121,

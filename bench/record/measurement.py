@@ -15,13 +15,16 @@ class Measurement:
         metric: name of the metric, such as ``fd_classifier`` or ``curvature_fm``.
         value: the number.
         nfe: denoiser evaluations per image.
-        rho: exponent of the sigma schedule.
+        rho: exponent of Karras' schedule.
         sampler: ``heun``, ``euler`` or an adaptive one with its tolerance.
         start: the start of sampling, such as ``gaussian``.
         guidance: the guidance used, such as ``none``.
         split: the split compared with, ``train`` or ``test``.
         n: number of images (or pools) the value was computed from.
         sigma: noise level, for profiles over sigma.
+        schedule: canonical spec of the schedule with its parameter, such as ``karras:rho=7`` or
+            ``flow:shift=3``; ``flow`` for an adaptive sampler in flow coordinates. Rows of earlier
+            versions have a rho and no schedule: theirs is Karras' with that rho.
 
     """
 
@@ -36,6 +39,7 @@ class Measurement:
     split: str | None = None
     n: int | None = None
     sigma: float | None = None
+    schedule: str | None = None
 
     @property
     def key(self) -> tuple:

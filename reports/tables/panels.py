@@ -200,10 +200,10 @@ def side_by_side(found: Sequence[Panel]) -> list[list[Panel]]:
 def _panels(
     info: Info, rows: pd.DataFrame, keys: Sequence[str], over: str | None
 ) -> Iterator[Panel]:
-    """Rows of one metric by split, keys and ``schedule``, if there."""
+    """Rows of one metric by split, keys and ``shown_at``, if there."""
     by = ["split", *keys]
-    if "schedule" in rows:
-        by.append("schedule")
+    if "shown_at" in rows:
+        by.append("shown_at")
     if rows.empty:
         return
     # dropna=False: an empty setting is a setting
@@ -213,7 +213,7 @@ def _panels(
         # Compared within the split: a setting that varies on the other one needs no name here.
         same = rows[rows["split"].eq(split) if split else rows["split"].isna()]
         settings = _settings(first, same, keys) + marks(part)
-        schedule = str(first.get("schedule", ""))
+        schedule = str(first.get("shown_at", ""))
         yield Panel(info, split, schedule, ", ".join(settings), part, over)
 
 

@@ -2,8 +2,8 @@
 
 A coupling that gains nothing at one rho may gain at another, so couplings are compared twice: at
 the rho that all share, and each at its own best. The best is recorded by the evaluation as rows
-``best_rho_<features>``, chosen from ``grid_fd_<features>``: few images against the train split. The
-values shown at it are other rows, of all images.
+``best_schedule_<features>``, chosen from ``grid_fd_<features>``: few images against the train
+split. The values shown at it are other rows, of all images.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bench.record import Measurement
-from bench.record.best_rho import BEST as RECORDED
-from bench.record.best_rho import GRID, choose
+from bench.record.best_schedule import BEST as RECORDED
+from bench.record.best_schedule import GRID, choose
 from reports.tables.statistics import ordered
 from reports.text import join
 
@@ -62,7 +62,7 @@ def best_rho(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chosen(grid: pd.DataFrame) -> pd.DataFrame:
-    """The choice of ``bench.record.best_rho`` from the rows of a first pass, run by run."""
+    """The choice of ``bench.record.best_schedule`` from the rows of a first pass, run by run."""
     import pandas as pd
 
     rows = []
@@ -113,7 +113,7 @@ def chosen_for(metric: str, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> pd.DataFrame:
-    """Rows of one metric with a column ``schedule``: ``rho 7`` for the fixed one, or ``best rho``.
+    """Rows of one metric with a column ``shown_at``: ``rho 7`` for the fixed one, or ``best rho``.
 
     A row at the fixed rho that is also the best comes twice. A setting without a first pass uses
     that of its sampler from plain noise without guidance. Rows at a rho that only another metric
@@ -130,8 +130,8 @@ def by_schedule(rows: pd.DataFrame, best: pd.DataFrame, fixed: float | None) -> 
     # A setting without a rho, such as an adaptive sampler, gets an empty label.
     label = rows["rho"].map(rho_label, na_action="ignore").astype("string").fillna("")
     # Copies of rows, and no second column, because a row may belong to both panels.
-    at_fixed = rows[named].assign(schedule=label[named])
-    return pd.concat([at_fixed, rows[own].assign(schedule=BEST)])
+    at_fixed = rows[named].assign(shown_at=label[named])
+    return pd.concat([at_fixed, rows[own].assign(shown_at=BEST)])
 
 
 def _at(rows: pd.DataFrame, best: pd.DataFrame) -> pd.Series:

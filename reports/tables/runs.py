@@ -35,6 +35,7 @@ _TYPES: dict[str, Any] = {
     "split": str,
     "n": int,
     "sigma": _NUMBER,
+    "schedule": str,
 }
 _UNFINISHED = {
     "pending": "not started",

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.record import write_bytes
+from bench.record import Measurement, write_bytes
+from bench.record.best_schedule import as_of_today
 from reports.tables.runs import OF_TRAINING, Run, read
 from reports.tables.statistics import baseline_first
 
@@ -26,6 +27,7 @@ COLUMNS = {
     "value": "float64",
     "nfe": "Int64",
     "rho": "float64",
+    "schedule": "string",
     "sampler": "string",
     "start": "string",
     "guidance": "string",
@@ -38,7 +40,7 @@ _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 _ORDER_FIRST = ("data", "pool")
 _ORDER_LAST = (
     "coupling", "seed", "metric", "split",
-    "rho", "sampler", "start", "guidance", "n", "nfe", "sigma", "run_id",
+    "rho", "schedule", "sampler", "start", "guidance", "n", "nfe", "sigma", "run_id",
 )  # fmt: skip
 
 
@@ -66,7 +68,7 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         own = _of_run(run, varying)
-        rows += [own | vars(measurement) for measurement in run.measurements]
+        rows += [own | vars(as_of_today(measurement)) for measurement in run.measurements]
     order = [*_ORDER_FIRST, *varying, *_ORDER_LAST]
     columns = dict.fromkeys(names)
     for name in names:
@@ -133,7 +135,23 @@ def read_csv(path: Path) -> pd.DataFrame:
     # Floats are read as text first, because not every version of pandas reads their last digit.
     kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
     # pandas takes words such as NA, null and None for gaps, and a coupling may have such a name.
-    return _typed(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""]))
+    table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
+    return _typed(_as_of_today(table))
+
+
+def _as_of_today(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of any version in the form of today; see ``bench.record.best_schedule``."""
+    import pandas as pd
+
+    if "schedule" in table:
+        return table
+    earlier = table[["metric", "value", "rho"]].astype({"value": float, "rho": float})
+    rows = []
+    for metric, value, rho in earlier.itertuples(index=False):
+        row = as_of_today(Measurement(metric, value, rho=None if pd.isna(rho) else rho))
+        rows.append((row.metric, row.rho, row.schedule))
+    metric, rho, schedule = zip(*rows, strict=True) if rows else ((), (), ())
+    return table.assign(metric=metric, rho=rho, schedule=schedule)
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

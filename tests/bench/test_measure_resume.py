@@ -310,7 +310,7 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
     found = arm(tmp_path, net)
     assert made == CHUNKS
     # Of so few samples, they may well be equal
-    shares = ("precision", "recall", "density", "coverage", "copy_rate", "best_rho")
+    shares = ("precision", "recall", "density", "coverage", "copy_rate", "best_schedule")
     pairs = [
         (new, old)
         for new, old in zip(found, undisturbed[0], strict=True)

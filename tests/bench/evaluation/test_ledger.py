@@ -1,6 +1,7 @@
 """What is recorded counts only while it comes from the same weights and features."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -50,18 +51,18 @@ def grid_task(rho, n=50):
     return Task("grid", f"heun-nfe5-rho{rho}", n, "classifier", "one")
 
 
-def test_the_search_for_the_best_rho_is_dropped_with_its_features(folder):
+def test_the_search_for_the_best_schedule_is_dropped_with_its_features(folder):
     ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
     ledger.add([(grid_task(9), [grid_row(9.0, 2.0)])])
-    ledger.choose_best_rho("classifier")
-    assert "best_rho_classifier" in metrics(folder)
+    ledger.choose_best_schedule("classifier")
+    assert "best_schedule_classifier" in metrics(folder)
     assert Ledger(folder, {"weights": "a"}, {"pixels": "p"}).holds(grid_task(9))
     assert not Ledger(folder, {"weights": "a"}, {"classifier": "two"}).holds(grid_task(9))
     assert metrics(folder) == {"train_seconds", "truncation_error"}
 
 
-def best_rhos(folder):
-    rows = [row for row in folder.measurements() if row.metric == "best_rho_classifier"]
+def best_schedules(folder):
+    rows = [row for row in folder.measurements() if row.metric == "best_schedule_classifier"]
     return [(row.nfe, row.n, row.value) for row in rows]
 
 
@@ -71,9 +72,11 @@ def test_a_first_pass_with_more_images_replaces_the_choice_and_one_with_fewer_do
         for rho in (3.0, 9.0):
             value = 1.0 if rho == best else 2.0
             ledger.add([(grid_task(rho, n), [grid_row(rho, value, n)])])
-        chosen = ledger.choose_best_rho("classifier")
+        chosen = ledger.choose_best_schedule("classifier")
         expected = (5, max(n, 200), 3.0) if n != 50 else (5, 50, 9.0)
-        assert best_rhos(folder) == [expected] == [(row.nfe, row.n, row.value) for row in chosen]
+        assert (
+            best_schedules(folder) == [expected] == [(row.nfe, row.n, row.value) for row in chosen]
+        )
 
 
 def test_entries_of_earlier_versions_are_not_measured_again(folder):
@@ -147,3 +150,18 @@ def test_a_damaged_record_is_named_with_the_way_out(content, tmp_path):
     (tmp_path / "evaluation.json").write_text(content)
     with pytest.raises(RunFolderError, match=r"evaluation\.json is damaged: delete it"):
         is_whole(RunFolder(tmp_path))
+
+
+def test_a_record_from_before_schedules_is_not_measured_again_and_its_choice_is_replaced(folder):
+    """Keys of rows had one field less, and the choice another name."""
+    row = grid_row(9.0, 2.0)
+    folder.add([row, Measurement("best_rho_classifier", 9.0, nfe=5, split="train", n=50)])
+    entry = {**asdict(grid_task(9)), "rows": [list(row.key[:-1])]}
+    content = {"origin": {"weights": "a"}, "done": [entry], "finished": ["x"], "seconds": 1.0}
+    (folder.path / "evaluation.json").write_text(json.dumps(content))
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    assert ledger.holds(grid_task(9))
+    assert ledger.rows([grid_task(9)]) == [row]
+    (chosen,) = ledger.choose_best_schedule("classifier")
+    assert (chosen.metric, chosen.schedule) == ("best_schedule_classifier", "karras:rho=9")
+    assert {"best_rho_classifier", "best_schedule_classifier"} & metrics(folder) == {chosen.metric}

@@ -12,7 +12,7 @@ from bench.config import RunConfig
 from bench.data import Dataset, Split, as_images
 from bench.evaluation.loop import evaluate
 from bench.evaluation.pictures import Tangents, save_grid
-from bench.evaluation.plan import at_best_rho, cautions, grid
+from bench.evaluation.plan import at_best_schedule, cautions, grid
 from bench.features import Features
 from bench.metrics.contract import Subject
 from bench.metrics.frechet import Frechet
@@ -21,7 +21,7 @@ from bench.metrics.paths import DRIFT, PER_PATH, Paths, drift_sigmas, summary
 from bench.pairs.cost import CouplingCost
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
-from bench.record.best_rho import choose
+from bench.record.best_schedule import choose
 from bench.sampling import sample as module
 from bench.sampling.latents import as_stored, draw_latents
 from bench.sampling.sample import sample
@@ -311,7 +311,7 @@ def test_more_trajectories_than_samples(config, net, dataset, tmp_path):
     assert {m.n for m in measured if m.metric.endswith("_halves")} == {20}
 
 
-def test_the_best_rho_is_the_lowest_finite_one_and_the_fixed_one_competes(
+def test_the_best_schedule_is_the_lowest_finite_one_and_the_fixed_one_competes(
     config, net, dataset, tmp_path
 ):
     evaluation = dataclasses.replace(
@@ -329,7 +329,7 @@ def test_the_best_rho_is_the_lowest_finite_one_and_the_fixed_one_competes(
         for cell in cells:
             number = value(cell.nfe, cell.rho)
             rows.append(cell.row("grid_fd_pixels", number, split="train", n=128))
-        jobs = at_best_rho(subject, choose(rows))
+        jobs = at_best_schedule(subject, choose(rows))
         return [(job.setting.nfe, job.setting.rho) for job in jobs]
 
     # 3 and 7 are equally near to 5

@@ -181,7 +181,7 @@ def test_rows_are_owned_by_the_longest_name_that_fits():
         "fd_infinity_classifier": "frechet",
         "fid": "frechet",
         "grid_fd_my-net": "grid",
-        "best_rho_my-net": "grid",
+        "best_schedule_my-net": "grid",
         "mode_mixture_0.2_real_classifier": "mode-mixture",
         "w2_floor": "w2",
     }

@@ -80,6 +80,6 @@ def test_a_value_per_run_without_rho_is_of_no_adaptive_sampler(tmp_path, make):
 def test_a_chosen_rho_is_of_no_adaptive_sampler(tmp_path, make):
     """Its row has an NFE and no rho, because rho is its value."""
     plain = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
-    chosen = Measurement("best_rho_classifier", 9.0, nfe=5, split="train", n=128, **plain)
+    chosen = Measurement("best_schedule_classifier", 9.0, nfe=5, split="train", n=128, **plain)
     make(tmp_path, "random", found=[chosen])
     assert tables_of(tmp_path)[0] == []

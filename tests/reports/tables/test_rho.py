@@ -236,7 +236,7 @@ def test_the_best_rho_is_the_one_that_was_measured(tmp_path, make, over_rho):
         place = {"nfe": 3, "rho": 20.0, "split": split, "n": 5000}
         plain = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
         found.append(Measurement("fd_classifier", 3.5, **place, **plain))
-    make(tmp_path, found=[*found, recorded("best_rho_classifier", 20.0)])
+    make(tmp_path, found=[*found, recorded("best_schedule_classifier", 20.0)])
     group = group_of(tmp_path)
     assert group.best[["metric", "nfe", "rho"]].values.tolist() == [["grid_fd_classifier", 3, 20.0]]
     assert shown(group)["fd_classifier, test, best rho"] == {3: {0: 3.5}}
@@ -246,16 +246,16 @@ def test_the_best_rho_is_the_one_that_was_measured(tmp_path, make, over_rho):
 
 
 def test_the_choice_is_no_metric_of_the_page(tmp_path, make, over_rho):
-    found = [*over_rho({3: {7: 4.0, 90: 3.0}}), recorded("best_rho_classifier", 90.0)]
+    found = [*over_rho({3: {7: 4.0, 90: 3.0}}), recorded("best_schedule_classifier", 90.0)]
     make(tmp_path, found=found)
-    assert not [p for p in group_of(tmp_path).panels if p.metric.startswith("best_rho")]
-    assert "best_rho_classifier" not in build(tmp_path).html.read_text()
+    assert not [p for p in group_of(tmp_path).panels if p.metric.startswith("best_schedule")]
+    assert "best_schedule_classifier" not in build(tmp_path).html.read_text()
 
 
 def test_features_without_a_recorded_choice_choose_as_an_evaluation_does(tmp_path, make, over_rho):
     found = over_rho({3: {7: 4.0, 90: 3.0}})
     pixels = [replace(m, metric="grid_fd_pixels") for m in found if m.metric.startswith("grid_")]
-    make(tmp_path, found=[*found, *pixels, recorded("best_rho_classifier", 7.0)])
+    make(tmp_path, found=[*found, *pixels, recorded("best_schedule_classifier", 7.0)])
     best = group_of(tmp_path).best
     assert dict(zip(best["metric"], best["rho"], strict=True)) == {
         "grid_fd_classifier": 7.0,

@@ -28,7 +28,8 @@ def table(study):
 def test_one_row_per_measurement(study, table):
     assert len(table) == sum(len(run.measurements) for run in read(study)[0])
     names = (
-        "run_id data coupling pool seed metric value nfe rho sampler start guidance split n sigma"
+        "run_id data coupling pool seed metric value nfe rho schedule sampler start guidance split"
+        " n sigma"
     )
     assert " ".join(table.columns) == names
     row = table[
@@ -39,6 +40,7 @@ def test_one_row_per_measurement(study, table):
     ]
     assert row[row.split.eq("test")].value.item() == 80 / 5 * 0.6 * 1.06
     assert row.rho.eq(7.0).all()
+    assert row.schedule.eq("karras:rho=7").all()
     ms = table[table.metric == "coupling_ms"]
     assert ms[["nfe", "rho", "sampler", "split"]].isna().all(axis=None)
 
