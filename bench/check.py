@@ -11,7 +11,6 @@ from bench.config import (
     ConfigError,
     EvaluationConfig,
     Execution,
-    NetworkConfig,
     RunConfig,
     TrainingConfig,
 )
@@ -32,6 +31,7 @@ def check(config: RunConfig) -> RunConfig:
 
     """
     from bench import data
+    from bench.training.network import check_network
 
     # First what the other checks rely on: the data set and the coupling.
     try:
@@ -42,7 +42,7 @@ def check(config: RunConfig) -> RunConfig:
     # The run of a network file is called by the file; it trains with no coupling.
     coupling = config.coupling if config.checkpoint else _check_coupling(config)
     _check_ranges(config)
-    _check_network(config.network)
+    network = check_network(config.network)
     training = replace(config.training, objective=_check_objective(config.training))
     _check_features(config.evaluation.features)
     _check_metrics(config.evaluation.metrics)
@@ -55,7 +55,12 @@ def check(config: RunConfig) -> RunConfig:
     trained_with = "random" if config.checkpoint else coupling
     guidance = check_guidance(config.guidance, trained_with, config.training.conditional)
     return replace(
-        config, coupling=coupling, training=training, evaluation=evaluation, guidance=guidance
+        config,
+        coupling=coupling,
+        network=network,
+        training=training,
+        evaluation=evaluation,
+        guidance=guidance,
     )
 
 
@@ -223,23 +228,6 @@ def _check_size(option: str, number: object) -> None:
         raise ConfigError(f"{option} is {number}: it must be a finite number")
     if isinstance(number, int) and abs(number) > LARGEST:
         raise ConfigError(f"{option} is {number}: numbers go up to 2^63 - 1")
-
-
-def _check_network(network: NetworkConfig) -> None:
-    """Refuse an unknown network; whether its options fit the images shows with the data."""
-    from bench.training.network import find_builder, is_own, read_options
-
-    try:
-        find_builder(network.arch)
-        read_options(network)
-    except ValueError as error:
-        raise ConfigError(f"--arch: {error}") from None
-    if network.arch_options and not is_own(network):
-        raise ConfigError(f"--arch-options are for your own network; {network.arch} has none")
-    if not network.channel_mult:
-        raise ConfigError("--channel-mult needs at least one number, such as 1")
-    if not 0 <= network.dropout < 1:
-        raise ConfigError("--dropout must be in [0, 1)")
 
 
 def _check_objective(training: TrainingConfig) -> str:

@@ -141,14 +141,14 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     import torch
 
     from bench import data
-    from bench.training.network import build_network, is_own
+    from bench.training.network import build_network, takes_sizes
 
     try:
         # Built without memory or values: only the shapes are checked.
         with torch.device("meta"):
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
-        option = "--arch" if is_own(config.network) else "--channel-mult"
+        option = "--channel-mult" if takes_sizes(config.network) else "--arch"
         hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
         raise ConfigError(f"this network cannot be built, see {option}: {error}{hint}") from None
 

@@ -24,12 +24,15 @@ class NetworkConfig:
     """The denoiser."""
 
     arch: str = "small"
-    """Network: small, ddpmpp, ncsnpp, adm, or your own, such as my_project.net:Transformer. It is
-    called with (image size, channels, label_dim, augment_dim, **options) and returns the raw
-    network, F(x, c_noise, labels, augment_labels). The options below are those of the U-Nets.
+    """Network: small, ddpmpp, ncsnpp, adm, mlp or residual-mlp (perceptrons, for points), or your
+    own, such as my_project.net:Transformer. It is called with (image size, channels, label_dim,
+    augment_dim, **options) and returns the raw network, F(x, c_noise, labels, augment_labels). The
+    options below --arch-options are those of the U-Nets.
     """
     arch_options: tuple[str, ...] = ()
-    """Options of your own network: depth=4 heads=2."""
+    """Options of a perceptron (width=64 depth=3 activation=selu; residual-mlp: also expansion=4),
+    or of your own network.
+    """
     model_channels: int = 32
     """Base width, in channels."""
     channel_mult: tuple[int, ...] = (1, 2)

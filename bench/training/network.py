@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from bench import plugins
-from bench.config import NetworkConfig, TrainingConfig
+from bench.config import ConfigError, NetworkConfig, TrainingConfig
 from bench.data import Dataset, as_images
 from bench.randomness import derive
 from bench.record import UserError
@@ -20,7 +21,7 @@ from models.objectives.contract import Objective
 from models.objectives.edm import EDM
 
 AUGMENT_LABELS = 9  # of models.augment
-# Options of the networks of this repository; a network of the user's own has arch_options.
+# Options of the U-Nets of this repository; other networks have arch_options.
 SIZES = ("model_channels", "channel_mult", "num_blocks", "attn_resolutions", "dropout")
 
 # Options of an objective that the command line has too
@@ -107,6 +108,58 @@ def is_own(network: NetworkConfig) -> bool:
     return "." in network.arch
 
 
+def takes_sizes(network: NetworkConfig) -> bool:
+    """True for the U-Nets of this repository, which are called with ``SIZES``."""
+    if is_own(network):
+        return False
+    parameters = inspect.signature(find_builder(network.arch)).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def check_network(network: NetworkConfig) -> NetworkConfig:
+    """Refuse an unknown network or option; return the network in canonical form.
+
+    Whether its sizes fit the images shows with the data.
+
+    Raises:
+        ConfigError: with one line naming the option.
+
+    """
+    try:
+        find_builder(network.arch)
+        read_options(network)
+    except ValueError as error:
+        raise ConfigError(f"--arch: {error}") from None
+    if network.arch_options and takes_sizes(network):
+        raise ConfigError(
+            f"--arch-options are for perceptrons and your own networks; {network.arch} has none,"
+            " its sizes are --model-channels and the like"
+        )
+    if not network.channel_mult:
+        raise ConfigError("--channel-mult needs at least one number, such as 1")
+    if not 0 <= network.dropout < 1:
+        raise ConfigError("--dropout must be in [0, 1)")
+    return _canonical(network)
+
+
+def _canonical(network: NetworkConfig) -> NetworkConfig:
+    """Bring a network to one form for each way to build it.
+
+    A perceptron ignores the sizes of U-Nets, which a preset may set, so they are left at their
+    defaults; so are options that are given at theirs.
+    """
+    if is_own(network) or takes_sizes(network):
+        return network
+    parameters = inspect.signature(find_builder(network.arch)).parameters
+    options = read_options(network)
+    changed = []
+    # In the order of the function, whatever the order of the words.
+    for key, parameter in parameters.items():
+        if key in options and options[key] != parameter.default:
+            changed.append(f"{key}={options[key]}")
+    return NetworkConfig(arch=network.arch, arch_options=tuple(changed))
+
+
 def build_network(
     network: NetworkConfig,
     dataset: Dataset,
@@ -146,13 +199,13 @@ def build_network(
 def read_options(network: NetworkConfig) -> dict[str, Any]:
     """Read the options that the builder is called with.
 
-    Those of a user's network have the types of its keyword-only parameters.
+    Those of ``arch_options`` have the types of its keyword-only parameters.
 
     Raises:
         ValueError: an unknown option, with the near matches, or a bad value.
 
     """
-    if not is_own(network):
+    if takes_sizes(network):
         return {name: getattr(network, name) for name in SIZES}
     if not network.arch_options:
         return {}

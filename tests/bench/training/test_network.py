@@ -8,7 +8,7 @@ import torch
 
 from bench import data
 from bench.check import check, make
-from bench.config import ConfigError, RunConfig
+from bench.config import ConfigError, NetworkConfig, RunConfig
 from bench.config.read import from_dict
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
@@ -236,3 +236,60 @@ def test_flow_matching_trains_on_paths_with_noise(tiny, digits, tmp_path):
     images = digits.test.images
     error = (state.ema.net(images, 0.1) - images).square().mean()
     assert error < 0.5 * images.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "written"),
+    [
+        ([], ()),
+        (["depth=3", "width=64", "activation=selu"], ()),
+        (["activation=silu", "depth=3", "width=8"], ("width=8", "activation=silu")),
+    ],
+)
+def test_a_perceptron_has_one_spelling_and_ignores_the_sizes_of_u_nets(options, written):
+    overrides = {"data": "moons", "arch": "mlp", "arch_options": options}
+    config = make(None, overrides)
+    assert config.network.arch_options == written
+    # The preset of moons sets the base width of U-Nets.
+    plain = NetworkConfig(arch="mlp", arch_options=written)
+    assert config.network == plain
+    assert make(None, overrides | {"model_channels": 16}).digest == config.digest
+
+
+def test_options_of_a_perceptron_reach_it():
+    config = make(None, {"data": "moons", "arch": "mlp", "arch_options": ["width=8", "depth=1"]})
+    net = build_network(config.network, data.load("moons"), conditional=True, seed=0)
+    shapes = [tuple(p.shape) for p in net.model.parameters()]
+    assert shapes == [(8, 1 + 2 + 2), (8,), (2, 8), (2,)]
+    other = build_network(config.network, data.load("moons"), conditional=True, seed=0)
+    assert torch.equal(weights(net), weights(other))
+
+
+@pytest.mark.parametrize(
+    ("arch", "option", "words"),
+    [
+        ("mlp", "widht=3", ["widht", "did you mean width"]),
+        ("mlp", "activation=sine", ["activation", "selu"]),
+        ("residual-mlp", "depth=a", ["depth", "whole number"]),
+    ],
+)
+def test_options_that_a_perceptron_does_not_have_are_refused(arch, option, words):
+    with pytest.raises(ConfigError) as caught:
+        make(None, {"arch": arch, "arch_options": [option]})
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "residual-mlp"])
+def test_a_perceptron_without_layers_is_refused_before_training(arch, digits):
+    config = make(None, {"arch": arch, "arch_options": ["depth=0"]})
+    with pytest.raises(ConfigError, match=f"--arch: {arch}"):
+        refuse_unfit(config, digits)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "residual-mlp"])
+def test_a_perceptron_trains_on_images(arch, digits, tiny, tmp_path):
+    config = check(replace(tiny, network=NetworkConfig(arch=arch, arch_options=("width=8",))))
+    state = train(config, digits, tmp_path)
+    before = build_network(config.network, digits, False, config.seed)
+    assert not torch.equal(weights(state.net), weights(before))
