@@ -6,6 +6,7 @@ import pytest
 from bench.record import Measurement, write_bytes
 from reports.build import build
 from reports.figures import style
+from reports.figures.plane import COLUMNS
 from reports.sections import points as plane
 from reports.tables.runs import read
 
@@ -107,7 +108,7 @@ def test_many_arms_take_several_rows(tmp_path, make):
         keep(folder, "nfe5", DATA)
     found = plane.scatter(read(tmp_path)[0])
     figure = plane.drawing(found, style.looks([f"c{i}" for i in range(7)]))
-    assert len(figure.axes) == 2 * plane.COLUMNS
+    assert len(figure.axes) == 2 * COLUMNS
     assert sum(ax.get_visible() for ax in figure.axes) == 8
 
 
