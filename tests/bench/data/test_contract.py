@@ -16,6 +16,16 @@ from bench.data import (
 
 EMBEDDED = ("digits", "eight-gaussians", "moons")
 FROM_FILES = ("cifar10", "fashion-mnist", "fashion-mnist-16")
+# Points at published scales: tests/bench/data/test_plane.py
+PUBLISHED = (
+    "c2ot-8gaussians",
+    "c2ot-moons",
+    "dsb-8gaussians",
+    "dsb-moons",
+    "sf2m-8gaussians",
+    "sf2m-moons",
+    "sf2m-scurve",
+)
 # name: (train, test, image shape, classes, dtype)
 EXPECTED = {
     "cifar10": (50_000, 10_000, (3, 32, 32), 10, torch.uint8),
@@ -48,7 +58,7 @@ def assert_contract(name, dataset):
 
 
 def test_every_data_set_is_accounted_for():
-    assert names() == tuple(sorted((*EXPECTED, *OWN_IMAGES)))
+    assert names() == tuple(sorted((*EXPECTED, *OWN_IMAGES, *PUBLISHED)))
     assert set(EXPECTED) == set(EMBEDDED + FROM_FILES)
 
 
