@@ -67,7 +67,9 @@ def run_arm(
         return folder
     if dataset is None:
         # One process downloads, then the others read.
-        dataset = ranks.first_then_all(data.load, config.data, data_dir, config.resolution)
+        dataset = ranks.first_then_all(
+            data.load, config.data, data_dir, config.resolution, config.source
+        )
     if ranks.first:
         data.announce(data.describe(dataset))
     # On every rank: each has loaded the files itself, perhaps from another disk.
@@ -140,7 +142,8 @@ def is_settled(folder: RunFolder, config: RunConfig) -> bool:
     """
     from bench import data
 
-    if data.is_users_own(config.data) or _has_own_network(config):
+    own_data = data.is_users_own(config.data) or data.is_users_own(config.source)
+    if own_data or _has_own_network(config):
         return False
     return is_done(folder, config)
 

@@ -31,6 +31,7 @@ def check(config: RunConfig) -> RunConfig:
 
     """
     from bench import data
+    from bench.sampling.source import check_source
     from bench.training.network import check_network
 
     # First what the other checks rely on: the data set and the coupling.
@@ -54,6 +55,7 @@ def check(config: RunConfig) -> RunConfig:
         evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)
     trained_with = "random" if config.checkpoint else coupling
     guidance = check_guidance(config.guidance, trained_with, config.training.conditional)
+    check_source(replace(config, evaluation=evaluation))
     return replace(
         config,
         coupling=coupling,

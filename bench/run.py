@@ -71,6 +71,11 @@ class Command:
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; your own
     images: image-folder or image-zip; or a module of your own, such as my_project.spirals.
     """
+    source: str = RunConfig.source
+    """Data set that noise samples are drawn from: gaussian (none: unit noise), or the name of one
+    whose images have the same shape. Training draws from its training split, sampling from its test
+    split.
+    """
     preset: str | None = None
     """Preset to start from (bench/presets/NAME.toml). Default: the one of the data set."""
     data_dir: Path | None = None
@@ -132,6 +137,7 @@ class Command:
             evaluation=self.evaluation,
             guidance=replace(self.dg, kind=self.guidance),
             resolution=self.resolution,
+            source=self.source,
         )
         if self.from_checkpoint:
             compared = [check(_of_file(shared, path)) for path in self.from_checkpoint]
@@ -169,6 +175,7 @@ def parse(args: list[str]) -> Command:
         coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
         data=base.data,
         resolution=base.resolution,
+        source=base.source,
         network=base.network,
         training=base.training,
         evaluation=base.evaluation,
@@ -258,7 +265,9 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
     todo = [each for each in planned if not ranks.from_first(_is_settled, each)]
     if not todo:
         return None
-    dataset = ranks.first_then_all(data.load, command.data, command.data_dir, command.resolution)
+    dataset = ranks.first_then_all(
+        data.load, command.data, command.data_dir, command.resolution, command.source
+    )
     if ranks.first:
         data.announce(data.describe(dataset))
     # All are checked before any is trained: a pool that is too large for the last run of a night

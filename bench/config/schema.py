@@ -188,6 +188,8 @@ class RunConfig:
     # Not part of the identity: it chooses rows, and each names its guidance.
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     resolution: int | None = None
+    # Data set that noise samples are drawn from.
+    source: str = "gaussian"
     # SHA-256 of the network file that is measured instead of training one. By content: a file of
     # the same name is another run.
     checkpoint: str | None = None
@@ -208,6 +210,8 @@ class RunConfig:
         for name in LATER_TRAINING:
             if getattr(self.training, name) == getattr(TrainingConfig, name):
                 del content["training"][name]
+        if self.source == RunConfig.source:
+            del content["source"]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content
@@ -230,4 +234,5 @@ class RunConfig:
         coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
         # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
-        return f"{self.data}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+        source = "" if self.source == RunConfig.source else f"-from-{self.source}"
+        return f"{self.data}{source}-{coupling}{pool}-seed{self.seed}-{self.digest}"

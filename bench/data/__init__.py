@@ -8,6 +8,7 @@ torch.Size([1437, 1, 8, 8])
 
 from bench.data._description import announce, describe
 from bench.data.contract import (
+    GAUSSIAN,
     OWN_IMAGES,
     DataError,
     Dataset,
@@ -15,6 +16,7 @@ from bench.data.contract import (
     Split,
     as_images,
     check_resolution,
+    check_source,
     find,
     is_users_own,
     load,
@@ -23,6 +25,7 @@ from bench.data.contract import (
 )
 
 __all__ = [
+    "GAUSSIAN",
     "OWN_IMAGES",
     "DataError",
     "Dataset",
@@ -31,6 +34,7 @@ __all__ = [
     "announce",
     "as_images",
     "check_resolution",
+    "check_source",
     "describe",
     "find",
     "is_users_own",

@@ -25,6 +25,7 @@ from bench.record import UserError
 
 # The user's own images: ``data_dir`` names them, and they can be resized.
 OWN_IMAGES = ("image-folder", "image-zip")
+GAUSSIAN = "gaussian"  # the source that is no data set: N(0, I)
 
 
 class DataError(UserError):
@@ -33,17 +34,23 @@ class DataError(UserError):
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``[n, c, h, w]``, uint8 or float32 in [-1, 1], and labels ``[n]`` int64."""
+    """Images ``[n, c, h, w]``, uint8 or float32 in [-1, 1], and labels ``[n]`` int64.
+
+    ``source`` holds points ``[m, c, h, w]`` of the same kind that noise samples are drawn from;
+    None for Gaussian noise.
+    """
 
     images: Tensor
     labels: Tensor
+    source: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def to(self, device: str) -> Split:
         """The same split on another device."""
-        return Split(self.images.to(device), self.labels.to(device))
+        source = None if self.source is None else self.source.to(device)
+        return Split(self.images.to(device), self.labels.to(device), source)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,9 @@ class Dataset:
     # Pictures are stored with 8 bits, so generated ones are cut and rounded alike.
     bounded: bool = True
     origin: Origin = Origin()
+    # Noise samples are drawn from it: those of training from its training split, those of sampling
+    # from its test split. None for Gaussian noise. See ``from_source``.
+    source: Dataset | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -93,7 +103,26 @@ class Dataset:
             for tensor in (split.images, split.labels):
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
+        # Other noise samples are other data: neither results nor fits may be shared.
+        if self.source is not None:
+            digest.update(self.source.checksum.encode())
         return digest.hexdigest()
+
+    def from_source(self, source: Dataset) -> Dataset:
+        """The same data set, whose noise samples are drawn from another one.
+
+        Raises:
+            DataError: its images have another shape.
+
+        """
+        if source.image_shape != self.image_shape:
+            raise DataError(
+                f"--source {source.name}: its images are {list(source.image_shape)}, those of"
+                f" {self.name} are {list(self.image_shape)}; take a source of the same shape"
+            )
+        train = replace(self.train, source=source.train.images)
+        test = replace(self.test, source=source.test.images)
+        return replace(self, train=train, test=test, source=source)
 
 
 def as_images(images: Tensor) -> Tensor:
@@ -151,7 +180,12 @@ def stated(name: str) -> tuple[tuple[int, int, int] | None, int | None]:
 
 
 @plain_torch()
-def load(name: str, data_dir: Path | None = None, resolution: int | None = None) -> Dataset:
+def load(
+    name: str,
+    data_dir: Path | None = None,
+    resolution: int | None = None,
+    source: str = GAUSSIAN,
+) -> Dataset:
     """Load the data set ``name``.
 
     Args:
@@ -159,11 +193,13 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
         data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of
             images itself, for ``image-zip`` the zip itself.
         resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
+        source: name of the data set that noise samples are drawn from, or ``gaussian``.
 
     Raises:
-        DataError: the name is unknown, or the files are missing and cannot be fetched, or are
+        DataError: a name is unknown, or the files are missing and cannot be fetched, or are
             damaged; or ``resolution`` does not apply; or the module's ``load`` does not take
-            ``data_dir``; or what was read is not what ``Dataset`` promises.
+            ``data_dir``; or what was read is not what ``Dataset`` promises; or the source has
+            images of another shape.
 
     """
     check_resolution(name, resolution)
@@ -190,7 +226,7 @@ def load(name: str, data_dir: Path | None = None, resolution: int | None = None)
             f"{name}: its file states SHAPE {tuple(shape)} and CLASSES {classes}, but its images"
             f" are {dataset.image_shape} in {dataset.num_classes} classes"
         )
-    return dataset
+    return dataset if source == GAUSSIAN else dataset.from_source(load(source, data_dir))
 
 
 def check_resolution(name: str, resolution: int | None) -> None:
@@ -209,6 +245,24 @@ def check_resolution(name: str, resolution: int | None) -> None:
         )
     if resolution < 1:
         raise DataError(f"--resolution {resolution}: at least 1 pixel")
+
+
+def check_source(source: str) -> None:
+    """Refuse a source that is no data set, or that ``--data-dir`` cannot name as well.
+
+    Raises:
+        DataError: with the way out.
+
+    """
+    if source == GAUSSIAN:
+        return
+    # One folder cannot be that of the images and that of the source.
+    if source in OWN_IMAGES:
+        raise DataError(
+            f"--source {source}: --data-dir names the images of --data alone; write a module that"
+            " loads the source, --source my_project.source"
+        )
+    find(source)
 
 
 def _check_takes_folder(name: str, module: ModuleType) -> None:

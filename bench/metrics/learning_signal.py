@@ -4,7 +4,7 @@ On training images, in other pools than those of training (though ``cached`` has
 but its own):
 
 - ``target_variance`` by sigma: E Var(y | x, sigma) / d under independent noise, for ``random``
-  only; a lower bound where the set has more than ``Effort.candidates`` images.
+  only, not with a source; a lower bound where the set has more than ``Effort.candidates`` images.
 - ``target_variance_bound`` by sigma: an upper bound of it under the run's own pairing, the
   denoiser's loss there.
 - ``target_variance_from_noise``: E Var(y | z) / d under the run's own pairing, the limit of large
@@ -246,8 +246,9 @@ def _on_training_images(
     for name, value in overall.items():
         rows.append(Measurement(name, value, split="train", n=effort.pools * batch))
     kind = get(config.coupling)
-    # With labels or augmentation the posterior is another one than the closed form's.
-    if kind.name == "random" and not training.conditional and not training.augment:
+    # With labels, augmentation or a source the posterior is another one than the closed form's.
+    plain = not training.conditional and not training.augment and dataset.source is None
+    if kind.name == "random" and plain:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
     if isinstance(coupling, Coupling) and coupling.permutes and not training.conditional:

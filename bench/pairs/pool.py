@@ -17,7 +17,7 @@ class Pairs:
 
     Attributes:
         images: ``[n, c, h, w]`` in [-1, 1].
-        noise: of the same shape, standard normal before it is coupled.
+        noise: of the same shape; before it is coupled standard normal, or drawn from a source.
         labels: ``[n]``.
         augment_labels: ``[n, 9]``, the augmentation of each image; None without any.
 
@@ -83,8 +83,9 @@ class Coupled:
 def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Drawn:
     """Draw pool ``number`` on the device of the split: images without replacement, unit noise.
 
-    A data set smaller than the pool is used several times. The pool depends on nothing but the
-    arguments: all couplings see the same images and noise samples, whatever came before.
+    If the split has a source, noise samples are drawn from it as images are. A data set smaller
+    than the pool is used several times. The pool depends on nothing but the arguments: all
+    couplings see the same images and noise samples, whatever came before.
 
     Args:
         split: images to draw from.
@@ -96,19 +97,28 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Dra
     """
     device = split.images.device
     # Images and noise have separate streams: neither changes when the other's draw does.
-    g = generator(seed, "images", rank, number)
-    # Whole passes, so that no image occurs twice before every one has occurred once.
-    rounds = -(-pool // len(split))
-    # On the CPU, whatever the default device is: draws are the same everywhere.
-    passes = [torch.randperm(len(split), generator=g, device="cpu") for _ in range(rounds)]
-    rows = torch.cat(passes)[:pool]
+    rows = _draw_rows(len(split), pool, generator(seed, "images", rank, number))
     places = rows.to(device)
     images = as_images(split.images[places])
+    stream = generator(seed, "noise", rank, number)
+    if split.source is not None:
+        sources = _draw_rows(len(split.source), pool, stream).to(device)
+        noise = as_images(split.source[sources])
+        return Drawn(rows, Pairs(images, noise, split.labels[places]))
     # Threads draw pools: a context would change the default dtype of all of them.
     noise = torch.empty(
         images.shape, dtype=torch.float32, device="cpu", pin_memory=device.type == "cuda"
     )
-    noise.normal_(generator=generator(seed, "noise", rank, number))
+    noise.normal_(generator=stream)
     # From pinned memory, the copy to a GPU does not wait for its kernels.
     noise = noise.to(device, non_blocking=True)
     return Drawn(rows, Pairs(images, noise, split.labels[places]))
+
+
+def _draw_rows(count: int, n: int, g: torch.Generator) -> Tensor:
+    """Draw n of ``count`` rows ``[n]`` on the CPU, in random order."""
+    # Whole passes, so that no row occurs twice before every one has occurred once.
+    rounds = -(-n // count)
+    # On the CPU, whatever the default device is: draws are the same everywhere.
+    passes = [torch.randperm(count, generator=g, device="cpu") for _ in range(rounds)]
+    return torch.cat(passes)[:n]

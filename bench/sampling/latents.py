@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from bench.config import ClassLaw
-from bench.data import Dataset
+from bench.data import Dataset, as_images
 from bench.randomness import generator
 
 
 @dataclass(frozen=True)
 class Latents:
-    """Unit noise ``[n, c, h, w]`` and classes ``[n]`` of samples ``first``, ``first + 1``, ..."""
+    """Noise ``[n, c, h, w]`` and classes ``[n]`` of samples ``first``, ``first + 1``, ..."""
 
     noise: Tensor
     labels: Tensor
@@ -37,6 +37,9 @@ def draw_latents(
     By the law ``data`` a class is as frequent as in the training split, so that a perfect denoiser
     gives the mixture of classes that samples are compared with; by ``uniform`` all classes are
     equally frequent.
+
+    Latents of a data set with a source are its test points, in an order that the seed sets and
+    without replacement; after all of them comes another order.
     """
     # Drawing a row of the training labels draws a class as often as it occurs.
     if law == "data":
@@ -49,9 +52,25 @@ def draw_latents(
     for index in range(start, start + n):
         # Noise first, then the class: the order is part of what a seed means.
         stream = generator(seed, "latents", step=index)
-        noise.append(torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu"))
+        if dataset.source is None:
+            noise.append(torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu"))
         labels.append(classes[torch.randint(len(classes), (), generator=stream, device="cpu")])
+    if dataset.source is not None:
+        points = dataset.source.test.images
+        noise = list(as_images(points[_source_rows(len(points), seed, start, n)]))
     return Latents(torch.stack(noise), torch.stack(labels), start)
+
+
+def _source_rows(count: int, seed: int, start: int, n: int) -> Tensor:
+    """Rows start .. start + n - 1 ``[n]`` of endless passes over ``count`` points."""
+    passes = []
+    first = start // count
+    # The pass of a row has its own stream, so that rows do not depend on how many are drawn.
+    for number in range(first, (start + n - 1) // count + 1):
+        stream = generator(seed, "latents/source", step=number)
+        passes.append(torch.randperm(count, generator=stream, device="cpu"))
+    skipped = start - first * count
+    return torch.cat(passes)[skipped : skipped + n]
 
 
 def finite_rows(images: Tensor) -> Tensor:

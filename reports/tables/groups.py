@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUDGET = "training.images"
+SOURCE = "source"  # data set of the noise samples; absent for Gaussian noise
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
         for run_id in ids:
             own_sizes |= sizes.get(run_id, {})
         members = tuple(by_id[run_id] for run_id in ids)
-        title = _title(part, varying[part["data"].iloc[0]])
+        title = _title(part, varying[part["data"].iloc[0]], _source(members))
         group = Group(title, part, metrics, own_sizes, members, couplings, f"g{number}")
         found.append(group)
     return found
@@ -178,13 +179,22 @@ def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def _title(rows: pd.DataFrame, varying: Sequence[str]) -> str:
+def _source(members: Sequence[Run]) -> str:
+    """The data set that noise samples were drawn from; "" for Gaussian noise."""
+    # Runs of one comparison have one source: it is part of their configuration.
+    return str(members[0].config.get(SOURCE, "")) if members else ""
+
+
+def _title(rows: pd.DataFrame, varying: Sequence[str], source: str = "") -> str:
     """Data, pool, and the values of the columns in which groups of this data set differ."""
-    parts = [rows["data"].iloc[0]]
+    data = rows["data"].iloc[0]
+    parts = [f"{data} from {source}" if source else data]
     pool = rows["pool"].iloc[0]
     if not is_missing(pool):
         parts.append(f"pool {pool}")
     for name in varying:
+        if name == SOURCE:
+            continue  # said with the data
         if rows[name].notna().any() or not name.startswith(OF_TRAINING):
             parts.append(_values(name, rows[name].unique()))
     return ", ".join(parts)
