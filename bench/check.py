@@ -381,6 +381,10 @@ def make(preset: str | None = None, overrides: dict[str, object] | None = None) 
         ConfigError: an unknown preset or key, or a value out of range.
 
     """
+    from bench.training.objectives import for_objectives
+
     overrides = overrides or {}
     base = load_preset(preset, str(overrides.get("data", "digits")))
-    return check(apply(base, overrides))
+    config = apply(base, overrides)
+    (training,) = for_objectives(config.training, [config.training.objective], base.training)
+    return check(replace(config, training=training))

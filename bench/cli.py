@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
-from bench.config import ConfigError
+from bench.config import ConfigError, load_preset
 from bench.process.ranks import leave
 from bench.record import OtherRunError, RunFolder, UserError, one_line
 
@@ -95,6 +95,19 @@ def read_first(
         parser.add_argument(positional, nargs="*")
     known, _ = parser.parse_known_args(args)
     return known
+
+
+def note_preset(preset: str | None, objectives: Sequence[str]) -> None:
+    """Print a line if objectives are trained by a recipe that was made for another one."""
+    if preset is None:
+        return
+    made_for = load_preset(preset).training.objective
+    others = [spec for spec in objectives if spec != made_for]
+    if others:
+        print(
+            f"note: the preset {preset} is a recipe for {made_for}; its learning rate, budget and"
+            f" the like are taken for {' and '.join(others)} too"
+        )
 
 
 def survive(error: Exception, number: int, folder: RunFolder, ranks: Ranks) -> None:

@@ -1,8 +1,8 @@
 """One command, one fair comparison: ``python -m bench.run --coupling lapjv``.
 
 Trains one run for each coupling and, unless it is left out, one for the ``random`` baseline with
-the identical configuration. Measures all of them on the same latents, and writes a report. Finished
-work is reused; a stopped run resumes.
+the identical configuration; under each objective, if there are several. Measures all of them on the
+same latents, and writes a report. Finished work is reused; a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tyro
 from bench import cli
 from bench.arm import folder_of, is_done, is_settled, run_arm
 from bench.check import check, check_execution, check_seeds
-from bench.cli import RESUMES, main_of, read_first, survive
+from bench.cli import RESUMES, main_of, note_preset, read_first, survive
 from bench.config import (
     ConfigError,
     EvaluationConfig,
@@ -31,8 +31,10 @@ from bench.config.guidance import GuidanceConfig
 from bench.process.background import end_process
 from bench.process.console import worker
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder, RunFolderError, one_line, readable
-from bench.suitable import network_digest, network_of, refuse_unfit, refuse_unwritable
+from bench.record import RunFolder, RunFolderError, one_line
+from bench.suitable import network_of, of_file, refuse_unfit, refuse_unwritable
+from bench.training import noise_search
+from bench.training.noise_search import NoiseSearch, Trial
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -49,6 +51,8 @@ Finished work is reused; a stopped run resumes.
 Examples:
   python -m bench.run --coupling lapjv
   python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
+  python -m bench.run --coupling lapjv --objective edm flow --seeds 3
+  python -m bench.run --coupling lapjv --seeds 3 --search-noise
   python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
   python -m bench.run --guidance discriminator --guidance.noising independent lapjv
   python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
@@ -63,6 +67,12 @@ class Command:
 
     coupling: tuple[str, ...] = ("lapjv",)
     """Couplings to compare, as name or name:key=value,key=value. The random baseline is added."""
+    objective: tuple[str, ...] = ()
+    """Training objectives: edm, flow (flow matching, with t uniform), also with options such as
+    flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
+    my_project.objective. Every coupling and the baseline are trained under each, with the same
+    budget and learning rate.
+    """
     from_checkpoint: tuple[Path, ...] = ()
     """Networks to measure instead of training any: files that python -m models.import_edm made of
     released pickles.
@@ -103,6 +113,7 @@ class Command:
     training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=TrainingConfig
     )
+    noise: Annotated[NoiseSearch, tyro.conf.OmitArgPrefixes] = field(default_factory=NoiseSearch)
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=EvaluationConfig
     )
@@ -115,7 +126,8 @@ class Command:
     )
 
     def configurations(self) -> list[RunConfig]:
-        """The checked configuration of every run, baseline first within each seed.
+        """The checked configuration of every run; within each seed objective by objective, baseline
+        first.
 
         With ``from_checkpoint`` the runs are its files, in their order.
 
@@ -140,31 +152,28 @@ class Command:
             source=self.source,
         )
         if self.from_checkpoint:
-            compared = [check(_of_file(shared, path)) for path in self.from_checkpoint]
+            compared = [check(of_file(shared, path)) for path in self.from_checkpoint]
         else:
-            baseline = () if self.no_baseline else (BASELINE,)
-            checked = [
-                check(replace(shared, coupling=name)) for name in (*baseline, *self.coupling)
-            ]
-            # One run for each coupling, however often and in whatever spelling it is named.
-            compared = list({config.coupling: config for config in checked}.values())
+            compared = self._compared(shared)
         # Seed by seed: after a part of the runs there are whole comparisons to report.
         configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
             configurations += [replace(config, seed=seed) for config in compared]
         return configurations
 
+    def _compared(self, shared: RunConfig) -> list[RunConfig]:
+        """The checked configuration of every coupling under every objective."""
+        from bench.training.objectives import for_objectives
 
-def _of_file(shared: RunConfig, path: Path) -> RunConfig:
-    """The configuration of a run that measures the network in a file of ``models.import_edm``.
-
-    The run is called by the file's stem.
-
-    Raises:
-        ConfigError: there is no such file, or it cannot be read.
-
-    """
-    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
+        specs = self.objective or (self.training.objective,)
+        preset = load_preset(self.preset, self.data).training
+        baseline = () if self.no_baseline else (BASELINE,)
+        compared = []
+        for training in for_objectives(self.training, specs, preset):
+            for coupling in (*baseline, *self.coupling):
+                compared.append(check(replace(shared, coupling=coupling, training=training)))
+        # Each once, however often and in whatever spelling it is named.
+        return list(dict.fromkeys(compared))
 
 
 def parse(args: list[str]) -> Command:
@@ -173,6 +182,7 @@ def parse(args: list[str]) -> Command:
     base = load_preset(first.preset, first.data or "digits")
     default = Command(
         coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
+        objective=(base.training.objective,),
         data=base.data,
         resolution=base.resolution,
         source=base.source,
@@ -191,7 +201,7 @@ class Planned:
 
     config: RunConfig
     folder: RunFolder
-    file: Path | None
+    file: Path | None = None
 
 
 @plain_torch()
@@ -209,19 +219,44 @@ def run(command: Command) -> int:
 
     # Everything that can be refused is refused before the first run begins.
     configs = command.configurations()
+    trials = noise_search.plan(command.noise, configs, check)
     ranks = join(command.execution.device)
     refuse_unwritable(command.runs)
+    if ranks.first:
+        note_preset(command.preset, command.objective)
     planned = _planned(command, configs)
-    dataset = _checked_data(command, planned, ranks)
+    pilots = _in_folders(noise_search.pilots(trials), command.runs / noise_search.FOLDER)
+    dataset = _checked_data(command, [*pilots, *planned], ranks)
+    errors: list[Exception] = []
+    if trials:
+        if ranks.first:
+            noise_search.share_cache(command.runs)
+        errors += _make(command, pilots, dataset, ranks, "pilot ")
+        configs = ranks.from_first(_with_own_laws, command, trials, configs)
+        planned = _planned(command, configs)
+    failed = _make(command, planned, dataset, ranks)
+    # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
+    # damaged folder is the reason, which the user can mend.
+    if len(failed) == len(planned):
+        return 2 if all(isinstance(error, RunFolderError) for error in failed) else 1
+    finished = [each.config.run_id for each in planned if _is_done(each.folder)]
+    reported = not ranks.first or _report(command, finished)
+    return int(bool(errors or failed) or not reported)
+
+
+def _make(
+    command: Command, planned: list[Planned], dataset: Dataset | None, ranks: Ranks, kind: str = ""
+) -> list[Exception]:
+    """Make runs one after the other; the errors of those that failed."""
     errors: list[Exception] = []
     for number, each in enumerate(planned, 1):
         try:
             if ranks.first:
                 before = ": already done" if is_done(each.folder, each.config) else ""
-                print(f"[{number}/{len(planned)}] {each.config.run_id}{before}", flush=True)
+                print(f"[{kind}{number}/{len(planned)}] {each.config.run_id}{before}", flush=True)
             run_arm(
                 each.config,
-                command.runs,
+                each.folder.path.parent,
                 command.execution,
                 command.data_dir,
                 checkpoint=each.file,
@@ -231,25 +266,35 @@ def run(command: Command) -> int:
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, each.folder, ranks)
             errors.append(error)
-    # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
-    # damaged folder is the reason, which the user can mend.
-    if len(errors) == len(planned):
-        return 2 if all(isinstance(error, RunFolderError) for error in errors) else 1
-    finished = [each.config.run_id for each in planned if _is_done(each.folder)]
-    reported = not ranks.first or _report(command, finished)
-    return int(bool(errors) or not reported)
+    return errors
+
+
+def _with_own_laws(
+    command: Command, trials: list[Trial], configs: list[RunConfig]
+) -> list[RunConfig]:
+    """The runs at the shared law and at the own one of each coupling, chosen by its pilots."""
+    from bench.benchmarks.table import aligned
+    from bench.training import noise_choice
+
+    outcomes = noise_choice.conclude(trials, command.runs)
+    print("\nFréchet distance of the pilots by law of training noise, * the chosen one:")
+    for rows in noise_choice.tables(outcomes):
+        print(aligned(rows) + "\n", flush=True)
+    return noise_choice.final_runs(configs, outcomes, check)
 
 
 def _planned(command: Command, configs: list[RunConfig]) -> list[Planned]:
-    """The runs, in folders that are theirs."""
+    """The runs, in folders that are theirs, each with the file of its network if it has one."""
+    planned = _in_folders(configs, command.runs)
+    if not command.from_checkpoint:
+        return planned
     # In the order of ``Command.configurations``: all files of the first seed, then of the next.
-    files: tuple[Path | None, ...] = command.from_checkpoint * command.seeds
-    if not files:
-        files = (None,) * len(configs)
-    planned = []
-    for config, file in zip(configs, files, strict=True):
-        planned.append(Planned(config, folder_of(config, command.runs), file))
-    return planned
+    files = command.from_checkpoint * command.seeds
+    return [replace(each, file=file) for each, file in zip(planned, files, strict=True)]
+
+
+def _in_folders(configs: list[RunConfig], runs: Path) -> list[Planned]:
+    return [Planned(config, folder_of(config, runs)) for config in configs]
 
 
 def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dataset | None:

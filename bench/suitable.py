@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError, GuidanceConfig, RunConfig
+from bench.record import readable
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -34,11 +36,23 @@ def refuse_unwritable(runs_dir: Path) -> None:
             f"--runs {runs_dir}: {there} cannot be written; choose another folder with --runs"
         )
     # `os.replace` cannot put a file in the place of a folder.
-    for name in ("results.csv", "report.html"):
+    for name in ("results.csv", "report.html", "noise-search.csv"):
         if (runs_dir / name).is_dir():
             raise ConfigError(
                 f"{runs_dir / name} is a folder, where the report would be: move it away"
             )
+
+
+def of_file(shared: RunConfig, path: Path) -> RunConfig:
+    """The configuration of a run that measures the network in a file of ``models.import_edm``.
+
+    The run is called by the file's stem.
+
+    Raises:
+        ConfigError: there is no such file, or it cannot be read.
+
+    """
+    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
 
 
 def network_digest(path: Path) -> str:

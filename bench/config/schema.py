@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from bench.config.guidance import GuidanceConfig
 from bench.record import digest
@@ -75,7 +77,8 @@ class TrainingConfig:
     """Standard deviation of the data in EDM's preconditioning; data: measured on the training
     images. 0.5 is EDM's.
     """
-    objective: str = "edm"
+    # The commands take several: the option is theirs.
+    objective: Annotated[str, tyro.conf.Suppress] = "edm"
     """Training objective: edm; flow (flow matching, with t uniform), also with options such as
     flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
     my_project.objective.

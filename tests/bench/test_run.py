@@ -10,7 +10,8 @@ import torch
 
 from bench.arm import folder_of, run_arm
 from bench.check import make
-from bench.config import Execution
+from bench.cli import note_preset
+from bench.config import Execution, TrainingConfig
 from bench.evaluation import loop
 from bench.record import RunFolder
 from bench.run import Command, main, parse
@@ -35,6 +36,8 @@ def test_help_teaches_every_option_with_its_default(capsys):
         "--runs",
         "--device",
         "--no-baseline",
+        "--objective",
+        "--search-noise",
     ):
         assert option in text
     assert "python -m bench.run --coupling lapjv" in text
@@ -57,9 +60,60 @@ def test_arms_are_the_baseline_and_each_coupling_once_for_every_seed():
     assert len(differing) == 1
 
 
+def test_every_coupling_and_the_baseline_are_trained_under_every_objective():
+    flags = ["--coupling", "lapjv", "--objective", "edm", "flow", "flow:t=uniform", "--seeds", "2"]
+    runs = parse(flags).configurations()
+    assert [(run.seed, run.training.objective, run.coupling) for run in runs] == [
+        (seed, objective, coupling)
+        for seed in (0, 1)
+        for objective in ("edm", "flow")
+        for coupling in ("random", "lapjv")
+    ]
+    # Those of the default are the runs of a command that names none.
+    assert [run for run in runs if run.training.objective == "edm"] == parse(
+        ["--coupling", "lapjv", "--seeds", "2"]
+    ).configurations()
+    # Python callers may leave the choice to the training.
+    training = TrainingConfig(objective="flow")
+    assert {run.training.objective for run in Command(training=training).configurations()} == {
+        "flow"
+    }
+
+
+def test_an_option_of_one_objective_is_left_out_of_the_others(capsys):
+    flags = ["--objective", "edm", "flow", "--P-mean", "0", "--P-std", "2", "--no-baseline"]
+    edm, flow = parse(flags).configurations()
+    assert (edm.training.P_mean, edm.training.P_std) == (0.0, 2.0)
+    assert flow == make(None, {"objective": "flow", "coupling": "lapjv"})
+    # With none to read it, it must be a mistake.
+    assert main(["--objective", "flow", "--P-mean", "0"]) == 2
+    assert "--P-mean" in capsys.readouterr().err
+
+
+def test_a_preset_for_another_objective_is_taken_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    text = 'data = "digits"\n[training]\nsigma_data = 0.3\nP_mean = -0.5\nlr = 5e-4\n'
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setattr("bench.config.read.PRESETS", tmp_path)
+    (run,) = parse(["--preset", "mine", "--objective", "flow", "--no-baseline"]).configurations()
+    assert (run.training.lr, run.training.sigma_data, run.training.P_mean) == (5e-4, 0.5, -1.2)
+    assert make("mine", {"objective": "flow", "coupling": "lapjv"}) == run
+    note_preset("mine", ("edm", "flow"))
+    assert "mine is a recipe for edm; " in capsys.readouterr().out
+    note_preset("mine", ("edm",))
+    note_preset(None, ("flow",))
+    assert capsys.readouterr().out == ""
+    (tmp_path / "mine.toml").write_text('data = "digits"\n[training]\nobjective = "flow"\n')
+    (run,) = parse(["--preset", "mine", "--no-baseline"]).configurations()
+    assert run.training.objective == "flow"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
+        (["--objective", "edm", "flwo"], ["--objective", "flow"]),
+        (["--search-noise", "--noise-laws", "-1,0"], ["--noise-laws -1,0"]),
+        (["--noise-laws=0,2", "-1,1"], ["--search-noise"]),
+        (["--search-noise", "--nfe", "3"], ["--nfe above 3"]),
         (["--coupling", "lapjvv"], ["lapjvv", "lapjv"]),
         (["--coupling", "lapjv:cosst=l2"], ["cosst", "cost"]),
         (["--coupling", "sinkhorn:epsilon=0"], ["epsilon"]),

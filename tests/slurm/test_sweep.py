@@ -7,9 +7,12 @@ import bench.check
 import slurm
 from bench.check import make
 from bench.config import RunConfig
+from bench.run import parse as parse_command
+from bench.training.noise_search import NoiseSearch, pilots, plan
 from slurm.resources import SweepError
 from slurm.sweep import matches, parse, read
 
+SWEEPS = Path(slurm.__file__).parent / "sweeps"
 TEXT = """
 name = "study"
 [base]
@@ -131,6 +134,22 @@ def test_what_is_checked_in_parts_is_what_the_single_command_makes(options):
     assert entry.config == make(options.get("preset"), rest)
 
 
+def test_objectives_are_an_axis_of_a_sweep():
+    (edm, flow) = sweep_with(grid={"objective": ["edm", "flow"]}).entries()
+    assert edm.config == make()
+    assert flow.config == make(None, {"objective": "flow"})
+    with pytest.raises(SweepError, match="objective"):
+        sweep_with(base={"objective": ["edm", "flow"]}).entries()
+
+
+def test_the_shipped_pilots_are_those_of_the_command():
+    """Also what is measured in them, or the command would measure them again."""
+    entries = read(SWEEPS / "noise-pilots.toml").entries()
+    runs = parse_command(["--coupling", "lapjv"]).configurations()
+    wanted = pilots(plan(NoiseSearch(search_noise=True), runs, bench.check.check))
+    assert {entry.config for entry in entries} == set(wanted)
+
+
 def test_a_thousand_runs_take_thirty_checks(monkeypatch):
     checks = []
     monkeypatch.setattr(bench.check, "make", lambda *args: checks.append(args) or make(*args))
@@ -217,7 +236,7 @@ def test_an_unreadable_file_is_named(tmp_path, content, message):
     assert "\n" not in str(raised.value)
 
 
-SHIPPED = sorted((Path(slurm.__file__).parent / "sweeps").glob("*.toml"))
+SHIPPED = sorted(SWEEPS.glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -229,11 +248,13 @@ def test_shipped_sweeps_are_valid_and_have_the_baseline(path):
     seeds = {}
     for entry in entries:
         seeds.setdefault(entry.variant, []).append(entry.config.seed)
-    assert set(map(tuple, seeds.values())) == {(0, 1, 2)}
+    # Pilots have a seed of their own.
+    expected = (1_000_000,) if path.stem == "noise-pilots" else (0, 1, 2)
+    assert set(map(tuple, seeds.values())) == {expected}
 
 
 def test_shipped_sweeps_are_those_of_the_readme():
-    assert [path.stem for path in SHIPPED] == ["cifar10-aot", "digits", "pool-size"]
+    assert [path.stem for path in SHIPPED] == ["cifar10-aot", "digits", "noise-pilots", "pool-size"]
 
 
 def test_the_papers_table_couples_within_classes_where_the_network_knows_them():
