@@ -44,7 +44,12 @@ def check(config: RunConfig) -> RunConfig:
     coupling = config.coupling if config.checkpoint else _check_coupling(config)
     _check_ranges(config)
     network = check_network(config.network)
-    training = replace(config.training, objective=_check_objective(config.training))
+    training = replace(
+        config.training,
+        objective=_check_objective(config.training),
+        # Without --conditional there are no labels to be blind to.
+        label_blind=config.training.label_blind and config.training.conditional,
+    )
     _check_features(config.evaluation.features)
     _check_metrics(config.evaluation.metrics)
     _check_evaluation(config.evaluation)
@@ -93,11 +98,12 @@ def _check_coupling(config: RunConfig) -> str:
         raise ConfigError(str(error)) from None
     # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
-    if config.training.conditional and coupling != "random" and not _keeps_classes_apart(chosen):
+    blind = coupling != "random" and not _keeps_classes_apart(chosen)
+    if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"
-            f" class in training alone; couple within classes ({_within_class(chosen)}), or leave"
-            " --conditional out"
+            f" class in training alone; couple within classes ({_within_class(chosen)}), leave"
+            " --conditional out, or say --label-blind if that is what you want to measure"
         )
     return coupling
 

@@ -99,9 +99,9 @@ def network_of(path: Path, dataset: Dataset) -> Denoiser:
             f"{path} is for images {list(made_for)}, {dataset.name} has {list(dataset.image_shape)}"
         )
     # 0: a network without classes suits any images.
-    if net.label_dim not in (0, dataset.num_classes):
+    if net.label_dim not in (0, dataset.label_dim):
         raise ConfigError(
-            f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.num_classes}"
+            f"{path} knows {net.label_dim} classes, {dataset.name} has {dataset.label_dim}"
         )
     return net
 
@@ -116,12 +116,42 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     _refuse_unfit_guidance(config.guidance, dataset)
     if config.checkpoint:
         return  # the file's network is checked when it is read
-    if config.training.conditional and dataset.num_classes < 2:
+    if config.training.conditional and dataset.has_conditions:
+        _refuse_classes(config)
+    elif config.training.conditional and dataset.num_classes < 2:
         raise ConfigError(
             f"--conditional: this {config.data} has no labels, so leave it out, or label the images"
         )
     check_pool(config.coupling, config.training.pool, dataset)
     _refuse_unfit_network(config, dataset)
+
+
+def _refuse_classes(config: RunConfig) -> None:
+    """Refuse what needs classes for images whose labels are numbers.
+
+    Raises:
+        ConfigError: naming the option and the way out.
+
+    """
+    from couplings import get
+
+    coupling = get(config.coupling)
+    # No two images have one condition: each class would be a single image, coupled with nothing.
+    if getattr(coupling, "within_class", False) or getattr(coupling, "per_class", False):
+        raise ConfigError(
+            f"--coupling {config.coupling}: {config.data} has conditions in place of classes; take"
+            " conditional-cost:distance=squared, or --label-blind and a coupling without the option"
+        )
+    options = {
+        "--guidance": config.guidance.kind != "none",
+        "--start": bool(config.evaluation.start),
+        "--class-law uniform": config.evaluation.class_law != "data",
+    }
+    for option, is_used in options.items():
+        if is_used:
+            raise ConfigError(
+                f"{option}: {config.data} has conditions in place of classes, leave it out"
+            )
 
 
 def check_pool(spec: str, pool: int, dataset: Dataset) -> None:

@@ -15,7 +15,7 @@ class Denoiser(nn.Module):
     Args:
         model: the raw network F, called as ``model(x, c_noise, labels, augment_labels)``.
         objective: gives the coefficients, and the loss that the network is trained with.
-        label_dim: number of classes; 0 for an unconditional denoiser.
+        label_dim: number of classes, or of numbers in a condition; 0 for an unconditional denoiser.
         dtype: of F's input and thereby of its arithmetic; skip and output stay float32.
 
     """
@@ -92,10 +92,13 @@ class Denoiser(nn.Module):
     def one_hot(self, labels: Tensor) -> Tensor | None:
         """Encode classes ``[n]`` as this denoiser takes them: float32 ``[n, label_dim]``.
 
-        None if it is unconditional.
+        Conditions ``[n, label_dim]`` in floating point are returned as they are. None if the
+        denoiser is unconditional.
         """
         if not self.label_dim:
             return None
+        if labels.is_floating_point():
+            return labels.float()
         return F.one_hot(labels, self.label_dim).float()
 
 

@@ -171,8 +171,18 @@ LABELS = torch.zeros(4, dtype=torch.int64)
     [
         (IMAGES, None, 0, "toy: images without labels take zeros [n] int64 and num_classes=1"),
         (IMAGES, LABELS, 0, "toy: images without labels take zeros [n] int64 and num_classes=1"),
-        (IMAGES, LABELS[:3], 1, "toy: labels must be [4] int64, not [3] int64"),
-        (IMAGES, LABELS.float(), 1, "toy: labels must be [4] int64, not [4] float32"),
+        (
+            IMAGES,
+            LABELS[:3],
+            1,
+            "toy: labels must be [4] int64, or conditions [4, k] float32, not [3] int64",
+        ),
+        (
+            IMAGES,
+            LABELS.float(),
+            1,
+            "toy: labels must be [4] int64, or conditions [4, k] float32, not [4] float32",
+        ),
         (IMAGES, LABELS + 1, 1, "toy: labels must be 0 to 0, not 1 to 1"),
         (IMAGES.double(), LABELS, 1, "uint8 or float32, not [4, 1, 2, 2] float64"),
         (

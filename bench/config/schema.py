@@ -18,7 +18,7 @@ DEFAULT_GROUPS = ("samples", "truncation", "grid", "paths", "local", "learning")
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
 # Options of the training that came after the first runs were named.
-LATER_TRAINING = ("objective", "sigma_data", "weight_decay")
+LATER_TRAINING = ("objective", "sigma_data", "weight_decay", "label_blind")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ class TrainingConfig:
     my_project.objective.
     """
     conditional: bool = False
-    """Give the network the class labels."""
+    """Give the network the class labels, or the conditions of the data set."""
+    label_blind: bool = False
+    """Allow --conditional with couplings that ignore the labels, to show what that costs: the noise
+    of a pair then depends on the label in training, but not in sampling.
+    """
     augment: float = 0.0
     """Probability of each of EDM's geometric augmentations; 0 leaves them out. CIFAR-10 in EDM:
     0.12.

@@ -48,6 +48,8 @@ def announce(line: str) -> None:
 
 def _classes(dataset: Dataset) -> str:
     """The classes and where their labels come from."""
+    if dataset.has_conditions:
+        return f"conditions of {dataset.label_dim} number{'s' * (dataset.label_dim != 1)}"
     origin = dataset.origin
     source = f" (labels: {origin.labels})" if origin.labels else ""
     names = f": {_listed(origin.classes)}" if origin.classes else ""
@@ -59,6 +61,8 @@ def _without_held_out(dataset: Dataset) -> list[str]:
 
     Test metrics of such a class say nothing.
     """
+    if dataset.has_conditions:
+        return []
     held_out = torch.bincount(dataset.test.labels, minlength=dataset.num_classes)
     missing = (held_out == 0).nonzero().flatten().tolist()
     if not missing:

@@ -36,6 +36,8 @@ class DataError(UserError):
 class Split:
     """Images ``[n, c, h, w]``, uint8 or float32 in [-1, 1], and labels ``[n]`` int64.
 
+    In place of classes, labels may be conditions ``[n, k]`` float32: k numbers for each image.
+
     ``source`` holds points ``[m, c, h, w]`` of the same kind that noise samples are drawn from;
     None for Gaussian noise.
     """
@@ -73,6 +75,8 @@ class Origin:
 class Dataset:
     """A training and a held-out split with labels in ``0 .. num_classes - 1``.
 
+    With conditions in place of classes, ``num_classes`` is 1.
+
     ``bounded`` is True if values end at -1 and 1, as those of pictures do; points in the plane have
     no bounds.
     """
@@ -93,6 +97,16 @@ class Dataset:
         """(channels, height, width)."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
+
+    @property
+    def has_conditions(self) -> bool:
+        """True if labels are numbers ``[n, k]`` in place of classes."""
+        return self.train.labels.is_floating_point()
+
+    @property
+    def label_dim(self) -> int:
+        """Length of the label that a conditional network is given."""
+        return self.train.labels.shape[1] if self.has_conditions else self.num_classes
 
     @cached_property
     def checksum(self) -> str:
@@ -220,6 +234,8 @@ def load(
         dataset = replace(dataset, name=name)
     for split in (dataset.train, dataset.test):
         _check(split, dataset)
+    if dataset.train.labels.shape[1:] != dataset.test.labels.shape[1:]:
+        raise DataError(f"{name}: labels of the training and of the test split differ in kind")
     # Settings that were chosen by the stated shape would not suit the images.
     if shape is not None and (dataset.image_shape, dataset.num_classes) != (shape, classes):
         raise DataError(
@@ -303,12 +319,36 @@ def _check(split: Split, dataset: Dataset) -> None:
         bad = int((~images.flatten(1).isfinite().all(1)).sum())
         if bad:
             raise DataError(f"{name}: images hold NaN or infinite values ({bad} of {len(images)})")
+    if labels.dtype == torch.float32 and labels.dim() == 2:
+        _check_conditions(name, labels, len(images), classes)
+        return
     if labels.shape != images.shape[:1] or labels.dtype != torch.int64:
-        raise DataError(f"{name}: labels must be [{len(images)}] int64, not {_described(labels)}")
+        raise DataError(
+            f"{name}: labels must be [{len(images)}] int64, or conditions [{len(images)}, k]"
+            f" float32, not {_described(labels)}"
+        )
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise DataError(
             f"{name}: labels must be 0 to {classes - 1}, not {labels.min()} to {labels.max()}"
         )
+
+
+def _check_conditions(name: str, labels: Tensor, count: int, classes: int) -> None:
+    """Refuse conditions that do not fit their images, or that come with classes.
+
+    Raises:
+        DataError: another number of them, or no number in each, NaN or infinity, or classes.
+
+    """
+    if len(labels) != count or not labels.shape[1]:
+        raise DataError(
+            f"{name}: conditions must be [{count}, k] float32, not {_described(labels)}"
+        )
+    # As in an image, one NaN would spoil a whole training.
+    if not labels.isfinite().all():
+        raise DataError(f"{name}: conditions hold NaN or infinite values")
+    if classes != 1:
+        raise DataError(f"{name}: conditions in place of classes take num_classes=1, not {classes}")
 
 
 def _described(tensor: Tensor) -> str:

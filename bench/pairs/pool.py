@@ -18,7 +18,7 @@ class Pairs:
     Attributes:
         images: ``[n, c, h, w]`` in [-1, 1].
         noise: of the same shape; before it is coupled standard normal, or drawn from a source.
-        labels: ``[n]``.
+        labels: classes ``[n]`` or conditions ``[n, k]``.
         augment_labels: ``[n, 9]``, the augmentation of each image; None without any.
 
     """

@@ -166,7 +166,9 @@ class PairStream:
 
     def _warm_up(self) -> None:
         """Import the solver's library before anything is timed; an error shows if it is missing."""
-        drawn = draw_pool(self.split, 2, self.seed, self._drawn_by, 0)
+        # Two pairs suffice, except for a price on conditions, whose share of cells they may miss.
+        count = self.pool if self.split.labels.is_floating_point() else 2
+        drawn = draw_pool(self.split, count, self.seed, self._drawn_by, 0)
         warm_up = self._threads.submit(self._couple, drawn, generator(self.seed, "warm-up"))
         self._coming.append(warm_up)
         try:

@@ -14,7 +14,10 @@ from bench.randomness import generator
 
 @dataclass(frozen=True)
 class Latents:
-    """Noise ``[n, c, h, w]`` and classes ``[n]`` of samples ``first``, ``first + 1``, ..."""
+    """Noise ``[n, c, h, w]`` and labels of samples ``first``, ``first + 1``, ...
+
+    Labels are classes ``[n]`` or conditions ``[n, k]``.
+    """
 
     noise: Tensor
     labels: Tensor
@@ -42,7 +45,7 @@ def draw_latents(
     without replacement; after all of them comes another order.
     """
     # Drawing a row of the training labels draws a class as often as it occurs.
-    if law == "data":
+    if law == "data" or dataset.has_conditions:
         classes = dataset.train.labels
     else:
         classes = torch.arange(dataset.num_classes, device="cpu")

@@ -179,7 +179,7 @@ def build_network(
         raise NetworkError(
             f"{dataset.name} has {height}x{width} images; the networks need square ones"
         )
-    label_dim = dataset.num_classes if conditional else 0
+    label_dim = dataset.label_dim if conditional else 0
     augment_dim = AUGMENT_LABELS if augmented else 0
     builder = find_builder(network.arch)
     options = read_options(network)

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -26,13 +26,15 @@ NUDGE = 1e-9
 class ConditionalCost(Coupling):
     """The permutation of least ||x_i - y_j||^2 + weight * f(c_i, c_j).
 
-    Noise j counts as of image j's condition. f is 0 or 1 (same or other) for whole-number labels,
-    and 1 - cosine for floating-point conditions `[n, k]`.
+    Noise j counts as of image j's condition. f is 0 or 1 (same or other) for whole-number labels.
+    For floating-point conditions `[n, k]` it is their `distance`.
 
     Options:
         weight: the price, in units of squared L2. `none` sets it by the pool: whole-number labels
             never cross, as under an infinite price; otherwise as `ratio` says. A price that would
             take the digits of the squared distances in float64 is refused (see `heaviest_weight`).
+        distance: of floating-point conditions: `cosine`, 1 - cosine, for k > 1; or `squared`,
+            |c_i - c_j|^2, for any k, as C2OT has it for a coordinate.
         ratio: the share of all cells (i, j) that cost no more than the pair (i, i) as given. Small
             is strict. The least possible ratio comes from equal conditions, whose pairs no price
             makes dearer: 1/n if all differ, about half the share of cells of equal conditions
@@ -46,6 +48,7 @@ class ConditionalCost(Coupling):
 
     weight: float | None = None
     ratio: float = 0.01
+    distance: Literal["cosine", "squared"] = "cosine"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,11 +81,11 @@ class ConditionalCost(Coupling):
         if self._never_crosses(pool.labels):
             return pair_within_classes(pool, Hungarian().solve)
         squares = squared_distances(pool.images, pool.noise)
-        mismatch = condition_distance(pool.labels).to(squares)
+        mismatch = condition_distance(pool.labels, self.distance).to(squares)
         weight = self.weight
         if weight is None:
             weight = weight_for_ratio(squares, mismatch, self.ratio)
-        heaviest = heaviest_weight(squares)
+        heaviest = heaviest_weight(squares, mismatch)
         require(
             weight <= heaviest,
             f"{self}: float64 cannot add this weight to squared distances and keep them: set at"
@@ -99,17 +102,21 @@ class ConditionalCost(Coupling):
         return self.weight is None and not labels.is_floating_point()
 
 
-def condition_distance(labels: Tensor) -> Tensor:
+def condition_distance(labels: Tensor, distance: str = "cosine") -> Tensor:
     """The distance f(c_i, c_j) of conditions, `[n, n]` float64.
 
-    0 or 1 for whole numbers, 1 - cosine for floating-point rows `[n, k]`.
+    0 or 1 for whole numbers; for floating-point rows `[n, k]` 1 - cosine, or the `squared`
+    difference.
     """
     if not labels.is_floating_point():
         _, kind = torch.unique(labels, dim=0, return_inverse=True)
         return (kind[:, None] != kind).double()
+    if distance == "squared":
+        return _squared_difference(labels)
     require(
         labels.dim() == 2 and labels.shape[1] > 1,
-        "floating-point conditions must be [n, k] with k > 1: their cosine",
+        "floating-point conditions must be [n, k] with k > 1: their cosine; distance=squared takes"
+        " single numbers too",
     )
     largest = labels.double().abs().amax(1, keepdim=True)
     require(
@@ -119,15 +126,25 @@ def condition_distance(labels: Tensor) -> Tensor:
     # Squares of very large or small values would leave the range of float64.
     scaled = labels.double() / largest
     unit = scaled / torch.linalg.vector_norm(scaled, dim=1, keepdim=True)
-    distance = 1 - unit @ unit.T
-    return torch.where(distance > SAME, distance, 0.0).fill_diagonal_(0)
+    apart = 1 - unit @ unit.T
+    return torch.where(apart > SAME, apart, 0.0).fill_diagonal_(0)
 
 
-def heaviest_weight(squares: Tensor) -> float:
+def _squared_difference(labels: Tensor) -> Tensor:
+    """|c_i - c_j|^2 of rows `[n, k]`, `[n, n]` float64."""
+    require(labels.dim() == 2, "floating-point conditions must be [n, k]")
+    require(bool(labels.isfinite().all()), "a condition is NaN or infinite")
+    rows = labels.double()
+    # Not by the matrix product: equal conditions must differ by exactly 0, or a weight that is to
+    # rule out all others would be chosen by rounding.
+    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def heaviest_weight(squares: Tensor, mismatch: Tensor | None = None) -> float:
     """The largest weight whose prices leave squared distances `[n, n]` their digits in float64.
 
-    Prices are 2 weight at most. Infinity if the squared distances are all equal up to shifts of
-    rows and columns: then nothing can be lost.
+    Prices are 2 weight at most, or weight times the largest mismatch if that is more. Infinity if
+    the squared distances are all equal up to shifts of rows and columns: then nothing can be lost.
     """
     # An assignment sees squared distances only up to such shifts, so the deviation that counts is
     # that of their doubly centred part.
@@ -135,7 +152,8 @@ def heaviest_weight(squares: Tensor) -> float:
     deviation = float((centred - centred.mean(1, keepdim=True)).std(correction=0))
     if deviation <= 1e-12 * float(squares.max()):
         return math.inf
-    return ROUNDING * deviation / torch.finfo(torch.float64).eps
+    largest = 2.0 if mismatch is None else max(2.0, float(mismatch.max()))
+    return 2 / largest * ROUNDING * deviation / torch.finfo(torch.float64).eps
 
 
 def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
@@ -151,7 +169,7 @@ def weight_for_ratio(squares: Tensor, mismatch: Tensor, ratio: float) -> float:
     # The largest limit that must not be reached, an order statistic.
     last = float(limit.kthvalue(len(limit) - allowed).values)
     weight = max(0.0, last * (1 + NUDGE))
-    heaviest = min(heaviest_weight(squares), torch.finfo(limit.dtype).max)
+    heaviest = min(heaviest_weight(squares, mismatch), torch.finfo(limit.dtype).max)
     least = float((limit * (1 + NUDGE) > heaviest).double().mean())
     require(
         weight <= heaviest,

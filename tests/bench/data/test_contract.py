@@ -20,6 +20,7 @@ FROM_FILES = ("cifar10", "fashion-mnist", "fashion-mnist-16")
 PUBLISHED = (
     "c2ot-8gaussians",
     "c2ot-moons",
+    "c2ot-moons-x",
     "dsb-8gaussians",
     "dsb-moons",
     "sf2m-8gaussians",

@@ -73,7 +73,7 @@ def test_the_pairs_handed_out_are_the_optimal_ones(split):
 def test_labels_stay_with_their_images(split):
     known = {
         tuple(image.flatten().tolist()): label.item()
-        for image, label in zip(*vars(split).values(), strict=True)
+        for image, label in zip(split.images, split.labels, strict=True)
     }
     for pairs in take(split, "lapjv", 4):
         for image, label in zip(pairs.images, pairs.labels, strict=True):

@@ -176,3 +176,55 @@ def test_the_size_of_conditions_does_not_matter(scale):
     conditions = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = condition_distance(conditions)
     assert torch.allclose(condition_distance(scale * conditions), expected, rtol=0, atol=1e-12)
+
+
+def test_squared_differences_of_single_numbers_as_c2ot_prices_a_coordinate(pool, seeded):
+    images, noise = pool(80)
+    conditions = 3 * torch.randn(80, 1, generator=seeded(0))
+    coupling = get("conditional-cost:distance=squared,ratio=0.05")
+    pairing = coupling.pair(images, noise, conditions)
+    apart = torch.from_numpy(cdist(conditions.double(), conditions.double(), "sqeuclidean"))
+    squares = squares_of(images, noise)
+    cost = squares + pairing.report["weight"] * apart
+    assert pairing.index.tolist() == linear_sum_assignment(cost)[1].tolist()
+    # The definition of C2OT: the share of cells that cost no more than the pair as drawn.
+    reached = float((cost <= squares.diagonal()[:, None]).double().mean())
+    assert pairing.report["ratio"] == pytest.approx(reached, abs=2e-4)
+    assert 0.05 - 1e-3 <= reached <= 0.05 + 1e-9
+    with pytest.raises(CouplingError, match="distance=squared takes single numbers"):
+        get("conditional-cost:ratio=0.05").pair(images, noise, conditions)
+
+
+def test_the_weight_of_squared_differences_is_that_of_a_bisection(pool, seeded):
+    """C2OT doubles and bisects the weight; the share falls with it."""
+    images, noise = pool(64)
+    conditions = torch.randn(64, 3, generator=seeded(0))
+    apart = torch.from_numpy(cdist(conditions.double(), conditions.double(), "sqeuclidean"))
+    squares = squares_of(images, noise)
+    diagonal = squares.diagonal()[:, None]
+
+    def share(weight):
+        return float((squares + weight * apart <= diagonal).double().mean())
+
+    low, high = 0.0, 100.0
+    while share(high) > 0.1:
+        high *= 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if share(middle) > 0.1 else (low, middle)
+    found = weight_for_ratio(squares, condition_distance(conditions, "squared"), 0.1)
+    assert found == pytest.approx(high, rel=1e-6)
+
+
+def test_prices_far_apart_leave_the_squared_distances_their_digits(pool):
+    images, noise = pool(20)
+    conditions = torch.linspace(0, 1e6, 20)[:, None]
+    squares = squares_of(images, noise)
+    apart = condition_distance(conditions, "squared")
+    # The largest price is what takes digits.
+    expected = heaviest_weight(squares) * 2 / 1e12
+    assert heaviest_weight(squares, apart) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(CouplingError, match="float64 cannot add this weight"):
+        get(f"conditional-cost:distance=squared,weight={3 * expected}").pair(
+            images, noise, conditions
+        )
