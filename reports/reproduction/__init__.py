@@ -1,0 +1,1 @@
+"""Published tables and what this repository measures in their settings, cell by cell."""
