@@ -38,7 +38,7 @@ Examples:
 """
 SHOWN = 20  # changes, and values of a field
 
-_WHAT = ["metric", "split", "nfe", "rho", "sampler", "start", "guidance", "n", "sigma"]
+_WHAT = ["metric", "split", "nfe", "schedule", "sampler", "start", "guidance", "n", "sigma"]
 _WHOSE = ("data", "coupling", "training.pool", "seed")
 _WIDTH = 100  # of a value of a field
 

@@ -19,10 +19,11 @@ from reports.overview.pools import pools
 from reports.overview.summary import Summary, summarise
 from reports.overview.warnings import warnings
 from reports.sections.contract import Section
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.metrics import verdict
 from reports.tables.runs import Excluded, Run
-from reports.tables.statistics import Cell, ordered
+from reports.tables.statistics import Cell
 from reports.tables.tidy import varying_fields
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def render(
         sections: of the page of a comparison, in order.
 
     """
-    environment = _environment(table, sections)
+    environment = _environment(groups, sections)
     # A page for each comparison keeps pages small; one comparison needs no second click.
     several = len(groups) > 1
     comparisons = []
@@ -122,7 +123,7 @@ def render(
         runs=runs,
         excluded=excluded,
         data=sorted(set(table["data"])),
-        couplings=ordered(table["coupling"]),
+        couplings=ordered(groups[0].couplings if groups else []),
         warnings=warnings(groups, runs),
         pools=pools(table),
         **_origins(runs),
@@ -140,13 +141,13 @@ def stale_pages(folder: Path, count: int) -> list[Path]:
     return [path for path in ours if path.name not in pages]
 
 
-def _environment(table: pd.DataFrame, sections: Sequence[Section]) -> Environment:
+def _environment(groups: Sequence[Group], sections: Sequence[Section]) -> Environment:
     # Templates of a user's own sections stand next to their modules, wherever that is.
     templates = {str(own.template): own.template.read_text(encoding="utf-8") for own in sections}
     found = html.environment(templates)
     found.filters["verdict"] = _verdict
     found.filters["value"] = _value
-    found.globals["look"] = looks(table["coupling"])
+    found.globals["look"] = looks(groups[0].couplings if groups else [])
     found.globals["headline_nfe"] = headline.NFE
     return found
 

@@ -18,8 +18,8 @@ from reports.figures import style
 from reports.figures.drawing import drawing_style, load_matplotlib
 from reports.figures.style import INK, STYLE, Look, line_style, tick_text
 from reports.figures.svg import Figure, to_svg
+from reports.tables.arms import ordered
 from reports.tables.runs import ReportError, flatten
-from reports.tables.statistics import ordered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -102,10 +102,21 @@ def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
 
 
 def setting(name: str, value: object) -> str:
-    """``rho 7``; ``without rho`` if there is none."""
+    """``pool 256``; ``without pool`` if there is none; ``rho 7`` for a schedule."""
     if is_missing(value):
         return f"without {name}"
+    if name == "schedule":
+        return schedule_label(str(value))
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+
+
+def schedule_label(schedule: str) -> str:
+    """``rho 7`` for ``karras:rho=7`` and ``shift 3`` for ``flow:shift=3``; others as they are."""
+    # A name of ours, such as "fixed schedule", stays as well.
+    for start, word in (("karras:rho=", "rho"), ("flow:shift=", "shift")):
+        if schedule.startswith(start):
+            return f"{word} {schedule.removeprefix(start)}"
+    return schedule
 
 
 def is_missing(value: object) -> bool:

@@ -29,8 +29,9 @@ from reports.figures.style import (
     tick_text,
 )
 from reports.figures.svg import to_svg
+from reports.tables.arms import ordered
 from reports.tables.panels import Panel
-from reports.tables.statistics import Cell, ordered
+from reports.tables.statistics import Cell
 from reports.text import number, pieces, wrapped
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ FEW_SEEDS = 5  # over NFE, fewer seeds than this are dots, and more are a band
 def curve(panels: Sequence[Panel], look: dict[str, Look]) -> Markup:
     """A metric against NFE or sigma: lines through the means, seeds as dots or as a band.
 
-    Both axes are logarithmic. Panels that differ in rho stand side by side on one scale.
+    Both axes are logarithmic. Panels that differ in schedule stand side by side on one scale.
     """
     with drawing_style(STYLE):
         return to_svg(curve_drawing(panels, look), describe(panels))

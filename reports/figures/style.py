@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reports.figures.drawing import load_matplotlib
-from reports.tables.statistics import BASELINE, ordered
+from reports.tables.arms import BASELINE, coupling_of, ordered, variant_of
 from reports.text import pieces
 
 if TYPE_CHECKING:
@@ -86,15 +86,40 @@ class Look:
 
 
 def looks(couplings: Iterable[str]) -> dict[str, Look]:
-    """The look of each coupling; random is dark grey, and no two others look the same."""
+    """The look of each arm; no two look the same.
+
+    Its colour is that of its coupling, dark grey for random; dash and marker tell arms of one
+    coupling apart, which differ in objective or noise law.
+    """
     found = {BASELINE: Look(BASELINE_INK, "var(--baseline, #444)", "o")}
     # All couplings of the report, so that a colour means the same on each of its pages.
-    others = [coupling for coupling in ordered(couplings) if coupling != BASELINE]
-    for place, coupling in enumerate(others):
-        colour = _colour(place)
-        dash = DASHES[place // len(PALETTE) % len(DASHES)]
-        found[coupling] = Look(colour, colour, MARKERS[place % len(MARKERS)], dash)
+    arms = ordered(couplings)
+    others = ordered(name for name in map(coupling_of, arms) if name != BASELINE)
+    variants = sorted({"", *map(variant_of, arms)})
+    for arm in arms:
+        name = coupling_of(arm)
+        variant = variants.index(variant_of(arm))
+        base = _base(others.index(name)) if name != BASELINE else found[BASELINE]
+        found[arm] = _variant(base, variant)
     return found
+
+
+def _base(place: int) -> Look:
+    colour = _colour(place)
+    dash = DASHES[place // len(PALETTE) % len(DASHES)]
+    return Look(colour, colour, MARKERS[place % len(MARKERS)], dash)
+
+
+def _variant(look: Look, number: int) -> Look:
+    """Another dash and marker for each variant of a coupling; the first keeps its own."""
+    # A report without variants must look as it always did.
+    if not number:
+        return look
+    # Markers come before the dashes to an end, and both together not before 28 variants.
+    marks = ("o", *MARKERS)
+    marker = marks[(marks.index(look.marker) + number) % len(marks)]
+    dash = DASHES[(DASHES.index(look.line) + number) % len(DASHES)]
+    return replace(look, marker=marker, line=dash)
 
 
 def _colour(place: int) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
 from reports.tables.panels import Panel
 from reports.tables.runs import Run
-from reports.tables.statistics import BASELINE, Cell, ordered
+from reports.tables.statistics import Cell
 from reports.text import aligned, number, percent, pieces
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _heading(group: Group) -> str:
             f"{name}: {', '.join(map(str, own))}" for name, own in group.seeds.items()
         )
     meaning = "mean over seeds"
-    if BASELINE in group.own_couplings:
+    if any(map(is_baseline, group.own_couplings)):
         meaning += (
             f", in brackets the ratio to {BASELINE}, with * if its 95 % interval over three seeds"
             " or more excludes 1"

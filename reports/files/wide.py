@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.record.infos import Info
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.rho import rho_label
-from reports.tables.statistics import Cell, cost_cuts, ordered
-from reports.text import MISSING, listed, number, one_line, short
+from reports.tables.schedules import has_schedule
+from reports.tables.statistics import Cell, cost_cuts
+from reports.text import MISSING, listed, number, one_line, schedule_label, short
 
 CUT = "transport_cut"  # share of the independent transport cost that the pairing saves
 _HEADS = {"nfe": "NFE", "coupling": "coupling"}
@@ -76,7 +77,9 @@ def wide_files(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def fd_vs_nfe(group: Group) -> list[Wide]:
-    """Distances to data: rows NFE, columns the couplings, each at the fixed and at its best rho."""
+    """Distances to data: rows NFE, columns the couplings, each at the fixed and at its best
+    schedule.
+    """
     curves = [panel for panel in group.curves if _is_distance(panel.info)]
     found = []
     for shared in side_by_side(curves):
@@ -137,9 +140,9 @@ def _wide(
 
 
 def _schedule(panel: Panel) -> str:
-    """Fixed or best rho; if a group has one rho only, its name says which."""
-    rhos = panel.rows["rho"].dropna().unique()
-    return panel.schedule or (rho_label(rhos[0]) if len(rhos) == 1 else "")
+    """Fixed or best schedule; if a group has one only, its name says which."""
+    used = panel.rows["schedule"][has_schedule(panel.rows)].unique()
+    return panel.schedule or (schedule_label(used[0]) if len(used) == 1 else "")
 
 
 def to_csv(tables: Sequence[Wide]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from reports.tables.arms import baseline_of, is_baseline
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.statistics import BASELINE, LEAST_SEEDS, Cell
+from reports.tables.statistics import LEAST_SEEDS, Cell
 from reports.text import number, percent
 
 # Odd, as all NFEs of Heun's method are: two in each step but the last, which has one.
@@ -38,14 +39,14 @@ def headlines(group: Group) -> list[Headline]:
     shared = _judged(group)
     found = []
     for coupling in group.own_couplings:
-        if coupling != BASELINE:
+        if not is_baseline(coupling):
             headline = Headline(coupling, _quality(shared, coupling), _cost(group, coupling))
             found += [headline] if headline.quality or headline.cost else []
     return found
 
 
 def _judged(group: Group) -> list[Panel]:
-    """One metric, at the fixed rho and at each coupling's best."""
+    """One metric, at the fixed schedule and at each coupling's best."""
     first = group.first_judged
     for shared in side_by_side(group.panels):
         if first in shared:
@@ -75,7 +76,7 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
         return ""
     # Over shared seeds only, so that a seed that one of both lacks moves neither.
     own, reference = cell.shared_means
-    both = f"{number(own)} against {number(reference)} of {BASELINE}"
+    both = f"{number(own)} against {number(reference)} of {baseline_of(coupling)}"
     if cell.ratio is None:
         return f"{both} (no comparison)"
     words = claim(panel.info, cell)

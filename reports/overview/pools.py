@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import Look, looks
 from reports.figures.svg import Figure
+from reports.tables.arms import BASELINE, is_baseline, ordered, with_arms
 from reports.tables.groups import group_keys
 from reports.tables.panels import marks
 from reports.tables.select import begins_elsewhere, is_guided
-from reports.tables.statistics import BASELINE, Cell, by_coupling, cost_cuts, ordered, values_by
+from reports.tables.statistics import Cell, by_coupling, cost_cuts, values_by
 from reports.text import setting
 
 if TYPE_CHECKING:
@@ -63,9 +64,14 @@ def pools(table: pd.DataFrame) -> list[Pools]:
     plain = table[~is_guided(table) & ~begins_elsewhere(table)]
     rows = plain[plain["metric"].isin(_METRICS)]
     keys = [key for key in group_keys(rows) if key != "pool"]
-    look = looks(table["coupling"])
-    found = []
+    parts = {}
+    arms = set(table["coupling"])
     for values, part in rows.groupby(keys, dropna=False, sort=False):
+        parts[values] = with_arms(part)
+        arms.update(parts[values]["coupling"])
+    look = looks(arms)
+    found = []
+    for values, part in parts.items():
         measured = {CUT: _cuts(part), CURVATURE: _curvature(part)}
         measured = {name: lines for name, lines in measured.items() if _has_several(lines)}
         if measured:
@@ -115,7 +121,7 @@ def _chart(name: str, lines: Lines) -> Chart:
     drawn = []
     levels = {}
     for coupling, points in lines.items():
-        if coupling == BASELINE and len(points) == 1:
+        if is_baseline(coupling) and len(points) == 1:
             ((pool, cell),) = points.items()
             if math.isfinite(cell.mean):
                 levels[f"{coupling}, pool {pool}"] = cell.mean

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from bench.record.infos import Info
 from reports.overview.headline import Headline, headlines
+from reports.tables.arms import BASELINE, baseline_of, is_baseline, objectives, ordered, variant_of
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.rho import BEST, is_grid
-from reports.tables.statistics import BASELINE, LEAST_SEEDS, Cell, ordered
-from reports.text import change, counts, join, nfe_range, plural
+from reports.tables.schedules import FIXED, best_label, has_schedule, is_grid, noun_of
+from reports.tables.statistics import LEAST_SEEDS, Cell
+from reports.text import change, counts, join, nfe_range, plural, schedule_label
 
 # A coupling may lose at very few evaluations, win, and lose again at many; more turns are noise.
 MOST_TURNS = 2
@@ -26,7 +27,7 @@ class View:
     """One panel in words.
 
     Attributes:
-        label: the rho; empty if there is only one.
+        label: the schedule; empty if there is only one.
         lowest: the coupling with the lowest mean at each NFE.
         claims: coupling and its comparison with random.
 
@@ -39,18 +40,20 @@ class View:
 
 @dataclass(frozen=True)
 class Finding:
-    """One metric in words, at the rho that all couplings share and at each coupling's best.
+    """One metric in words, at the fixed schedule and at each run's best.
 
     Attributes:
         title: the metric.
-        views: one for each kind of rho.
-        turns: couplings whose verdict depends on rho.
+        views: one for the fixed schedule and one for the best.
+        turns: couplings whose verdict depends on the schedule.
+        noun: what schedules differ in, such as ``rho``.
 
     """
 
     title: str
     views: tuple[View, ...]
     turns: tuple[str, ...]
+    noun: str
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Summary:
     title: str
     headlines: tuple[Headline, ...]
     seeds: str
-    rho: str
+    schedule: str
     findings: tuple[Finding, ...]
 
 
@@ -69,13 +72,13 @@ def summarise(group: Group) -> Summary:
     """The comparison in words."""
     group = group.plain
     judged = [panel for panel in group.panels if panel.judged]
-    findings = [_finding(shared, group.trained) for shared in side_by_side(judged)]
+    findings = [_finding(shared, group) for shared in side_by_side(judged)]
     return Summary(
         group.id,
         group.title,
         tuple(headlines(group)),
         _seeds(group),
-        _rho(group, judged),
+        _schedule(group, judged),
         tuple(findings),
     )
 
@@ -99,55 +102,82 @@ def _seeds(group: Group) -> str:
     return (
         f"{seeds} per coupling. Lower and higher: the 95 % interval of the mean difference from"
         f" {BASELINE}, seed by seed (Student's t), excludes zero; brackets give it in percent."
-        " About one in twenty comparisons of equal couplings excludes zero by chance: trust results"
-        " that hold at several NFEs, and repeat with more seeds."
+        f"{_matched(group)} About one in twenty comparisons of equal couplings excludes zero by"
+        " chance: trust results that hold at several NFEs, and repeat with more seeds."
     )
 
 
-def _rho(group: Group, judged: Sequence[Panel]) -> str:
-    if any(panel.schedule == BEST for panel in judged):
-        return (
-            "The best rho is chosen for each run and NFE by the first pass: few images, against the"
-            " train split. The numbers here are of all images, so the choice did not see them; the"
-            " test split had no part in it."
-        )
-    rhos: set[float] = set()
-    for panel in judged:
-        rhos.update(panel.rows["rho"].dropna())
-    # Several rhos without a search are named in the titles.
-    if len(rhos) != 1:
+def _matched(group: Group) -> str:
+    """With which random arm others are compared, if there are several; with a space before it."""
+    if not any(map(variant_of, group.seeds)):
         return ""
-    why = ", although the first pass over rho was made" if is_grid(group.rows).any() else ""
+    return f" {BASELINE} is always that of the same objective and noise law."
+
+
+def _schedule(group: Group, judged: Sequence[Panel]) -> str:
+    if any(panel.at_best for panel in judged):
+        return (
+            f"The {best_label(group.rows)} is chosen for each run and NFE by the first pass: few"
+            " images, against the train split. The numbers here are of all images, so the choice"
+            f" did not see them; the test split had no part in it.{_fixed(judged)}"
+        )
+    shared = _shared_schedules(judged)
+    if not shared:
+        return ""
+    noun = noun_of(group.rows)
+    why = f", although the first pass over {noun} was made" if is_grid(group.rows).any() else ""
     return (
-        f"All couplings were measured at rho {rhos.pop():g} only{why}. The best rho differs between"
+        f"All couplings were measured at {join(shared)} only{why}. The best {noun} differs between"
         " couplings, so none can be said to gain nothing before each was measured at its own."
     )
 
 
-def _finding(shared: Sequence[Panel], trained: bool) -> Finding:
-    """Panels that differ in rho only, in words; networks from files are only ranked."""
+def _fixed(judged: Sequence[Panel]) -> str:
+    """The fixed schedule of each objective, where these differ; with a space before it."""
+    fixed = _shared_schedules([panel for panel in judged if panel.schedule == FIXED])
+    return f" Fixed schedules: {join(fixed)}, each of its objective." if fixed else ""
+
+
+def _shared_schedules(judged: Sequence[Panel]) -> list[str]:
+    """The one schedule of each objective; empty if there are none, or several of one objective."""
+    found: dict[str, set[str]] = {}
+    for panel in judged:
+        rows = panel.rows[has_schedule(panel.rows)]
+        for objective, schedule in zip(objectives(rows), rows["schedule"], strict=True):
+            found.setdefault(str(objective), set()).add(schedule_label(schedule))
+    # Several schedules without a search are named in the titles.
+    if any(len(schedules) > 1 for schedules in found.values()):
+        return []
+    return sorted(set().union(*found.values()))
+
+
+def _finding(shared: Sequence[Panel], group: Group) -> Finding:
+    """Panels that differ in schedule only, in words; networks from files are only ranked."""
     fixed = shared[0]
     title = f"{fixed.family_title} ({fixed.note})" if fixed.note else fixed.family_title
     turns: list[str] = []
     for panel in shared[1:]:
-        if panel.schedule == BEST:
+        if panel.at_best:
             turns = _turns(fixed, panel)
-    views = [_view(panel, trained) for panel in shared]
-    return Finding(title, tuple(views), tuple(turns))
+    views = [_view(panel, group.trained) for panel in shared]
+    return Finding(title, tuple(views), tuple(turns), noun_of(group.rows))
 
 
 def _view(panel: Panel, trained: bool) -> View:
-    couplings = ordered(panel.rows["coupling"])
+    arms = ordered(panel.rows["coupling"])
+    missing = f"no {BASELINE} run with these settings, so there is nothing to compare with"
     claims = []
-    if couplings[0] == BASELINE:
-        for coupling in couplings[1:]:
-            claims.append((coupling, _compare(panel.info, _curve(panel, coupling))))
-    elif trained:
-        missing = f"no {BASELINE} run with these settings, so there is nothing to compare with"
-        claims = [(coupling, missing) for coupling in couplings]
+    for arm in arms:
+        if is_baseline(arm):
+            continue
+        if baseline_of(arm) in arms:
+            against = baseline_of(arm)
+            claims.append((arm, compare(panel.info, _curve(panel, arm), against)))
+        elif trained:
+            claims.append((arm, missing))
     label = f"at {panel.schedule}" if panel.schedule else ""
-    if panel.schedule == BEST:
-        label = "each coupling at its own best rho"
+    if panel.at_best:
+        label = f"each coupling at its own {panel.schedule}"
     return View(label, _lowest(panel), tuple(claims))
 
 
@@ -156,9 +186,11 @@ def _curve(panel: Panel, coupling: str) -> Curve:
 
 
 def _turns(fixed: Panel, best: Panel) -> list[str]:
-    """Couplings whose verdict at their best rho differs: a comparison at one rho would mislead."""
+    """Couplings whose verdict at their best schedule differs: a comparison at one would mislead."""
     lines = []
-    for coupling in ordered(fixed.rows["coupling"])[1:]:
+    for coupling in ordered(fixed.rows["coupling"]):
+        if is_baseline(coupling):
+            continue
         at_fixed = _curve(fixed, coupling)
         at_best = _curve(best, coupling)
         both = [nfe for nfe in at_fixed if nfe in at_best]
@@ -190,30 +222,37 @@ def _lowest(panel: Panel) -> str:
     return "; ".join(parts) or "nothing finite"
 
 
-def _compare(info: Info, curve: Curve) -> str:
-    """One coupling against random over NFE: where lower, higher or neither, and where it turns."""
+def compare(info: Info, curve: Curve, against: str = BASELINE) -> str:
+    """One arm against another over NFE: where lower, higher or neither, and where it turns.
+
+    Args:
+        info: the metric.
+        curve: NFE to the arm's cell, whose baseline is the other arm.
+        against: name of the other arm.
+
+    """
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
     judged = [nfe for nfe in grid if curve[nfe].difference is not None]
     # A claim needs an interval without zero; means alone are said to be means.
-    parts = [_stretch(info, curve, judged, side) for side in ("lower", "higher")]
+    parts = [_stretch(info, curve, judged, side, against) for side in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
     if unclear:
         nfes = nfe_range(unclear, judged)
-        parts.append(f"no clear difference at NFE {nfes}{_means(curve, unclear)}")
+        parts.append(f"no clear difference at NFE {nfes}{_means(curve, unclear, against)}")
     parts.append(_crossover(curve, judged))
     few = [nfe for nfe in grid if nfe not in judged]
     if few:
         shared = {len(curve[nfe].baseline) for nfe in few}
         why = f"{LEAST_SEEDS} shared seeds are the least, here {counts(shared)}"
-        parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few)}")
+        parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few, against)}")
     lost = [nfe for nfe in curve if nfe not in grid]
     if lost:
-        why = f"a value is not finite, or no seed is shared with {BASELINE}"
+        why = f"a value is not finite, or no seed is shared with {against}"
         parts.append(f"no comparison at NFE {nfe_range(lost, list(curve))} ({why})")
     return "; ".join(part for part in parts if part)
 
 
-def _stretch(info: Info, curve: Curve, grid: list[int], side: str) -> str:
+def _stretch(info: Info, curve: Curve, grid: list[int], side: str, against: str) -> str:
     """The NFEs of one verdict, with the largest change among them."""
     chosen = [nfe for nfe in grid if curve[nfe].side == side]
     if not chosen:
@@ -222,14 +261,14 @@ def _stretch(info: Info, curve: Curve, grid: list[int], side: str) -> str:
     most = f", most at NFE {extreme}" if len(chosen) > 1 else ""
     words = claim(info, curve[extreme])
     nfes = nfe_range(chosen, grid)
-    return f"{words} than {BASELINE} at NFE {nfes}{most}: {curve[extreme].change}"
+    return f"{words} than {against} at NFE {nfes}{most}: {curve[extreme].change}"
 
 
 def _extreme(select: Callable, curve: Curve, nfes: Sequence[int]) -> int:
     return select(nfes, key=lambda nfe: curve[nfe].ratio)
 
 
-def _means(curve: Curve, grid: list[int]) -> str:
+def _means(curve: Curve, grid: list[int], against: str) -> str:
     """The side of the means alone, where it is no claim."""
     below = [nfe for nfe in grid if curve[nfe].ratio < 1]
     above = [nfe for nfe in grid if curve[nfe].ratio > 1]
@@ -240,7 +279,7 @@ def _means(curve: Curve, grid: list[int]) -> str:
             size = change(curve[most].ratio)
             if len(chosen) > 1:
                 size = f"up to {size} at NFE {most}"
-            parts.append(f"{word} that of {BASELINE} at NFE {nfe_range(chosen, grid)} ({size})")
+            parts.append(f"{word} that of {against} at NFE {nfe_range(chosen, grid)} ({size})")
     if not parts:
         return ""
     # A ratio of exactly 1 has no side, and would count as a turn before and after it.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.tables.arms import BASELINE, baseline_of, is_baseline, ordered
 from reports.tables.groups import BUDGET, Group
 from reports.tables.panels import marks
-from reports.tables.rho import at_the_end, is_grid, missing_best
 from reports.tables.runs import Run
-from reports.tables.statistics import BASELINE, LEAST_SEEDS, ordered
+from reports.tables.schedules import at_the_end, is_grid, missing_best
+from reports.tables.statistics import LEAST_SEEDS
 from reports.tables.tidy import varying_fields
 from reports.text import counts, join
 
@@ -23,7 +24,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     said: dict[str, list[str]] = {}
     for group in groups:
         lines = _seeds(group, groups) + _values(group) + _origins(group.runs)
-        for line in lines + _few_images(group) + _rho(group):
+        for line in lines + _few_images(group) + _schedules(group):
             said.setdefault(line, []).append(group.title)
     found = []
     for line, titles in said.items():
@@ -42,21 +43,36 @@ def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
     if few:
         lines.append(f"Fewer than three seeds for {join(few)}: nothing is claimed about them.")
     # Networks from files have no pairing, so a random one would not be their baseline.
-    if group.trained and BASELINE not in group.seeds:
+    has_baseline = any(map(is_baseline, group.seeds))
+    if group.trained and not has_baseline:
         lines.append(_no_baseline(group, groups))
+    elif group.trained:
+        lines += _alone(group.own_couplings)
     if len(set(map(tuple, group.seeds.values()))) > 1:
         parts = [f"{name} {', '.join(map(str, seeds))}" for name, seeds in group.seeds.items()]
         ratios = ""
-        if BASELINE in group.seeds:
+        if has_baseline:
             ratios = f"; ratios use those that a coupling shares with {BASELINE}"
         lines.append(f"The couplings have different seeds ({'; '.join(parts)}){ratios}.")
     return lines
 
 
+def _alone(arms: Sequence[str]) -> list[str]:
+    """A line on arms without random pairing under their objective and law."""
+    # Another law or objective changes random pairing as well, so it is no baseline for them.
+    alone = [arm for arm in arms if baseline_of(arm) not in arms]
+    if not alone:
+        return []
+    return [
+        f"There is no {BASELINE} run with the objective and noise law of {join(alone)}, so"
+        f" {'it is' if len(alone) == 1 else 'they are'} not compared with {BASELINE}."
+    ]
+
+
 def _no_baseline(group: Group, groups: Sequence[Group]) -> str:
     pools = []
     for other in groups:
-        if other.but_pool == group.but_pool and BASELINE in other.own_couplings:
+        if other.but_pool == group.but_pool and any(map(is_baseline, other.own_couplings)):
             pools.append(f"{other.rows['pool'].iloc[0]:,}")
     if pools:
         return (
@@ -137,7 +153,7 @@ def _few_images(group: Group) -> list[str]:
     return lines
 
 
-def _rho(group: Group) -> list[str]:
+def _schedules(group: Group) -> list[str]:
     if not is_grid(group.rows).any():
         return []
     # None, by which the metrics say that they have no split; NA is not equal to it.

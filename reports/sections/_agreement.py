@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.sections._levels import CONTROL, LEVEL, Spec
+from reports.tables.arms import ordered
 from reports.tables.metrics import Metrics
-from reports.tables.select import at_fixed_rho
-from reports.tables.statistics import ordered, values_by
+from reports.tables.select import at_fixed_schedule
+from reports.tables.statistics import values_by
 from reports.text import counts, number
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def agreement(curves: pd.DataFrame, metrics: Metrics) -> list[str]:
         own = rows[rows["coupling"].eq(coupling)]
         # groupby leaves out starts whose level is unknown, which the page names.
         for place, part in own.groupby(["sampler", "nfe", "split", "level"]):
-            for kind, result in _results(at_fixed_rho(part), *place):
+            for kind, result in _results(at_fixed_schedule(part), *place):
                 found.setdefault((coupling, kind), []).append(result)
     lines = []
     for (coupling, kind), results in found.items():

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bench.record.infos import Info
 from reports.sections._weights import name_of
+from reports.tables.arms import baseline_first
 from reports.tables.metrics import Metrics
-from reports.tables.statistics import Cell, baseline_first, values_by
+from reports.tables.statistics import Cell, values_by
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from reports.text import counts, join
 
 
 def figures_of(group: Group, found: Sequence[Sequence[Panel]]) -> list[Figure]:
-    """A figure for each list of panels that differ in rho only."""
+    """A figure for each list of panels that differ in schedule only."""
     look = looks(group.couplings)
     return [_figure(group, shared, look) for shared in found]
 

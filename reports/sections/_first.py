@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.tables.arms import ordered
 from reports.tables.runs import Run
-from reports.tables.statistics import ordered
 
 
 def first_runs(runs: Sequence[Run]) -> dict[str, Run]:

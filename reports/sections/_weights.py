@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from bench import plugins
 from bench.record.infos import Info
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
-from reports.tables.select import PREFIX, at_fixed_rho, is_guided, is_unguided, where
-from reports.tables.statistics import LEAST_SEEDS, Cell, ordered, values_by
+from reports.tables.select import PREFIX, at_fixed_schedule, is_guided, is_unguided, where
+from reports.tables.statistics import LEAST_SEEDS, Cell, values_by
 from reports.text import join, listed, number, setting
 
 if TYPE_CHECKING:
@@ -200,10 +201,10 @@ def weights_of(rows: pd.DataFrame, group: Group) -> list[Weights]:
         of_metric = steered[steered["metric"].eq(metric)]
         varying = [key for key in ("sampler", "n") if of_metric[key].nunique(dropna=False) > 1]
         for values, part in of_metric.groupby(_PLACE, dropna=False, sort=True):
-            part = at_fixed_rho(part)
-            place = dict(zip(_PLACE, values, strict=True)) | {"rho": part["rho"].iloc[0]}
+            part = at_fixed_schedule(part)
+            place = dict(zip(_PLACE, values, strict=True)) | {"schedule": part["schedule"].iloc[0]}
             # Passes are counted once per sampling, whatever metric is looked at.
-            same = {key: place[key] for key in ("sampler", "start", "nfe", "rho")}
+            same = {key: place[key] for key in ("sampler", "start", "nfe", "schedule")}
             choices = _choices(part, where(plain, **place), where(passes, **same))
             words = ", ".join(setting(key, place[key]) for key in varying)
             found.append(Weights(group.metrics[metric], int(place["nfe"]), words, choices))

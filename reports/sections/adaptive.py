@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bench.record.infos import Info
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.metrics import Metrics
 from reports.tables.select import is_adaptive
-from reports.tables.statistics import Cell, by_coupling, ordered, values_by
+from reports.tables.statistics import Cell, by_coupling, values_by
 from reports.text import setting
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from reports.figures.svg import Figure
 from reports.sections._discriminators import Discriminators, discriminators
 from reports.sections._listing import Listing, everything
 from reports.sections._weights import Choice, Weights, name_of, weights_of, with_weight
+from reports.tables.arms import BASELINE, ordered
 from reports.tables.groups import Group
-from reports.tables.statistics import BASELINE, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SETTINGS = ("guidance", "start", "sampler", "schedule", "nfe")
 title = "Discriminator guidance"
 place = 130
 GUESS = "guessing"
@@ -64,7 +65,7 @@ def build(group: Group) -> Guidance | None:
         others=found[len(first) :],
         discriminators=own,
         quality=_quality(own, look) if own else None,
-        listing=everything(rows, ("guidance", "start", "sampler", "rho", "nfe"), group.metrics),
+        listing=everything(rows, _SETTINGS, group.metrics),
     )
 
 

@@ -10,8 +10,9 @@ from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import looks
 from reports.figures.svg import Figure
 from reports.overview.headline import NFE
+from reports.tables.arms import is_baseline, ordered
 from reports.tables.groups import Group
-from reports.tables.statistics import BASELINE, Cell, of_runs, ordered, per_run
+from reports.tables.statistics import Cell, of_runs, per_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def build(group: Group) -> Pareto | None:
     group = group.plain
     panel = group.first_judged
     cost = overhead(group.rows)
-    if panel is None or BASELINE not in cost:
+    if panel is None or not any(map(is_baseline, cost)):
         return None
     nfe = panel.nearest(NFE)
     distance = {}

@@ -53,8 +53,8 @@ class Scatter:
         nfes = join([str(nfe) for nfe in self.samples])
         return (
             f"Held-out points of the data, and {count} points generated from the same noise samples"
-            f" by the first seed of each coupling, at the fixed rho and NFE {nfes}. Points outside"
-            " the frame are not drawn; their number stands above the panel."
+            f" by the first seed of each coupling, at the fixed schedule and NFE {nfes}. Points"
+            " outside the frame are not drawn; their number stands above the panel."
         )
 
     @property

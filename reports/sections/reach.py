@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.record.infos import Info
+from reports.tables.arms import is_baseline, ordered
 from reports.tables.groups import Group
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.statistics import BASELINE, Cell, by_coupling, ordered
+from reports.tables.schedules import noun_of
+from reports.tables.statistics import Cell, by_coupling
 
 title = "NFE to reach a target"
 place = 20
@@ -47,7 +49,8 @@ class Reach:
     Attributes:
         title: the metric.
         targets: factor to target.
-        rows: rho, coupling, and its NFE for each target.
+        rows: schedule, coupling, and its NFE for each target.
+        noun: what the schedules differ in, such as ``rho``.
         info: description of the NFE.
 
     """
@@ -55,13 +58,14 @@ class Reach:
     title: str
     targets: dict[float, float]
     rows: list[tuple[str, str, list[Reached]]]
+    noun: str
     info: Info = NFE
 
 
 def build(group: Group) -> list[Reach] | None:
     """A table for each distance to the test split; None without such a distance."""
     judged = [p for p in group.plain.curves if p.judged and p.split == "test" and p.info.figure]
-    tables = [reach(shared) for shared in side_by_side(judged)]
+    tables = [reach(shared, noun_of(group.plain.rows)) for shared in side_by_side(judged)]
     return [table for table in tables if table] or None
 
 
@@ -93,25 +97,26 @@ def nfe_to_reach(curve: Mapping[int, float], target: float) -> float | None:
     return None
 
 
-def reach(panels: Sequence[Panel]) -> Reach | None:
-    """NFE to reach the targets, for panels that differ in rho only: all have the same targets.
+def reach(panels: Sequence[Panel], noun: str = "rho") -> Reach | None:
+    """NFE to reach the targets, for panels that differ in schedule only: all have the same targets.
 
     None if random has no finite value above zero, so that there is no target.
     """
     means = []
     for panel in panels:
-        means += [row[BASELINE].mean for row in panel.cells.values() if BASELINE in row]
+        for row in panel.cells.values():
+            means += [cell.mean for arm, cell in row.items() if is_baseline(arm)]
     best = min((mean for mean in means if math.isfinite(mean)), default=0.0)
     if best <= 0:
         return None
-    # Multiples of random's best, so that couplings and rhos share their targets.
+    # Multiples of random's best, so that couplings and schedules share their targets.
     targets = {factor: factor * best for factor in FACTORS}
     rows = []
     for panel in panels:
         columns = [_column(panel, target) for target in targets.values()]
         for coupling in columns[0]:
             rows.append((panel.schedule, coupling, [column[coupling] for column in columns]))
-    return Reach(panels[0].family_title, targets, rows)
+    return Reach(panels[0].family_title, targets, rows, noun)
 
 
 def _column(panel: Panel, target: float) -> dict[str, Reached]:

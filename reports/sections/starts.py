@@ -15,11 +15,12 @@ from reports.figures.svg import Figure
 from reports.sections._agreement import agreement
 from reports.sections._levels import with_level
 from reports.sections._listing import Listing, everything, listing
+from reports.tables.arms import BASELINE, ordered
 from reports.tables.groups import Group
 from reports.tables.metrics import Metrics
-from reports.tables.select import PLAIN, at_fixed_rho, floors, is_unguided
-from reports.tables.statistics import BASELINE, Cell, ordered, values_by
-from reports.text import setting
+from reports.tables.select import PLAIN, at_fixed_schedule, floors, is_unguided
+from reports.tables.statistics import Cell, values_by
+from reports.text import is_missing, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,7 @@ def build(group: Group) -> Starts | None:
         agreement=agreement(curves, group.metrics),
         costs=_costs(group),
         metrics=group.metrics,
-        listing=everything(rows, ("start", "sampler", "rho", "nfe"), group.metrics),
+        listing=everything(rows, ("start", "sampler", "schedule", "nfe"), group.metrics),
     )
 
 
@@ -121,9 +122,9 @@ def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
         own = curves[curves["coupling"].eq(coupling)]
         plain = full[full["coupling"].eq(coupling)]
         for (sampler, nfe), part in own.groupby(["sampler", "nfe"], dropna=False, sort=True):
-            # One line per start: at the best rho of each it would jump between schedules.
-            part = at_fixed_rho(part)
-            whole = _same_place(plain, sampler, nfe, part["rho"].iloc[0])
+            # One line per start: at the best schedule of each it would jump between schedules.
+            part = at_fixed_schedule(part)
+            whole = _same_place(plain, sampler, nfe, part["schedule"].iloc[0])
             charts = []
             for metric, split in _charted(part, group.metrics):
                 charts.append(_chart(part, whole, real, group.metrics[metric], split))
@@ -133,9 +134,12 @@ def sweeps(curves: pd.DataFrame, group: Group) -> list[Sweep]:
     return found
 
 
-def _same_place(plain: pd.DataFrame, sampler: str, nfe: int, rho: float) -> pd.DataFrame:
+def _same_place(plain: pd.DataFrame, sampler: str, nfe: int, schedule: object) -> pd.DataFrame:
     """Rows of the full sampler with as many evaluations; of Heun's if this one has none."""
-    rows = plain[plain["nfe"].eq(nfe) & (plain["rho"].eq(rho) | plain["rho"].isna())]
+    # An adaptive sampler, or a start with levels of its own, may follow no schedule.
+    rows = plain[plain["nfe"].eq(nfe)]
+    own = rows["schedule"].isna() if is_missing(schedule) else rows["schedule"].eq(schedule)
+    rows = rows[own.fillna(False) | rows["schedule"].isna()]
     same = rows[rows["sampler"].eq(sampler)]
     return same if len(same) else rows[rows["sampler"].eq(PLAIN["sampler"])]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.sections._draw import about
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.panels import Panel
 from reports.tables.select import floors
-from reports.tables.statistics import ordered
 from reports.text import number
 
 title = "Values at each NFE"

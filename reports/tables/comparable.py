@@ -18,11 +18,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from reports.tables.arms import is_baseline
 from reports.tables.groups import BUDGET, Group, groups
 from reports.tables.panels import MIXED, counts_images
 from reports.tables.runs import ReportError, Run
 from reports.tables.select import is_per_run
-from reports.tables.statistics import BASELINE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +180,7 @@ def _is_one_comparison(family: Sequence[Group]) -> bool:
     for group in family:
         for arm, seeds in group.seeds.items():
             trained += [(arm, seed) for seed in seeds]
-    with_random = sum(BASELINE in group.own_couplings for group in family)
+    with_random = sum(any(map(is_baseline, group.own_couplings)) for group in family)
     return 0 < with_random < len(family) and len(set(trained)) == len(trained)
 
 

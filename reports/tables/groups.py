@@ -1,4 +1,4 @@
-"""Comparisons: runs that are equal in all but coupling and seed."""
+"""Comparisons: runs that are equal in all but arm and seed; see ``reports.tables.arms``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from reports.tables.arms import FIELDS, ordered, with_arms
 from reports.tables.metrics import Metrics, collect
 from reports.tables.panels import MIXED, Panel, panels, profiles
-from reports.tables.rho import best_rho
 from reports.tables.runs import OF_TRAINING, Run, feature_sizes
+from reports.tables.schedules import best_schedules
 from reports.tables.select import ordinary
-from reports.tables.statistics import cost_cuts, ordered
+from reports.tables.statistics import cost_cuts
 from reports.tables.tidy import COLUMNS
 from reports.text import is_missing, setting
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUDGET = "training.images"
-SOURCE = "source"  # data set of the noise samples; absent for Gaussian noise
+SOURCE = "source"  # data set of the noise samples
+GAUSSIAN = "gaussian"  # noise samples of no data set
 
 
 @dataclass(frozen=True)
 class Group:
-    """One comparison: runs that differ in coupling and seed only.
+    """One comparison: runs that differ in coupling, objective, noise law and seed only.
+
+    Its rows and runs have arms for couplings: ``lapjv, flow``.
 
     Attributes:
         title: the data, the pool, and the settings that distinguish it from other comparisons.
@@ -86,8 +90,8 @@ class Group:
 
     @cached_property
     def best(self) -> pd.DataFrame:
-        """The best rho of each run, setting and NFE."""
-        return best_rho(self.rows)
+        """The best schedule of each run, setting and NFE."""
+        return best_schedules(self.rows)
 
     @cached_property
     def panels(self) -> list[Panel]:
@@ -124,8 +128,8 @@ class Group:
 
 
 def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
-    """The table as comparisons: runs that are equal in all but coupling and seed, and if marked as
-    mixed in budget.
+    """The table as comparisons: runs that are equal in all but arm and seed, and if marked as mixed
+    in budget.
 
     Args:
         table: tidy results.
@@ -135,7 +139,6 @@ def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
     if table.empty:
         return []
     metrics = collect([run.infos for run in runs], table["metric"].unique())
-    couplings = ordered(table["coupling"])
     varying = _varying(table)
     sizes = feature_sizes(runs)
     by_id = {run.run_id: run for run in runs}
@@ -143,24 +146,38 @@ def groups(table: pd.DataFrame, runs: Sequence[Run] = ()) -> list[Group]:
     by = [_unless_mixed(table) if key == BUDGET else table[key] for key in group_keys(table)]
     # sort=False keeps the order of the table, in which missing values come first; pandas would
     # put them last.
+    parts = [with_arms(part) for _, part in table.groupby(by, sort=False, dropna=False)]
+    # Of the whole report, so that an arm looks the same in all of its comparisons.
+    arms: set[str] = set()
+    for part in parts:
+        arms.update(part["coupling"])
+    couplings = ordered(arms)
     found = []
-    for number, (_, part) in enumerate(table.groupby(by, sort=False, dropna=False), 1):
+    for number, part in enumerate(parts, 1):
         ids = [run_id for run_id in part["run_id"].unique() if run_id in by_id]
         # Runs of one comparison use the same features, or were refused.
         own_sizes: dict[str, int] = {}
         for run_id in ids:
             own_sizes |= sizes.get(run_id, {})
-        members = tuple(by_id[run_id] for run_id in ids)
-        title = _title(part, varying[part["data"].iloc[0]], _source(members))
+        members = _members(part, [by_id[run_id] for run_id in ids])
+        title = _title(part, varying[part["data"].iloc[0]])
         group = Group(title, part, metrics, own_sizes, members, couplings, f"g{number}")
         found.append(group)
     return found
 
 
+def _members(rows: pd.DataFrame, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs with their arms for couplings."""
+    arms = dict(zip(rows["run_id"], rows["coupling"], strict=True))
+    return tuple(
+        replace(run, config={**run.config, "coupling": str(arms[run.run_id])}) for run in runs
+    )
+
+
 def group_keys(table: pd.DataFrame) -> list[str]:
     """Columns whose values make groups."""
-    extra = [name for name in table.columns if name not in COLUMNS and name != MIXED]
-    return ["data", "pool", *extra]
+    own = {*COLUMNS, *FIELDS, MIXED}
+    return ["data", "pool", *[name for name in table.columns if name not in own]]
 
 
 def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -169,7 +186,8 @@ def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
     for data, rows in table.groupby("data", sort=False):
         trained = rows[rows["pool"].notna()]
         names = []
-        for name in group_keys(table)[2:]:
+        arms = [name for name in FIELDS if name in table]
+        for name in [*group_keys(table)[2:], *arms]:
             # A network from a file has no training, which is no difference in it.
             some = trained if name.startswith(OF_TRAINING) else rows
             # An empty cell counts: a run with the setting and one without it do differ.
@@ -179,22 +197,21 @@ def _varying(table: pd.DataFrame) -> dict[str, list[str]]:
     return found
 
 
-def _source(members: Sequence[Run]) -> str:
-    """The data set that noise samples were drawn from; "" for Gaussian noise."""
-    # Runs of one comparison have one source: it is part of their configuration.
-    return str(members[0].config.get(SOURCE, "")) if members else ""
-
-
-def _title(rows: pd.DataFrame, varying: Sequence[str], source: str = "") -> str:
+def _title(rows: pd.DataFrame, varying: Sequence[str]) -> str:
     """Data, pool, and the values of the columns in which groups of this data set differ."""
     data = rows["data"].iloc[0]
-    parts = [f"{data} from {source}" if source else data]
+    # Runs of one comparison have one source: it is part of their configuration.
+    source = rows[SOURCE].iloc[0] if SOURCE in rows else GAUSSIAN
+    parts = [data if is_missing(source) or source == GAUSSIAN else f"{data} from {source}"]
     pool = rows["pool"].iloc[0]
     if not is_missing(pool):
         parts.append(f"pool {pool}")
     for name in varying:
         if name == SOURCE:
             continue  # said with the data
+        # Where they differ within the comparison, arms are named by them.
+        if name in FIELDS and rows[name].nunique(dropna=False) > 1:
+            continue
         if rows[name].notna().any() or not name.startswith(OF_TRAINING):
             parts.append(_values(name, rows[name].unique()))
     return ", ".join(parts)

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.record.infos import Info
 from reports.tables.metrics import Metrics
-from reports.tables.rho import BEST, by_schedule, fixed_rho, is_search, rho_label
+from reports.tables.schedules import (
+    best_label,
+    by_schedule,
+    fixed_label,
+    fixed_schedules,
+    is_search,
+    shown_at,
+)
 from reports.tables.select import PLAIN, is_adaptive, is_per_run
 from reports.tables.statistics import Cell, cells
 from reports.text import is_missing, listed, setting
@@ -20,7 +27,7 @@ from reports.text import is_missing, listed, setting
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("rho", "sampler", "start", "guidance", "n")
+SETTINGS = ("schedule", "sampler", "start", "guidance", "n")
 # Column that names in what a row differs from those it is compared with; only there if such rows
 # were asked for.
 MIXED = "mixed"
@@ -33,7 +40,7 @@ class Panel:
     Attributes:
         info: the metric.
         split: ``train``, ``test`` or None.
-        schedule: ``rho 7`` or ``best rho``; empty if the group has one rho only.
+        schedule: ``rho 7`` or ``best rho``; empty if the group has one schedule only.
         settings: what distinguishes it from its neighbours, in words.
         rows: its part of the tidy table.
         over: the column that it is a curve over, ``nfe`` or ``sigma``; None for one value per run.
@@ -62,8 +69,13 @@ class Panel:
         return self.over == "nfe"
 
     @property
+    def at_best(self) -> bool:
+        """True if each run is at its own best schedule."""
+        return self.schedule.startswith("best ")
+
+    @property
     def family_title(self) -> str:
-        """Metric, split and settings: what panels share that differ in rho only."""
+        """Metric, split and settings: what panels share that differ in schedule only."""
         return listed([self.metric, self.split or "", self.settings])
 
     @property
@@ -106,39 +118,45 @@ def panels(
 ) -> list[Panel]:
     """A group's metrics, each in each setting, in the order of the report.
 
-    Left out are profiles over sigma (``profiles``), the search for the best rho and the adaptive
-    sampler, which have sections of their own.
+    Left out are profiles over sigma (``profiles``), the search for the best schedule and the
+    adaptive sampler, which have sections of their own.
 
     Args:
         rows: of the group.
         metrics: their descriptions.
-        best: the best rho of each run and NFE.
+        best: the best schedule of each run and NFE.
         sizes: Fréchet distance to its number of features, if known.
 
     """
     # The search is few images against the train split: no quality to compare couplings by.
     rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows, metrics)]
     is_curve = rows["nfe"].notna() & ~is_per_run(rows, metrics)
-    # The rho of curves only: paths and costs record theirs too, and would outvote them.
-    fixed = fixed_rho(rows[is_curve])
-    found = _curves(rows[is_curve], metrics, best, fixed) + _values(rows[~is_curve], metrics)
+    # The schedule of curves only: paths and costs record theirs too, and would outvote them.
+    fixed = fixed_schedules(rows[is_curve])
+    label = best_label(rows[is_curve])
+    found = _curves(rows[is_curve], metrics, best, fixed, label)
+    found += _values(rows[~is_curve], metrics)
     measured = {(panel.metric, panel.split) for panel in found if panel.per_nfe}
     judged = metrics.judged(measured)
     marked = []
     for panel in found:
         is_judged = panel.per_nfe and (panel.metric, panel.split) in judged
         marked.append(replace(panel, judged=is_judged, note=_singular(panel, sizes)))
-    return sorted(marked, key=lambda panel: _place(panel, metrics, fixed))
+    return sorted(marked, key=lambda panel: _place(panel, metrics, fixed_label(fixed)))
 
 
 def _curves(
-    rows: pd.DataFrame, metrics: Metrics, best: pd.DataFrame, fixed: float | None
+    rows: pd.DataFrame,
+    metrics: Metrics,
+    best: pd.DataFrame,
+    fixed: Mapping[str, str],
+    best_word: str,
 ) -> list[Panel]:
     found: list[Panel] = []
     for metric, part in rows.groupby("metric", sort=False):
-        scheduled = by_schedule(part, best, fixed)
+        scheduled = by_schedule(part, best, fixed, best_word)
         found += _panels(metrics[metric], scheduled, ("sampler", "start", "guidance", "n"), "nfe")
-    # The only rho there is need not be named in every title.
+    # The only schedule there is need not be named in every title.
     if len({panel.schedule for panel in found} - {""}) < 2:
         found = [replace(panel, schedule="") for panel in found]
     return found
@@ -147,6 +165,8 @@ def _curves(
 def _values(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
     """Metrics with one value per run."""
     found: list[Panel] = []
+    # The fixed schedule of each objective is one setting, or objectives would not be compared.
+    rows = _with_labels(rows)
     for metric, part in rows.groupby("metric", sort=False):
         keys = list(SETTINGS[:-1])
         if metrics[metric].per == "run":
@@ -158,10 +178,15 @@ def _values(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
     return found
 
 
-def _place(panel: Panel, metrics: Metrics, fixed: float | None) -> tuple:
-    """Sort key: plain sampling first, and the fixed rho before the best one."""
-    here = rho_label(fixed) if fixed is not None else ""
-    schedule = {"": 0, here: 1, BEST: 2}.get(panel.schedule, 3)
+def _with_labels(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the labels of their schedules in the column ``schedule``."""
+    label = shown_at(rows, fixed_schedules(rows))
+    return rows.assign(schedule=label.mask(label.eq("")))
+
+
+def _place(panel: Panel, metrics: Metrics, fixed: str) -> tuple:
+    """Sort key: plain sampling first, and the fixed schedule before the best one."""
+    schedule = 2 if panel.at_best else {"": 0, fixed: 1}.get(panel.schedule, 3)
     settings = _by_value(panel.settings)
     return (metrics.rank(panel.metric), panel.split or "", not panel.plain, settings, schedule)
 
@@ -182,15 +207,16 @@ def _singular(panel: Panel, sizes: Mapping[str, int]) -> str:
 def profiles(rows: pd.DataFrame, metrics: Metrics) -> list[Panel]:
     """A group's metrics over sigma, each in each setting, in the order of the report."""
     found: list[Panel] = []
-    for metric, part in rows[rows["sigma"].notna()].groupby("metric", sort=False):
+    rows = _with_labels(rows[rows["sigma"].notna()])
+    for metric, part in rows.groupby("metric", sort=False):
         found += _panels(metrics[metric], part, (*SETTINGS, "nfe"), "sigma")
     return sorted(found, key=lambda panel: (metrics.rank(panel.metric), panel.split or ""))
 
 
 def side_by_side(found: Sequence[Panel]) -> list[list[Panel]]:
-    """Panels that differ in rho only, together."""
-    # itertools.groupby joins neighbours only. Panels are sorted with rho last, so those that
-    # differ in nothing else are neighbours.
+    """Panels that differ in schedule only, together."""
+    # itertools.groupby joins neighbours only. Panels are sorted with the schedule last, so those
+    # that differ in nothing else are neighbours.
     alike = groupby(
         found, key=lambda panel: (panel.metric, panel.split, panel.over, panel.settings)
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.record import LARGEST, Measurement, RunFolder
 from bench.record.infos import Info, read_infos
-from reports.tables.statistics import BASELINE
+from reports.tables.arms import BASELINE
 
 # Starts of the names of fields that mean nothing for a network that was not trained here.
 OF_TRAINING = ("training.", "network.")

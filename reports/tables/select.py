@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reports.tables.metrics import Metrics
-from reports.tables.rho import fixed_rho, is_search
+from reports.tables.schedules import fixed_schedules, has_schedule, is_fixed, is_search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +46,8 @@ def is_per_run(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
 
 def is_adaptive(rows: pd.DataFrame, metrics: Metrics) -> pd.Series:
     """True for rows of a sampler that chooses its own steps, such as ``dopri5:tolerance=0.001``."""
-    # Only such a sampler has an NFE without a rho: all others follow a schedule. The row of a
-    # chosen rho has none either, because rho is its value.
-    chosen = rows["sampler"].notna() & rows["nfe"].notna() & rows["rho"].isna()
+    # Only such a sampler has an NFE and follows no schedule.
+    chosen = rows["sampler"].notna() & rows["nfe"].notna() & ~has_schedule(rows)
     return chosen & ~is_search(rows) & ~is_per_run(rows, metrics)
 
 
@@ -69,9 +68,9 @@ def floors(rows: pd.DataFrame, metrics: Metrics) -> dict[str, float]:
     return {str(name).replace("_real_", "_"): float(mean) for name, mean in means.items()}
 
 
-def at_fixed_rho(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows at the rho that most of them share, and those without one."""
-    return rows[rows["rho"].isna() | rows["rho"].eq(fixed_rho(rows))]
+def at_fixed_schedule(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows at the schedule that most of their objective share, and those without one."""
+    return rows[~has_schedule(rows) | is_fixed(rows, fixed_schedules(rows))]
 
 
 def where(rows: pd.DataFrame, **place: object) -> pd.DataFrame:

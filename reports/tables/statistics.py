@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reports import text
+from reports.tables.arms import baseline_of, is_baseline, ordered
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BASELINE = "random"
 LEVEL = 0.95
 # With two shared seeds, chance alone puts both on one side every other time.
 LEAST_SEEDS = 3
@@ -215,13 +215,14 @@ def _entries(rows: pd.DataFrame, keys: Iterable[str], value: str) -> Iterator[tu
 
 
 def by_coupling(values: Mapping[str, Mapping[int, float]]) -> dict[str, Cell]:
-    """Coupling to Cell, from coupling to seed to value; random first."""
-    reference = values.get(BASELINE, {})
+    """Arm to Cell, from arm to seed to value; its baseline is random with its objective and law."""
     found = {}
     for coupling in ordered(values):
         own = dict(values[coupling])
+        reference = values.get(baseline_of(coupling), {})
         # Random compared with itself would give "0 %" with an interval, which looks like a result.
-        shared = {} if coupling == BASELINE else {s: v for s, v in reference.items() if s in own}
+        shared = {seed: value for seed, value in reference.items() if seed in own}
+        shared = {} if is_baseline(coupling) else shared
         # Sorted, because the sum of floats depends on their order: the last digits of a mean would
         # follow the names of the run folders.
         found[coupling] = Cell(own, dict(sorted(shared.items())))
@@ -256,13 +257,3 @@ def cost_cuts(rows: pd.DataFrame) -> dict[str, Cell]:
     wide = per_run(rows, ["transport_cost", "transport_cost_independent"])
     # Run by run: both costs of a run are of the same pools, whose chance differences cancel.
     return of_runs(1 - wide["transport_cost"] / wide["transport_cost_independent"])
-
-
-def ordered(couplings: Iterable[str]) -> list[str]:
-    """Random first, the others by name: the order of all tables and figures."""
-    return sorted(set(couplings), key=baseline_first)
-
-
-def baseline_first(coupling: str) -> tuple[bool, str]:
-    """Sort key of a coupling."""
-    return (coupling != BASELINE, coupling)

@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.record import Measurement, write_bytes
 from bench.record.best_schedule import as_of_today
+from reports.tables.arms import EDM, OBJECTIVE, baseline_first
 from reports.tables.runs import OF_TRAINING, Run, read
-from reports.tables.statistics import baseline_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,8 @@ COLUMNS = {
 }
 # Fields of the configuration that have columns under these or shorter names.
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
+# Fields that configurations leave out at these values, so that runs of before keep their names
+_LEFT_OUT = {OBJECTIVE: EDM, "source": "gaussian"}
 _ORDER_FIRST = ("data", "pool")
 _ORDER_LAST = (
     "coupling", "seed", "metric", "split",
@@ -64,6 +66,10 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
 
     # A network from a file has its hash in its name already.
     varying = varying_fields([run.config for run in runs], own=(*_OWN_CONFIG, "checkpoint"))
+    # A source of its own makes another task, which the reader must be told even if all runs share
+    # it.
+    if "source" not in varying and any("source" in run.config for run in runs):
+        varying = sorted([*varying, "source"])
     names = [*COLUMNS, *varying]
     rows = []
     for run in runs:
@@ -81,8 +87,14 @@ def results(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _of_run(run: Run, varying: Sequence[str]) -> dict[str, object]:
     """The values that all rows of a run share."""
-    config = {name: run.config.get(name) for name in ("data", "coupling", "seed", *varying)}
+    config = {name: _field(run, name) for name in ("data", "coupling", "seed", *varying)}
     return config | {"run_id": run.run_id, "pool": run.config.get("training.pool")}
+
+
+def _field(run: Run, name: str) -> object:
+    """A field of the configuration; the training of a network from a file is not known."""
+    unknown = run.network is not None and name.startswith(OF_TRAINING)
+    return run.config.get(name, None if unknown else _LEFT_OUT.get(name))
 
 
 def _ranks(name: str, values: list) -> np.ndarray:

@@ -40,7 +40,7 @@ def group(tmp_path_factory, make, over_rho):
 
 
 WORDS = {"unclear": "no clear difference"}
-MERGE = '.merge(best[["run_id", "nfe", "rho"]])'
+MERGE = ".merge(best)"
 
 
 def recomputed(results, capsys, best):

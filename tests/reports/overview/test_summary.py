@@ -186,19 +186,19 @@ def test_what_is_lost_at_one_rho_is_gained_at_the_best(tmp_path, make, over_rho)
     assert summary.findings[0].turns == (
         "lapjv at NFE 5: higher (worse) at rho 7, lower (better) at best rho",
     )
-    assert "chosen for each run and NFE by the first pass" in summary.rho
+    assert "chosen for each run and NFE by the first pass" in summary.schedule
     assert "not measured at the best rho" not in text
 
 
 def test_one_rho_alone_is_said(study, tmp_path, make, over_rho):
-    assert "measured at rho 7 only. The best rho differs" in said(study)[0].rho
+    assert "measured at rho 7 only. The best rho differs" in said(study)[0].schedule
     found = [
         m for m in over_rho({5: {7: 2.0, 90: 1.0}}) if m.rho == 7 or m.metric.startswith("grid_")
     ]
     for arm in ("random", "lapjv"):
         make(tmp_path, arm, found=found)
     summary, _, text = said(tmp_path)
-    assert "only, although the first pass over rho was made" in summary.rho
+    assert "only, although the first pass over rho was made" in summary.schedule
     assert "fd_classifier was not measured at the best rho of random and lapjv at NFE 5" in text
 
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.tables.statistics import Cell, cells, ordered, student
+from reports.tables.arms import ordered
+from reports.tables.statistics import Cell, cells, student
 
 
 def rows(values):

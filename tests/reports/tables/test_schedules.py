@@ -6,8 +6,8 @@ import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from reports.sections.rho import heats
-from reports.tables import rho
+from reports.sections.schedules import heats
+from reports.tables import schedules
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
 
@@ -35,12 +35,14 @@ def test_each_run_has_its_own_best(tmp_path, make, over_rho):
         found=over_rho({3: {7: 4.0, 20: 3.0, 90: 2.5}, 5: {7: 3.0, 20: 2.0, 90: 2.5}}),
     )
     group = group_of(tmp_path)
-    best = rho.best_rho(group.rows).merge(group.rows[["run_id", "seed"]].drop_duplicates())
-    assert {(row.seed, row.nfe): row.rho for row in best.itertuples()} == {
-        (0, 3): 20,
-        (0, 5): 7,
-        (1, 3): 90,
-        (1, 5): 20,
+    best = schedules.best_schedules(group.rows).merge(
+        group.rows[["run_id", "seed"]].drop_duplicates()
+    )
+    assert {(row.seed, row.nfe): row.schedule for row in best.itertuples()} == {
+        (0, 3): "karras:rho=20",
+        (0, 5): "karras:rho=7",
+        (1, 3): "karras:rho=90",
+        (1, 5): "karras:rho=20",
     }
     assert shown(group) == {
         "fd_classifier, test, rho 7": {3: {0: 4.0, 1: 4.0}, 5: {0: 1.0, 1: 3.0}},
@@ -69,7 +71,7 @@ def test_a_value_that_is_not_finite_is_never_the_best(tmp_path, make, over_rho, 
         "grid_fd_classifier", value, 3, 20.0, "heun", "gaussian", "none", "train", 200
     )
     make(tmp_path, found=[*over_rho({3: {7: 4.0, 90: 3.0}}), broken])
-    assert rho.best_rho(group_of(tmp_path).rows).rho.tolist() == [90.0]
+    assert schedules.best_schedules(group_of(tmp_path).rows).schedule.tolist() == ["karras:rho=90"]
 
 
 def test_of_two_first_passes_that_with_more_images_counts(tmp_path, make, over_rho):
@@ -77,9 +79,9 @@ def test_of_two_first_passes_that_with_more_images_counts(tmp_path, make, over_r
     more = [replace(m, n=1000, value=m.rho) for m in found if m.metric.startswith("grid_")]
     make(tmp_path, found=[*found, *more])
     group = group_of(tmp_path)
-    assert rho.best_rho(group.rows).rho.tolist() == [7.0]
+    assert schedules.best_schedules(group.rows).schedule.tolist() == ["karras:rho=7"]
     (heat,) = heats(group)
-    assert heat.means == {7.0: {3: 7.0}, 90.0: {3: 90.0}}
+    assert heat.means == {"karras:rho=7": {3: 7.0}, "karras:rho=90": {3: 90.0}}
 
 
 def test_each_kind_of_features_chooses_for_itself(tmp_path, make, over_rho):
@@ -112,9 +114,14 @@ def test_each_kind_of_features_chooses_for_itself(tmp_path, make, over_rho):
         "fd_pixels, test, rho 7": {3: {0: 7.0}},
         "fd_pixels, test, best rho": {3: {0: 20.0}},
     }
-    assert rho.chooser("truncation_error", ["grid_fd_pixels", "grid_fd_classifier"]) is None
-    assert rho.chooser("fid", ["grid_fd_classifier", "grid_fd_inception"]) == "grid_fd_inception"
-    assert rho.chooser("kid_pixels", ["grid_fd_classifier", "grid_fd_pixels"]) == "grid_fd_pixels"
+    assert schedules.chooser("truncation_error", ["grid_fd_pixels", "grid_fd_classifier"]) is None
+    assert (
+        schedules.chooser("fid", ["grid_fd_classifier", "grid_fd_inception"]) == "grid_fd_inception"
+    )
+    assert (
+        schedules.chooser("kid_pixels", ["grid_fd_classifier", "grid_fd_pixels"])
+        == "grid_fd_pixels"
+    )
 
 
 def test_other_samplers_starts_and_guidance(tmp_path, make, over_rho):
@@ -147,19 +154,20 @@ def test_other_samplers_starts_and_guidance(tmp_path, make, over_rho):
 @pytest.mark.parametrize(
     ("rhos", "fixed"),
     [
-        ({3: [7, 90], 5: [7, 90]}, 7),
-        ({3: [7, 90], 5: [90]}, 90),
-        ({3: [20, 90], 5: [20, 90]}, 20),
-        ({}, None),
+        ({3: [7, 90], 5: [7, 90]}, {"edm": "karras:rho=7"}),
+        ({3: [7, 90], 5: [90]}, {"edm": "karras:rho=90"}),
+        ({3: [20, 100], 5: [20, 100]}, {"edm": "karras:rho=20"}),
+        ({}, {}),
     ],
 )
-def test_the_fixed_rho_is_there_at_all_nfes(rhos, fixed):
+def test_the_fixed_schedule_is_there_at_all_nfes(rhos, fixed):
     rows = [
-        {"run_id": "a", "nfe": nfe, "rho": float(at)}
+        {"run_id": "a", "nfe": nfe, "schedule": f"karras:rho={at}"}
         for nfe, several in rhos.items()
         for at in several
     ]
-    assert rho.fixed_rho(pd.DataFrame(rows, columns=["run_id", "nfe", "rho"])) == fixed
+    table = pd.DataFrame(rows, columns=["run_id", "nfe", "schedule"])
+    assert schedules.fixed_schedules(table.astype({"schedule": "string"})) == fixed
 
 
 def test_heat_table(tmp_path, make, over_rho):
@@ -177,20 +185,21 @@ def test_heat_table(tmp_path, make, over_rho):
         "grid_fd_classifier, 200 images",
         (200,),
     )
-    assert random.means == {7.0: {3: 2.25}, 90.0: {3: 2.5}}
-    assert random.best == {3: 7.0}
+    seven, ninety = "karras:rho=7", "karras:rho=90"
+    assert random.means == {seven: {3: 2.25}, ninety: {3: 2.5}}
+    assert random.best == {3: seven}
     # By the mean 7, but the second seed's run is compared at 90
-    assert random.chosen == {3: (7.0, 90.0)}
-    assert lapjv.best == {3: 90.0}
-    assert lapjv.chosen == {3: (90.0, 90.0)}
-    assert random.shade(7.0, 3) == 1.0
-    assert 0 < random.shade(90.0, 3) < 1
-    assert lapjv.shade(7.0, 3) == 0.0
+    assert random.chosen == {3: (seven, ninety)}
+    assert lapjv.best == {3: ninety}
+    assert lapjv.chosen == {3: (ninety, ninety)}
+    assert random.shade(seven, 3) == 1.0
+    assert 0 < random.shade(ninety, 3) < 1
+    assert lapjv.shade(seven, 3) == 0.0
 
 
 def missing(runs):
     group = group_of(runs)
-    return rho.missing_best(group.rows, group.best, "fd_classifier")
+    return schedules.missing_best(group.rows, group.best, "fd_classifier")
 
 
 def test_a_best_rho_without_measurement_is_named(tmp_path, make, over_rho):
@@ -215,17 +224,19 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
         found=over_rho({5: {3: 9.0, 7: 2.0, 16: 3.0}, 9: {3: 9.0, 7: 3.0, 16: 2.0}}),
     )
     table = read_runs(tmp_path)
-    assert rho.at_the_end(table, rho.best_rho(table), "fd_classifier") == [
+    assert schedules.at_the_end(table, schedules.best_schedules(table), "fd_classifier") == [
         "The best rho for fd_classifier is the largest that was tried, so one beyond it may be"
         " better: lapjv at NFE 9."
     ]
     random = table[table["coupling"].eq("random")]
-    assert rho.at_the_end(random, rho.best_rho(random), "fd_classifier") == []
+    assert schedules.at_the_end(random, schedules.best_schedules(random), "fd_classifier") == []
 
 
 def recorded(metric, value, nfe=3):
     """A row of the choice, as an evaluation records it."""
-    return Measurement(metric, value, nfe, None, "heun", "gaussian", "none", "train", 200)
+    plain = {"sampler": "heun", "start": "gaussian", "guidance": "none", "split": "train"}
+    spec = f"karras:rho={value:g}"
+    return Measurement(metric, value, nfe, value, **plain, n=200, schedule=spec)
 
 
 def test_the_best_rho_is_the_one_that_was_measured(tmp_path, make, over_rho):
@@ -238,11 +249,13 @@ def test_the_best_rho_is_the_one_that_was_measured(tmp_path, make, over_rho):
         found.append(Measurement("fd_classifier", 3.5, **place, **plain))
     make(tmp_path, found=[*found, recorded("best_schedule_classifier", 20.0)])
     group = group_of(tmp_path)
-    assert group.best[["metric", "nfe", "rho"]].values.tolist() == [["grid_fd_classifier", 3, 20.0]]
+    assert group.best[["metric", "nfe", "schedule"]].values.tolist() == [
+        ["grid_fd_classifier", 3, "karras:rho=20"]
+    ]
     assert shown(group)["fd_classifier, test, best rho"] == {3: {0: 3.5}}
-    assert rho.missing_best(group.rows, group.best, "fd_classifier") is None
+    assert schedules.missing_best(group.rows, group.best, "fd_classifier") is None
     (heat,) = heats(group)
-    assert heat.chosen == {3: (20.0,)}
+    assert heat.chosen == {3: ("karras:rho=20",)}
 
 
 def test_the_choice_is_no_metric_of_the_page(tmp_path, make, over_rho):
@@ -257,7 +270,7 @@ def test_features_without_a_recorded_choice_choose_as_an_evaluation_does(tmp_pat
     pixels = [replace(m, metric="grid_fd_pixels") for m in found if m.metric.startswith("grid_")]
     make(tmp_path, found=[*found, *pixels, recorded("best_schedule_classifier", 7.0)])
     best = group_of(tmp_path).best
-    assert dict(zip(best["metric"], best["rho"], strict=True)) == {
-        "grid_fd_classifier": 7.0,
-        "grid_fd_pixels": 90.0,
+    assert dict(zip(best["metric"], best["schedule"], strict=True)) == {
+        "grid_fd_classifier": "karras:rho=7",
+        "grid_fd_pixels": "karras:rho=90",
     }

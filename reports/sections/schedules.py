@@ -1,4 +1,4 @@
-"""Heat maps of the search for the best rho."""
+"""Heat maps of the search for the best schedule."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from reports.figures.style import Look, looks
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
-from reports.tables.rho import PLACE, SETTING, is_grid
-from reports.tables.statistics import cells, ordered
-from reports.text import join, listed, setting
+from reports.tables.schedules import PLACE, SETTING, by_parameter, is_grid, noun
+from reports.tables.statistics import cells
+from reports.text import join, listed, schedule_label, setting
 
 if TYPE_CHECKING:
     import pandas as pd
 
-title = "The first pass over rho"
+title = "The first pass over schedules"
 place = 110
 _COLD = math.log(1.5)  # values that are half as much again as the best have no colour
 
@@ -30,9 +31,9 @@ class Heat:
         setting: its sampler, start and guidance in words, if there are several.
         coupling: its name.
         images: numbers of images that were generated at each place.
-        means: rho to NFE to the mean over seeds.
-        best: NFE to the rho with the lowest mean.
-        chosen: NFE to the best rho of each run, at which that run is compared.
+        means: schedule to NFE to the mean over seeds.
+        best: NFE to the schedule with the lowest mean.
+        chosen: NFE to the best schedule of each run, at which that run is compared.
 
     """
 
@@ -40,9 +41,9 @@ class Heat:
     setting: str
     coupling: str
     images: tuple[int, ...]
-    means: dict[float, dict[int, float]]
-    best: dict[int, float]
-    chosen: dict[int, tuple[float, ...]]
+    means: dict[str, dict[int, float]]
+    best: dict[int, str]
+    chosen: dict[int, tuple[str, ...]]
 
     @property
     def title(self) -> str:
@@ -50,11 +51,20 @@ class Heat:
         counted = f"{join([str(n) for n in self.images])} images" if self.images else ""
         return listed([self.metric, self.setting, counted.replace(" and ", " or ")])
 
-    def shade(self, rho: float, nfe: int) -> float:
+    @property
+    def noun(self) -> str:
+        """The name of the parameter that its schedules differ in, such as ``rho``."""
+        return noun(self.means)
+
+    def short(self, schedule: str) -> str:
+        """``7`` in a table of rho; with its noun in a table of several families."""
+        return schedule_label(schedule).removeprefix(f"{self.noun} ")
+
+    def shade(self, schedule: str, nfe: int) -> float:
         """Strength of the colour of a place: 1 for the best of its NFE, 0 from half as much again
         on.
         """
-        value = self.means[rho][nfe]
+        value = self.means[schedule][nfe]
         least = self.means[self.best[nfe]][nfe] if nfe in self.best else math.nan
         if not least > 0 or not math.isfinite(value):
             return 0.0
@@ -69,11 +79,13 @@ class Heats:
     Attributes:
         tables: those of one metric and setting together.
         look: of the couplings.
+        noun: what the schedules differ in, such as ``rho``.
 
     """
 
     tables: list[list[Heat]]
     look: dict[str, Look]
+    noun: str
 
 
 def build(group: Group) -> Heats | None:
@@ -81,8 +93,12 @@ def build(group: Group) -> Heats | None:
     found = heats(group)
     if not found:
         return None
+    schedules: set[str] = set()
+    for heat in found:
+        schedules.update(heat.means)
+    word = noun(schedules)
     alike = groupby(found, key=lambda heat: (heat.metric, heat.setting))
-    return Heats([list(part) for _, part in alike], looks(group.couplings))
+    return Heats([list(part) for _, part in alike], looks(group.couplings), word)
 
 
 def heats(group: Group) -> list[Heat]:
@@ -105,25 +121,28 @@ def heats(group: Group) -> list[Heat]:
 
 def _heat(metric: str, words: str, coupling: str, rows: pd.DataFrame, best: pd.DataFrame) -> Heat:
     # If the pass was made with several numbers of images, that with most of them counts.
-    most = rows.sort_values("n", kind="stable").drop_duplicates([*PLACE, "rho"], keep="last")
+    most = rows.sort_values("n", kind="stable").drop_duplicates([*PLACE, "schedule"], keep="last")
     means = {}
-    for rho, part in most.groupby("rho", sort=True):
-        means[rho] = {nfe: row[coupling].mean for nfe, row in cells(part).items()}
+    for schedule in sorted(most["schedule"].unique(), key=by_parameter):
+        part = most[most["schedule"].eq(schedule)]
+        means[schedule] = {nfe: row[coupling].mean for nfe, row in cells(part).items()}
     chosen = best.merge(rows[PLACE].drop_duplicates(), on=PLACE)
-    by_nfe = {int(nfe): tuple(sorted(part["rho"])) for nfe, part in chosen.groupby("nfe")}
+    by_nfe = {}
+    for nfe, part in chosen.groupby("nfe"):
+        by_nfe[int(nfe)] = tuple(sorted(part["schedule"], key=by_parameter))
     images = tuple(sorted(set(map(int, most["n"].dropna()))))
     return Heat(metric, words, coupling, images, means, _best(means), by_nfe)
 
 
-def _best(means: dict[float, dict[int, float]]) -> dict[int, float]:
-    """NFE to the rho with the lowest finite mean, rising."""
+def _best(means: dict[str, dict[int, float]]) -> dict[int, str]:
+    """NFE to the schedule with the lowest finite mean, rising."""
     nfes: set[int] = set()
     for row in means.values():
         nfes.update(row)
     best = {}
     for nfe in sorted(nfes):
-        column = {rho: row.get(nfe, math.nan) for rho, row in means.items()}
-        finite = {rho: mean for rho, mean in column.items() if math.isfinite(mean)}
+        column = {name: row.get(nfe, math.nan) for name, row in means.items()}
+        finite = {name: mean for name, mean in column.items() if math.isfinite(mean)}
         if finite:
             best[nfe] = min(finite, key=finite.get)
     return best
