@@ -20,7 +20,6 @@ from bench.record import LARGEST, flatten
 
 if TYPE_CHECKING:
     from couplings import Coupling, DatasetCoupling
-    from models.samplers.contract import Sampler
 
 
 def check(config: RunConfig) -> RunConfig:
@@ -53,8 +52,8 @@ def check(config: RunConfig) -> RunConfig:
     _check_features(config.evaluation.features)
     _check_metrics(config.evaluation.metrics)
     _check_evaluation(config.evaluation)
-    evaluation = _canonical_evaluation(config.evaluation)
-    _check_schedules(evaluation)
+    evaluation = _check_schedules(config, training)
+    evaluation = _canonical_evaluation(evaluation)
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
         evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)
@@ -73,11 +72,13 @@ def check(config: RunConfig) -> RunConfig:
 
 def _canonical_evaluation(evaluation: EvaluationConfig) -> EvaluationConfig:
     """Samplers and starts in canonical spelling, and nothing twice: it would be measured twice."""
+    from bench.sampling.samplers import check_sampler
+
     given: dict[str, Iterable[Any]] = {
-        "samplers": [_canonical_sampler(one, evaluation) for one in evaluation.samplers],
+        "samplers": [check_sampler(one, evaluation) for one in evaluation.samplers],
         "start": [_canonical_start(one, evaluation) for one in evaluation.start],
     }
-    for key in ("nfe", "rhos", "features", "metrics", "start_nfe"):
+    for key in ("nfe", "rhos", "shifts", "schedule", "features", "metrics", "start_nfe"):
         given[key] = getattr(evaluation, key)
     # A dictionary keeps the order of the first mention.
     unique: dict[str, Any] = {key: tuple(dict.fromkeys(values)) for key, values in given.items()}
@@ -207,6 +208,7 @@ def _check_ranges(config: RunConfig) -> None:
         "--P-std": training.P_std,
         "--ema-halflife": training.ema_halflife,
         "--rho": evaluation.rho,
+        "--shift": evaluation.shift,
         "--sigma-min": evaluation.sigma_min,
         "--trajectories": evaluation.trajectories,
         "--num-blocks": config.network.num_blocks,
@@ -261,14 +263,10 @@ def _check_evaluation(evaluation: EvaluationConfig) -> None:
         )
     if not evaluation.sigma_max > evaluation.sigma_min:
         raise ConfigError("--sigma-max must be above --sigma-min")
-    # First the search: the way out for its sampler is --rhos, not another one of --samplers.
-    if evaluation.rhos and _searches_rho(evaluation.metrics):
-        for nfe in evaluation.nfe:
-            check_heun_nfe("--nfe", nfe, "the search for the best rho")
 
 
-def _searches_rho(words: tuple[str, ...]) -> bool:
-    """True if one of the chosen metrics is measured in the grid of rho and NFE."""
+def _searches(words: tuple[str, ...]) -> bool:
+    """True if one of the chosen metrics is measured in the grid of schedule and NFE."""
     from bench import metrics
     from bench.metrics.contract import SampleMetric
 
@@ -323,35 +321,6 @@ def _canonical_start(start: str, evaluation: EvaluationConfig) -> str:
     return spec
 
 
-def _canonical_sampler(sampler: str, evaluation: EvaluationConfig) -> str:
-    """The spec of a sampler as it stands in the results."""
-    from bench.sampling.samplers import canonical, parse
-
-    try:
-        solver = parse(sampler)
-    except ValueError as error:
-        raise ConfigError(f"--samplers {sampler}: {error}") from None
-    # An adaptive sampler ignores these numbers.
-    if solver.fixed_steps:
-        for nfe in evaluation.nfe:
-            _check_steps(solver, "--nfe", nfe)
-        for nfe in evaluation.start_nfe if evaluation.start else ():
-            _check_steps(solver, "--start-nfe", nfe)
-    return canonical(sampler)
-
-
-def _check_steps(solver: Sampler, option: str, nfe: int) -> None:
-    """Refuse a number of evaluations that a sampler cannot take, or that makes no schedule."""
-    where = f"{option} {nfe} with --samplers {solver.name}"
-    try:
-        steps = solver.steps(nfe)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    # The schedule has both ends, sigma_max and sigma_min, before its 0.
-    if steps < 2:
-        raise ConfigError(f"{where}: the schedule needs 2 steps or more")
-
-
 def _keeps_classes_apart(coupling: Coupling | DatasetCoupling) -> bool:
     option = "within_class" if coupling.kind == "batch" else "per_class"
     return coupling.uses_labels or getattr(coupling, option)
@@ -362,17 +331,24 @@ def _within_class(coupling: Coupling | DatasetCoupling) -> str:
     return f"{coupling.spec}{',' if ':' in coupling.spec else ':'}{option}=true"
 
 
-def _check_schedules(evaluation: EvaluationConfig) -> None:
-    """Refuse a schedule whose levels coincide now rather than after the training."""
-    from models.schedule import karras_sigmas
+def _check_schedules(config: RunConfig, training: TrainingConfig) -> EvaluationConfig:
+    """The evaluation with the schedules of the objective, if none are given."""
+    from bench.sampling.schedules import check_schedules, parse, with_natural
+    from bench.training.network import stated_objective
 
-    # The finest schedule has the closest levels, and the reference is finer than all others.
-    steps = evaluation.reference_steps
-    for option, rho in (("--rho", evaluation.rho), *(("--rhos", rho) for rho in evaluation.rhos)):
-        try:
-            karras_sigmas(steps, rho, evaluation.sigma_min, evaluation.sigma_max)
-        except ValueError as error:
-            raise ConfigError(f"{option}: {error}") from None
+    natural = stated_objective(training).natural_schedule
+    evaluation = with_natural(config.evaluation, natural)
+    check_schedules(evaluation)
+    # The way out for the search's sampler is fewer schedules, not another one of --samplers.
+    if evaluation.searched_schedules and _searches(evaluation.metrics):
+        for nfe in evaluation.nfe:
+            check_heun_nfe("--nfe", nfe, "the search for the best schedule")
+    in_flow = parse(evaluation.fixed_schedule).coordinates == "flow"
+    if config.guidance.kind == "discriminator" and config.guidance.boost and in_flow:
+        raise ConfigError(
+            "--guidance.boost adds noise to x: add --schedule karras, or leave it out"
+        )
+    return evaluation
 
 
 def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:

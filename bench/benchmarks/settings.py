@@ -72,7 +72,7 @@ class Command:
             ConfigError: with one line that names the way out.
 
         """
-        from models.schedule import heun_steps
+        from models.samplers.heun import heun_steps
 
         _at_least("--batch", 1 if self.batch is None else self.batch, 1)
         _at_least("--rounds", self.rounds, 1)

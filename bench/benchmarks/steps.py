@@ -19,9 +19,9 @@ from bench.training.network import AUGMENT_LABELS, build_network, find_objective
 from bench.training.state import new_state
 from bench.training.step import Stepper, tf32
 from models.denoiser import Denoiser
-from models.samplers.contract import CountNFE
-from models.samplers.heun import heun
-from models.schedule import heun_steps, karras_sigmas
+from models.ode import CountNFE, SigmaODE
+from models.samplers.heun import heun, heun_steps
+from models.schedules.karras import karras_sigmas
 
 if TYPE_CHECKING:
     from bench.benchmarks.settings import Setting
@@ -129,7 +129,8 @@ class Runner:
         # Dropout would draw, and cost time that samples of bench.run do not take.
         self.net.eval()
         with torch.no_grad(), tf32(self.tf32):
-            heun(counted, pairs.noise, karras_sigmas(heun_steps(nfe)), labels)
+            ode = SigmaODE(counted, labels)
+            heun(ode, pairs.noise, karras_sigmas(heun_steps(nfe)))
         self.net.train()
         self.nfe = counted.nfe
 

@@ -10,6 +10,7 @@ import tyro
 
 from bench.config.guidance import GuidanceConfig
 from bench.record import digest
+from bench.record.specs import flow, karras
 
 ClassLaw = Literal["data", "uniform"]
 # The metrics themselves say which group they belong to: see ``bench.metrics.groups``.
@@ -19,6 +20,8 @@ SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
 # Options of the training that came after the first runs were named.
 LATER_TRAINING = ("objective", "sigma_data", "weight_decay", "label_blind")
+# Options of the evaluation that came after the first ones were finished.
+LATER_EVALUATION = ("schedule", "shift", "shifts")
 
 
 @dataclass(frozen=True)
@@ -103,18 +106,31 @@ class EvaluationConfig:
 
     nfe: tuple[int, ...] = (3, 5, 7, 9, 13, 17, 27, 35)
     """Denoiser evaluations per image to sample with (odd for Heun, which takes 2 steps - 1)."""
+    schedule: tuple[str, ...] = ()
+    """Schedules to sample along: karras (x against sigma, with --rho), flow (z against t, from pure
+    noise at t = 1, with --shift), or your own, such as my_project.cosine. The first one is the
+    fixed one for all samplers; each run searches all of them for its best. Default: that of the
+    objective, karras for edm and flow for flow.
+    """
     rho: float = 7.0
-    """Exponent of the sigma schedule, fixed for all runs; 7 is EDM's."""
+    """Exponent of Karras' schedule, fixed for all runs; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
     """Exponents among which each run finds its best one at each NFE, in addition to --rho. Give no
+    value to skip the search.
+    """
+    shift: float = 1.0
+    """Shift of the flow schedule, fixed for all runs: t' = s t / (1 + (s - 1) t); 1 is uniform."""
+    shifts: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+    """Shifts among which each run finds its best one at each NFE, in addition to --shift. Give no
     value to skip the search.
     """
     grid_samples: int = 128
     """Images in each cell of that search; all metrics are then measured at the best one."""
     samplers: tuple[str, ...] = ("heun",)
-    """Samplers at the fixed rho: heun, euler, dopri5 (adaptive: it chooses its evaluations; or
-    dopri5:tolerance=1e-5), euler-maruyama (stochastic), or your own, such as
-    my_project.midpoint.
+    """Samplers along the fixed schedule: heun, euler, midpoint (2 evaluations per step), dpmpp-2m
+    (DPM-Solver++ of order 2, one evaluation per step), dopri5 (adaptive: it chooses its
+    evaluations; or dopri5:tolerance=1e-5), euler-maruyama (stochastic), or your own, such as
+    my_project.ralston.
     """
     features: tuple[str, ...] = ()
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
@@ -122,9 +138,9 @@ class EvaluationConfig:
     """
     metrics: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
-    dense solver), grid (the search for the best rho), paths (curvature), local (error of single
-    steps), learning (noise of target and gradient, validation losses). Or single metrics, such as
-    kid, or your own, such as my_project.spread.
+    dense solver), grid (the search for the best schedule), paths (curvature), local (error of
+    single steps), learning (noise of target and gradient, validation losses). Or single
+    metrics, such as kid, or your own, such as my_project.spread.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
@@ -153,6 +169,36 @@ class EvaluationConfig:
     """Class frequencies of generated images for a conditional denoiser. data: those of the training
     split. uniform: all classes equally often, which biases distances if the classes differ in size.
     """
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """Names of the schedules, the fixed one first; ``bench.check`` has put in the
+        objective's.
+        """
+        return self.schedule or ("karras",)
+
+    @property
+    def fixed_schedule(self) -> str:
+        """Spec of the fixed schedule."""
+        return self._candidates(self.schedules[0])[0]
+
+    @property
+    def searched_schedules(self) -> list[str]:
+        """Specs that each run searches for its best, each once; none if nothing is to choose."""
+        specs = []
+        for name in self.schedules:
+            # The fixed value too, or the best one might be worse than that.
+            specs += self._candidates(name)[1:] + self._candidates(name)[:1]
+        return list(dict.fromkeys(specs)) if len(specs) > 1 else []
+
+    def _candidates(self, name: str) -> list[str]:
+        """Specs of a schedule: at its fixed value, then at those that are searched."""
+        if name == "karras":
+            return [karras(rho) for rho in (self.rho, *self.rhos)]
+        if name == "flow":
+            return [flow(shift) for shift in (self.shift, *self.shifts)]
+        # A schedule of the user's own has the options that its spec states.
+        return [name]
 
 
 @dataclass(frozen=True)
@@ -227,6 +273,10 @@ class RunConfig:
     def measured(self) -> dict:
         """Nested dictionaries of the settings that choose its measurements."""
         content = json.loads(json.dumps(asdict(self)))
+        # Left out by default: what earlier versions have finished stays finished.
+        for name in LATER_EVALUATION:
+            if getattr(self.evaluation, name) == getattr(EvaluationConfig, name):
+                del content["evaluation"][name]
         return {key: content[key] for key in ("evaluation", "guidance")}
 
     @property

@@ -244,7 +244,9 @@ def _is_over(evaluation: Evaluation, job: Job) -> bool:
     settings = evaluation.subject.config.evaluation
     if evaluation.keep_samples or job.setting == dense_setting(settings):
         return False
-    return job.setting.rho in (None, settings.rho) or not job.searches
+    if not job.searches:
+        return True
+    return job.setting.column == settings.fixed_schedule
 
 
 def _finish(evaluation: Evaluation) -> None:

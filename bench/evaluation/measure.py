@@ -206,7 +206,8 @@ def _show(subject: Subject, setting: Setting) -> None:
     """
     evaluation = subject.config.evaluation
     # Pictures of couplings are compared at equal settings, so only the fixed schedule is shown.
-    is_fixed = setting == Setting("heun", setting.nfe, evaluation.rho)
+    fixed = Setting.along(evaluation.fixed_schedule, "heun", setting.nfe)
+    is_fixed = setting == fixed
     if not is_fixed or setting.nfe not in SHOWN_NFE:
         return
     samples = store(subject, setting)

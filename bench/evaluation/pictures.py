@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.record import write_bytes
+from models.ode import Point
 
 
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
@@ -66,12 +67,12 @@ class Tangents:
         )
         return cls(rows, places.round().long().tolist())
 
-    def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:  # noqa: ARG002
-        """Observe the next point of the paths: denoiser output ``[n, ...]``."""
+    def __call__(self, point: Point) -> None:
+        """Observe the next point of the paths."""
         if self.seen in self.points:
             # float() copies the few rows out of the sampler's float64, so that the batch can be
             # freed.
-            self.outputs.append(denoised[: self.rows].float())
+            self.outputs.append(point.denoised[: self.rows].float())
         self.seen += 1
 
     def per_sample(self) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ class Job:
         setting: how they are sampled.
         tasks: what is measured.
         searches: True for a cell of the first pass over rho x NFE, whose samples may turn out to
-            be those of the best rho.
+            be those of the best schedule.
 
     """
 
@@ -57,7 +57,7 @@ def plan(subject: Subject) -> list[Job]:
     # A setting may be part of several groups; it is sampled once.
     several = [
         dense_reference(subject),
-        *fixed_rho(subject),
+        *fixed_schedule(subject),
         *guided(subject),
         *started(subject),
         *grid(subject),
@@ -79,33 +79,34 @@ def dense_reference(subject: Subject) -> Job:
     return Job(setting, tuple(tasks))
 
 
-def fixed_rho(subject: Subject) -> list[Job]:
-    """All samplers at the fixed rho, at every number of evaluations."""
+def fixed_schedule(subject: Subject) -> list[Job]:
+    """All samplers along the fixed schedule, at every number of evaluations."""
     evaluation = subject.config.evaluation
     jobs = []
     for sampler in evaluation.samplers:
-        if not Setting(sampler).fixed_steps:
-            jobs.append(all_metrics(subject, Setting(sampler)))
-            continue
-        for nfe in evaluation.nfe:
-            jobs.append(all_metrics(subject, Setting(sampler, nfe, evaluation.rho)))
+        adaptive = not Setting(sampler).fixed_steps
+        for nfe in (None,) if adaptive else evaluation.nfe:
+            setting = Setting.along(evaluation.fixed_schedule, sampler, nfe)
+            jobs.append(all_metrics(subject, setting))
     return jobs
 
 
 def guided(subject: Subject) -> list[Job]:
-    """Every weight of every discriminator, including unguided, at the fixed rho."""
-    rho = subject.config.evaluation.rho
+    """Every weight of every discriminator, including unguided, along the fixed schedule."""
+    schedule = subject.config.evaluation.fixed_schedule
     jobs = []
     for config in guidances(subject.config):
         for weight in config.weights:
             for nfe in config.nfe:
-                setting = Setting("heun", nfe, rho, guidance=config.label(weight))
+                setting = Setting.along(schedule, "heun", nfe, guidance=config.label(weight))
                 jobs.append(all_metrics(subject, setting))
     return jobs
 
 
 def started(subject: Subject) -> list[Job]:
-    """Every start, including the usual one, at the fixed rho, with the metrics of starts."""
+    """Every start, including the usual one, along the fixed schedule, with the metrics of
+    starts.
+    """
     evaluation = subject.config.evaluation
     if not evaluation.start:
         return []
@@ -117,28 +118,29 @@ def started(subject: Subject) -> list[Job]:
             if not Setting(sampler).fixed_steps:
                 continue
             for nfe in evaluation.start_nfe:
-                job = all_metrics(subject, Setting(sampler, nfe, evaluation.rho, start))
+                schedule = evaluation.fixed_schedule
+                setting = Setting.along(schedule, sampler, nfe, start=start)
+                job = all_metrics(subject, setting)
                 more = sample_tasks(subject, job.setting, evaluation.samples, "starts")
                 jobs.append(replace(job, tasks=(*job.tasks, *more)))
     return jobs
 
 
 def grid(subject: Subject) -> list[Job]:
-    """Few samples in every cell of rho x NFE: the first pass, which chooses the best rho.
-
-    The fixed rho is among the candidates, or the best one might be worse than that.
+    """Few samples in every cell of schedule x NFE: the first pass, which chooses the best
+    schedule.
     """
     evaluation = subject.config.evaluation
-    # Without features there is no distance to choose a rho by.
-    if not evaluation.rhos or not subject.extractors:
+    # Without features there is no distance to choose a schedule by.
+    if not subject.extractors:
         return []
     jobs = []
-    for rho in dict.fromkeys((*evaluation.rhos, evaluation.rho)):
+    for spec in evaluation.searched_schedules:
         for nfe in evaluation.nfe:
-            # Two steps go from sigma_max to sigma_min and to 0, whatever the exponent.
-            if nfe <= TWO_STEPS:
+            setting = Setting.along(spec, "heun", nfe)
+            # Two steps go from sigma_max to sigma_min and to 0, whatever Karras' exponent.
+            if nfe <= TWO_STEPS and setting.rho is not None:
                 continue
-            setting = Setting("heun", nfe, rho)
             tasks = sample_tasks(subject, setting, evaluation.grid_samples, "grid")
             if tasks:
                 jobs.append(Job(setting, tuple(tasks), searches=True))
@@ -154,8 +156,9 @@ def at_best_schedule(subject: Subject, best: Iterable[Measurement]) -> list[Job]
     evaluation = subject.config.evaluation
     jobs = []
     for row in sorted(best, key=lambda row: row.nfe):
-        if row.nfe in evaluation.nfe and row.rho != evaluation.rho:
-            jobs.append(all_metrics(subject, Setting("heun", row.nfe, row.rho)))
+        if row.nfe in evaluation.nfe and row.schedule != evaluation.fixed_schedule:
+            setting = Setting.along(row.schedule, "heun", row.nfe)
+            jobs.append(all_metrics(subject, setting))
     return jobs
 
 
@@ -164,6 +167,11 @@ def all_metrics(subject: Subject, setting: Setting) -> Job:
     evaluation = subject.config.evaluation
     tasks = []
     for name, metric in chosen(subject, SolverMetric).items():
+        # A path from pure noise ends elsewhere than one from sigma_max: a difference of starts, not
+        # of steps.
+        dense = dense_setting(evaluation).plan.coordinates
+        if metric.needs_dense and setting.plan.coordinates != dense:
+            continue
         if metric.suits(setting):
             n = metric.samples(evaluation)
             tasks.append(Task(name, setting_name(subject, setting), n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -15,22 +16,26 @@ from bench.sampling.latents import as_stored, finite_rows
 from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
-from models.schedule import karras_sigmas
+from models.ode import Point
 
 TANGENTS = (8, 10)  # rows, one a sample, and columns of the picture of D along the path
 
 
 def dense_setting(evaluation: EvaluationConfig) -> Setting:
     """The reference that stands for the exact solution."""
-    return Setting("heun", 2 * evaluation.reference_steps - 1, evaluation.rho)
+    return Setting.along(evaluation.fixed_schedule, "heun", 2 * evaluation.reference_steps - 1)
 
 
 def dense_levels(evaluation: EvaluationConfig) -> Tensor:
-    """Noise levels ``[points]`` of the reference, without the 0 at the end."""
-    levels = karras_sigmas(
-        evaluation.reference_steps, evaluation.rho, evaluation.sigma_min, evaluation.sigma_max
-    )
-    return levels[:-1]
+    """Noise levels ``[points]`` of the reference, without the 0 at the end; the first one is
+    infinite in flow coordinates.
+    """
+    schedule = dense_setting(evaluation).plan
+    in_flow = schedule.coordinates == "flow"
+    top = math.inf if in_flow else evaluation.sigma_max
+    times = schedule.times(evaluation.reference_steps, evaluation.sigma_min, top)[:-1]
+    # 1 / 0 is infinite for tensors, as it should be at t = 1.
+    return times / (1 - times) if in_flow else times
 
 
 def setting_name(subject: Subject, setting: Setting) -> str:
@@ -92,9 +97,9 @@ def sample_chunk(
     evaluation = subject.config.evaluation
     observers = _observers(subject, rows) if setting == dense_setting(evaluation) else []
 
-    def observe(sigma: float, x: Tensor, denoised: Tensor) -> None:
+    def observe(point: Point) -> None:
         for observer in observers:
-            observer(sigma, x, denoised)
+            observer(point)
 
     sampled = sample(
         subject.net,

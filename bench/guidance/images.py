@@ -20,8 +20,9 @@ from bench.sampling.latents import as_stored, draw_latents, finite_rows
 from bench.sampling.store import SampleStore, weights_digest
 from models.denoiser import Denoiser
 from models.guidance.guide import WINDOW
+from models.ode import SigmaODE
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 CHUNK = 500  # images sampled or judged at a time
 
@@ -101,7 +102,8 @@ def make_fakes(
         latents = draw_latents(len(rows), dataset, seed, rows.start, evaluation.class_law)
         labels = net.one_hot(latents.labels.to(model.device))
         with torch.no_grad():
-            images = heun(net, latents.noise.to(model.device), sigmas, labels).float().cpu()
+            ode = SigmaODE(net, labels)
+            images = heun(ode, latents.noise.to(model.device), sigmas).float().cpu()
         store.add(
             rows.start,
             # Rounded as the reals are: otherwise values between the 8-bit levels would show which

@@ -32,6 +32,7 @@ from bench.record import Measurement
 from bench.record.infos import Described, Info
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
+from models.ode import Point
 
 # Some are only handed on, so that a metric finds all that it needs here.
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Methods",
     "Metric",
     "PathMetric",
+    "Point",
     "Profile",
     "RecordedMetric",
     "SampleMetric",
@@ -197,8 +199,8 @@ class PathMetric(Metric):
     stored: ClassVar[tuple[str, ...]]
 
     @abstractmethod
-    def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:
-        """Observe a point of the paths: noise level, state and denoiser output ``[n, ...]``."""
+    def __call__(self, point: Point) -> None:
+        """Observe the next point of the paths, from noise to image."""
 
     @abstractmethod
     def per_sample(self) -> dict[str, Tensor]:
@@ -207,7 +209,9 @@ class PathMetric(Metric):
     @classmethod
     @abstractmethod
     def values(cls, per_sample: dict[str, Tensor], levels: Tensor) -> Profile:
-        """Values over all samples; ``levels`` ``[points]`` are the noise levels of the paths."""
+        """Values over all samples; ``levels`` ``[points]`` are the noise levels of the paths, of
+        which the first is infinite in flow coordinates.
+        """
 
 
 class DenoiserMetric(Metric):

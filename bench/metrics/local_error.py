@@ -19,10 +19,10 @@ from bench.record import Measurement
 from bench.record.infos import Info
 from bench.sampling import sample as sampling
 from bench.sampling.setting import Setting
-from models.samplers.contract import Denoise
+from models.ode import Denoise, SigmaODE
 from models.samplers.euler import euler
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 EULER = "local_error_euler"
 HEUN = "local_error_heun"
@@ -57,7 +57,7 @@ class LocalError(DenoiserMetric):
 
     @classmethod
     def items(cls, subject: Subject) -> list[Item]:
-        """One, at the fixed rho."""
+        """One, at the fixed rho of Karras' schedule, whatever the objective."""
         evaluation = subject.config.evaluation
         return [Item(f"rho{evaluation.rho:g}", min(evaluation.trajectories, MOST_PATHS))]
 
@@ -109,13 +109,14 @@ def local_errors(
     """
     levels = sigmas[:-1].double()
     # In float64, because the error of a Heun step is a small difference of nearly equal states.
-    x = latents.double() * levels[0].item()
+    ode = SigmaODE(denoise, labels)
+    x = ode.start(latents, levels)
     errors: dict[str, list[Tensor]] = {EULER: [], HEUN: []}
     for interval in levels.unfold(0, 2, 1):
         unit = x / interval[0].item()  # the samplers start at a multiple of unit noise
-        x = heun(denoise, unit, _geometric(interval, substeps), labels)
+        x = heun(ode, unit, _geometric(interval, substeps))
         for name, sampler in ((EULER, euler), (HEUN, heun)):
-            step = sampler(denoise, unit, interval, labels)
+            step = sampler(ode, unit, interval)
             errors[name].append((step - x).square().flatten(1).mean(1))
     return {name: torch.stack(columns, dim=1) for name, columns in errors.items()}
 

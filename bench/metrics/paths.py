@@ -3,7 +3,9 @@
 Each name ends in the time variable, or the coordinates, that it is taken in; measures in other
 variables rank differently.
 
-``sigma``: x against sigma from sigma_max to sigma_min, EDM's own; dx/dsigma = (x - D) / sigma.
+``sigma``: x against sigma, EDM's own; dx/dsigma = (x - D) / sigma. From sigma_max to sigma_min
+along Karras' schedule; along a flow schedule from its first finite level, which depends on the
+number of steps: such values are not comparable with those of Karras' schedule.
 ``fm``: z = x / (1 + sigma) against t = sigma / (1 + sigma), the flow-matching path between image
 (t = 0) and noise (t = 1); dz/dt = (x - D) / sigma - D.
 
@@ -21,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.metrics.contract import PathMetric, Profile
+from bench.metrics.contract import PathMetric, Point, Profile
 from bench.record.infos import Info
 
 PER_PATH = (
@@ -41,7 +43,7 @@ _of_path = partial(Info, better="lower", per="run", kind="path", figure=False, t
 
 
 @dataclass(frozen=True)
-class Point:
+class Place:
     """A point of a path in some coordinates; velocity is the derivative of place by time."""
 
     time: float
@@ -49,16 +51,14 @@ class Point:
     velocity: Tensor  # [n, ...]
 
     @classmethod
-    def sigma(cls, sigma: float, x: Tensor, denoised: Tensor) -> Point:
-        """From noise level, state x and denoiser output D ``[n, ...]``: x against sigma (Karras et
-        al. 2022, Eq. 4).
-        """
-        return cls(sigma, x, (x - denoised) / sigma)
+    def sigma(cls, point: Point) -> Place:
+        """State x against sigma (Karras et al. 2022, Eq. 4)."""
+        return cls(point.sigma, point.x, (point.x - point.denoised) / point.sigma)
 
     @classmethod
-    def fm(cls, sigma: float, x: Tensor, denoised: Tensor) -> Point:
-        """From the same: z against t."""
-        return cls(sigma / (1 + sigma), x / (1 + sigma), (x - denoised) / sigma - denoised)
+    def fm(cls, point: Point) -> Place:
+        """State z against t."""
+        return cls(point.t, point.z, point.velocity)
 
 
 @dataclass
@@ -73,12 +73,12 @@ class Curvature:
     curvature of a nearly straight path would drown in the rounding of |v|^2.
     """
 
-    first: Point | None = None
-    last: Point | None = None
+    first: Place | None = None
+    last: Place | None = None
     area: Tensor | None = None  # [n, ...]
     energy: Tensor | None = None  # [n]
 
-    def add(self, point: Point) -> None:
+    def add(self, point: Place) -> None:
         """Add the next point of the path."""
         if self.first is None:
             self.first = point
@@ -109,13 +109,13 @@ class Curvature:
 class Shape:
     """Length and turning of a path: its geometry, whatever the speed along it."""
 
-    first: Point | None = None
-    last: Point | None = None
+    first: Place | None = None
+    last: Place | None = None
     length: Tensor | None = None  # [n], of the polygon through the points
     # [n], radians: the sum of the angles between successive velocities
     turned: Tensor | None = None
 
-    def add(self, point: Point) -> None:
+    def add(self, point: Place) -> None:
         """Add the next point of the path."""
         if self.first is None:
             self.first = point
@@ -188,19 +188,22 @@ class Paths(PathMetric):
         self.last: tuple[float, Tensor] | None = None  # ln sigma, D
         self.drift: list[Tensor] = []
 
-    def __call__(self, sigma: float, x: Tensor, denoised: Tensor) -> None:
-        """Observe one point of the path: state and denoiser output ``[n, ...]``."""
-        point = Point.fm(sigma, x, denoised)
-        self.curvature_fm.add(point)
-        self.shape_fm.add(point)
-        self.shape_sigma.add(Point.sigma(sigma, x, denoised))
-        ln_sigma = math.log(sigma)
+    def __call__(self, point: Point) -> None:
+        """Observe one point of the path."""
+        in_flow = Place.fm(point)
+        self.curvature_fm.add(in_flow)
+        self.shape_fm.add(in_flow)
+        # Pure noise has no place in EDM's coordinates, where it is infinitely far away.
+        if math.isinf(point.sigma):
+            return
+        self.shape_sigma.add(Place.sigma(point))
+        ln_sigma = math.log(point.sigma)
         if self.last is not None:
             last_ln_sigma, last_denoised = self.last
-            slope = (denoised - last_denoised) / (ln_sigma - last_ln_sigma)
+            slope = (point.denoised - last_denoised) / (ln_sigma - last_ln_sigma)
             # Squared, because the root is taken only of the mean over all samples.
             self.drift.append(_mean(slope.square()))
-        self.last = (ln_sigma, denoised)
+        self.last = (ln_sigma, point.denoised)
 
     def per_sample(self) -> dict[str, Tensor]:
         """Each metric for every sample: ``PER_PATH`` ``[n]``, and ``DRIFT``, squared, ``[n, points
@@ -241,8 +244,9 @@ def summary(per_sample: dict[str, Tensor], sigmas: list[float]) -> Profile:
 
 def drift_sigmas(levels: Tensor) -> list[float]:
     """The levels that the drift belongs to: geometric means of neighbours among the levels
-    ``[points]`` of a path.
+    ``[points]`` of a path; an infinite one has none.
     """
+    levels = levels[levels.isfinite()]
     return (levels[1:] * levels[:-1]).sqrt().tolist()
 
 

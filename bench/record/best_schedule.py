@@ -11,18 +11,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from bench.record.measurement import Measurement
+from bench.record.specs import karras
 from couplings.spec import split_spec
 
 GRID = "grid_fd_"  # with the name of features: the metric of the first pass
 BEST = "best_schedule_"  # with the name of features: the schedule that was chosen by it
 EARLIER_BEST = "best_rho_"  # what earlier versions, which knew Karras' schedule only, called it
-
-
-def karras(rho: float) -> str:
-    """The canonical spec of Karras' schedule with an exponent: ``karras:rho=7``."""
-    # Rows of earlier versions have a rho and no schedule; they must read like those of today.
-    number = int(rho) if float(rho).is_integer() else float(rho)
-    return f"karras:rho={number!r}"
 
 
 def parameter(schedule: str) -> float:

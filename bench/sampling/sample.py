@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,8 @@ from bench.sampling.setting import Setting
 from bench.sampling.starts import streams
 from models.denoiser import Denoiser
 from models.guidance.guide import Boost, Guide
-from models.samplers.contract import CountNFE, Observe
-from models.schedule import karras_sigmas
+from models.samplers.contract import ODE, CountNFE, FlowODE, Observe, SigmaODE
+from models.schedules.contract import ends, flow_time
 from models.starts.contract import PreparedStart
 
 # Images sampled at a time: a bound on memory, and on the work that a kill loses.
@@ -82,7 +83,7 @@ def sample(
     Args:
         net: the denoiser.
         latents: noise and classes.
-        setting: sampler, NFE, rho, start and guidance.
+        setting: sampler, NFE, schedule, start and guidance.
         config: gives the range of sigma.
         device: where the denoiser is.
         observe: gets the path of one chunk after the other; a path is observed whole with at most
@@ -100,11 +101,14 @@ def sample(
         labels = part.labels.to(device)
         guide = steering.guide(setting.guidance)
         before = guide.guidance.passes if guide else 0
-        noise, sigmas, own = _begin(setting, part, labels, config, steering)
+        noise, times, own = _begin(setting, part, labels, config, steering)
         # A new counter each: the sum is weighted by the size of the chunk.
         denoise = CountNFE(net)
-        one_hot = net.one_hot(labels)
-        end = setting.solver(denoise, noise, sigmas, one_hot, observe, guide, own)
+        ode = _ode(setting, net, denoise, config.sigma_max)
+        ode.labels = net.one_hot(labels)
+        ode.observe = observe
+        ode.guide = guide
+        end = setting.solver(ode, noise, times, own)
         images.append(end.float().cpu())
         # An adaptive sampler takes another number in each chunk, so chunks count by their size.
         evaluations += len(part) * denoise.nfe
@@ -133,7 +137,7 @@ def _begin(
     config: EvaluationConfig,
     steering: Steering,
 ) -> tuple[Tensor, Tensor, list[torch.Generator]]:
-    """Find what the sampler of a setting gets: latents, noise levels and streams.
+    """Find what the sampler of a setting gets: latents, times and streams.
 
     ``labels`` are the classes of the latents on the denoiser's device.
     """
@@ -141,17 +145,30 @@ def _begin(
     # Starts and samplers share the streams: a start draws first, a sampler continues.
     own = streams(steering.seed, range(latents.first, latents.first + len(latents)))
     if setting.start == "gaussian":
-        return noise, _schedule(setting, config.sigma_min, config.sigma_max), own
+        # Flow matching begins at pure noise, EDM at the highest level.
+        in_flow = setting.plan.coordinates == "flow"
+        top = math.inf if in_flow else config.sigma_max
+        return noise, _times(setting, config.sigma_min, top), own
     start = steering.starts[setting.start]
     noise = start.latents(noise, own, labels)
     # A start lower down has all its evaluations between there and 0.
-    return noise, _schedule(setting, config.sigma_min, start.sigma), own
+    return noise, _times(setting, config.sigma_min, start.sigma), own
 
 
-def _schedule(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:
-    """Noise levels ``[steps + 1]``; only the ends for a sampler without fixed steps."""
-    # On the CPU: samplers read the levels as Python floats.
+def _times(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:
+    """Times ``[steps + 1]`` of the schedule; only the ends for a sampler without fixed steps."""
+    # On the CPU: samplers read the times as Python floats.
     if setting.fixed_steps:
         steps = setting.solver.steps(setting.nfe)
-        return karras_sigmas(steps, setting.rho, sigma_min, sigma_max)
-    return torch.tensor([sigma_max, sigma_min, 0.0], dtype=torch.float64, device="cpu")
+        return setting.plan.times(steps, sigma_min, sigma_max)
+    return ends(setting.plan, sigma_min, sigma_max)
+
+
+def _ode(setting: Setting, net: Denoiser, denoise: CountNFE, sigma_max: float) -> ODE:
+    """The sampling ODE in the coordinates of the setting's schedule."""
+    if setting.plan.coordinates == "sigma":
+        return SigmaODE(denoise)
+    # A network of EDM was not trained at infinite noise: the highest level stands for what is
+    # beyond it.
+    highest = 1.0 if net.objective.at_pure_noise else flow_time(sigma_max)
+    return FlowODE(denoise, highest=highest)

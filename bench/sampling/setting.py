@@ -1,4 +1,4 @@
-"""A sampler setting: sampler, NFE, rho, start and guidance."""
+"""A sampler setting: sampler, NFE, schedule, start and guidance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import Measurement
-from bench.sampling import samplers
+from bench.sampling import samplers, schedules
 from models.samplers.contract import Sampler
+from models.schedules.contract import Schedule
+from models.schedules.karras import Karras
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,12 @@ class Setting:
     Attributes:
         sampler: canonical spec, such as ``heun`` or ``dopri5:tolerance=0.0001``.
         nfe: denoiser evaluations per image; None until an adaptive sampler has been run.
-        rho: exponent of the sigma schedule; None if the sampler chooses its own steps.
+        rho: exponent of Karras' schedule; None on another one, or if the sampler chooses its own
+            steps.
         start: spec of the start, ``gaussian`` for pure noise.
         guidance: label of the guidance, ``none`` without.
+        schedule: spec of a schedule other than Karras', such as ``flow:shift=1``; of a sampler
+            that chooses its own steps, the one whose coordinates it integrates in.
 
     """
 
@@ -31,6 +36,30 @@ class Setting:
     rho: float | None = None
     start: str = "gaussian"
     guidance: str = "none"
+    schedule: str | None = None
+
+    @classmethod
+    def along(cls, spec: str, sampler: str, nfe: int | None, **more: Any) -> Setting:
+        """Make the setting of a sampler along the schedule of a canonical spec."""
+        schedule = schedules.parse(spec)
+        adaptive = not samplers.parse(sampler).fixed_steps
+        if isinstance(schedule, Karras):
+            # The column rho says it all.
+            return cls(sampler, nfe, None if adaptive else schedule.rho, **more)
+        # Steps are the sampler's own, so the options of the schedule mean nothing.
+        return cls(sampler, nfe, None, schedule=schedule.name if adaptive else spec, **more)
+
+    @property
+    def plan(self) -> Schedule:
+        """The schedule itself."""
+        if self.schedule is not None:
+            return schedules.parse(self.schedule)
+        return Karras() if self.rho is None else Karras(rho=self.rho)
+
+    @property
+    def column(self) -> str | None:
+        """Spec of the schedule as it stands in the results; None without one."""
+        return self.plan.spec if self.schedule is None and self.rho is not None else self.schedule
 
     @property
     def solver(self) -> Sampler:
@@ -61,6 +90,8 @@ class Setting:
         # An adaptive sampler has no schedule.
         if self.rho is not None:
             parts.append(f"rho{self.rho:g}")
+        if self.schedule is not None:
+            parts.append(self.schedule)
         if self.start != "gaussian":
             parts.append(self.start)
         if self.guidance != "none":
@@ -71,7 +102,15 @@ class Setting:
     def row(self, metric: str, value: float = math.nan, **columns: Any) -> Measurement:
         """Make a measurement under this setting."""
         return Measurement(
-            metric, value, self.nfe, self.rho, self.sampler, self.start, self.guidance, **columns
+            metric,
+            value,
+            self.nfe,
+            self.rho,
+            self.sampler,
+            self.start,
+            self.guidance,
+            schedule=self.column,
+            **columns,
         )
 
     def with_nfe(self, nfe: int) -> Setting:

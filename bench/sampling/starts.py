@@ -3,7 +3,8 @@
 >>> prepared = prepare("expressway:sigma=0.5", dataset, seed, cache, device, sigma_max=80)
 ... # doctest: +SKIP
 >>> latents = prepared.latents(noise, streams(seed, range(len(noise))))          # doctest: +SKIP
->>> heun(denoise, latents, prepared.sigmas(steps, rho, sigma_min), labels)       # doctest: +SKIP
+>>> ode = SigmaODE(denoise, labels)                                             # doctest: +SKIP
+>>> heun(ode, latents, prepared.sigmas(steps, rho, sigma_min))                   # doctest: +SKIP
 """
 
 from __future__ import annotations

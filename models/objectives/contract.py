@@ -63,6 +63,7 @@ class Objective(Named, ABC):
         The state of the straight path is z = x / (1 + sigma) at t = sigma / (1 + sigma), so that
         D = skip z + out F(into z; noise). Time must be below 1 unless ``at_pure_noise``.
         """
+        # x = (1 + sigma) z = z / (1 - t), so this factor moves from x to z.
         scale = 1 / (1 - t)
         skip, out, into, noise = self.coefficients(t * scale)
         return Coefficients(skip * scale, out, into * scale, noise)

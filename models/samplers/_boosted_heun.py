@@ -5,29 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.guidance.guide import Guide, like
-from models.samplers.contract import Denoise, intervals, start_point
+from models.guidance.guide import like
+from models.ode import ODE
+from models.samplers.contract import intervals
 from models.streams import Streams, unit_noise
 
 
-def boosted_heun(
-    denoise: Denoise,
-    latents: Tensor,
-    sigmas: Tensor,
-    labels: Tensor | None,
-    guide: Guide,
-    streams: Streams,
-) -> Tensor:
-    """Integrate by Heun's method with ``guide.boost``; arguments and result as for ``Sampler``.
+def boosted_heun(ode: ODE, latents: Tensor, sigmas: Tensor, streams: Streams) -> Tensor:
+    """Integrate by Heun's method with the boost of ``ode.guide``, in x against sigma.
 
-    The boost's fresh noise is independent of the image, so a denoiser trained with a coupling has
-    not seen such points.
+    Arguments and result as for ``Sampler``. The boost's fresh noise is independent of the image, so
+    a denoiser trained with a coupling has not seen such points.
+
+    Raises:
+        ValueError: the ODE is in other coordinates.
+
     """
+    if ode.coordinates != "sigma":
+        raise ValueError("the boost adds noise to x: sample along a schedule of sigma")
+    guide = ode.guide
+    labels = ode.labels
+    denoise = ode.denoise
+    assert guide is not None, "no guide"
+    assert guide.boost is not None, "no boost"
     boost = guide.boost
     steps = len(sigmas) - 1
     # Larger factors would move a sample above the level that it came from (Karras, Alg. 2).
     gamma = min(boost.churn / steps, 2**0.5 - 1)
-    x = start_point(latents, sigmas)
+    x = ode.start(latents, sigmas)
     # The log ratio of the step before: below 0 the discriminator takes a sample for generated.
     judged = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for step, (now, after) in enumerate(intervals(sigmas)):

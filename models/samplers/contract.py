@@ -1,28 +1,28 @@
-"""The interface of samplers, and the counter of their evaluations.
-
-Deterministic samplers solve the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma (Karras
-et al. 2022, Eq. 4) from the highest noise level down to 0. A denoiser trained with a coupling gives
-no score, but (x - D) / sigma is still the mean velocity, so only samplers of this ODE stay exact
-for it.
-"""
+"""The interface of samplers: methods that integrate the sampling ODE, see ``models.ode``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from models.guidance.guide import Guide
 from models.naming import Named
+from models.ode import ODE, CountNFE, Denoise, FlowODE, Observe, Point, SigmaODE
 from models.streams import Streams
 
-Denoise = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""The denoiser as a sampler sees it: (x, sigma, labels) -> D."""
-Observe = Callable[[float, Tensor, Tensor], None]
-"""Called with (sigma, x, D) at the start of every step."""
+# Most are only handed on, so that a sampler finds all that it needs here.
+__all__ = [
+    "ODE",
+    "CountNFE",
+    "Denoise",
+    "FlowODE",
+    "Observe",
+    "Point",
+    "Sampler",
+    "SigmaODE",
+    "intervals",
+]
 
 
 class Sampler(Named, ABC):
@@ -33,11 +33,13 @@ class Sampler(Named, ABC):
             with them the number of evaluations.
         solves_the_ode: True if it solves the probability-flow ODE, so that its samples can be
             compared with an exact solution, latent by latent.
+        coordinates: those that it can integrate in, ``sigma`` and ``flow``; see ``models.ode``.
 
     """
 
     fixed_steps: ClassVar[bool] = True
     solves_the_ode: ClassVar[bool] = True
+    coordinates: ClassVar[tuple[str, ...]] = ("sigma", "flow")
 
     @abstractmethod
     def steps(self, nfe: int) -> int:
@@ -49,61 +51,25 @@ class Sampler(Named, ABC):
         """
 
     @abstractmethod
-    def __call__(
-        self,
-        denoise: Denoise,
-        latents: Tensor,
-        sigmas: Tensor,
-        labels: Tensor | None = None,
-        observe: Observe | None = None,
-        guide: Guide | None = None,
-        streams: Streams = (),
-    ) -> Tensor:
-        """Integrate from ``latents * sigmas[0]`` down to 0.
+    def __call__(self, ode: ODE, latents: Tensor, times: Tensor, streams: Streams = ()) -> Tensor:
+        """Integrate from ``latents * times[0]`` down to 0.
 
         Args:
-            denoise: the denoiser.
+            ode: gives the slope, ``ode.first_slope(state, time)`` at the start of a step and
+                ``ode.second_slope`` elsewhere; each is one evaluation of the denoiser.
             latents: unit noise ``[n, c, h, w]``.
-            sigmas: falling noise levels ``[steps + 1]`` that end with 0. A sampler without fixed
-                steps gets (sigma_max, sigma_min, 0).
-            labels: one-hot ``[n, label_dim]`` or None.
-            observe: called at the start of every step; a sampler may leave this out.
-            guide: discriminator guidance, added to the slope. With weights 0 the result is bit for
-                bit the one without a guide.
+            times: falling times ``[steps + 1]`` that end with 0: noise levels sigma, or times t of
+                flow matching. A sampler without fixed steps gets the first, the last above 0, and
+                0.
             streams: n generators, one per sample, for samplers that draw.
 
         Returns:
-            images ``[n, c, h, w]`` in float64.
+            images ``[n, c, h, w]`` in float64. At time 0, state and image are the same.
 
         """
 
 
-class CountNFE:
-    """A denoiser that counts its evaluations: the only source of every NFE reported."""
-
-    def __init__(self, denoise: Denoise):
-        self.denoise = denoise
-        self.nfe = 0
-
-    def __call__(self, x: Tensor, sigma: Tensor, labels: Tensor | None = None) -> Tensor:
-        self.nfe += 1
-        return self.denoise(x, sigma, labels)
-
-
-def start_point(latents: Tensor, sigmas: Tensor) -> Tensor:
-    """Scale unit noise to the first level, in float64.
-
-    Steps add small changes to a state that is large at first: float32 would lose them.
-    """
-    return latents.double() * sigmas[0].item()
-
-
-def intervals(sigmas: Tensor) -> list[tuple[float, float]]:
-    """Pair each noise level with the next one."""
-    levels = sigmas.tolist()
+def intervals(times: Tensor) -> list[tuple[float, float]]:
+    """Pair each time with the next one."""
+    levels = times.tolist()
     return list(zip(levels[:-1], levels[1:], strict=True))
-
-
-def evaluate(denoise: Denoise, x: Tensor, sigma: float, labels: Tensor | None) -> Tensor:
-    """Evaluate the denoiser at one noise level for all samples, in float64."""
-    return denoise(x, torch.tensor(sigma, dtype=x.dtype, device=x.device), labels).double()

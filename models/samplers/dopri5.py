@@ -1,9 +1,9 @@
 """Dormand and Prince's embedded Runge-Kutta pair of orders 5 and 4: an adaptive sampler.
 
 The solver, scipy's, chooses its steps and with them the number of evaluations. It integrates the
-probability-flow ODE in ln sigma, dx / d ln sigma = x - D(x; sigma) (Karras et al. 2022, Eq. 4, with
-d sigma = sigma d ln sigma), which is as smooth as the denoiser and has no small divisor. In sigma
-itself the same error takes nearly twice the evaluations: on eight Gaussians 177 instead of 93.
+sampling ODE in the logarithm of time, d state / d ln time = state - D: as smooth as the denoiser
+and without a small divisor. In sigma itself the same error takes nearly twice the evaluations: on
+eight Gaussians 177 instead of 93. The same form holds in the coordinates of flow matching.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import torch
 from scipy.integrate import RK45
 from torch import Tensor
 
-from models.guidance.guide import Guide
-from models.samplers.contract import Denoise, Observe, Sampler, evaluate
+from models.samplers.contract import ODE, Sampler
 from models.streams import Streams
 
 DEFAULT_TOLERANCE = 1e-4
@@ -60,21 +59,10 @@ class Dopri5(Sampler):
     def steps(self, nfe: int) -> int:
         raise ValueError(f"{self.name} chooses its own steps, so it cannot take {nfe} evaluations")
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        latents: Tensor,
-        sigmas: Tensor,
-        labels: Tensor | None = None,
-        observe: Observe | None = None,
-        guide: Guide | None = None,
-        streams: Streams = (),
-    ) -> Tensor:
-        # The last level is 0, where ln sigma has no value.
-        sigma_max = sigmas[0].item()
-        sigma_min = sigmas[-2].item()
+    def __call__(self, ode: ODE, latents: Tensor, times: Tensor, streams: Streams = ()) -> Tensor:
+        # The last time is 0, whose logarithm has no value.
         try:
-            return dopri5(denoise, latents, sigma_min, sigma_max, self.tolerance, labels)
+            return dopri5(ode, latents, times[-2].item(), times[0].item(), self.tolerance)
         except NotFinite:
             return torch.full_like(latents, math.nan, dtype=torch.float64)
 
@@ -90,71 +78,62 @@ def check_tolerance(tolerance: float) -> None:
         raise ValueError(f"tolerance {tolerance}: take one from 1e-12 to below 1, such as 1e-3")
 
 
-def dopri5(
-    denoise: Denoise,
-    latents: Tensor,
-    sigma_min: float,
-    sigma_max: float,
-    tolerance: float,
-    labels: Tensor | None = None,
-) -> Tensor:
-    """Integrate from sigma_max to sigma_min with error control, then denoise once.
+def dopri5(ode: ODE, latents: Tensor, last: float, first: float, tolerance: float) -> Tensor:
+    """Integrate from the first time to the last with error control, then denoise once.
 
-    A step is accepted if the root mean square over the batch of error / (1 + |x|) is below the
+    A step is accepted if the root mean square over the batch of error / (1 + |state|) is below the
     tolerance (it is both scipy's rtol and atol: 1 is half the images' range). That lets errors at
     high noise be larger in proportion to the noise, as the end allows: from sigma on, the path
     of data of standard deviation s shrinks deviations by s / sqrt(s^2 + sigma^2). The tolerance is
     that of one step: the error at the end is a few times as large.
 
-    Wrap the denoiser in ``CountNFE`` to measure the evaluations. A float32 denoiser is accurate
-    enough for tolerances of 1e-5 and above.
+    Make the ODE of a ``CountNFE`` to measure the evaluations. A float32 denoiser is accurate enough
+    for tolerances of 1e-5 and above.
 
     Args:
-        denoise: the denoiser; it gets x in float64, on the device of the latents.
-        latents: unit noise ``[n, c, h, w]``; sampling starts at ``latents * sigma_max``.
-        sigma_min: noise level of the last denoising.
-        sigma_max: noise level of the start.
+        ode: its denoiser gets the state in float64, on the device of the latents.
+        latents: unit noise ``[n, c, h, w]``; sampling starts at ``latents * first``.
+        last: time of the last denoising, sigma or t.
+        first: time of the start.
         tolerance: of one step, relative and absolute.
-        labels: one-hot ``[n, label_dim]`` or None.
 
     Returns:
         images ``[n, c, h, w]`` in float64.
 
     Raises:
-        ValueError: not 0 < sigma_min < sigma_max, or the tolerance is not in [1e-12, 1).
+        ValueError: not 0 < last < first, or the tolerance is not in [1e-12, 1).
         NotFinite: the denoiser's output is not finite.
         SolverError: the tolerance cannot be met.
 
     """
-    if not 0 < sigma_min < sigma_max:
-        raise ValueError(
-            f"sigma_min {sigma_min} and sigma_max {sigma_max}: 0 < sigma_min < sigma_max must hold"
-        )
+    if not 0 < last < first:
+        raise ValueError(f"last time {last} and first {first}: 0 < last < first must hold")
     check_tolerance(tolerance)
 
-    def denoised(x: Tensor, sigma: float) -> Tensor:
-        output = evaluate(denoise, x, sigma, labels)
+    def denoised(state: Tensor, time: float) -> Tensor:
+        output = ode.denoised(state, time)
         # Scipy would halve its step for ever.
         if not output.isfinite().all():
             raise NotFinite(
-                f"the denoiser's answer at sigma {sigma:g} is not finite: check its weights"
+                f"the denoiser's answer at {ode.coordinates} time {time:g} is not finite: check"
+                " its weights"
             )
         return output
 
     def unflattened(flat: np.ndarray) -> Tensor:
         return torch.from_numpy(flat).to(latents.device).reshape(latents.shape)
 
-    def slope(log_sigma: float, flat: np.ndarray) -> np.ndarray:
+    def slope(log_time: float, flat: np.ndarray) -> np.ndarray:
         # Scipy integrates flat float64 arrays on the CPU.
-        x = unflattened(flat)
-        return (x - denoised(x, math.exp(log_sigma))).cpu().numpy().ravel()
+        state = unflattened(flat)
+        return (state - denoised(state, math.exp(log_time))).cpu().numpy().ravel()
 
-    start = (latents.double() * sigma_max).cpu().numpy().ravel()
-    # RK45 integrates in falling time too, here from ln sigma_max down to ln sigma_min.
-    span = (math.log(sigma_max), start, math.log(sigma_min))
+    start = (latents.double() * first).cpu().numpy().ravel()
+    # RK45 integrates in falling time too, here from ln first down to ln last.
+    span = (math.log(first), start, math.log(last))
     end = _integrate(RK45(slope, *span, rtol=tolerance, atol=tolerance))
-    # Below sigma_min ln sigma falls without end, so the rest of the path is one Euler step to 0.
-    return denoised(unflattened(end), sigma_min)
+    # Below the last time its logarithm falls without end, so the rest is one Euler step to 0.
+    return denoised(unflattened(end), last)
 
 
 def _integrate(solver: RK45) -> np.ndarray:
@@ -167,6 +146,6 @@ def _integrate(solver: RK45) -> np.ndarray:
         if solver.status == "failed" or solver.nfev > MOST_EVALUATIONS:
             why = message or f"more than {MOST_EVALUATIONS} evaluations"
             raise SolverError(
-                f"dopri5 stopped at sigma {math.exp(solver.t):g} ({why}): raise the tolerance"
+                f"dopri5 stopped at time {math.exp(solver.t):g} ({why}): raise the tolerance"
             )
     return solver.y

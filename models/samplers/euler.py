@@ -1,4 +1,4 @@
-"""Euler's method along a schedule of noise levels."""
+"""Euler's method along a schedule."""
 
 from __future__ import annotations
 
@@ -6,45 +6,27 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from models.guidance.guide import Guide
-from models.samplers.contract import (
-    Denoise,
-    Observe,
-    Sampler,
-    evaluate,
-    intervals,
-    start_point,
-)
+from models.samplers.contract import ODE, Sampler, intervals
 from models.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
 class Euler(Sampler):
-    """Order 1, one evaluation per step."""
+    """Order 1, one evaluation per step.
+
+    With D held constant, x and z move on the same line: between the same noise levels this is one
+    method in both coordinates.
+    """
 
     def steps(self, nfe: int) -> int:
         return nfe
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        latents: Tensor,
-        sigmas: Tensor,
-        labels: Tensor | None = None,
-        observe: Observe | None = None,
-        guide: Guide | None = None,
-        streams: Streams = (),
-    ) -> Tensor:
-        x = start_point(latents, sigmas)
-        for sigma, sigma_next in intervals(sigmas):
-            denoised = evaluate(denoise, x, sigma, labels)
-            if observe:
-                observe(sigma, x, denoised)
-            slope = (x - denoised) / sigma
-            if guide:
-                slope = slope + guide.first_slope(sigma, x, labels)
-            x = x + (sigma_next - sigma) * slope
-        return x
+    def __call__(self, ode: ODE, latents: Tensor, times: Tensor, streams: Streams = ()) -> Tensor:
+        state = ode.start(latents, times)
+        for time, following in intervals(times):
+            # The step is negative: time falls.
+            state = state + (following - time) * ode.first_slope(state, time)
+        return state
 
 
 euler = Euler()

@@ -10,15 +10,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from models.guidance.guide import Guide
-from models.samplers.contract import (
-    Denoise,
-    Observe,
-    Sampler,
-    evaluate,
-    intervals,
-    start_point,
-)
+from models.samplers.contract import ODE, Sampler, intervals
 from models.streams import Streams, unit_noise
 
 
@@ -31,25 +23,16 @@ class EulerMaruyama(Sampler):
     """
 
     solves_the_ode: ClassVar[bool] = False
+    # Its noise is added to x.
+    coordinates: ClassVar[tuple[str, ...]] = ("sigma",)
 
     def steps(self, nfe: int) -> int:
         return nfe
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        latents: Tensor,
-        sigmas: Tensor,
-        labels: Tensor | None = None,
-        observe: Observe | None = None,
-        guide: Guide | None = None,
-        streams: Streams = (),
-    ) -> Tensor:
-        x = start_point(latents, sigmas)
-        for sigma, sigma_next in intervals(sigmas):
-            denoised = evaluate(denoise, x, sigma, labels)
-            if observe:
-                observe(sigma, x, denoised)
+    def __call__(self, ode: ODE, latents: Tensor, times: Tensor, streams: Streams = ()) -> Tensor:
+        x = ode.start(latents, times)
+        for sigma, sigma_next in intervals(times):
+            denoised = ode.observed(x, sigma)
             # The time that passes in this step, with sigma^2 as the clock.
             variance = sigma**2 - sigma_next**2
             x = x + variance * (denoised - x) / sigma**2

@@ -6,17 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from models.guidance.guide import Guide
 from models.samplers._boosted_heun import boosted_heun
-from models.samplers.contract import (
-    Denoise,
-    Observe,
-    Sampler,
-    evaluate,
-    intervals,
-    start_point,
-)
-from models.schedule import heun_steps
+from models.samplers.contract import ODE, Sampler, intervals
 from models.streams import Streams
 
 
@@ -27,39 +18,35 @@ class Heun(Sampler):
     def steps(self, nfe: int) -> int:
         return heun_steps(nfe)
 
-    def __call__(
-        self,
-        denoise: Denoise,
-        latents: Tensor,
-        sigmas: Tensor,
-        labels: Tensor | None = None,
-        observe: Observe | None = None,
-        guide: Guide | None = None,
-        streams: Streams = (),
-    ) -> Tensor:
-        if guide and guide.boost:
-            return boosted_heun(denoise, latents, sigmas, labels, guide, streams)
-        x = start_point(latents, sigmas)
-        for sigma, sigma_next in intervals(sigmas):
+    def __call__(self, ode: ODE, latents: Tensor, times: Tensor, streams: Streams = ()) -> Tensor:
+        if ode.guide and ode.guide.boost:
+            return boosted_heun(ode, latents, times, streams)
+        state = ode.start(latents, times)
+        for time, following in intervals(times):
             # Euler step.
-            denoised = evaluate(denoise, x, sigma, labels)
-            if observe:
-                observe(sigma, x, denoised)
-            # dx / dsigma (Karras et al. 2022, Eq. 4), with sigma itself as time.
-            slope = (x - denoised) / sigma
-            if guide:
-                slope = slope + guide.first_slope(sigma, x, labels)
-            x_euler = x + (sigma_next - sigma) * slope
-            # The slope at sigma 0 is 0 / 0, so the last step has no correction.
-            if sigma_next == 0:
-                return x_euler
+            slope = ode.first_slope(state, time)
+            predicted = state + (following - time) * slope
+            # The slope at time 0 is 0 / 0, so the last step has no correction.
+            if following == 0:
+                return predicted
             # Trapezoidal correction.
-            denoised_next = evaluate(denoise, x_euler, sigma_next, labels)
-            slope_next = (x_euler - denoised_next) / sigma_next
-            if guide:
-                slope_next = slope_next + guide.second_slope(sigma_next, x_euler, labels)
-            x = x + (sigma_next - sigma) * (slope + slope_next) / 2
-        return x
+            slope_next = ode.second_slope(predicted, following)
+            state = state + (following - time) * (slope + slope_next) / 2
+        return state
+
+
+def heun_steps(nfe: int) -> int:
+    """Find the steps of Heun's method that take ``nfe`` = 2 steps - 1 evaluations.
+
+    Raises:
+        ValueError: no number of steps takes that many.
+
+    """
+    if nfe < 3 or nfe % 2 == 0:
+        raise ValueError(
+            f"{nfe} evaluations: Heun takes 2 steps - 1 of them, with 2 steps or more: 3, 5, 7, ..."
+        )
+    return (nfe + 1) // 2
 
 
 heun = Heun()

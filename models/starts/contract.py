@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.naming import Named
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 from models.streams import Streams, unit_noise
 
 Map = Callable[[Tensor, Streams, Tensor | None], Tensor]

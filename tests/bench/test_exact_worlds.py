@@ -25,11 +25,12 @@ from bench.metrics.paths import DRIFT, PER_PATH, Paths, drift_sigmas, summary
 from bench.metrics.truncation import truncation_error
 from bench.metrics.w2 import W2, w2
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.contract import CountNFE
 from models.samplers.dopri5 import dopri5
 from models.samplers.euler import euler
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 LOW, HIGH, DENSE = 0.002, 80.0, 256
 MEAN, STD = torch.tensor([[0.3, -0.4]]).double(), 0.5
@@ -46,7 +47,7 @@ def normal(n, seed=0) -> torch.Tensor:
 def observed(world: GaussianMixture, latents) -> dict[str, torch.Tensor]:
     """What the evaluation observes along the dense reference."""
     path = Paths()
-    heun(world.denoise, latents, karras_sigmas(DENSE), observe=path)
+    heun(SigmaODE(world.denoise, observe=path), latents, karras_sigmas(DENSE))
     return path.per_sample()
 
 
@@ -153,7 +154,7 @@ def test_gaussian_samples_are_as_far_from_the_data_as_the_samplers_error_says(st
     (Brenier 1991).
     """
     noise, f = normal(400), growth(heun, steps)
-    samples = heun(GAUSSIAN.denoise, noise, karras_sigmas(steps))
+    samples = heun(SigmaODE(GAUSSIAN.denoise), noise, karras_sigmas(steps))
     data = MEAN + STD * noise
     expected = (MEAN - f * MEAN + f * HIGH * noise - data).square().sum(1).mean().sqrt().item()
     assert w2(samples, data) == pytest.approx(expected, rel=1e-9)
@@ -275,12 +276,14 @@ def test_eight_gaussians_drift_at_each_level(latents, paths):
 def test_eight_gaussians_truncation_error(latents, paths):
     """The dense reference differs from the exact end by less than 1 % of the error."""
     ends = np.stack([posterior_mean(path.solution.y[:2, -1], LOW) for path in paths])
-    dense = heun(EIGHT.denoise, latents, karras_sigmas(DENSE))
+    dense = heun(SigmaODE(EIGHT.denoise), latents, karras_sigmas(DENSE))
     for steps in (3, 6, 12):
-        coarse = heun(EIGHT.denoise, latents, karras_sigmas(steps))
+        coarse = heun(SigmaODE(EIGHT.denoise), latents, karras_sigmas(steps))
         exact = math.sqrt(np.square(coarse.numpy() - ends).mean())
         assert truncation_error(coarse, dense) == pytest.approx(exact, rel=0.01)
-    np.testing.assert_allclose(dopri5(EIGHT.denoise, latents, LOW, HIGH, 1e-8), ends, atol=1e-6)
+    np.testing.assert_allclose(
+        dopri5(SigmaODE(EIGHT.denoise), latents, LOW, HIGH, 1e-8), ends, atol=1e-6
+    )
 
 
 def test_eight_gaussians_samples_of_a_fine_sampler_are_at_the_floor():
@@ -289,7 +292,7 @@ def test_eight_gaussians_samples_of_a_fine_sampler_are_at_the_floor():
     space = FeatureSpace(pixels.load(data, None, "cpu"), data)
     for steps in (3, 6, 64):
         count = CountNFE(EIGHT.denoise)
-        samples = heun(count, noise, karras_sigmas(steps)).float()
+        samples = heun(SigmaODE(count), noise, karras_sigmas(steps)).float()
         assert count.nfe == 2 * steps - 1
         (measured,) = measure_samples(space, [W2], 400, iter(samples.split(150)))
         found[steps] = measured.compute()

@@ -31,8 +31,9 @@ from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
 from models import edm as networks
+from models.ode import SigmaODE
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 ALONE = Ranks(0, 1, "cpu")
 ROOT = Path(__file__).parents[2]
@@ -221,7 +222,7 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
     latents, path = draw_latents(TRAJECTORIES, toy(), 0), Paths()
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
-        heun(net, latents.noise, karras_sigmas(12), labels, path)
+        heun(SigmaODE(net, labels, observe=path), latents.noise, karras_sigmas(12))
     assert undisturbed[0][0].value == pytest.approx(
         path.per_sample()["curvature_fm"].mean().item(), rel=1e-4
     )

@@ -9,9 +9,10 @@ from models.augment import Augment
 from models.guidance.discriminator import NoisyEncoder, draw_log_uniform_sigma, feature_channels
 from models.guidance.guide import Boost, Guidance, Guide
 from models.objectives.edm import EDM
+from models.ode import SigmaODE
 from models.samplers.euler_maruyama import euler_maruyama
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 from models.starts.random_index import random_index
 from models.streams import unit_noise
 from models.views import sigma_of
@@ -55,11 +56,13 @@ def everything(images):
             "augmented": Augment(0.9)(images, stream(2)).images,
             "mixture": world.sample(5, stream(3)),
             "latents": latents,
-            "heun": heun(net, latents, sigmas),
-            "exact": heun(world.denoise, latents, sigmas),
-            "guided": heun(world.denoise, latents, sigmas, guide=Guide(Guidance(logit))),
-            "boosted": heun(world.denoise, latents, sigmas, guide=boosted, streams=streams),
-            "stochastic": euler_maruyama(world.denoise, latents, sigmas, streams=streams),
+            "heun": heun(SigmaODE(net), latents, sigmas),
+            "exact": heun(SigmaODE(world.denoise), latents, sigmas),
+            "guided": heun(SigmaODE(world.denoise, guide=Guide(Guidance(logit))), latents, sigmas),
+            "boosted": heun(
+                SigmaODE(world.denoise, guide=boosted), latents, sigmas, streams=streams
+            ),
+            "stochastic": euler_maruyama(SigmaODE(world.denoise), latents, sigmas, streams=streams),
             "start": random_index(images)(latents, streams, None),
             **net.state_dict(),
         }

@@ -28,7 +28,7 @@ from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.training.loop import training_measurements
 from models.denoiser import Denoiser
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 ALONE = Ranks(0, 1, "cpu")
 PIXELS = Features("pixels", lambda images: images.flatten(1), size=16, fingerprint="pixels")
@@ -263,9 +263,9 @@ def test_paths_are_those_of_the_dense_sampler(found, config, net, dataset):
     latents, path = draw_latents(20, dataset, config.seed), Paths()
     tangents = Tangents.evenly(8, 10, 12)
 
-    def observe(*point):
-        path(*point)
-        tangents(*point)
+    def observe(point):
+        path(point)
+        tangents(point)
 
     sample(net, latents, heun(12), config.evaluation, "cpu", observe)
     expected = summary(path.per_sample(), drift_sigmas(karras_sigmas(12)[:-1]))

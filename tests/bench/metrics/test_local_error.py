@@ -12,9 +12,10 @@ from scipy.integrate import solve_ivp
 from bench.metrics.local_error import EULER, HEUN, SUBSTEPS, interval_sigmas, local_errors, summary
 from bench.metrics.paths import DRIFT, Paths, drift_sigmas
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.contract import CountNFE
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 STD = torch.tensor([[1.0, 0.2]]).double()
 MIXTURE = GaussianMixture(
@@ -100,7 +101,7 @@ def test_leading_order_is_the_drift(latents):
     """h^2 / (2 sigma^2) times the drift of the denoiser, for small steps of Euler's."""
     sigmas = karras_sigmas(513)
     path = Paths()
-    heun(MIXTURE.denoise, latents, sigmas, observe=path)
+    heun(SigmaODE(MIXTURE.denoise, observe=path), latents, sigmas)
     drift = path.per_sample()[DRIFT]  # between the same levels
     middle = torch.tensor(drift_sigmas(sigmas[:-1])).double()
     h = sigmas[:-2] - sigmas[1:-1]

@@ -8,10 +8,12 @@ import torch
 from scipy.integrate import quad
 
 from bench.evaluation.pictures import Tangents
-from bench.metrics.paths import DRIFT, PER_PATH, Paths, Point, Shape, drift_sigmas, summary
+from bench.metrics.paths import DRIFT, PER_PATH, Paths, Place, Shape, drift_sigmas, summary
 from models.analytic import GaussianMixture
+from models.ode import FlowODE, Point, SigmaODE
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.flow import Flow
+from models.schedules.karras import karras_sigmas
 
 MEAN, STD, HIGH, LOW = 0.3, 0.5, 80.0, 0.002
 GAUSSIAN = GaussianMixture(
@@ -69,9 +71,8 @@ def test_velocity_is_the_derivative_in_flow_matching_time(t, start):
     h = 1e-5
     slope = (z_at(t + h, start) - z_at(t - h, start)) / (2 * h)
     sigma = t / (1 - t)
-    point = Point.fm(
-        sigma, torch.tensor([[x_at(sigma, start)]]), torch.tensor([[denoised_at(sigma, start)]])
-    )
+    x = torch.tensor([[x_at(sigma, start)]])
+    point = Place.fm(Point(sigma, x, torch.tensor([[denoised_at(sigma, start)]])))
     assert point.time == pytest.approx(t)
     assert point.place.item() == pytest.approx(z_at(t, start), rel=1e-5)
     assert point.velocity.item() == pytest.approx(slope, rel=1e-4, abs=1e-5)
@@ -79,7 +80,7 @@ def test_velocity_is_the_derivative_in_flow_matching_time(t, start):
 
 def test_curvature_of_a_gaussian_is_the_closed_form(latents):
     path = Paths()
-    heun(GAUSSIAN.denoise, latents, karras_sigmas(128), observe=path)
+    heun(SigmaODE(GAUSSIAN.denoise, observe=path), latents, karras_sigmas(128))
     expected = closed_form((latents * HIGH).numpy())
     assert expected > 0.01
     assert curvature_fm(path) == pytest.approx(expected, rel=2e-3)
@@ -91,7 +92,7 @@ def test_straight_path_has_none(latents):
         torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
     )
     path = Paths()
-    heun(point.denoise, latents, karras_sigmas(64), observe=path)
+    heun(SigmaODE(point.denoise, observe=path), latents, karras_sigmas(64))
     assert curvature_fm(path) == pytest.approx(0, abs=1e-20)
 
 
@@ -104,7 +105,7 @@ def test_curvature_grows_with_the_spread_of_the_data(latents):
             means, torch.full((2,), 0.1).double(), torch.full((2,), 0.5).double()
         )
         path = Paths()
-        heun(data.denoise, latents, karras_sigmas(128), observe=path)
+        heun(SigmaODE(data.denoise, observe=path), latents, karras_sigmas(128))
         values.append(curvature_fm(path))
     assert values[0] < values[1] < values[2]
 
@@ -116,7 +117,7 @@ def test_mean_over_samples_and_dimensions(latents):
 
     def curvature(x, denoise):
         path = Paths()
-        heun(denoise, x, karras_sigmas(32), observe=path)
+        heun(SigmaODE(denoise, observe=path), x, karras_sigmas(32))
         return curvature_fm(path)
 
     whole = curvature(latents, GAUSSIAN.denoise)
@@ -135,9 +136,9 @@ class Everything:
     def __init__(self):
         self.points, self.path = [], Paths()
 
-    def __call__(self, sigma, x, denoised):
-        self.points.append(Point.fm(sigma, x, denoised))
-        self.path(sigma, x, denoised)
+    def __call__(self, point):
+        self.points.append(Place.fm(point))
+        self.path(point)
 
     def curvature(self) -> np.ndarray:  # [n]
         t = np.array([p.time for p in self.points])
@@ -163,7 +164,7 @@ def test_streaming_is_the_plain_formula(steps, rho, bend):
         return 0.7 + bend * torch.sin(3 * x / (1 + sigma))
 
     both = Everything()
-    heun(denoise, x, karras_sigmas(steps, rho), observe=both)
+    heun(SigmaODE(denoise, observe=both), x, karras_sigmas(steps, rho))
     np.testing.assert_allclose(
         both.path.per_sample()["curvature_fm"].numpy(), both.curvature(), rtol=1e-9
     )
@@ -181,7 +182,9 @@ def test_memory_does_not_grow_with_the_steps():
     def held(steps):
         path = Paths()
         heun(
-            lambda x, sigma, labels: x / (1 + sigma**2), latents, karras_sigmas(steps), observe=path
+            SigmaODE(lambda x, sigma, labels: x / (1 + sigma**2), observe=path),
+            latents,
+            karras_sigmas(steps),
         )
         parts = (path.curvature_fm, path.shape_fm, path.shape_sigma)
         points = {id(p): p for part in parts for p in (part.first, part.last)}.values()
@@ -213,10 +216,9 @@ def gaussian_denoised(sigma, x):
 def gaussian_path(latents):
     path = Paths()
     heun(
-        lambda x, sigma, labels: gaussian_denoised(sigma, x),
+        SigmaODE(lambda x, sigma, labels: gaussian_denoised(sigma, x), observe=path),
         latents,
         karras_sigmas(256),
-        observe=path,
     )
     return path.per_sample()
 
@@ -229,7 +231,7 @@ def test_length_and_turning_of_a_gaussian(gaussian_path, latents, space):
 
     def at(sigma, start):
         x = gaussian_x(sigma, start)
-        return getattr(Point, space)(sigma, x, gaussian_denoised(sigma, x))
+        return getattr(Place, space)(Point(sigma, x, gaussian_denoised(sigma, x)))
 
     for i, start in enumerate((HIGH * latents).split(1)):
 
@@ -256,7 +258,7 @@ def test_sigma_coordinates_are_straight_where_others_are_not(latents):
     sigma) does not.
     """
     path = Paths()
-    heun(GAUSSIAN.denoise, latents, karras_sigmas(64), observe=path)
+    heun(SigmaODE(GAUSSIAN.denoise, observe=path), latents, karras_sigmas(64))
     found = path.per_sample()
     assert found["path_excess_sigma"].abs().max() < 1e-12
     assert found["turning_angle_sigma"].max() < 1e-9
@@ -277,7 +279,7 @@ def test_circle(turns):
             [3 * math.cos(a), 3 * math.sin(a)],
             [-math.sin(a) * (i + 1), math.cos(a) * (i + 1)],
         )
-        shape.add(Point(float(i), *torch.tensor([[place], [tangent]], dtype=torch.float64)))
+        shape.add(Place(float(i), *torch.tensor([[place], [tangent]], dtype=torch.float64)))
     assert shape.turned.item() == pytest.approx(angle, rel=1e-9)
     assert shape.excess.item() == pytest.approx(angle / (2 * math.sin(angle / 2)) - 1, rel=1e-3)
 
@@ -286,7 +288,7 @@ def test_straight_line_at_any_speed():
     shape = Shape()
     for t in (0.0, 0.1, 0.7, 3.0):
         line = torch.tensor([[3.0, 4.0, 0.0], [0.0, 0.0, 1.0]]).double()
-        shape.add(Point(t, t**3 * line, 3 * t**2 * line))  # at rest in the beginning
+        shape.add(Place(t, t**3 * line, 3 * t**2 * line))  # at rest in the beginning
     assert shape.excess.abs().max() < 1e-12
     assert shape.turned.abs().max() < 1e-12
 
@@ -295,7 +297,7 @@ def test_angles_as_small_as_rounding_allows():
     shape = Shape()
     for angle in (0.0, 1e-12):
         velocity = torch.tensor([[math.cos(angle), math.sin(angle)]]).double()
-        shape.add(Point(angle, velocity, velocity))
+        shape.add(Place(angle, velocity, velocity))
     assert shape.turned.item() == pytest.approx(1e-12, rel=1e-3)
 
 
@@ -320,7 +322,7 @@ def test_point_of_data_has_no_drift(latents):
         torch.tensor([[0.7, -0.2]]).double(), torch.zeros(1).double(), torch.ones(1).double()
     )
     path = Paths()
-    heun(point.denoise, latents, karras_sigmas(64), observe=path)
+    heun(SigmaODE(point.denoise, observe=path), latents, karras_sigmas(64))
     found = summary(path.per_sample(), drift_sigmas(karras_sigmas(64)[:-1]))
     assert max(map(abs, found.values())) < 1e-9
 
@@ -334,11 +336,15 @@ def test_drift_gives_the_local_truncation_error(latents):
     path = Paths()
     levels = karras_sigmas(1024)
     where = []
-    heun(data.denoise, latents, levels, observe=lambda *point: (path(*point), where.append(point)))
+    heun(
+        SigmaODE(data.denoise, observe=lambda point: (path(point), where.append(point))),
+        latents,
+        levels,
+    )
     profile = path.per_sample()[DRIFT].mean(0).sqrt()
     middle = drift_sigmas(levels[:-1])
     for i in (300, 450, 600):
-        sigma, x, denoised = where[i]
+        sigma, x, denoised = where[i].sigma, where[i].x, where[i].denoised
         small = torch.linspace(sigma, 0.99 * sigma, 33, dtype=torch.float64)
         fine = x
         # The midpoint rule
@@ -368,20 +374,46 @@ def test_tangents_are_where_an_euler_step_to_the_end_leads(latents):
     path = Tangents.evenly(rows=2, columns=4, points=10)
     seen = []
     heun(
-        GAUSSIAN.denoise,
+        SigmaODE(GAUSSIAN.denoise, observe=lambda point: (path(point), seen.append(point))),
         latents,
         karras_sigmas(10),
-        observe=lambda *point: (path(*point), seen.append(point)),
     )
     tangents = path.per_sample()["tangents"]
     assert tangents.shape == (2, 4, 2)
     assert tangents.dtype == torch.float32
     for column, i in enumerate((0, 3, 6, 9)):
-        sigma, x, _ = seen[i]
+        sigma, x = seen[i].sigma, seen[i].x
         slope = (x - GAUSSIAN.denoise(x, torch.tensor(sigma))) / sigma
         torch.testing.assert_close(
             tangents[:, column].double(), (x - sigma * slope)[:2], atol=1e-6, rtol=1e-6
         )
     few = Tangents.evenly(rows=0, columns=10, points=3)
-    heun(GAUSSIAN.denoise, latents, karras_sigmas(3), observe=few)
+    heun(SigmaODE(GAUSSIAN.denoise, observe=few), latents, karras_sigmas(3))
     assert few.per_sample()["tangents"].shape == (0, 3, 2)
+
+
+def test_flow_coordinates_give_the_paths_of_a_gaussian(latents):
+    """From pure noise: z = m (1 - t) + n sqrt(t^2 + s^2 (1 - t)^2) with deviations from the mean,
+    by quadrature; sigma is infinite at the first point, which EDM's coordinates leave out.
+    """
+    path = Paths()
+    times = Flow().times(512, 0, math.inf)
+    heun(FlowODE(GAUSSIAN.denoise, observe=path, highest=1 - 1e-9), latents, times)
+    found = path.per_sample()
+    assert found[DRIFT].shape == (5, 510)
+    assert found[DRIFT].isfinite().all()
+    levels = times[:-1] / (1 - times[:-1])
+    assert len(drift_sigmas(levels)) == 510
+    assert all(values.isfinite().all() for values in found.values())
+
+    def velocity(t, noise):
+        spread = math.sqrt(t**2 + STD**2 * (1 - t) ** 2)
+        return -MEAN + noise * (t - STD**2 * (1 - t)) / spread
+
+    def curvature(noise):
+        first = 1 / 512
+        chord = quad(velocity, first, 1, (noise,))[0] / (1 - first)
+        return quad(lambda t: (velocity(t, noise) - chord) ** 2, first, 1)[0] / (1 - first)
+
+    expected = [np.mean([curvature(n) for n in noise]) for noise in latents.tolist()]
+    np.testing.assert_allclose(found["curvature_fm"].numpy(), expected, rtol=2e-3)

@@ -7,7 +7,7 @@ from bench.metrics.truncation import truncation_error
 from models.analytic import GaussianMixture
 from models.samplers.euler import euler
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 MIXTURE = GaussianMixture(
     torch.tensor([[-1.0, 0.0], [0.8, 0.6]]).double(),

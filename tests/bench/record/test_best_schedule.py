@@ -3,7 +3,8 @@ import math
 import pytest
 
 from bench.record import Measurement
-from bench.record.best_schedule import as_of_today, choose, karras, parameter
+from bench.record.best_schedule import as_of_today, choose, parameter
+from bench.record.specs import karras
 
 
 def cell(schedule, value, rho=None, nfe=5, n=50, split="train"):

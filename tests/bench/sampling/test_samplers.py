@@ -16,13 +16,14 @@ from bench.sampling.samplers import canonical, parse
 from bench.sampling.setting import Setting
 from models.analytic import GaussianMixture
 from models.denoiser import Denoiser
+from models.objectives.edm import EDM
 from models.samplers.dopri5 import Dopri5
 from models.samplers.heun import Heun
 
 MIDPOINT = """
 from dataclasses import dataclass
-from models.samplers.contract import Sampler, evaluate, intervals, start_point
-from models.schedule import heun_steps
+from models.samplers.contract import Sampler, intervals
+from models.samplers.heun import heun_steps
 
 @dataclass(frozen=True, kw_only=True)
 class Midpoint(Sampler):
@@ -31,16 +32,15 @@ class Midpoint(Sampler):
     def steps(self, nfe):
         return heun_steps(nfe)
 
-    def __call__(self, denoise, latents, sigmas, labels=None, observe=None, guide=None, streams=()):
-        x = start_point(latents, sigmas)
-        for sigma, sigma_next in intervals(sigmas):
-            slope = (x - evaluate(denoise, x, sigma, labels)) / sigma
-            if sigma_next:
-                middle = sigma + self.share * (sigma_next - sigma)
-                x_middle = x + (middle - sigma) * slope
-                slope = (x_middle - evaluate(denoise, x_middle, middle, labels)) / middle
-            x = x + (sigma_next - sigma) * slope
-        return x
+    def __call__(self, ode, latents, times, streams=()):
+        state = ode.start(latents, times)
+        for time, following in intervals(times):
+            slope = ode.first_slope(state, time)
+            if following:
+                middle = time + self.share * (following - time)
+                slope = ode.second_slope(state + (middle - time) * slope, middle)
+            state = state + (following - time) * slope
+        return state
 """
 
 
@@ -48,6 +48,7 @@ class Exact:
     """The denoiser of two Gaussians in four pixels."""
 
     label_dim = 0
+    objective = EDM()
     one_hot = Denoiser.one_hot
     world = GaussianMixture(
         torch.tensor([[-0.5] * 64, [0.5] * 64]).double(),
@@ -83,7 +84,8 @@ def sampled(digits, setting, **steering):
 
 
 def test_names_are_those_of_files():
-    assert plugins.names("models.samplers") == ("dopri5", "euler", "euler-maruyama", "heun")
+    present = {"dopri5", "dpmpp-2m", "euler", "euler-maruyama", "heun", "midpoint"}
+    assert present <= set(plugins.names("models.samplers"))
     assert all(
         canonical(name).partition(":")[0] == name for name in plugins.names("models.samplers")
     )
@@ -112,10 +114,71 @@ def test_settings_say_what_their_sampler_does():
         ("euler", 4, 7.0),
         ("euler-maruyama", 4, 3.0),
         ("my_project.midpoint", 7, 7.0),
+        ("midpoint", 8, 7.0),
+        ("dpmpp-2m", 4, 7.0),
+        ("heun", 7, None),
+        ("euler", 1, None),
+        ("midpoint", 8, None),
+        ("dpmpp-2m", 4, None),
+        ("my_project.midpoint", 7, None),
     ],
 )
 def test_the_evaluations_are_those_asked_for(own, digits, spec, nfe, rho):
-    assert sampled(digits, Setting(spec, nfe, rho)).nfe == nfe
+    """Along Karras' schedule, and without a rho along the flow schedule."""
+    schedule = "flow:shift=2" if rho is None else None
+    assert sampled(digits, Setting(spec, nfe, rho, schedule=schedule)).nfe == nfe
+
+
+def test_both_coordinates_converge_to_the_same_images(digits):
+    """From sigma 80 or from pure noise: the paths differ by their first hundredth."""
+    in_sigma = sampled(digits, Setting("heun", 101, 7.0)).images
+    in_flow = sampled(digits, Setting("heun", 401, schedule="flow:shift=3")).images
+    adaptive = sampled(digits, Setting("dopri5:tolerance=1e-06", schedule="flow")).images
+    assert (in_flow - adaptive).abs().max() < 2e-3
+    assert (in_flow - in_sigma).abs().max() < 0.03
+
+
+def test_settings_along_a_schedule():
+    setting = Setting.along("karras:rho=5", "heun", 7)
+    assert setting == Setting("heun", 7, 5.0)
+    assert setting.column == "karras:rho=5"
+    setting = Setting.along("flow:shift=3", "heun", 7)
+    assert (setting.rho, setting.column) == (None, "flow:shift=3")
+    assert setting.name == "heun-nfe7-flow-shift=3"
+    adaptive = Setting.along("flow:shift=3", "dopri5:tolerance=0.01", None)
+    assert (adaptive.column, adaptive.plan.coordinates) == ("flow", "flow")
+    adaptive = Setting.along("karras:rho=7", "dopri5:tolerance=0.01", None)
+    assert (adaptive.column, adaptive.plan.coordinates) == (None, "sigma")
+
+
+def test_schedules_of_the_objective_are_the_default():
+    """Each objective is sampled as its papers do; either can be sampled as the other."""
+    assert make(None, {}).evaluation.schedules == ("karras",)
+    assert make(None, {}).evaluation.fixed_schedule == "karras:rho=7"
+    flow = make(None, {"objective": "flow"})
+    assert flow.evaluation.fixed_schedule == "flow:shift=1"
+    assert set(flow.evaluation.searched_schedules) > {"flow:shift=1", "flow:shift=3"}
+    both = make(None, {"objective": "flow", "schedule": ["karras", "flow"]}).evaluation
+    assert both.fixed_schedule == "karras:rho=7"
+    assert len(both.searched_schedules) == len(both.rhos) + len(both.shifts)
+    none = make(None, {"objective": "flow", "shifts": []}).evaluation
+    assert none.searched_schedules == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"schedule": ["karas"]}, "did you mean karras"),
+        ({"schedule": ["flow:shift=3"]}, "take flow with --shift and --shifts"),
+        ({"objective": "flow", "shift": 1e17}, "--shift"),
+        ({"objective": "flow", "shifts": [-1.0]}, "above 0"),
+        ({"objective": "flow", "samplers": ["euler-maruyama"]}, "add --schedule karras"),
+        ({"objective": "flow", "nfe": [4]}, "the search for the best schedule"),
+    ],
+)
+def test_schedules_that_cannot_work_are_refused(overrides, words):
+    with pytest.raises(ConfigError, match=words):
+        make(None, overrides)
 
 
 def test_a_sampler_of_the_users_converges_to_the_adaptive_one(own, digits):

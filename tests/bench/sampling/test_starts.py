@@ -15,6 +15,7 @@ from couplings import CouplingError
 from couplings.dataset.semidiscrete import SemiDiscrete
 from couplings.spec import format_spec
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.heun import heun
 from models.starts.expressway import Expressway
 from models.starts.gaussian import Gaussian
@@ -184,7 +185,11 @@ def test_a_jump_leaves_fewer_points_between_modes(make):
     for steps in (2, 3, 4, 5):
         mixed = [
             between_modes(
-                heun(MIXTURE.denoise, s.latents(z, streams(0, range(4000))), s.sigmas(steps))
+                heun(
+                    SigmaODE(MIXTURE.denoise),
+                    s.latents(z, streams(0, range(4000))),
+                    s.sigmas(steps),
+                )
             )
             for s in (plain, jump)
         ]
@@ -198,7 +203,7 @@ def test_a_jump_from_the_top_is_the_full_sampler(make):
     for spec in ("gaussian", "ot-prior:sigma=80.0"):
         start = make(spec, "eight-gaussians")
         latents = start.latents(noise(3000, (2, 1, 1)), streams(0, range(3000)))
-        ends.append(heun(MIXTURE.denoise, latents, start.sigmas(12)).flatten(1))
+        ends.append(heun(SigmaODE(MIXTURE.denoise), latents, start.sigmas(12)).flatten(1))
     full, jump = ends
     assert between_modes(jump) == pytest.approx(between_modes(full), abs=0.02)
     assert frechet_distance(Moments.of(jump), Moments.of(full)) < 0.02

@@ -9,10 +9,11 @@ import torch
 from models.analytic import GaussianMixture
 from models.guidance.discriminator import Discriminator, Head, HeadOptions, draw_log_uniform_sigma
 from models.guidance.guide import CLIP, WINDOW, Boost, Guidance, Guide, Term, clipped_log_ratio
+from models.ode import SigmaODE
 from models.samplers.contract import CountNFE
 from models.samplers.euler import euler
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 STEPS = 1000
 REAL_MEAN, REAL_STD = torch.tensor([0.3, -0.2], dtype=torch.float64), 0.5
@@ -98,15 +99,15 @@ def test_exact_guidance_makes_a_fake_denoiser_draw_real_samples(sampler, seeded)
     """
     latents = torch.randn(2000, 2, 1, 1, generator=seeded())
     guide = Guide(Guidance(exact_logit, window=(0.0, math.inf)), weight=1.0, second=1.0)
-    guided = sampler(FAKE.denoise, latents, karras_sigmas(120), guide=guide)
-    expected = sampler(REAL.denoise, latents, karras_sigmas(120))
+    guided = sampler(SigmaODE(FAKE.denoise, guide=guide), latents, karras_sigmas(120))
+    expected = sampler(SigmaODE(REAL.denoise), latents, karras_sigmas(120))
     torch.testing.assert_close(guided, expected, atol=2e-3, rtol=0)
 
 
 def test_trained_guidance_moves_mean_and_variance_at_least_half_way(trained, seeded):
     latents = torch.randn(2000, 2, 1, 1, generator=seeded())
     unguided, guided = (
-        heun(FAKE.denoise, latents, karras_sigmas(24), guide=guide).flatten(1)
+        heun(SigmaODE(FAKE.denoise, guide=guide), latents, karras_sigmas(24)).flatten(1)
         for guide in (None, Guide(Guidance(trained), weight=1.0, second=1.0))
     )
     gap = (unguided.mean(0) - REAL_MEAN).norm()
@@ -120,22 +121,25 @@ def test_trained_guidance_moves_mean_and_variance_at_least_half_way(trained, see
 @pytest.mark.parametrize("sampler", [euler, heun])
 def test_weight_0_is_unguided_bit_for_bit_and_costs_nothing(sampler, seeded):
     latents, guidance = torch.randn(4, 2, 1, 1, generator=seeded()), Guidance(exact_logit)
-    plain = sampler(FAKE.denoise, latents, karras_sigmas(6))
+    plain = sampler(SigmaODE(FAKE.denoise), latents, karras_sigmas(6))
     assert torch.equal(
-        sampler(FAKE.denoise, latents, karras_sigmas(6), guide=Guide(guidance, weight=0.0)), plain
+        sampler(
+            SigmaODE(FAKE.denoise, guide=Guide(guidance, weight=0.0)), latents, karras_sigmas(6)
+        ),
+        plain,
     )
     assert guidance.passes == 0
     assert not torch.equal(
-        sampler(FAKE.denoise, latents, karras_sigmas(6), guide=Guide(guidance)), plain
+        sampler(SigmaODE(FAKE.denoise, guide=Guide(guidance)), latents, karras_sigmas(6)), plain
     )
 
 
 def test_passes_are_those_of_the_first_evaluations_in_the_window(seeded):
     latents, sigmas = torch.randn(3, 2, 1, 1, generator=seeded()), karras_sigmas(18)
     guidance, denoise = Guidance(exact_logit), CountNFE(FAKE.denoise)
-    heun(denoise, latents, sigmas, guide=Guide(guidance, 2.0))
+    heun(SigmaODE(denoise, guide=Guide(guidance, 2.0)), latents, sigmas)
     assert (denoise.nfe, guidance.passes) == (35, 15)  # the paper's 15 of 18 steps
-    heun(denoise, latents, sigmas, guide=Guide(guidance, 2.0, second=1.0))
+    heun(SigmaODE(denoise, guide=Guide(guidance, 2.0, second=1.0)), latents, sigmas)
     assert guidance.passes == 15 + 15 + 14
 
 
@@ -188,14 +192,13 @@ def test_boosting_leaves_samples_alone_that_look_real(seeded):
         Guide(constant(0.5), 0.3),
     )
     boosted = heun(
-        FAKE.denoise,
+        SigmaODE(FAKE.denoise, guide=replace(guide, boost=Boost())),
         latents,
         sigmas,
-        guide=replace(guide, boost=Boost()),
         streams=streams(4),
     )
     torch.testing.assert_close(
-        boosted, heun(FAKE.denoise, latents, sigmas, guide=guide), rtol=0, atol=1e-12
+        boosted, heun(SigmaODE(FAKE.denoise, guide=guide), latents, sigmas), rtol=0, atol=1e-12
     )
 
 
@@ -204,14 +207,18 @@ def test_boosting_doubles_guidance_on_even_steps_and_churns_every_fifth(seeded):
     latents, sigmas = torch.zeros(2, 2), karras_sigmas(4)
     guide = Guide(constant(-0.5), 1.0)
     follow = lambda x, sigma, labels: x  # noqa: E731
-    quiet = heun(follow, latents, sigmas, guide=replace(guide, boost=Boost()), streams=streams(2))
+    quiet = heun(
+        SigmaODE(follow, guide=replace(guide, boost=Boost())), latents, sigmas, streams=streams(2)
+    )
     spans = sigmas.diff()
     factor = (
         torch.tensor([2.0, 1.0, 2.0, 1.0]).double() * torch.tensor([0.5, 0.5, 0.5, 1.0]).double()
     )
     torch.testing.assert_close(quiet[0, 0], (factor * spans).sum())  # Heun halves all but the last
     churned = replace(guide, boost=Boost(churn_every=2))
-    noisy = [heun(follow, latents, sigmas, guide=churned, streams=streams(2)) for _ in range(2)]
+    noisy = [
+        heun(SigmaODE(follow, guide=churned), latents, sigmas, streams=streams(2)) for _ in range(2)
+    ]
     assert torch.equal(noisy[0], noisy[1])
     gamma = math.sqrt(2) - 1  # of S_churn 4 in 4 steps
     noise = torch.randn(2, generator=torch.Generator().manual_seed(0))
@@ -233,7 +240,9 @@ def test_boosting_gives_a_sample_the_same_noise_in_any_company():
     def boost(logit, n, first):
         churned = replace(guide(logit), boost=Boost(churn_every=2))
         own = streams(2)[first : first + n]
-        return heun(lambda x, s, c: x, torch.ones(n, 2), sigmas, guide=churned, streams=own)
+        return heun(
+            SigmaODE(lambda x, s, c: x, guide=churned), torch.ones(n, 2), sigmas, streams=own
+        )
 
     company = lambda x, sigma, labels: torch.where(  # noqa: E731
         torch.arange(len(x)) == 0, -0.1 + 0 * x.sum(1), late(x, sigma, labels)
@@ -285,5 +294,5 @@ def test_a_weight_at_the_first_evaluation_only_counts_half(weight, second, share
     """
     latents = torch.randn(4000, 2, 1, 1, generator=seeded())
     guide = Guide(Guidance(ratio_of_mixtures, window=(0.0, math.inf)), weight, second)
-    images = heun(BALANCED.denoise, latents, karras_sigmas(72), guide=guide)
+    images = heun(SigmaODE(BALANCED.denoise, guide=guide), latents, karras_sigmas(72))
     assert (images[:, 0] > 0).double().mean().item() == pytest.approx(share, abs=0.03)

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.contract import CountNFE
 from models.samplers.euler_maruyama import euler_maruyama
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 
 STD = 0.5
 GAUSSIAN = GaussianMixture(
@@ -23,7 +24,7 @@ def sample(n: int, steps: int, sigma_max: float = 5.0, denoise=GAUSSIAN.denoise)
     # The law of noisy data there
     start = noise * (1 + (STD / sigma_max) ** 2) ** 0.5 + 0.3 / sigma_max
     sigmas = karras_sigmas(steps, 3, 0.01, sigma_max)
-    return euler_maruyama(denoise, start, sigmas, streams=streams(n))
+    return euler_maruyama(SigmaODE(denoise), start, sigmas, streams=streams(n))
 
 
 def linear_law(sigmas: list[float], variance: float) -> float:
@@ -53,13 +54,15 @@ def test_the_scheme_converges_to_the_data_with_order_one():
 def test_chunks_do_not_matter_and_every_step_is_one_evaluation():
     denoise = CountNFE(GAUSSIAN.denoise)
     noise, sigmas = torch.randn(6, 1, generator=torch.Generator().manual_seed(0)), karras_sigmas(7)
-    whole = euler_maruyama(denoise, noise, sigmas, streams=streams(6))
+    whole = euler_maruyama(SigmaODE(denoise), noise, sigmas, streams=streams(6))
     assert denoise.nfe == 7
-    part = euler_maruyama(denoise, noise[4:], sigmas, streams=streams(6)[4:])
+    part = euler_maruyama(SigmaODE(denoise), noise[4:], sigmas, streams=streams(6)[4:])
     assert torch.equal(whole[4:], part)
     assert whole.dtype == torch.float64
 
 
 def test_a_stream_each():
     with pytest.raises(ValueError, match="one generator for each"):
-        euler_maruyama(GAUSSIAN.denoise, torch.ones(2, 1), karras_sigmas(3), streams=streams(1))
+        euler_maruyama(
+            SigmaODE(GAUSSIAN.denoise), torch.ones(2, 1), karras_sigmas(3), streams=streams(1)
+        )

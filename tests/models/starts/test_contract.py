@@ -3,9 +3,10 @@ import torch
 from scipy.stats import chisquare
 
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.contract import CountNFE
 from models.samplers.heun import heun
-from models.schedule import karras_sigmas
+from models.schedules.karras import karras_sigmas
 from models.starts.contract import PreparedStart
 from models.starts.expressway import Expressway
 from models.starts.gaussian import Gaussian
@@ -32,8 +33,8 @@ def test_truncated_at_the_top_is_the_full_sampler(noise):
     )
     start = PreparedStart("truncated:sigma=80", Truncated(sigma=80).level(80))
     denoise = CountNFE(mixture.denoise)
-    ends = heun(denoise, start.latents(noise), start.sigmas(5))
-    assert torch.equal(ends, heun(mixture.denoise, noise, karras_sigmas(5)))
+    ends = heun(SigmaODE(denoise), start.latents(noise), start.sigmas(5))
+    assert torch.equal(ends, heun(SigmaODE(mixture.denoise), noise, karras_sigmas(5)))
     assert denoise.nfe == 9
 
 
@@ -41,14 +42,13 @@ def test_evaluations_count_from_the_start(noise):
     start, seen = PreparedStart("truncated:sigma=0.5", 0.5), []
     denoise = CountNFE(lambda x, sigma, labels: x)
     heun(
-        denoise,
+        SigmaODE(denoise, observe=seen.append),
         start.latents(noise),
         start.sigmas(3),
-        observe=lambda sigma, x, d: seen.append((sigma, x)),
     )
     assert denoise.nfe == 5
-    assert seen[0][0] == pytest.approx(0.5)
-    torch.testing.assert_close(seen[0][1], 0.5 * noise.double())
+    assert seen[0].sigma == pytest.approx(0.5)
+    torch.testing.assert_close(seen[0].x, 0.5 * noise.double())
 
 
 def test_a_map_places_the_latents(noise):

@@ -1,9 +1,30 @@
-"""Noise levels to sample at."""
+"""Noise levels of EDM (Karras et al. 2022, Eq. 5)."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
+
+from models.schedules.contract import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Karras(Schedule):
+    """Levels evenly spaced in sigma^(1 / rho), from sigma_max to sigma_min and then to 0.
+
+    Options:
+        rho: exponent; 7 is EDM's, 1 is uniform in sigma, and large ones are geometric.
+    """
+
+    coordinates: ClassVar[str] = "sigma"
+
+    rho: float = 7.0
+
+    def times(self, steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+        return karras_sigmas(steps, self.rho, sigma_min, sigma_max)
 
 
 def karras_sigmas(
@@ -38,17 +59,3 @@ def karras_sigmas(
             f"rho {rho}: float64 cannot keep {steps} levels apart; take one between 0.1 and 1000"
         )
     return sigmas
-
-
-def heun_steps(nfe: int) -> int:
-    """Find the steps of Heun's method that take ``nfe`` = 2 steps - 1 evaluations.
-
-    Raises:
-        ValueError: no number of steps takes that many.
-
-    """
-    if nfe < 3 or nfe % 2 == 0:
-        raise ValueError(
-            f"{nfe} evaluations: Heun takes 2 steps - 1 of them, with 2 steps or more: 3, 5, 7, ..."
-        )
-    return (nfe + 1) // 2

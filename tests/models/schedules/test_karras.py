@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.schedule import heun_steps, karras_sigmas
+from models.samplers.heun import heun_steps
+from models.schedules.karras import karras_sigmas
 
 
 def test_default_levels_by_hand():

@@ -1,0 +1,1 @@
+"""Schedules of the sampling ODE. One file, one schedule."""
