@@ -8,9 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.stats import binom, norm
 from torch import Tensor
 
 
@@ -80,26 +78,32 @@ class TwoAtoms:
 
         h_k(n) = sum over r of P(r of the k - 1 others are smaller) P(at most r images are -1).
         """
-        values = noise.double().reshape(-1, 1).cpu().numpy()
-        smaller = np.arange(self.pool)  # r
-        rank = binom.pmf(smaller, self.pool - 1, norm.cdf(values))  # [n, k]
-        share = rank @ binom.cdf(smaller, self.pool, 0.5)
-        return torch.from_numpy(share).to(noise.device).reshape(noise.shape)
+        return self._log_share(noise.double()).exp()
 
-    def denoise_flow(self, z: Tensor, t: float | Tensor) -> Tensor:
+    def _log_share(self, noise: Tensor) -> Tensor:
+        # In logarithms: far from 0 a share has hundreds of zeros, and ratios of shares matter.
+        smaller = torch.arange(self.pool, dtype=torch.float64, device=noise.device)  # r
+        others = self.pool - 1
+        below = torch.special.log_ndtr(noise)[..., None]
+        above = torch.special.log_ndtr(-noise)[..., None]
+        rank = _log_choose(others, smaller) + smaller * below + (others - smaller) * above
+        at_most = torch.logcumsumexp(_log_choose(self.pool, smaller), 0)
+        return torch.logsumexp(rank + at_most, -1) - self.pool * math.log(2)
+
+    def at_time(self, z: Tensor, t: float | Tensor, labels: Tensor | None = None) -> Tensor:
         """Compute E[y | (1 - t) y + t n = z], float64 of the shape of z, for a scalar t in (0, 1].
 
         It is tanh of half the log ratio of phi(a) h_k(a) and phi(b) (1 - h_k(b)), with the noise a
-        and b that would have taken +1 and -1 to z.
+        and b that would have taken +1 and -1 to z. Labels are ignored, as in ``__call__``.
         """
         z = z.double()
         of_plus = (z - (1 - t)) / t
         of_minus = (z + (1 - t)) / t
         # By symmetry 1 - h_k(b) = h_k(-b), which keeps its digits where h_k(b) rounds to 1.
-        shares = self.share_of_plus(of_plus).log() - self.share_of_plus(-of_minus).log()
+        shares = self._log_share(of_plus) - self._log_share(-of_minus)
         return torch.tanh((shares + (of_minus.square() - of_plus.square()) / 2) / 2)
 
-    def denoise(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, sigma: float | Tensor, labels: Tensor | None = None) -> Tensor:
         """Compute E[y | y + sigma n = x], float64 of the shape of x, for a scalar sigma.
 
         Args:
@@ -109,4 +113,9 @@ class TwoAtoms:
 
         """
         t = sigma / (1 + sigma)
-        return self.denoise_flow(x.double() / (1 + sigma), t)
+        return self.at_time(x.double() / (1 + sigma), t)
+
+
+def _log_choose(n: int, k: Tensor) -> Tensor:
+    """Logarithm of the binomial coefficient of n and every k."""
+    return math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
