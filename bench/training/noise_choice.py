@@ -99,11 +99,16 @@ def choose(trials: Sequence[Trial], measured: Mapping[RunConfig, Distances]) -> 
         measured: the lowest distances of each pilot.
 
     """
-    # All pilots must have been measured at the same evaluations, or their means do not compare.
-    evaluations = set().union(*measured.values())
+    # Means over other evaluations do not compare. Karras' schedule has no search at NFE 3 and that
+    # of flow has one, so objectives may differ in them.
+    evaluations: dict[str, set[int]] = {}
+    for trial in trials:
+        for each in trial.pilots:
+            evaluations.setdefault(trial.arm.training.objective, set()).update(measured[each])
     outcomes = []
     for trial in trials:
-        distances = [mean_distance(measured[each], evaluations) for each in trial.pilots]
+        wanted = evaluations[trial.arm.training.objective]
+        distances = [mean_distance(measured[each], wanted) for each in trial.pilots]
         outcomes.append(Outcome(trial, tuple(distances)))
     arms = dict.fromkeys(trial.arm for trial in trials)
     best = [_best(outcomes, arm) for arm in arms]
@@ -150,8 +155,8 @@ def lowest(rows: Iterable[Measurement], evaluation: EvaluationConfig) -> Distanc
 
 
 def _is_asked(row: Measurement, evaluation: EvaluationConfig) -> bool:
-    rhos = (None, evaluation.rho, *evaluation.rhos)
-    return row.nfe in evaluation.nfe and row.n == evaluation.grid_samples and row.rho in rhos
+    known = row.schedule in evaluation.searched_schedules
+    return known and row.nfe in evaluation.nfe and row.n == evaluation.grid_samples
 
 
 def _judge(metrics: Sequence[str], specs: Sequence[str]) -> str:

@@ -99,6 +99,7 @@ def plan(options: NoiseSearch, configs: Sequence[RunConfig], check: Check) -> li
             # Also the run that would follow: nothing may be refused after hours of pilots.
             check(with_law(arm, law))
             pilots = tuple(check(pilot(arm, law, seed, options.pilot_share)) for seed in seeds)
+            _refuse_without_grid(pilots[0].evaluation)
             trials.append(Trial(arm, law, pilots))
     for law in given:
         if not any(trial.law == law for trial in trials):
@@ -121,8 +122,16 @@ def _refuse(options: NoiseSearch, configs: Sequence[RunConfig]) -> None:
             f"--pilot-seed {options.pilot_seed}: this is a seed of the runs, in which the chosen"
             " law is judged: take others"
         )
-    # Two steps go from sigma_max to sigma_min and to 0, so there is no schedule to search.
-    if max(configs[0].evaluation.nfe) <= 3:
+
+
+def _refuse_without_grid(evaluation: EvaluationConfig) -> None:
+    """Refuse pilots of which no schedule is searched: they would have no distance."""
+    if not evaluation.searched_schedules:
+        raise ConfigError(
+            "--search-noise compares the laws at the best schedule: add another one to --schedule"
+        )
+    # Two steps go from sigma_max to sigma_min and to 0, whatever Karras' exponent.
+    if evaluation.schedules == ("karras",) and max(evaluation.nfe) <= 3:
         raise ConfigError("--search-noise compares the laws at --nfe above 3: add one, such as 9")
 
 
@@ -150,6 +159,7 @@ def pilot(arm: RunConfig, law: NoiseLaw, seed: int, share: float) -> RunConfig:
         start=(),
         # Without a search over schedules the fixed one is the only candidate.
         rhos=config.evaluation.rhos or (config.evaluation.rho,),
+        shifts=config.evaluation.shifts or (config.evaluation.shift,),
     )
     return replace(
         config,

@@ -27,7 +27,7 @@ NAN = math.nan
 
 def row(value, nfe, rho=7.0, **other):
     place = {"metric": "grid_fd_classifier", "sampler": "heun", "split": "train", "n": 64} | other
-    return Measurement(value=value, nfe=nfe, rho=rho, **place)
+    return Measurement(value=value, nfe=nfe, rho=rho, schedule=f"karras:rho={rho:g}", **place)
 
 
 def test_the_lowest_of_each_nfe_counts_and_only_what_was_asked_for():
@@ -117,6 +117,28 @@ def test_a_factor_counts_alike_at_every_nfe_and_seed(trials):
     assert scores["-1.2,1.2"] == pytest.approx(math.log(10))
     assert scores["0,2"] == pytest.approx(math.log(160) / 2)
     assert scores["0,1"] == pytest.approx((math.log(100 / 3) + math.log(200)) / 4)
+
+
+def test_objectives_may_be_searched_at_other_evaluations():
+    """The schedule of flow has a search at NFE 3, Karras' has none: neither loses its pilots."""
+    configs = [make(None, {"objective": name, "nfe": [3, 5]}) for name in ("edm", "flow")]
+    trials = plan(NoiseSearch(search_noise=True), configs, check)
+    distances = {"edm": {5: 2.0}, "flow": {3: 8.0, 5: 2.0}}
+    found = {}
+    for trial in trials:
+        for pilot in trial.pilots:
+            found[pilot] = distances[trial.arm.training.objective]
+    scores = {o.trial.arm.training.objective: o.score for o in choose(trials, found)}
+    assert scores == pytest.approx({"edm": math.log(2), "flow": math.log(4)})
+
+
+def test_the_schedules_of_flow_are_searched_by_their_shifts():
+    asked = make(None, {"objective": "flow", "nfe": [5], "shifts": [2], "shift": 1}).evaluation
+    rows = []
+    for value, spec in ((3.0, "flow:shift=2"), (1.0, "flow:shift=5"), (2.0, "karras:rho=7")):
+        place = {"sampler": "heun", "split": "train", "n": asked.grid_samples, "schedule": spec}
+        rows.append(Measurement("grid_fd_classifier", value, nfe=5, **place))
+    assert lowest(rows, asked) == {5: 3.0}
 
 
 def test_of_equal_laws_the_configured_one_stays(trials):

@@ -55,13 +55,17 @@ def test_a_pilot_measures_the_grid_of_schedules_and_nothing_else(runs):
         assert pilot.evaluation.samplers == ("heun",)
         assert pilot.evaluation.start == ()
         assert pilot.guidance.kind == "none"
-        for same in ("nfe", "rhos", "rho", "grid_samples", "features", "sigma_max"):
+        for same in ("nfe", "schedule", "rhos", "rho", "grid_samples", "features", "sigma_max"):
             assert getattr(pilot.evaluation, same) == getattr(guided.evaluation, same)
 
 
 def test_without_a_search_over_schedules_the_fixed_one_is_the_candidate():
     config = make(None, {"rhos": [], "rho": 9.0})
-    assert pilots(plan(ON, [config], check))[0].evaluation.rhos == (9.0,)
+    (first, *_) = pilots(plan(ON, [config], check))
+    assert first.evaluation.searched_schedules == ["karras:rho=9"]
+    config = make(None, {"shifts": [], "shift": 2.0, "objective": "flow"})
+    (first, *_) = pilots(plan(ON, [config], check))
+    assert first.evaluation.searched_schedules == ["flow:shift=2"]
 
 
 def test_the_configured_law_is_the_first_one_tried_whatever_is_given():
@@ -115,6 +119,8 @@ def test_networks_from_files_and_evaluations_without_a_schedule_have_no_search()
         plan(ON, [replace(make(), checkpoint="0" * 64)], check)
     with pytest.raises(ConfigError, match="--nfe above 3"):
         plan(ON, [make(None, {"nfe": [3]})], check)
+    # At NFE 3 the schedule of flow has a shift to search.
+    assert plan(ON, [make(None, {"nfe": [3], "objective": "flow"})], check)
 
 
 def test_nothing_is_planned_unless_it_is_asked_for(runs):
