@@ -263,7 +263,8 @@ def test_every_plug_in_of_contributing_runs_from_a_package_of_the_user(title, fo
             # A report needs runs, and a spread needs two of each coupling.
             assert importlib.import_module("bench.run").main([*TOY, "--seeds", "2"]) == 0
         assert importlib.import_module(module).main(args) == 0
-        results = [*folder.glob("runs/*/config.json"), *folder.glob("runs/*.[ch]*")]
+        # Not runs/.cache, which is a folder.
+        results = [*folder.glob("runs/*/config.json"), *folder.glob("runs/[!.]*.[ch]*")]
         text = "".join(path.read_text(encoding="utf-8") for path in results)
         # A run is named by its plug-ins; other kinds say elsewhere what they are.
         for word in REPORTED.get(title) or re.findall(r"my_project\.\w+", command):

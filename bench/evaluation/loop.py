@@ -25,9 +25,11 @@ from bench.evaluation.ledger import Ledger, Task
 from bench.evaluation.measure import NotFinite, measure, measure_denoiser
 from bench.evaluation.methods import prepare_methods
 from bench.evaluation.plan import Job
+from bench.evaluation.points import pairs_of, save_pairs
 from bench.evaluation.subject import dense_setting, sample_chunk, store
 from bench.features import Features
 from bench.metrics.contract import SolverMetric, Subject
+from bench.metrics.w2 import in_the_plane
 from bench.process.background import aside
 from bench.process.defaults import plain_torch
 from bench.process.ranks import Ranks
@@ -118,6 +120,7 @@ def evaluate(
     if not ranks.first:
         return []
     _note(ranks, finite_warnings(evaluation.not_finite))
+    aside(partial(_show_pairs, subject))
     _finish(evaluation)
     rows = ledger.rows(_tasks(jobs)) + chosen
     return rows + ledger.rows([*_tasks(best), *without_samples])
@@ -234,6 +237,15 @@ def _record_denoiser(evaluation: Evaluation, task: Task) -> None:
     if not evaluation.ledger.holds(task):
         rows = aside(partial(measure_denoiser, evaluation.subject, task))
         evaluation.ledger.add([(task, rows)])
+
+
+def _show_pairs(subject: Subject) -> None:
+    """Write pairs of points in the plane, as the run's coupling makes them."""
+    if not in_the_plane(subject.dataset):
+        return
+    pairs = pairs_of(subject)
+    if pairs is not None:
+        save_pairs(subject.samples_folder / "pairs.csv", pairs.noise, pairs.images)
 
 
 def _is_over(evaluation: Evaluation, job: Job) -> bool:

@@ -13,7 +13,7 @@ from bench.evaluation._values import as_rows, by_name, by_pair
 from bench.evaluation.ledger import Recorded, Task
 from bench.evaluation.pictures import save_grid
 from bench.evaluation.plan import Job
-from bench.evaluation.points import MOST, REAL, save_points
+from bench.evaluation.points import MOST, PATHS, REAL, save_points, save_trajectories
 from bench.evaluation.subject import TANGENTS, dense_levels, dense_setting, store
 from bench.metrics.contract import (
     DenoiserMetric,
@@ -28,6 +28,7 @@ from bench.metrics.w2 import in_the_plane
 from bench.record import Measurement
 from bench.sampling.latents import finite_rows
 from bench.sampling.setting import Setting
+from bench.sampling.store import SampleStore
 
 SHOWN_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
 SHOWN_SIDE = 8  # images in a row, and rows
@@ -63,7 +64,9 @@ def measure(
         if issubclass(metric, SolverMetric):
             recorded.append((task, _solver_rows(subject, job, setting, metric, task)))
         elif issubclass(metric, PathMetric):
-            recorded.append((task, _path_rows(subject, metric, task)))
+            dense = job.setting == dense_setting(subject.config.evaluation)
+            of = _dense_path_rows if dense else _path_rows
+            recorded.append((task, of(subject, job, setting, metric, task)))
         elif issubclass(metric, SampleMetric):
             # Metrics of fixed features have tasks without any, see ``plan.sample_tasks``.
             features = metric.only_in or task.features
@@ -140,19 +143,35 @@ def _solver_rows(
     return rows
 
 
-def _path_rows(subject: Subject, metric: type[PathMetric], task: Task) -> list[Measurement]:
-    evaluation = subject.config.evaluation
-    setting = dense_setting(evaluation)
-    samples = store(subject, setting)
-    per_sample = {}
-    for name in metric.stored:
-        per_sample[name] = torch.cat(list(samples.tensors(name, task.n)))
-    _show_tangents(subject, task.n)
+def _dense_path_rows(
+    subject: Subject, job: Job, setting: Setting, metric: type[PathMetric], task: Task
+) -> list[Measurement]:
+    per_sample = _observed(store(subject, job.setting), metric, task.n)
+    _show_paths(subject, task.n)
     rows = []
-    values = metric.values(per_sample, dense_levels(evaluation))
+    values = metric.values(per_sample, dense_levels(subject.config.evaluation), subject)
     for name, sigma, value in by_pair(task.metric, metric, "values", "sigma", values):
         rows.append(setting.row(name, value, n=task.n, sigma=sigma))
     return rows
+
+
+def _path_rows(
+    subject: Subject, job: Job, setting: Setting, metric: type[PathMetric], task: Task
+) -> list[Measurement]:
+    samples = store(subject, job.setting)
+    # A sampler of a user's own may show no points.
+    if not samples.has(metric.stored):
+        return []
+    values = metric.values_at(_observed(samples, metric, task.n), subject)
+    rows = []
+    for name, value in by_name(task.metric, metric, "values_at", values):
+        rows.append(setting.row(name, value, n=task.n))
+    return rows
+
+
+def _observed(samples: SampleStore, metric: type[PathMetric], n: int) -> dict[str, Tensor]:
+    """Tensors that a metric observed along the first ``n`` paths, by name."""
+    return {name: torch.cat(list(samples.tensors(name, n))) for name in metric.stored}
 
 
 def _as_recorded(subject: Subject, job: Job) -> Setting:
@@ -191,9 +210,17 @@ def _only_searches(passes: dict[tuple[str, int], list[Task]]) -> bool:
     return True
 
 
-def _show_tangents(subject: Subject, n: int) -> None:
-    """Write D along the first paths: a row is a sample, from noise to image."""
+def _show_paths(subject: Subject, n: int) -> None:
+    """Write the first paths of the dense reference: of pictures D along them, a row for each
+    sample, from noise to image; of points the paths themselves.
+    """
     samples = store(subject, dense_setting(subject.config.evaluation))
+    if in_the_plane(subject.dataset):
+        count = min(PATHS, n)
+        paths = torch.cat(list(samples.tensors("trajectories", count)))
+        ends = torch.cat(list(samples.tensors("exact", count)))
+        save_trajectories(subject.samples_folder / "trajectories.csv", paths, ends)
+        return
     # [rows, columns, c, h, w]
     tangents = torch.cat(list(samples.tensors("tangents", min(TANGENTS[0], n))))
     path = subject.samples_folder / "tangents.png"

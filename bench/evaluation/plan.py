@@ -74,7 +74,10 @@ def dense_reference(subject: Subject) -> Job:
     """The paths of the dense reference."""
     setting = dense_setting(subject.config.evaluation)
     n = subject.config.evaluation.trajectories
-    tasks = [Task(name, setting.name, n) for name in chosen(subject, PathMetric)]
+    tasks = []
+    for name, metric in chosen(subject, PathMetric).items():
+        if metric.suits(subject.dataset):
+            tasks.append(Task(name, setting.name, n))
     # Also without tasks: the job is planned, and samples nothing.
     return Job(setting, tuple(tasks))
 
@@ -175,8 +178,23 @@ def all_metrics(subject: Subject, setting: Setting) -> Job:
         if metric.suits(setting):
             n = metric.samples(evaluation)
             tasks.append(Task(name, setting_name(subject, setting), n))
+    for name, of_paths in chosen(subject, PathMetric).items():
+        if is_watched(subject, of_paths, setting):
+            tasks.append(Task(name, setting_name(subject, setting), evaluation.samples))
     tasks += sample_tasks(subject, setting, evaluation.samples, "all")
     return Job(setting, tuple(tasks))
+
+
+def is_watched(subject: Subject, metric: type[PathMetric], setting: Setting) -> bool:
+    """True if a metric of paths has values at a setting, other than those of the dense
+    reference.
+    """
+    dense = dense_setting(subject.config.evaluation)
+    return (
+        setting != dense
+        and metric.suits(subject.dataset)
+        and metric.watches(subject.dataset, setting)
+    )
 
 
 def sample_tasks(subject: Subject, setting: Setting, n: int, scope: str) -> list[Task]:

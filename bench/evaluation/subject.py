@@ -11,7 +11,9 @@ from torch import Tensor
 from bench import metrics
 from bench.config import EvaluationConfig
 from bench.evaluation.pictures import Tangents
+from bench.evaluation.points import PATHS, Trajectories
 from bench.metrics.contract import PathMetric, Subject
+from bench.metrics.w2 import in_the_plane
 from bench.sampling.latents import as_stored, finite_rows
 from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
@@ -45,17 +47,20 @@ def setting_name(subject: Subject, setting: Setting) -> str:
     return f"{setting.name}@{subject.methods.prints[setting.guidance]}"
 
 
-def path_metrics(subject: Subject) -> list[type[PathMetric]]:
-    """The observers of the dense reference: those of this project and those asked for by name.
+def path_metrics(subject: Subject, setting: Setting) -> list[type[PathMetric]]:
+    """The observers of a setting: those of this project and those asked for by name.
 
     The former watch even if their values are not asked for. They cost next to nothing, and an
     evaluation that asks for them later need not sample again.
     """
     observers = []
+    dense = setting == dense_setting(subject.config.evaluation)
     asked = metrics.chosen(subject.config.evaluation.metrics)
     for name in dict.fromkeys((*metrics.names(), *asked)):
         metric = metrics.load(name)
-        if issubclass(metric, PathMetric):
+        if not issubclass(metric, PathMetric) or not metric.suits(subject.dataset):
+            continue
+        if dense or metric.watches(subject.dataset, setting):
             observers.append(metric)
     return observers
 
@@ -64,7 +69,8 @@ def store(subject: Subject, setting: Setting) -> SampleStore:
     """The store of a setting's samples.
 
     It holds ``images`` as the data set stores its own and, of the trajectories only, ``exact``
-    float32 ones. The store of the dense reference also holds what was observed along its paths.
+    float32 ones. It also holds what was observed along the paths, those of the dense reference
+    above all.
     """
     evaluation = subject.config.evaluation
     key: dict[str, object] = {
@@ -73,19 +79,23 @@ def store(subject: Subject, setting: Setting) -> SampleStore:
         # A store with fewer exact images could not serve more trajectories, so it is another one.
         "trajectories": evaluation.trajectories,
     }
+    observed: list[str] = []
+    for metric in path_metrics(subject, setting):
+        observed += metric.stored
     if setting == dense_setting(evaluation):
-        observed: list[str] = []
-        for metric in path_metrics(subject):
-            observed += metric.stored
-        # A store that lacks what a metric observes could not be measured, so it is another one too.
-        key["observed"] = [*observed, "tangents"]
+        observed.append("tangents")
+        if in_the_plane(subject.dataset):
+            observed.append("trajectories")
+    # A store that lacks what a metric observes could not be measured, so it is another one too.
+    if observed:
+        key["observed"] = observed
     return SampleStore.of(subject.samples_folder, setting.name, key)
 
 
 def sample_chunk(
     subject: Subject, setting: Setting, rows: range, advance: Callable[[int], object]
 ) -> None:
-    """Sample the images of some latents into the store, the dense ones with their paths observed.
+    """Sample the images of some latents into the store, with their paths observed.
 
     Args:
         subject: whose denoiser samples.
@@ -95,7 +105,8 @@ def sample_chunk(
 
     """
     evaluation = subject.config.evaluation
-    observers = _observers(subject, rows) if setting == dense_setting(evaluation) else []
+    path_observers = [metric() for metric in path_metrics(subject, setting)]
+    observers = [*path_observers, *_picture_observers(subject, setting, rows)]
 
     def observe(point: Point) -> None:
         for observer in observers:
@@ -117,6 +128,8 @@ def sample_chunk(
             f"counted {sampled.nfe} evaluations where {setting.nfe} were asked for"
         )
     images = sampled.images
+    for path_observer in path_observers:
+        path_observer.end(images)
     tensors = {}
     for observer in observers:
         for name, tensor in observer.per_sample().items():
@@ -136,7 +149,14 @@ def sample_chunk(
     store(subject, setting).add(rows.start, **tensors)
 
 
-def _observers(subject: Subject, rows: range) -> list[PathMetric | Tangents]:
+def _picture_observers(
+    subject: Subject, setting: Setting, rows: range
+) -> list[Tangents | Trajectories]:
+    """Observers of the dense reference that keep what its pictures show."""
+    if setting != dense_setting(subject.config.evaluation):
+        return []
     points = subject.config.evaluation.reference_steps
     tangents = Tangents.evenly(max(0, TANGENTS[0] - rows.start), TANGENTS[1], points)
-    return [*(metric() for metric in path_metrics(subject)), tangents]
+    if not in_the_plane(subject.dataset):
+        return [tangents]
+    return [tangents, Trajectories(max(0, PATHS - rows.start))]

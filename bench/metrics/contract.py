@@ -5,7 +5,8 @@ their sentences, verdicts and order from there. The kinds:
 
 - ``SampleMetric``: of generated samples against real images, in one kind of features;
 - ``SolverMetric``: of how a sampler solved the ODE, from tensors stored with the samples;
-- ``PathMetric``: of the paths of the dense reference, watched while they are integrated;
+- ``PathMetric``: of the paths of the dense reference, watched while they are integrated, and of
+  those of other settings if it asks for them;
 - ``DenoiserMetric``: of the denoiser itself, or of what steers it, without stored samples;
 - ``RecordedMetric``: recorded elsewhere, such as the cost of training, and only described here.
 
@@ -26,6 +27,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from bench.config import EvaluationConfig
+from bench.data import Dataset
 from bench.metrics._space import SPLITS, FeatureSpace
 from bench.metrics._subject import HeldOut, Methods, Subject
 from bench.record import Measurement
@@ -192,15 +194,31 @@ class PathMetric(Metric):
     One object watches one chunk of samples. What ``per_sample`` gives is stored with these, so
     that an evaluation that was stopped resumes without sampling again.
 
-    Class attribute ``stored``: names of the tensors of ``per_sample``.
+    Class attribute ``stored``: names of the tensors of ``per_sample``, which may leave them out for
+    a sampler that shows no points.
     """
 
     group: ClassVar[str] = "paths"
     stored: ClassVar[tuple[str, ...]]
 
+    @classmethod
+    def suits(cls, dataset: Dataset) -> bool:  # noqa: ARG003 - for those that choose
+        """True if it is measured of these data."""
+        return True
+
+    @classmethod
+    def watches(cls, dataset: Dataset, setting: Setting) -> bool:  # noqa: ARG003
+        """True if it also observes the samples of this setting; ``values_at`` then measures
+        them.
+        """
+        return False
+
     @abstractmethod
     def __call__(self, point: Point) -> None:
         """Observe the next point of the paths, from noise to image."""
+
+    def end(self, images: Tensor) -> None:  # noqa: B027 - most need only the points
+        """Observe the images ``[n, ...]`` that the paths end at."""
 
     @abstractmethod
     def per_sample(self) -> dict[str, Tensor]:
@@ -208,10 +226,15 @@ class PathMetric(Metric):
 
     @classmethod
     @abstractmethod
-    def values(cls, per_sample: dict[str, Tensor], levels: Tensor) -> Profile:
-        """Values over all samples; ``levels`` ``[points]`` are the noise levels of the paths, of
-        which the first is infinite in flow coordinates.
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:
+        """Values over the samples of the dense reference; ``levels`` ``[points]`` are the noise
+        levels of the paths, of which the first is infinite in flow coordinates.
         """
+
+    @classmethod
+    def values_at(cls, per_sample: dict[str, Tensor], subject: Subject) -> dict[str, float]:  # noqa: ARG003
+        """Values by metric over the samples of a setting that it ``watches``."""
+        return {}
 
 
 class DenoiserMetric(Metric):

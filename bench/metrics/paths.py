@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from bench.metrics.contract import PathMetric, Point, Profile
+from bench.metrics.contract import PathMetric, Point, Profile, Subject
 from bench.record.infos import Info
 
 PER_PATH = (
@@ -219,7 +219,7 @@ class Paths(PathMetric):
         }
 
     @classmethod
-    def values(cls, per_sample: dict[str, Tensor], levels: Tensor) -> Profile:
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:  # noqa: ARG003
         """Means over all samples, see ``summary``."""
         return summary(per_sample, drift_sigmas(levels))
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +114,11 @@ class SampleStore:
                 bad = ~finite[:rows, None, None, None]
                 images = as_images(images).masked_fill(bad, math.nan)
             yield images
+
+    def has(self, names: Iterable[str]) -> bool:
+        """True if the first chunk holds tensors of all these names."""
+        chunk = self._read(0)
+        return chunk is not None and set(names) <= chunk.keys()
 
     def keep(self) -> None:
         """Protect the store from ``remove``, also in later sessions."""
