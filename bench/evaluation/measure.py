@@ -13,7 +13,7 @@ from bench.evaluation._values import as_rows, by_name, by_pair
 from bench.evaluation.ledger import Recorded, Task
 from bench.evaluation.pictures import save_grid
 from bench.evaluation.plan import Job
-from bench.evaluation.points import MOST, PATHS, REAL, save_points, save_trajectories
+from bench.evaluation.points import MOST, PATHS, REAL, points_file, save_points, save_trajectories
 from bench.evaluation.subject import TANGENTS, dense_levels, dense_setting, store
 from bench.metrics.contract import (
     DenoiserMetric,
@@ -233,16 +233,19 @@ def _show(subject: Subject, setting: Setting) -> None:
     """
     evaluation = subject.config.evaluation
     # Pictures of couplings are compared at equal settings, so only the fixed schedule is shown.
-    fixed = Setting.along(evaluation.fixed_schedule, "heun", setting.nfe)
-    is_fixed = setting == fixed
-    if not is_fixed or setting.nfe not in SHOWN_NFE:
+    fixed = Setting.along(evaluation.fixed_schedule, setting.sampler, setting.nfe)
+    if setting != fixed or setting.nfe is None:
         return
     samples = store(subject, setting)
     folder = subject.samples_folder
     if in_the_plane(subject.dataset):
-        points = torch.cat(list(samples.images(min(MOST, evaluation.samples))))
-        save_points(folder / f"nfe{setting.nfe}.csv", points)
-        save_points(folder / f"{REAL}.csv", subject.dataset.test.images)
+        # Published experiments may have one number of evaluations, of another sampler.
+        if setting.nfe in ([nfe for nfe in SHOWN_NFE if nfe in evaluation.nfe] or evaluation.nfe):
+            points = torch.cat(list(samples.images(min(MOST, evaluation.samples))))
+            save_points(folder / points_file(setting.sampler, setting.nfe), points)
+            save_points(folder / f"{REAL}.csv", subject.dataset.test.images)
+        return
+    if setting.sampler != "heun" or setting.nfe not in SHOWN_NFE:
         return
     first = torch.cat(list(samples.images(min(SHOWN_SIDE**2, evaluation.samples))))
     save_grid(folder / f"nfe{setting.nfe}.png", as_images(first))

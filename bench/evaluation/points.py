@@ -25,6 +25,13 @@ REAL = "real"
 """Name of the file that holds points of the data."""
 
 
+def points_file(sampler: str, nfe: int) -> str:
+    """Name of the file of generated points: ``nfe5.csv`` of Heun's method, ``euler-nfe100.csv``."""
+    prefix = "" if sampler == "heun" else f"{sampler}-"
+    # A colon cannot be part of a file name everywhere.
+    return f"{prefix}nfe{nfe}.csv".replace(":", "-")
+
+
 def save_points(path: Path, points: Tensor) -> None:
     """Write the first ``MOST`` of ``points [n, 2, 1, 1]`` as CSV with the columns x and y."""
     _write(path, "x,y", points[:MOST].flatten(1).double().tolist())

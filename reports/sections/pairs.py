@@ -74,7 +74,7 @@ def pairs(runs: Sequence[Run]) -> PairedPoints | None:
 
 def draw(found: PairedPoints, look: dict[str, Look]) -> Markup:
     """The pairs as SVG."""
-    words = f"Pairs of noise samples and points of the data: {', '.join(found.lines)}."
+    words = f"Pairs of noise samples and points of the data: {'; '.join(found.lines)}."
     with drawing_style(STYLE):
         return to_svg(drawing(found, look), words)
 

@@ -36,12 +36,13 @@ class Scatter:
 
     Attributes:
         data: held-out points.
-        samples: NFE to coupling to generated points, from the same latents.
+        samples: NFE and sampler, as in ``_setting``, to coupling to generated points, from the same
+            latents.
 
     """
 
     data: Points
-    samples: dict[int, dict[str, Points]]
+    samples: dict[str, dict[str, Points]]
 
     @property
     def caption(self) -> str:
@@ -50,11 +51,11 @@ class Scatter:
         for by_coupling in self.samples.values():
             sizes.update(map(len, by_coupling.values()))
         count = f"{max(sizes):,}" if len(sizes) == 1 else f"up to {max(sizes):,}"
-        nfes = join([str(nfe) for nfe in self.samples])
+        settings = join([*self.samples])
         return (
             f"Held-out points of the data, and {count} points generated from the same noise samples"
-            f" by the first seed of each coupling, at the fixed schedule and NFE {nfes}. Points"
-            " outside the frame are not drawn; their number stands above the panel."
+            f" by the first seed of each coupling, along the fixed schedule: {settings}."
+            " Points outside the frame are not drawn; their number stands above the panel."
         )
 
     @property
@@ -80,22 +81,32 @@ def build(group: Group) -> Figure | None:
 def scatter(runs: Sequence[Run]) -> Scatter | None:
     """The points that the runs kept, of each coupling's first seed; None if they kept none."""
     data: Points = []
-    samples: dict[int, dict[str, Points]] = {}
+    by_setting: dict[tuple[str, int], dict[str, Points]] = {}
     for coupling, run in first_runs(runs).items():
         folder = run.path / "samples"
         # All runs of a comparison keep the same held-out points.
         data = data or _points(folder / "real.csv")
-        for path in folder.glob("nfe*.csv"):
-            nfe = re.fullmatch(r"nfe(\d+)", path.stem)
-            points = _points(path) if nfe else []
+        for path in folder.glob("*nfe*.csv"):
+            name = re.fullmatch(r"(?:(.+)-)?nfe(\d+)", path.stem)
+            points = _points(path) if name else []
             if points:
-                samples.setdefault(int(nfe[1]), {})[coupling] = points
-    return Scatter(data, dict(sorted(samples.items()))) if data and samples else None
+                setting = (name[1] or "", int(name[2]))
+                by_setting.setdefault(setting, {})[coupling] = points
+    samples = {}
+    # Heun's method first, which has no name in the files.
+    for setting in sorted(by_setting):
+        samples[_setting(*setting)] = by_setting[setting]
+    return Scatter(data, samples) if data and samples else None
+
+
+def _setting(sampler: str, nfe: int) -> str:
+    """Words for a sampler and a number of evaluations; the usual sampler is not named."""
+    return f"{sampler} NFE {nfe}".strip()
 
 
 def draw(found: Scatter, look: dict[str, Look]) -> Markup:
     """The points as SVG."""
-    rows = [f"NFE {nfe}: {', '.join(points)}" for nfe, points in found.samples.items()]
+    rows = [f"{setting}: {', '.join(points)}" for setting, points in found.samples.items()]
     words = f"Points of the data and generated points. {'; '.join(rows)}."
     with drawing_style(STYLE):
         return to_svg(drawing(found, look), words)
@@ -104,8 +115,8 @@ def draw(found: Scatter, look: dict[str, Look]) -> Markup:
 def drawing(found: Scatter, look: dict[str, Look]) -> Canvas:
     """Panels in rows: for each NFE the data first, then the couplings, all on the same axes."""
     rows = []
-    for nfe, by_coupling in found.samples.items():
-        row = [Panel(DATA, (plane.dots(found.data, INK),), f"NFE {nfe}")]
+    for setting, by_coupling in found.samples.items():
+        row = [Panel(DATA, (plane.dots(found.data, INK),), setting)]
         for coupling, points in by_coupling.items():
             row.append(_panel(found, coupling, points, look[coupling].colour))
         rows.append(row)

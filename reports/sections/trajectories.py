@@ -85,7 +85,7 @@ def trajectories(runs: Sequence[Run]) -> Trajectories | None:
 
 def draw(found: Trajectories, look: dict[str, Look]) -> Markup:
     """The paths as SVG."""
-    words = f"Sampling paths from noise to data in the plane: {', '.join(found.paths)}."
+    words = f"Sampling paths from noise to data in the plane: {'; '.join(found.paths)}."
     with drawing_style(STYLE):
         return to_svg(drawing(found, look), words)
 

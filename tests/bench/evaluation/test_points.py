@@ -42,7 +42,8 @@ def some_moons() -> Dataset:
 
 
 def run(folder, data, coupling, **asked):
-    evaluation = replace(EvaluationConfig(), nfe=(3, 5), samples=30, rhos=(), **asked)
+    given = {"nfe": (3, 5), "samples": 30, "rhos": (), **asked}
+    evaluation = replace(EvaluationConfig(), **given)
     config = RunConfig("moons", coupling, training=TrainingConfig(pool=40), evaluation=evaluation)
     net = networks.small(1, 2, model_channels=8, channel_mult=(1,)).eval()
     ranks = Ranks(0, 1, "cpu")
@@ -71,6 +72,18 @@ def test_a_run_on_points_keeps_generated_ones_and_those_of_the_data(tmp_path):
     assert lengths == {"nfe5.csv": 31, "real.csv": 51, "pairs.csv": 41}
     x, y = data.test.images[0].flatten().tolist()
     assert kept["real.csv"][:2] == ["x,y", f"{x:.4g},{y:.4g}"]
+
+
+def test_points_of_another_sampler_are_kept_under_its_name(tmp_path):
+    """At the usual numbers of evaluations; if none of them was asked for, at all."""
+    data = some_moons()
+    for samplers, nfe, kept in (
+        (("euler", "heun"), (5, 7), {"euler-nfe5.csv", "nfe5.csv"}),
+        (("euler",), (4, 6), {"euler-nfe4.csv", "euler-nfe6.csv"}),
+    ):
+        folder = tmp_path / str(nfe[0])
+        samples = run(folder, data, "random", metrics=("samples",), samplers=samplers, nfe=nfe)
+        assert {path.name for path in samples.glob("*nfe*.csv")} == kept
 
 
 def test_a_run_keeps_the_pairs_of_its_coupling(tmp_path):

@@ -33,7 +33,7 @@ def test_the_pairs_of_each_arm_are_of_its_first_seed(moons):
 def test_the_page_shows_the_arms_side_by_side_with_words(moons):
     page = build(moons).html.read_text()
     assert page.count("<b>Pairs of one pool.</b>") == 1
-    words = "Pairs of noise samples and points of the data: random, lapjv."
+    words = "Pairs of noise samples and points of the data: random; lapjv."
     (svg,) = re.findall(rf'<svg [^>]*aria-label="{words}".*?</svg>', page, re.DOTALL)
     assert [len(re.findall(rf">{arm}<", svg)) for arm in ("random", "lapjv")] == [1, 1]
     assert "The first 3 pairs of a pool" in page

@@ -46,8 +46,8 @@ def moons(tmp_path, make):
 def test_the_points_of_each_arm_are_of_its_first_seed_at_each_nfe(moons):
     found = plane.scatter(read(moons)[0])
     assert found.data == DATA
-    assert list(found.samples) == [5, 13]
-    assert found.samples[5] == {
+    assert list(found.samples) == ["NFE 5", "NFE 13"]
+    assert found.samples["NFE 5"] == {
         "random": [(0.0, 0.5), (0.2, 0.005)],
         "lapjv": [(0.1, 0.5), (0.2, 0.005)],
     }
@@ -94,7 +94,8 @@ def test_all_panels_share_their_axes(moons):
 
 def test_points_outside_the_frame_are_counted():
     found = plane.Scatter(
-        [(0.0, 0.0), (1.0, 1.0)], {5: {"random": [(0.5, 0.5), (1.3, 0.5), (1.4, 0.5), (0.5, -9.0)]}}
+        [(0.0, 0.0), (1.0, 1.0)],
+        {"NFE 5": {"random": [(0.5, 0.5), (1.3, 0.5), (1.4, 0.5), (0.5, -9.0)]}},
     )
     axes = plane.drawing(found, style.looks(["random"])).axes
     assert [ax.get_title() for ax in axes] == ["data", "random\n2 of 4 outside"]
@@ -117,16 +118,26 @@ def test_a_damaged_file_is_passed_over(moons, text):
     for path in moons.glob("*lapjv*/samples/nfe5.csv"):
         path.write_text(text)
     found = plane.scatter(read(moons)[0])
-    assert list(found.samples[5]) == ["random"]
-    assert list(found.samples[13]) == ["random", "lapjv"]
+    assert list(found.samples["NFE 5"]) == ["random"]
+    assert list(found.samples["NFE 13"]) == ["random", "lapjv"]
     build(moons)
 
 
 def test_points_that_are_not_finite_are_not_drawn(moons):
     for path in moons.glob("*lapjv*/samples/nfe5.csv"):
         path.write_text("x,y\nnan,1\n0.5,inf\n0.25,0.5\n")
-    assert plane.scatter(read(moons)[0]).samples[5]["lapjv"] == [(0.25, 0.5)]
+    assert plane.scatter(read(moons)[0]).samples["NFE 5"]["lapjv"] == [(0.25, 0.5)]
 
 
 def test_images_have_none(study):
     assert plane.scatter(read(study)[0]) is None
+
+
+def test_other_samplers_have_rows_of_their_own(moons):
+    for path in moons.glob("*/samples"):
+        (path / "euler-nfe100.csv").write_text("x,y\n0.25,0.75\n")
+        (path / "pairs-nfe.csv").write_text("x,y\n0,0\n")
+    found = plane.scatter(read(moons)[0])
+    assert list(found.samples) == ["NFE 5", "NFE 13", "euler NFE 100"]
+    assert found.samples["euler NFE 100"] == {"random": [(0.25, 0.75)], "lapjv": [(0.25, 0.75)]}
+    assert "along the fixed schedule: NFE 5, NFE 13 and euler NFE 100." in found.caption

@@ -37,7 +37,7 @@ def test_the_paths_of_each_arm_are_of_its_first_seed(moons):
 def test_the_page_shows_the_arms_side_by_side_with_words(moons):
     page = build(moons).html.read_text()
     assert page.count("<b>Trajectories.</b>") == 1
-    words = "Sampling paths from noise to data in the plane: random, lapjv."
+    words = "Sampling paths from noise to data in the plane: random; lapjv."
     (svg,) = re.findall(rf'<svg [^>]*aria-label="{words}".*?</svg>', page, re.DOTALL)
     assert [len(re.findall(rf">{arm}<", svg)) for arm in ("random", "lapjv")] == [1, 1]
     assert "The paths of 2 noise samples" in page
