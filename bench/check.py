@@ -334,21 +334,40 @@ def _within_class(coupling: Coupling | DatasetCoupling) -> str:
 def _check_schedules(config: RunConfig, training: TrainingConfig) -> EvaluationConfig:
     """The evaluation with the schedules of the objective, if none are given."""
     from bench.sampling.schedules import check_schedules, parse, with_natural
-    from bench.training.network import stated_objective
 
-    natural = stated_objective(training).natural_schedule
+    natural = natural_schedule(replace(config, training=training))
     evaluation = with_natural(config.evaluation, natural)
     check_schedules(evaluation)
     # The way out for the search's sampler is fewer schedules, not another one of --samplers.
     if evaluation.searched_schedules and _searches(evaluation.metrics):
+        way_out = "; or skip the search: --rhos and --shifts without a value, one --schedule"
         for nfe in evaluation.nfe:
-            check_heun_nfe("--nfe", nfe, "the search for the best schedule")
+            check_heun_nfe("--nfe", nfe, "the search for the best schedule", way_out)
     in_flow = parse(evaluation.fixed_schedule).coordinates == "flow"
     if config.guidance.kind == "discriminator" and config.guidance.boost and in_flow:
         raise ConfigError(
             "--guidance.boost adds noise to x: add --schedule karras, or leave it out"
         )
     return evaluation
+
+
+def natural_schedule(config: RunConfig) -> str:
+    """The schedule that a run is sampled along if none is given: that of its objective.
+
+    Raises:
+        ConfigError: an unknown objective or option, or a bad value.
+
+    """
+    from bench.training.network import stated_objective
+    from models.objectives.edm import EDM
+
+    # Files hold networks of EDM, whatever a preset would train.
+    if config.checkpoint:
+        return EDM.natural_schedule
+    try:
+        return stated_objective(config.training).natural_schedule
+    except ValueError as error:
+        raise ConfigError(f"--objective: {error}") from None
 
 
 def make(preset: str | None = None, overrides: dict[str, object] | None = None) -> RunConfig:

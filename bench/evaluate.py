@@ -13,7 +13,7 @@ import tyro
 
 from bench import cli
 from bench.arm import run_arm
-from bench.check import check
+from bench.check import check, natural_schedule
 from bench.cli import RESUMES, main_of, read_first, survive
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.config.guidance import GuidanceConfig
@@ -25,11 +25,13 @@ from bench.record import RunFolder
 from bench.suitable import network_digest
 
 # tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Measure trained runs again: other NFE, exponents, samplers, features, more samples.
+DESCRIPTION = """Measure trained runs again: other NFE, schedules, samplers, features, more samples.
 
 Adds rows to each run's metrics.jsonl; what is there already is not measured again.
 
 Options default to what the first run was last measured with.
+
+The schedule of an objective is no such default: each run keeps its own.
 
 Examples:
   python -m bench.evaluate runs/digits-lapjv-* --nfe 11 21
@@ -125,6 +127,8 @@ def parse(args: list[str]) -> Command:
         asked = last_asked(folder) or load_preset(None, recorded.data).measured
         asked["evaluation"] |= folder.config()["evaluation"]
         default = from_dict(asked)
+        # The first run's objective has no say in the schedule of the others.
+        default = replace(default, evaluation=_without_natural(default.evaluation, recorded))
     command = Command(
         runs=tyro.MISSING,
         evaluation=default.evaluation,
@@ -132,6 +136,18 @@ def parse(args: list[str]) -> Command:
         dg=default.guidance,
     )
     return cli.parse(Command, "bench.evaluate", DESCRIPTION, args, command)
+
+
+def _without_natural(evaluation: EvaluationConfig, config: RunConfig) -> EvaluationConfig:
+    """The evaluation without the natural schedule of a run's objective: each run has its own.
+
+    Raises:
+        ConfigError: the run has an objective that cannot be built.
+
+    """
+    if evaluation.schedule != (natural_schedule(config),):
+        return evaluation
+    return replace(evaluation, schedule=EvaluationConfig.schedule)
 
 
 @plain_torch()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 BASELINE = "random"
 # tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Compare couplings for training a diffusion model: train, sample, measure, report.
+DESCRIPTION = """Compare couplings for diffusion and flow models: train, sample, measure, report.
 
 Trains one run for each coupling and one for the random baseline; all else is equal.
 
@@ -78,13 +78,15 @@ class Command:
     released pickles.
     """
     data: str = "digits"
-    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; your own
-    images: image-folder or image-zip; or a module of your own, such as my_project.spirals.
+    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
+    the scales of publications: sf2m-8gaussians, sf2m-moons, sf2m-scurve, dsb-moons,
+    dsb-8gaussians, c2ot-8gaussians, c2ot-moons, c2ot-moons-x; your own images: image-folder or
+    image-zip; or a module of your own, such as my_project.spirals.
     """
     source: str = RunConfig.source
-    """Data set that noise samples are drawn from: gaussian (none: unit noise), or the name of one
-    whose images have the same shape. Training draws from its training split, sampling from its test
-    split.
+    """Data set that noise samples are drawn from, with images of the same shape as those of --data;
+    gaussian is no data set but unit noise. Training draws from its training split, sampling from
+    its test split.
     """
     preset: str | None = None
     """Preset to start from (bench/presets/NAME.toml). Default: the one of the data set."""

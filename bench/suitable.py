@@ -116,7 +116,8 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     _refuse_unfit_guidance(config.guidance, dataset)
     if config.checkpoint:
         return  # the file's network is checked when it is read
-    if config.training.conditional and dataset.has_conditions:
+    if dataset.has_conditions:
+        # Without --conditional too: couplings and encoders read the labels of the data set.
         _refuse_classes(config)
     elif config.training.conditional and dataset.num_classes < 2:
         raise ConfigError(
@@ -144,7 +145,7 @@ def _refuse_classes(config: RunConfig) -> None:
         )
     options = {
         "--guidance": config.guidance.kind != "none",
-        "--start": bool(config.evaluation.start),
+        "--start": config.training.conditional and bool(config.evaluation.start),
         "--class-law uniform": config.evaluation.class_law != "data",
     }
     for option, is_used in options.items():

@@ -17,7 +17,7 @@ from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
 from bench.training.network import AUGMENT_LABELS, build_network, find_objective
 from bench.training.state import new_state
-from bench.training.step import Stepper, tf32
+from bench.training.step import Stepper, draw_path_noise, tf32
 from models.denoiser import Denoiser
 from models.ode import CountNFE, SigmaODE
 from models.samplers.heun import heun, heun_steps
@@ -49,8 +49,12 @@ class PlainStepper:
         self.step = 0
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
         # Neither fused nor foreach: that is what the trainer is compared with.
-        self.optimizer = torch.optim.Adam(
-            self.net.parameters(), lr=training.lr, foreach=False, fused=False
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(),
+            lr=training.lr,
+            weight_decay=training.weight_decay,
+            foreach=False,
+            fused=False,
         )
 
     def __call__(self, pairs: Pairs) -> Tensor:
@@ -78,12 +82,17 @@ class PlainStepper:
         g = generator(seed, "sigma", 0, self.step)
         sigma = net.objective.draw_sigma(len(images), g, str(images.device))
         labels = net.one_hot(pairs.labels)
+        path_noise = draw_path_noise(net.objective, tuple(images.shape), seed, self.step)
+        if path_noise is not None:
+            path_noise = path_noise.to(images.device)
         dropout = self.config.network.dropout > 0
         # Dropout draws from the global generator only.
         with torch.random.fork_rng(enabled=dropout):
             if dropout:
                 torch.manual_seed(derive(seed, "dropout/0", 0, self.step))
-            return net.objective.loss(net, images, pairs.noise, sigma, labels, pairs.augment_labels)
+            return net.objective.loss(
+                net, images, pairs.noise, sigma, labels, pairs.augment_labels, path_noise
+            )
 
     def _update_average(self, seen: int) -> None:
         """Moving average of the weights, after ``seen`` images."""

@@ -206,13 +206,14 @@ def _check_ranges(config: GuidanceConfig) -> None:
         raise ConfigError(f"--guidance.encoder {config.encoder}: no such file")
 
 
-def check_heun_nfe(option: str, nfe: int, what: str) -> None:
+def check_heun_nfe(option: str, nfe: int, what: str, way_out: str = "") -> None:
     """Refuse numbers of evaluations that Heun cannot take, for what samples with no other sampler.
 
     Args:
         option: that gives the number.
         nfe: the number.
         what: samples with Heun, for the message.
+        way_out: another one than such a number, for the message.
 
     Raises:
         ConfigError: naming the option.
@@ -226,4 +227,5 @@ def check_heun_nfe(option: str, nfe: int, what: str) -> None:
     except ValueError:
         raise ConfigError(
             f"{option} {nfe}: {what} samples with Heun, which takes odd numbers: 3, 5, 7, ..."
+            f"{way_out}"
         ) from None

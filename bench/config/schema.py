@@ -52,7 +52,7 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Training as in EDM (Karras et al. 2022)."""
+    """Training, with EDM's recipe (Karras et al. 2022) unless the objective is another."""
 
     images: int = 200_000
     """Budget, in training images (each step takes one batch)."""
@@ -129,8 +129,8 @@ class EvaluationConfig:
     samplers: tuple[str, ...] = ("heun",)
     """Samplers along the fixed schedule: heun, euler, midpoint (2 evaluations per step), dpmpp-2m
     (DPM-Solver++ of order 2, one evaluation per step), dopri5 (adaptive: it chooses its
-    evaluations; or dopri5:tolerance=1e-5), euler-maruyama (stochastic), or your own, such as
-    my_project.ralston.
+    evaluations; or dopri5:tolerance=1e-5), euler-maruyama (stochastic, along karras only), or your
+    own, such as my_project.ralston.
     """
     features: tuple[str, ...] = ()
     """Features that samples are compared in, such as inception:weights=FILE. Default: classifier
@@ -138,8 +138,8 @@ class EvaluationConfig:
     """
     metrics: tuple[str, ...] = DEFAULT_GROUPS
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
-    dense solver), grid (the search for the best schedule), paths (curvature), local (error of
-    single steps), learning (noise of target and gradient, validation losses). Or single
+    dense solver), grid (the search for the best schedule), paths (curvature, path energy), local
+    (error of single steps), learning (noise of target and gradient, validation losses). Or single
     metrics, such as kid, or your own, such as my_project.spread.
     """
     start: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class EvaluationConfig:
     path energy, W2 of 10,000 at most (about a minute each).
     """
     trajectories: int = 512
-    """Latents for curvature and truncation error."""
+    """Latents of the dense paths: for curvature, path energy and truncation error."""
     reference_steps: int = 128
     """Steps of the dense Heun reference. Another value makes a separate run, because its rows
     cannot be compared; it reuses a network that was trained in the same way.

@@ -202,7 +202,7 @@ def _of_samples(task: Task) -> type[SampleMetric]:
 
 
 def _only_searches(passes: dict[tuple[str, int], list[Task]]) -> bool:
-    """True if all that was measured is the first pass over rho."""
+    """True if all that was measured is the first pass over schedules."""
     for tasks in passes.values():
         for task in tasks:
             if _of_samples(task).scope != "grid":

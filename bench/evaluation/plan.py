@@ -33,8 +33,8 @@ class Job:
     Attributes:
         setting: how they are sampled.
         tasks: what is measured.
-        searches: True for a cell of the first pass over rho x NFE, whose samples may turn out to
-            be those of the best schedule.
+        searches: True for a cell of the first pass over schedules x NFE, whose samples may turn
+            out to be those of the best schedule.
 
     """
 

@@ -93,7 +93,7 @@ class Subject:
 
     @property
     def judge(self) -> Features:
-        """The features that choose the best rho: a classifier's if there is one, else the first."""
+        """The features that choose the best schedule: a classifier's, if any, else the first."""
         for features in self.extractors:
             if features.classify is not None:
                 return features

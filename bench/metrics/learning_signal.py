@@ -10,7 +10,7 @@ but its own):
 - ``target_variance_from_noise``: E Var(y | z) / d under the run's own pairing, the limit of large
   sigma, without a denoiser; for couplings that permute the noise samples of a pool.
 - ``gradient_variance`` by sigma and, without one, over the sigmas of training: tr(Sigma) of the
-  training loss of a pair.
+  training loss of a pair, without the noise that an objective's ``path_sigma`` adds.
 - ``gradient_signal`` and ``gradient_noise_scale``: |G|^2 over the sigmas of training, and their
   ratio.
 

@@ -39,7 +39,7 @@ MOST_PATHS = 128  # enough for a root mean square
 
 
 class LocalError(DenoiserMetric):
-    """Errors of single Euler and Heun steps of the fixed schedule."""
+    """Errors of single Euler and Heun steps of Karras' schedule at its fixed rho."""
 
     infos = (
         Info(

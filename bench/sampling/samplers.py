@@ -39,6 +39,12 @@ def check_sampler(sampler: str, evaluation: EvaluationConfig) -> str:
         solver = parse(sampler)
     except ValueError as error:
         raise ConfigError(f"--samplers {sampler}: {error}") from None
+    fixed = schedules.parse(evaluation.fixed_schedule)
+    if fixed.coordinates not in solver.coordinates:
+        raise ConfigError(
+            f"--samplers {solver.name} needs times of {' or '.join(solver.coordinates)}, which"
+            f" {evaluation.fixed_schedule} does not have: add --schedule karras, or leave it out"
+        )
     # An adaptive sampler ignores these numbers.
     if solver.fixed_steps:
         for nfe in evaluation.nfe:
@@ -59,8 +65,3 @@ def _check_steps(solver: Sampler, evaluation: EvaluationConfig, option: str, nfe
     # Karras' schedule has both ends, sigma_max and sigma_min, before its 0.
     if steps < 2 and fixed.name == "karras":
         raise ConfigError(f"{where}: the schedule needs 2 steps or more")
-    if fixed.coordinates not in solver.coordinates:
-        raise ConfigError(
-            f"--samplers {solver.name} needs times of {' or '.join(solver.coordinates)}, which"
-            f" {evaluation.fixed_schedule} does not have: add --schedule karras, or leave it out"
-        )

@@ -104,14 +104,20 @@ def plan(options: NoiseSearch, configs: Sequence[RunConfig], check: Check) -> li
     for law in given:
         if not any(trial.law == law for trial in trials):
             names = " and ".join(dict.fromkeys(without_law(arm) for arm in arms))
-            raise ConfigError(f"--noise-laws {law.name}: {names} cannot draw its noise by it")
+            raise ConfigError(
+                f"--noise-laws {law.name}: {names} cannot draw its noise by it; leave it out, or"
+                " add --objective flow"
+            )
     return trials
 
 
 def _refuse(options: NoiseSearch, configs: Sequence[RunConfig]) -> None:
     """Refuse a search that cannot be made or chooses nothing."""
     if configs[0].checkpoint:
-        raise ConfigError("--search-noise with --from-checkpoint: these networks are trained")
+        raise ConfigError(
+            "--search-noise with --from-checkpoint: these networks are trained already; leave one"
+            " of them out"
+        )
     if options.pilot_seeds < 1:
         raise ConfigError(f"--pilot-seeds {options.pilot_seeds}: at least 1")
     if not 0 < options.pilot_share <= 1:

@@ -16,6 +16,7 @@ from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
 from bench.training.network import is_own
 from bench.training.state import TrainState
+from models.objectives.contract import Objective
 
 
 @contextmanager
@@ -29,6 +30,18 @@ def tf32(allowed: bool) -> Iterator[None]:
         yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+
+def draw_path_noise(
+    objective: Objective, shape: tuple[int, ...], seed: int, step: int
+) -> Tensor | None:
+    """Draw the path's unit noise of a whole batch, float32 of ``shape`` on the CPU; None for an
+    objective without any.
+    """
+    if not objective.path_sigma:
+        return None
+    stream = generator(seed, "path", 0, step)
+    return torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu")
 
 
 class Stepper:
@@ -100,11 +113,10 @@ class Stepper:
     def _path_noise(self, images: Tensor) -> Tensor | None:
         """Draw the path's noise of this rank's share, as ``_sigma`` does; None without any."""
         objective = self.state.net.objective
-        if not objective.path_sigma:
-            return None
-        stream = generator(self.config.seed, "path", 0, self.state.step)
         shape = (self.config.training.batch, *images.shape[1:])
-        noise = torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu")
+        noise = draw_path_noise(objective, shape, self.config.seed, self.state.step)
+        if noise is None:
+            return None
         first = self.ranks.rank * self.share
         return noise[first : first + self.share].to(images.device)
 

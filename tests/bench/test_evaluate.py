@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from bench.arm import run_arm
+from bench.check import check
 from bench.config import ConfigError, Execution
 from bench.evaluate import main, parse, trained
+from bench.evaluation.ledger import Ledger
 from bench.guidance.images import GuideError
 from bench.record import RunFolder
+from bench.record.folder import Session
 from bench.sampling.store import SampleStore
 
 CPU = Execution(device="cpu")
@@ -63,6 +66,25 @@ def test_what_the_run_was_measured_with_is_the_default(folder, tiny):
     fewer = dataclasses.replace(tiny.evaluation, samples=60)
     assert parse([str(folder), "--samples", "60"]).evaluation == fewer
     assert parse(["--samples", "60", str(folder)]).evaluation == fewer  # 60 is no run
+
+
+def test_each_run_keeps_the_schedule_of_its_objective(tiny, tmp_path):
+    training = dataclasses.replace(tiny.training, objective="flow")
+    flow = check(dataclasses.replace(tiny, training=training))
+    folder = RunFolder(tmp_path / flow.run_id)
+    Session(folder).begin(flow.identity, {})
+    Ledger(folder, {}, {}).finish(flow)
+    # The defaults of the command come from this run, but the second one may be EDM's.
+    given = parse([str(folder)]).evaluation
+    assert given.schedule == ()
+    assert check(dataclasses.replace(flow, evaluation=given)) == flow
+    edm = dataclasses.replace(tiny, evaluation=given)
+    assert check(edm).evaluation.fixed_schedule == "karras:rho=7"
+    # One that was asked for counts for all runs.
+    assert parse([str(folder), "--schedule", "flow", "karras"]).evaluation.schedule == (
+        "flow",
+        "karras",
+    )
 
 
 class Sides(torch.nn.Module):

@@ -68,7 +68,12 @@ def test_one_command_leaves_table_and_provenance(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "training"),
-    [([], {}), (["--dropout", "0.2"], {}), ([], {"conditional": True, "augment": 0.1})],
+    [
+        ([], {}),
+        (["--dropout", "0.2"], {}),
+        ([], {"conditional": True, "augment": 0.1}),
+        ([], {"objective": "flow:path_sigma=0.5", "weight_decay": 0.3}),
+    ],
 )
 def test_plain_loop_and_trainer_do_the_same_work(flags, training):
     batches = batches_of([*TINY, *flags], lr_ramp=100, **training)

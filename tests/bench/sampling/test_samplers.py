@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bench import plugins
-from bench.check import make
-from bench.config import ConfigError
+from bench.check import check, make
+from bench.config import ConfigError, EvaluationConfig
 from bench.data import load
 from bench.sampling.latents import draw_latents
 from bench.sampling.sample import Steering, sample
@@ -179,6 +179,23 @@ def test_schedules_of_the_objective_are_the_default():
 def test_schedules_that_cannot_work_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         make(None, overrides)
+
+
+def test_an_adaptive_sampler_needs_its_coordinates_too(monkeypatch):
+    monkeypatch.setattr(type(parse("dopri5")), "coordinates", ("sigma",))
+    with pytest.raises(ConfigError, match="dopri5 needs times of sigma.*--schedule karras"):
+        make(None, {"objective": "flow", "samplers": ["dopri5"]})
+    make(None, {"samplers": ["dopri5"]})
+
+
+def test_network_files_are_sampled_as_edm_whatever_the_preset():
+    """They hold networks of EDM."""
+    config = make("digits-flow", {})
+    assert config.evaluation.schedules == ("flow",)
+    file = check(
+        replace(config, evaluation=EvaluationConfig(), coupling="net", checkpoint="0" * 64)
+    )
+    assert file.evaluation.schedules == ("karras",)
 
 
 def test_a_sampler_of_the_users_converges_to_the_adaptive_one(own, digits):
