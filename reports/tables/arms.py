@@ -1,8 +1,9 @@
 """Arms: what one comparison compares, a coupling with an objective and a law of the noise levels.
 
-Runs that differ in the objective or in the law are arms of one comparison. An arm is named by its
-coupling and what distinguishes it within the comparison: ``lapjv``, ``lapjv, flow`` or ``lapjv,
-P_mean 0, P_std 2``. Plain names stand for EDM under its own law (Karras et al. 2022, Table 1).
+Runs that differ in the objective, in the law or in sigma_data are arms of one comparison. An arm is
+named by its coupling and what distinguishes it within the comparison: ``lapjv``, ``lapjv, flow`` or
+``lapjv, P_mean 0, P_std 2``. Plain names stand for EDM with its own law and sigma_data (Karras et
+al. 2022, Table 1).
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ SEPARATOR = ", "  # of an arm's coupling from the rest: specs have commas, but n
 
 OBJECTIVE = "training.objective"
 LAW = ("training.P_mean", "training.P_std")
-FIELDS = (OBJECTIVE, *LAW)
+SIGMA_DATA = "training.sigma_data"  # of EDM's preconditioning; flow matching has none
+FIELDS = (OBJECTIVE, *LAW, SIGMA_DATA)
 EDM = "edm"
+EDM_SIGMA_DATA = 0.5
 _EDM_LAW = (-1.2, 1.2)  # P_mean and P_std
 
 
@@ -91,8 +94,10 @@ def _variants(fields: list[str], places: set[tuple]) -> dict[tuple, str]:
     """Values of the fields to what distinguishes them from the others, in words."""
     known = {place: dict(zip(fields, place, strict=True)) for place in places}
     laws: dict[object, set[tuple]] = {}
+    scales: dict[object, set[str]] = {}
     for values in known.values():
         laws.setdefault(values.get(OBJECTIVE), set()).add(_law(values))
+        scales.setdefault(values.get(OBJECTIVE), set()).add(_scale(values))
     words = {}
     for place, values in known.items():
         objective = values.get(OBJECTIVE)
@@ -103,8 +108,17 @@ def _variants(fields: list[str], places: set[tuple]) -> dict[tuple, str]:
         law = _law(values)
         if len(laws[objective]) > 1 and law != _EDM_LAW:
             parts += [_words(name, value) for name, value in zip(LAW, law, strict=True)]
+        scale = _scale(values)
+        if len(scales[objective]) > 1 and scale != str(EDM_SIGMA_DATA):
+            parts.append(setting("sigma_data", scale))
         words[place] = listed(parts)
     return words
+
+
+def _scale(values: dict[str, object]) -> str:
+    """The sigma_data, as text: a number or ``data``; EDM's if it is not known."""
+    value = values.get(SIGMA_DATA)
+    return str(EDM_SIGMA_DATA if value is None else value)
 
 
 def _law(values: dict[str, object]) -> tuple:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.record import Measurement, write_bytes
 from bench.record.best_schedule import as_of_today
-from reports.tables.arms import EDM, OBJECTIVE, baseline_first
+from reports.tables.arms import EDM, EDM_SIGMA_DATA, OBJECTIVE, SIGMA_DATA, baseline_first
 from reports.tables.runs import OF_TRAINING, Run, read
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ COLUMNS = {
 # Fields of the configuration that have columns under these or shorter names.
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 # Fields that configurations leave out at these values, so that runs of before keep their names
-_LEFT_OUT = {OBJECTIVE: EDM, "source": "gaussian"}
+_LEFT_OUT = {OBJECTIVE: EDM, SIGMA_DATA: EDM_SIGMA_DATA, "source": "gaussian"}
 _ORDER_FIRST = ("data", "pool")
 _ORDER_LAST = (
     "coupling", "seed", "metric", "split",

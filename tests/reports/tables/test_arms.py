@@ -61,6 +61,13 @@ def test_a_name_is_the_coupling_and_what_distinguishes_the_arm():
             [{"P_mean": -0.4, "P_std": 1.6}, WIDE],
             ["lapjv, P_mean -0.4, P_std 1.6", "lapjv, P_mean 0, P_std 2"],
         ),
+        # Flow matching has no sigma_data: that of EDM must not part the two.
+        (
+            [{}, {"sigma_data": "data"}, FLOW],
+            ["lapjv", "lapjv, flow", "lapjv, sigma_data data"],
+        ),
+        ([{"sigma_data": "data"}, FLOW], ["lapjv", "lapjv, flow"]),
+        ([{}, {"sigma_data": 0.3}], ["lapjv", "lapjv, sigma_data 0.3"]),
     ],
 )
 def test_labels(tmp_path, make, settings, names):
