@@ -131,7 +131,7 @@ def test_gaussian_drift_at_each_level():
 def test_gaussian_truncation_error(sampler, steps):
     latents = normal(100)
     coarse, dense = (
-        integrate(GAUSSIAN.denoise, latents, karras_sigmas(n))
+        integrate(SigmaODE(GAUSSIAN.denoise), latents, karras_sigmas(n))
         for integrate, n in ((sampler, steps), (heun, DENSE))
     )
     start = (HIGH * latents - MEAN).square().mean().sqrt().item()
