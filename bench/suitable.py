@@ -188,6 +188,12 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     from bench import data
     from bench.training.network import build_network, takes_sizes
 
+    if config.training.augment and min(dataset.image_shape[1:]) < 2:
+        raise ConfigError(
+            f"--augment {config.training.augment:g}: it flips and turns images, and {config.data}"
+            " has points; leave it out"
+        )
+
     try:
         # Built without memory or values: only the shapes are checked.
         with torch.device("meta"):

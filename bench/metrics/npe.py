@@ -55,8 +55,12 @@ class NPE(PathEnergy):
 
     @classmethod
     def suits(cls, dataset: Dataset) -> bool:
-        """True for points in the plane, where W2 can be computed well."""
-        return in_the_plane(dataset)
+        """True for points in the plane, where W2 can be computed well, unless the source is the
+        data: their distance is 0, and no energy has a ratio to it.
+        """
+        source = dataset.source
+        same = source is not None and torch.equal(source.test.images, dataset.test.images)
+        return in_the_plane(dataset) and not same
 
     @classmethod
     def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:  # noqa: ARG003

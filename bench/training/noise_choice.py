@@ -197,13 +197,18 @@ def final_runs(
 
 
 def write_table(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write ``noise-search.csv``; rows of other data, or of another pool, stay in it."""
+    """Write ``noise-search.csv``; rows of other couplings, objectives, data or pools stay in it."""
     rows: list[Row] = []
     for outcome in outcomes:
         rows += _rows(outcome)
-    places = {(row.data, str(row.pool)) for row in rows}
-    kept = [row for row in _read(path) if (row.data, str(row.pool)) not in places]
+    places = {_place(row) for row in rows}
+    kept = [row for row in _read(path) if _place(row) not in places]
     write_csv(path, Row, [*kept, *dict.fromkeys(rows)])
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    """The search that a row belongs to: a later one of the same place replaces its rows."""
+    return (row.data, str(row.pool), row.objective, row.coupling)
 
 
 def _read(path: Path) -> list[Row]:

@@ -35,7 +35,9 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
     for group in groups(table, runs):
         plain = group.plain
         blocks.append(_heading(group))
-        blocks += [_curve(panel) for panel in plain.panels if panel.judged and panel.plain]
+        judged = [panel for panel in plain.panels if panel.judged]
+        # Published recipes may sample with Euler's method alone.
+        blocks += map(_curve, [panel for panel in judged if panel.plain] or judged)
         blocks.append(_per_run(plain))
     return "\n\n".join(block for block in blocks if block) + "\n"
 

@@ -8,7 +8,7 @@ from bench import data
 from bench.arm import run_arm
 from bench.check import check
 from bench.config import ConfigError, load_preset
-from bench.suitable import check_pool
+from bench.suitable import check_pool, refuse_unfit
 
 
 def configuration(coupling, pool):
@@ -43,3 +43,10 @@ def test_a_coupling_that_solves_class_by_class_is_judged_by_its_largest_class():
     check(configuration("lapjv:within_class=true", 80_000))
     with pytest.raises(ConfigError, match="GB are available|46,340"):
         check_pool("lapjv:within_class=true", 200_000, data.load("moons"))
+
+
+def test_points_cannot_be_augmented():
+    config = configuration("lapjv", 64)
+    config = replace(config, training=replace(config.training, augment=0.1))
+    with pytest.raises(ConfigError, match=r"--augment 0.1: .* moons has points; leave it out"):
+        refuse_unfit(check(config), data.load("moons"))

@@ -109,3 +109,11 @@ def test_a_damaged_file_is_made_again(tmp_path, text):
 def test_it_is_for_points_in_the_plane():
     assert NPE.suits(points())
     assert not NPE.suits(load("digits"))
+
+
+def test_a_source_that_is_the_data_itself_has_no_ratio():
+    """Their distance is 0: the metric is left out, rather than fail a run after its training."""
+    dataset = points()
+    assert least_energy(space(dataset.from_source(points())), 50) == 0
+    assert not NPE.suits(dataset.from_source(points()))
+    assert NPE.suits(dataset.from_source(points(50)))

@@ -201,6 +201,17 @@ def test_the_table_holds_every_pilot_and_keeps_searches_of_other_data(trials, tm
     # The same search again replaces its own rows.
     write_table(choose(more, measured(more, {})), path)
     assert len(path.read_text().splitlines()) == len(lines) + 3
+    # So does one with a coupling more; what the others chose stays.
+    added = make(None, {"coupling": "knn", "nfe": [5, 9], "pool": 256})
+    last = plan(NoiseSearch(search_noise=True, noise_laws=LAWS), [other, added], check)
+    write_table(choose(last, measured(last, {})), path)
+    assert len(path.read_text().splitlines()) == len(lines) + 3 + 3
+    flow = make(None, {"coupling": "lapjv", "nfe": [5, 9], "pool": 256, "objective": "flow"})
+    last = plan(NoiseSearch(search_noise=True, noise_laws=LAWS), [flow], check)
+    write_table(choose(last, measured(last, {})), path)
+    kept = path.read_text().splitlines()
+    assert kept[: len(lines)] == lines
+    assert sum(line.startswith("edm,lapjv") and line.endswith(",256") for line in kept) == 3
     path.write_text("something else\n1\n")
     write_table(choose(trials, measured(trials, values)), path)
     assert path.read_text().splitlines() == lines

@@ -48,6 +48,22 @@ def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, starte
     assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))
 
 
+def test_curves_of_another_sampler_are_shown_where_heun_was_not_used(tmp_path, make):
+    """Published recipes for points sample with Euler's method alone."""
+    for arm in ("random", "lapjv"):
+        rows = []
+        for nfe in (5, 9):
+            for sampler in ("euler", "heun"):
+                place = {"sampler": sampler, "nfe": nfe, "rho": 7.0, "split": "test", "n": 100}
+                rows.append(Measurement("fd_classifier", 3.0, **place))
+        make(tmp_path / "both", arm, found=rows)
+        make(tmp_path / "euler", arm, found=[row for row in rows if row.sampler == "euler"])
+    text = terminal_table(read_runs(tmp_path / "euler"))
+    assert "fd_classifier, test" in text
+    assert "NFE" in text
+    assert "euler" not in terminal_table(read_runs(tmp_path / "both"))
+
+
 PER_RUN = (
     "curvature_fm",
     "transport_cost",
