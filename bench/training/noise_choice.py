@@ -73,6 +73,8 @@ class Row:
     chosen: bool
     data: str
     pool: int
+    source: str
+    conditional: bool
 
 
 def conclude(trials: Sequence[Trial], runs: Path) -> list[Outcome]:
@@ -197,7 +199,7 @@ def final_runs(
 
 
 def write_table(outcomes: Iterable[Outcome], path: Path) -> None:
-    """Write ``noise-search.csv``; rows of other couplings, objectives, data or pools stay in it."""
+    """Write ``noise-search.csv``; rows of other couplings, objectives or tasks stay in it."""
     rows: list[Row] = []
     for outcome in outcomes:
         rows += _rows(outcome)
@@ -208,7 +210,9 @@ def write_table(outcomes: Iterable[Outcome], path: Path) -> None:
 
 def _place(row: Row) -> tuple[str, ...]:
     """The search that a row belongs to: a later one of the same place replaces its rows."""
-    return (row.data, str(row.pool), row.objective, row.coupling)
+    # With other noise samples, or with labels, it is another task.
+    task = (row.data, str(row.pool), row.source, str(row.conditional))
+    return (*task, row.objective, row.coupling)
 
 
 def _read(path: Path) -> list[Row]:
@@ -244,6 +248,8 @@ def _rows(outcome: Outcome) -> list[Row]:
                 chosen=outcome.chosen,
                 data=config.data,
                 pool=config.training.pool,
+                source=config.source,
+                conditional=config.training.conditional,
             )
         )
     return rows

@@ -50,7 +50,7 @@ def _judged(group: Group) -> list[Panel]:
     first = group.first_judged
     for shared in side_by_side(group.panels):
         if first in shared:
-            return [panel for panel in shared if panel.plain]
+            return [panel for panel in shared if panel.plain == first.plain]
     return []
 
 

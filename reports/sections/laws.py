@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from reports.sections._versus import Versus, versus
 from reports.tables.arms import BASELINE, Arm, arms_of
-from reports.tables.groups import Group
+from reports.tables.groups import GAUSSIAN, Group
 from reports.tables.search import FILE, Tried, tried
 
 title = "Noise laws"
@@ -46,7 +46,15 @@ def _pilots(group: Group, arms: Sequence[Arm]) -> list[Tried]:
     if not group.runs:
         return []
     first = group.rows.iloc[0]
-    found = tried(group.runs[0].path.parent, str(first["data"]), str(first["pool"]))
+    run = group.runs[0]
+    # Columns of the table are there only if runs differ in them; the configuration has them all.
+    task = {
+        "data": str(first["data"]),
+        "pool": str(first["pool"]),
+        "source": str(run.config.get("source", GAUSSIAN)),
+        "conditional": str(run.config.get("training.conditional", False)),
+    }
+    found = tried(run.path.parent, task)
     objectives = {arm.objective for arm in arms}
     return [one for one in found if one.objective.partition(":")[0] in objectives]
 

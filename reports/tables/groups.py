@@ -116,10 +116,10 @@ class Group:
     @property
     def first_judged(self) -> Panel | None:
         """The distance to the test split that headlines speak of; None if none was measured."""
-        for panel in self.panels:
-            if panel.judged and panel.split == "test" and panel.plain:
-                return panel
-        return None
+        judged = [panel for panel in self.panels if panel.judged and panel.split == "test"]
+        # Published recipes for points sample with another method than Heun's.
+        plain = [panel for panel in judged if panel.plain]
+        return next(iter(plain or judged), None)
 
     @cached_property
     def cost_cut(self) -> dict[str, float]:

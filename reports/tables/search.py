@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,8 +40,14 @@ class Tried:
     chosen: bool
 
 
-def tried(folder: Path, data: str, pool: str) -> list[Tried]:
-    """The laws that were tried on some data and pool; none if there is no file that can be read."""
+def tried(folder: Path, task: Mapping[str, str]) -> list[Tried]:
+    """The laws that were tried on a task; none if there is no file that can be read.
+
+    Args:
+        folder: of the runs.
+        task: values of columns that say which task the pilots had, such as data and pool.
+
+    """
     try:
         text = (folder / FILE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -48,8 +55,8 @@ def tried(folder: Path, data: str, pool: str) -> list[Tried]:
     # By all that the pilots of one law share, which leaves the seed.
     seeds: dict[tuple, dict[int, float]] = {}
     for row in csv.DictReader(text.splitlines()):
-        # A file of several data sets says which rows are whose; one without columns has one only.
-        own = row.get("data", data) == data and row.get("pool", pool) == pool
+        # A file of several tasks says which rows are whose; one without a column has one only.
+        own = all(row.get(name, value) == value for name, value in task.items())
         if own and row.keys() >= _NEEDED:
             place = _place(row)
             seeds.setdefault(place, {})[int(row["seed"])] = _number(row["grid_fd"])

@@ -1,6 +1,7 @@
 """Choice of a law of training noise, by numbers that can be checked by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -190,10 +191,12 @@ def test_the_table_holds_every_pilot_and_keeps_searches_of_other_data(trials, tm
     path = tmp_path / TABLE
     write_table(choose(trials, measured(trials, values)), path)
     lines = path.read_text().splitlines()
-    assert lines[0] == ("objective,coupling,law,P_mean,P_std,seed,images,grid_fd,chosen,data,pool")
+    assert lines[0] == (
+        "objective,coupling,law,P_mean,P_std,seed,images,grid_fd,chosen,data,pool,source,conditional"
+    )
     assert len(lines) == 1 + 2 * 3 * 2
-    assert 'edm,lapjv,"0,1",0.0,1.0,1000000,21450,2.0,True,digits,1024' in lines
-    assert 'edm,random,"0,2",0.0,2.0,1000001,21450,,False,digits,1024' in lines
+    assert 'edm,lapjv,"0,1",0.0,1.0,1000000,21450,2.0,True,digits,1024,gaussian,False' in lines
+    assert 'edm,random,"0,2",0.0,2.0,1000001,21450,,False,digits,1024,gaussian,False' in lines
     other = make(None, {"coupling": "lapjv", "nfe": [5, 9], "pool": 256})
     more = plan(NoiseSearch(search_noise=True, noise_laws=LAWS), [other], check)
     write_table(choose(more, measured(more, {})), path)
@@ -211,7 +214,16 @@ def test_the_table_holds_every_pilot_and_keeps_searches_of_other_data(trials, tm
     write_table(choose(last, measured(last, {})), path)
     kept = path.read_text().splitlines()
     assert kept[: len(lines)] == lines
-    assert sum(line.startswith("edm,lapjv") and line.endswith(",256") for line in kept) == 3
+    assert sum(line.startswith("edm,lapjv") and ",256," in line for line in kept) == 3
+    # Noise samples of a data set make another task.
+    moons = make(None, {"data": "moons", "source": "eight-gaussians", "nfe": [5, 9], "pool": 256})
+    before = len(path.read_text().splitlines())
+    last = plan(NoiseSearch(search_noise=True, noise_laws=LAWS), [moons], check)
+    write_table(choose(last, measured(last, {})), path)
+    plain = replace(moons, source="gaussian")
+    last = plan(NoiseSearch(search_noise=True, noise_laws=LAWS), [plain], check)
+    write_table(choose(last, measured(last, {})), path)
+    assert len(path.read_text().splitlines()) == before + 3 + 3
     path.write_text("something else\n1\n")
     write_table(choose(trials, measured(trials, values)), path)
     assert path.read_text().splitlines() == lines
