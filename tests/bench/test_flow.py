@@ -22,7 +22,10 @@ FLOW = {
     "schedule": ["flow", "karras"],
     "shifts": [3],
     "rhos": [7],
-    "metrics": ["samples", "truncation", "grid", "paths", "learning"],
+    "metrics": ["w2", "kid", "truncation", "grid", "paths"],
+    "features": ["pixels"],
+    "data": "moons",
+    "arch": "mlp",
 }
 
 
@@ -39,7 +42,7 @@ def folder(overrides, tmp_path_factory) -> RunFolder:
 
 
 def test_rows_name_their_schedules(folder):
-    rows = [row for row in folder.measurements() if row.metric == "fd_classifier"]
+    rows = [row for row in folder.measurements() if row.metric == "w2"]
     plain = [row for row in rows if row.start == "gaussian" and row.guidance == "none"]
     by_sampler = {}
     for row in plain:
@@ -55,15 +58,15 @@ def test_rows_name_their_schedules(folder):
 
 def test_the_search_covers_both_schedules_and_records_the_best(folder):
     rows = folder.measurements()
-    cells = Counter(row.schedule for row in rows if row.metric == "grid_fd_classifier")
+    cells = Counter(row.schedule for row in rows if row.metric == "grid_fd_pixels")
     # Karras' two steps are the same at any rho, those of flow matching are not.
     assert cells == {"flow:shift=1": 2, "flow:shift=3": 2, "karras:rho=7": 1}
-    best = [row for row in rows if row.metric == "best_schedule_classifier"]
-    grid = [row for row in rows if row.metric == "grid_fd_classifier"]
+    best = [row for row in rows if row.metric == "best_schedule_pixels"]
+    grid = [row for row in rows if row.metric == "grid_fd_pixels"]
     for row in best:
         cheapest = min((one for one in grid if one.nfe == row.nfe), key=lambda one: one.value)
         assert row.schedule == cheapest.schedule
-        measured = {one.schedule for one in rows if one.metric == "kid_classifier"
+        measured = {one.schedule for one in rows if one.metric == "w2"
                     and (one.nfe, one.sampler) == (row.nfe, "heun")}  # fmt: skip
         assert row.schedule in measured
 

@@ -253,9 +253,7 @@ def test_fakes_are_sampled_over_the_range_of_the_evaluation(
     """And found by it, so that those of another range are others."""
     evaluation = dataclasses.replace(model.evaluation, sigma_min=low, sigma_max=high)
     seen = []
-    monkeypatch.setattr(
-        images, "heun", lambda net, noise, sigmas, labels: seen.append(sigmas) or noise
-    )
+    monkeypatch.setattr(images, "heun", lambda ode, noise, sigmas: seen.append(sigmas) or noise)
     images.make_fakes(CONFIG, model, tmp_path, progress=False)
     images.make_fakes(
         CONFIG, dataclasses.replace(model, evaluation=evaluation), tmp_path, progress=False
@@ -267,7 +265,7 @@ def test_fakes_are_sampled_over_the_range_of_the_evaluation(
 def test_fakes_of_a_conditional_denoiser_come_as_often_as_the_training_split_has_them(
     digits, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(images, "heun", lambda net, noise, sigmas, labels: noise)
+    monkeypatch.setattr(images, "heun", lambda ode, noise, sigmas: noise)
     train = dataclasses.replace(digits.train, labels=torch.where(torch.arange(80) < 72, 3, 7))
     lopsided = dataclasses.replace(digits, train=train)
     model = GuidedModel(denoiser(0, label_dim=10), lopsided, seed=0)
@@ -283,7 +281,7 @@ def test_fakes_of_a_conditional_denoiser_come_as_often_as_the_training_split_has
 def test_fakes_that_are_not_finite_are_left_out_with_a_note(model, tmp_path, monkeypatch, capsys):
     bad = torch.nan
 
-    def some(net, noise, sigmas, labels):
+    def some(ode, noise, sigmas):
         return torch.where(noise[:, :1, :1, :1] > 0, bad, noise)
 
     monkeypatch.setattr(images, "heun", some)
@@ -293,6 +291,6 @@ def test_fakes_that_are_not_finite_are_left_out_with_a_note(model, tmp_path, mon
     assert f"{CONFIG.fakes - len(found)} of {CONFIG.fakes} fakes are not finite" in "".join(
         capsys.readouterr()
     )
-    monkeypatch.setattr(images, "heun", lambda net, noise, sigmas, labels: noise * bad)
+    monkeypatch.setattr(images, "heun", lambda ode, noise, sigmas: noise * bad)
     with pytest.raises(GuideError, match="60 of 60 samples are not finite"):
         images.make_fakes(CONFIG, model, tmp_path / "all", progress=False)

@@ -5,6 +5,7 @@ import torch
 
 from bench.metrics.truncation import truncation_error
 from models.analytic import GaussianMixture
+from models.ode import SigmaODE
 from models.samplers.euler import euler
 from models.samplers.heun import heun
 from models.schedules.karras import karras_sigmas
@@ -38,7 +39,8 @@ def test_falls_with_the_order_of_the_sampler(sampler, order):
     latents = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
 
     def images(integrate, steps):
-        return integrate(MIXTURE.denoise, latents, karras_sigmas(steps + 1, sigma_min=0.01)[:-1])
+        levels = karras_sigmas(steps + 1, sigma_min=0.01)[:-1]
+        return integrate(SigmaODE(MIXTURE.denoise), latents, levels)
 
     reference = images(heun, 4096)
     coarse, fine = (truncation_error(images(sampler, steps), reference) for steps in (256, 512))

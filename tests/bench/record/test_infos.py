@@ -47,7 +47,9 @@ def test_a_damaged_file_is_named_with_the_way_out(content, tmp_path):
 def test_descriptions_of_earlier_versions_are_completed(tmp_path):
     """Without the newer fields, every shipped metric is read as it describes itself today."""
     measured = ["fd_classifier", "fd_inception", "fd_infinity_classifier", "grid_fd_classifier"]
-    for name in names():
+    # These came when files had all fields already.
+    later = {"npe", "path-energy"}
+    for name in set(names()) - later:
         measured += [info.name for info in load(name).infos]
     write_infos(tmp_path, infos(measured))
     today = read_infos(tmp_path)
