@@ -12,7 +12,7 @@ from bench.training import loop
 
 # Seconds a run: points in the plane, five steps, and pixels for features, which need no training.
 FLAGS = shlex.split(
-    "--data moons --images 320 --batch 64 --pool 64 --model-channels 8 --channel-mult 1 --nfe 3 5 9"
+    "--data moons --images 320 --batch 64 --pool 64 --arch mlp --nfe 3 5 9"
     " --samples 64 --trajectories 8 --reference-steps 16 --rhos 5 --shifts 3 --grid-samples 48"
     " --metrics grid --features pixels --device cpu --pilot-share 0.5 --search-noise"
 )
