@@ -56,7 +56,7 @@ class Perceptron(nn.Module):
 
     @property
     def condition_dim(self) -> int:
-        """Length of what the network is told of an image."""
+        """Length of labels and augmentation labels together."""
         return self.label_dim + self.augment_dim
 
     def condition(

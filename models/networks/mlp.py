@@ -60,8 +60,8 @@ class MLP(Perceptron):
     ) -> Tensor:
         """F of x ``[n, c, h, w]`` at c_noise ``[n]``: raw output ``[n, c, h, w]``."""
         # c_noise comes in float32, the image perhaps in bfloat16.
-        told = self.condition(x, labels, augment_labels)
-        given = torch.cat([c_noise.to(x.dtype)[:, None], x.flatten(1), *told], dim=1)
+        conditions = self.condition(x, labels, augment_labels)
+        given = torch.cat([c_noise.to(x.dtype)[:, None], x.flatten(1), *conditions], dim=1)
         return self.layers(given).reshape(x.shape)
 
 
@@ -79,6 +79,6 @@ def build(
 
     Options and errors are those of ``MLP``.
     """
-    # Named apart in the class, where `activation` is the function that builds the layer.
+    # The class has another name for it: there, `activation` is the function that builds the layer.
     sizes = (img_resolution, img_channels, label_dim, augment_dim)
     return MLP(*sizes, width=width, depth=depth, activation_name=activation)

@@ -69,8 +69,8 @@ class ResidualMLP(Perceptron):
     ) -> Tensor:
         """F of x ``[n, c, h, w]`` at c_noise ``[n]``: raw output ``[n, c, h, w]``."""
         hidden = self.embed_image(x.flatten(1)) + self.embed_noise(c_noise.to(x.dtype)[:, None])
-        told = self.condition(x, labels, augment_labels)
-        for embed, value in zip(self.embed_condition, told, strict=True):
+        conditions = self.condition(x, labels, augment_labels)
+        for embed, value in zip(self.embed_condition, conditions, strict=True):
             hidden = hidden + embed(value)
         # No normalisation, as published.
         for block in self.blocks:
