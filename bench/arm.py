@@ -95,7 +95,7 @@ def run_arm(
             net = cast("Denoiser", state.ema.net)
             learned = state.coupling
             images = state.step * config.training.batch
-            session.add(training_measurements(state.cost, state.seconds, images))
+            session.add(training_measurements(state.cost, state.seconds, images, state.selected))
         # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
         session.enter("evaluation")
         keep = execution.keep_samples

@@ -225,6 +225,8 @@ def _check_ranges(config: RunConfig) -> None:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.weight_decay >= 0:
         raise ConfigError(f"--weight-decay {training.weight_decay}: 0 or more")
+    if training.select_every < 0:
+        raise ConfigError(f"--select-every {training.select_every}: 0 or more images")
     if training.sigma_data != "data" and not training.sigma_data > 0:
         raise ConfigError(f"--sigma-data {training.sigma_data}: above 0, or data")
     # At 0 the average would be the last weights themselves.

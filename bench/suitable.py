@@ -113,6 +113,8 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
         ConfigError: with one line naming the option and the way out.
 
     """
+    from bench.training.selection import refuse_selection
+
     _refuse_unfit_guidance(config.guidance, dataset)
     if config.checkpoint:
         return  # the file's network is checked when it is read
@@ -124,6 +126,7 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
             f"--conditional: this {config.data} has no labels, so leave it out, or label the images"
         )
     check_pool(config.coupling, config.training.pool, dataset)
+    refuse_selection(config, dataset)
     _refuse_unfit_network(config, dataset)
 
 

@@ -19,7 +19,7 @@ DEFAULT_GROUPS = ("samples", "truncation", "grid", "paths", "local", "learning")
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
 # Options of the training that came after the first runs were named.
-LATER_TRAINING = ("objective", "sigma_data", "weight_decay", "label_blind")
+LATER_TRAINING = ("objective", "sigma_data", "weight_decay", "label_blind", "select_every")
 # Options of the evaluation that came after the first ones were finished.
 LATER_EVALUATION = ("schedule", "shift", "shifts")
 
@@ -72,6 +72,10 @@ class TrainingConfig:
     """Half-life of the weights' moving average, in images."""
     ema_rampup: float = 0.05
     """Early on the half-life is at most this fraction of the images seen so far."""
+    select_every: int = 0
+    """Images between checks of the loss on the validation split; the weights of the least loss are
+    measured. 0 measures the last ones.
+    """
     P_mean: float = -1.2
     """Mean of ln sigma in training."""
     P_std: float = 1.2

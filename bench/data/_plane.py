@@ -90,7 +90,14 @@ def sklearn_s_curve(count: int, noise: float, seed: int) -> Tensor:
     return torch.from_numpy(points[:, [0, 2]])
 
 
-def dataset(name: str, points: Tensor, labels: Tensor, classes: int, held_out: int) -> Dataset:
+def dataset(
+    name: str,
+    points: Tensor,
+    labels: Tensor,
+    classes: int,
+    held_out: int,
+    validation: tuple[Tensor, Tensor] | None = None,
+) -> Dataset:
     """Make a data set of points: the last ``held_out`` are the test split.
 
     Args:
@@ -99,14 +106,22 @@ def dataset(name: str, points: Tensor, labels: Tensor, classes: int, held_out: i
         labels: ``[n]`` int64.
         classes: number of classes.
         held_out: number of test points.
+        validation: points and labels of a split to select weights by.
 
     """
-    images = points.float().reshape(-1, *SHAPE)
+    images = _as_images(points)
     cut = len(images) - held_out
     train = Split(images[:cut], labels[:cut])
     test = Split(images[cut:], labels[cut:])
     # Points have no bounds: nothing is cut at -1 and 1.
-    return Dataset(name, train, test, num_classes=classes, bounded=False)
+    selection = None
+    if validation is not None:
+        selection = Split(_as_images(validation[0]), validation[1])
+    return Dataset(name, train, test, num_classes=classes, bounded=False, validation=selection)
+
+
+def _as_images(points: Tensor) -> Tensor:
+    return points.float().reshape(-1, *SHAPE)
 
 
 def _angles(count: int) -> Tensor:

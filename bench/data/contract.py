@@ -73,7 +73,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a held-out split with labels in ``0 .. num_classes - 1``.
+    """A training and a test split with labels in ``0 .. num_classes - 1``.
 
     With conditions in place of classes, ``num_classes`` is 1.
 
@@ -88,6 +88,8 @@ class Dataset:
     # Pictures are stored with 8 bits, so generated ones are cut and rounded alike.
     bounded: bool = True
     origin: Origin = Origin()
+    # Weights can be selected by the loss on it, see ``--select-every``; None without.
+    validation: Split | None = None
     # Noise samples are drawn from it: those of training from its training split, those of sampling
     # from its test split. None for Gaussian noise. See ``from_source``.
     source: Dataset | None = None
@@ -108,12 +110,20 @@ class Dataset:
         """Length of the label that a conditional network is given."""
         return self.train.labels.shape[1] if self.has_conditions else self.num_classes
 
+    @property
+    def splits(self) -> list[Split]:
+        """The training and the test split, and that for validation if there is one."""
+        splits = [self.train, self.test]
+        if self.validation is not None:
+            splits.append(self.validation)
+        return splits
+
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 over images and labels of both splits: what results and caches are keyed by."""
+        """SHA-256 over images and labels of all splits: what results and caches are keyed by."""
         digest = hashlib.sha256()
         # Type and shape too: the same bytes can be other images.
-        for split in (self.train, self.test):
+        for split in self.splits:
             for tensor in (split.images, split.labels):
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
                 digest.update(tensor.contiguous().numpy().tobytes())
@@ -136,7 +146,11 @@ class Dataset:
             )
         train = replace(self.train, source=source.train.images)
         test = replace(self.test, source=source.test.images)
-        return replace(self, train=train, test=test, source=source)
+        validation = self.validation
+        if validation is not None:
+            held_out = source.test if source.validation is None else source.validation
+            validation = replace(validation, source=held_out.images)
+        return replace(self, train=train, test=test, validation=validation, source=source)
 
 
 def as_images(images: Tensor) -> Tensor:
@@ -232,10 +246,10 @@ def load(
     # A run is found by the name that was asked for, whatever the module calls its data.
     if dataset.name != name:
         dataset = replace(dataset, name=name)
-    for split in (dataset.train, dataset.test):
+    for split in dataset.splits:
         _check(split, dataset)
-    if dataset.train.labels.shape[1:] != dataset.test.labels.shape[1:]:
-        raise DataError(f"{name}: labels of the training and of the test split differ in kind")
+        if split.labels.shape[1:] != dataset.train.labels.shape[1:]:
+            raise DataError(f"{name}: labels of the splits differ in kind")
     # Settings that were chosen by the stated shape would not suit the images.
     if shape is not None and (dataset.image_shape, dataset.num_classes) != (shape, classes):
         raise DataError(

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from bench.data import _plane
 from bench.data.contract import Dataset
 
@@ -20,11 +22,17 @@ CLASSES = 2
 NOISE = 0.1  # before scaling
 SCALE = 7.0  # standard deviation over all coordinates
 _SEED = 42
+_VALIDATION_SEED = 1042
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each split; label: the moon."""
-    # A fixed seed: the points are the data, whatever the seed of the run.
-    points, labels = _plane.sklearn_moons(2 * _plane.COUNT, NOISE, _SEED)
-    points = SCALE * (points - points.mean()) / points.std()
-    return _plane.dataset("dsb-moons", points, labels, CLASSES, _plane.COUNT)
+    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each of three splits; label: the moon."""
+    # Fixed seeds: the points are the data, whatever the seed of the run.
+    points, labels = _draw(2 * _plane.COUNT, _SEED)
+    validation = _draw(_plane.COUNT, _VALIDATION_SEED)
+    return _plane.dataset("dsb-moons", points, labels, CLASSES, _plane.COUNT, validation)
+
+
+def _draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    points, labels = _plane.sklearn_moons(count, NOISE, seed)
+    return SCALE * (points - points.mean()) / points.std(), labels

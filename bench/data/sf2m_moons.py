@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torch import Tensor
+
 from bench.data import _plane
 from bench.data.contract import Dataset
 
@@ -19,10 +21,17 @@ NOISE = 0.05  # before scaling
 SCALE = 2.0
 SHIFT = -1.0
 _SEED = 42
+_VALIDATION_SEED = 1042
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each split; label: the moon."""
-    # A fixed seed: the points are the data, whatever the seed of the run.
-    points, labels = _plane.sklearn_moons(2 * _plane.COUNT, NOISE, _SEED)
-    return _plane.dataset("sf2m-moons", SCALE * points + SHIFT, labels, CLASSES, _plane.COUNT)
+    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each of three splits; label: the moon."""
+    # Fixed seeds: the points are the data, whatever the seed of the run.
+    points, labels = _draw(2 * _plane.COUNT, _SEED)
+    validation = _draw(_plane.COUNT, _VALIDATION_SEED)
+    return _plane.dataset("sf2m-moons", points, labels, CLASSES, _plane.COUNT, validation)
+
+
+def _draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    points, labels = _plane.sklearn_moons(count, NOISE, seed)
+    return SCALE * points + SHIFT, labels

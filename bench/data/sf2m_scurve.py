@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from bench.data import _plane
 from bench.data.contract import Dataset
@@ -20,11 +21,17 @@ CLASSES = 1
 NOISE = 0.05  # before scaling
 SCALE = 1.5
 _SEED = 42
+_VALIDATION_SEED = 1042
 
 
 def load(data_dir: Path | None = None) -> Dataset:
-    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each split; no classes."""
-    # A fixed seed: the points are the data, whatever the seed of the run.
-    points = SCALE * _plane.sklearn_s_curve(2 * _plane.COUNT, NOISE, _SEED)
-    labels = torch.zeros(len(points), dtype=torch.int64)
-    return _plane.dataset("sf2m-scurve", points, labels, CLASSES, _plane.COUNT)
+    """Points as float32 ``[n, 2, 1, 1]``, 10,000 in each of three splits; no classes."""
+    # Fixed seeds: the points are the data, whatever the seed of the run.
+    points, labels = _draw(2 * _plane.COUNT, _SEED)
+    validation = _draw(_plane.COUNT, _VALIDATION_SEED)
+    return _plane.dataset("sf2m-scurve", points, labels, CLASSES, _plane.COUNT, validation)
+
+
+def _draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    points = SCALE * _plane.sklearn_s_curve(count, NOISE, seed)
+    return points, torch.zeros(count, dtype=torch.int64)

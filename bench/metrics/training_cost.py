@@ -57,10 +57,17 @@ class TrainingCost(RecordedMetric):
             place=115,
         ),
         _per_run(
+            "selected_images",
+            "Training images that the measured weights had seen: those of least validation loss.",
+            ratio=False,
+            terminal=False,
+            place=116,
+        ),
+        _per_run(
             "images_per_s",
             "Training images a second; the fit of a coupling comes on top.",
             "higher",
-            place=116,
+            place=117,
         ),
         Info(
             "classifier_accuracy",

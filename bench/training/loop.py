@@ -18,7 +18,8 @@ from bench.process.ranks import Ranks
 from bench.process.signals import EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
-from bench.training.state import TrainState, new_state, total_steps
+from bench.training.selection import Selection
+from bench.training.state import Selected, TrainState, new_state, total_steps
 from bench.training.step import Stepper, tf32
 from couplings import Coupling, Fitted, get
 from models.augment import Augment
@@ -98,8 +99,11 @@ def train(
     )
     # After the stream, whose warm-up fails first if a solver's library is missing.
     stepper = Stepper(config, state, ranks, execution)
+    selection = None
+    if training.select_every:
+        selection = Selection(config, dataset.validation.to(ranks.device), state.net)
     with stream, bar, tf32(training.precision == "tf32"):
-        _run_steps(stepper, stream, folder, steps, bar, check_every, checkpoint_seconds)
+        _run_steps(stepper, stream, selection, folder, steps, bar, check_every, checkpoint_seconds)
     return state
 
 
@@ -153,6 +157,7 @@ def _coupling(
 def _run_steps(
     stepper: Stepper,
     stream: PairStream,
+    selection: Selection | None,
     folder: RunFolder,
     steps: int,
     bar: tqdm,
@@ -168,6 +173,8 @@ def _run_steps(
             state.losses.append(stepper(pairs))
             bar.update(batch)
             last = state.step == steps
+            if selection is not None:
+                _select(selection, state, last)
             checking = last or state.step % check_every == 0
             if checking:
                 loss = checked_loss(state, ranks, folder)
@@ -182,6 +189,18 @@ def _run_steps(
                     keeper.save()
                     ranks.wait()  # no process leaves before the checkpoint is on disk
                     end.deliver()
+
+
+def _select(selection: Selection, state: TrainState, last: bool) -> None:
+    """Keep the weights if they are the best ones so far; the best ones are left by the last step.
+
+    Every process finds the same weights.
+    """
+    if last or selection.is_due(state.step):
+        state.selected = selection.better(state.ema, state.step, state.selected)
+    if last and state.selected is not None:
+        # What samples are drawn from, and what the final checkpoint holds.
+        state.ema.net.load_state_dict(state.selected.weights)
 
 
 def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
@@ -213,13 +232,16 @@ def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
     return total / good
 
 
-def training_measurements(cost: CouplingCost, seconds: float, images: int) -> list[Measurement]:
+def training_measurements(
+    cost: CouplingCost, seconds: float, images: int, selected: Selected | None = None
+) -> list[Measurement]:
     """Rows on the training and its coupling.
 
     Args:
         cost: of the coupling; transport costs are mean squared distances of a pair.
         seconds: of the training, over all sessions.
         images: that it took.
+        selected: the weights that are measured; None for the last ones.
 
     """
     # The number of pools stands in the column n, where others have images.
@@ -233,6 +255,8 @@ def training_measurements(cost: CouplingCost, seconds: float, images: int) -> li
     ]
     if cost.fit_seconds:
         rows.append(Measurement("coupling_fit_seconds", cost.fit_seconds))
+    if selected is not None:
+        rows.append(Measurement("selected_images", selected.images, n=images))
     # Last: bench.evaluate takes a run with this row for trained.
     rows.append(Measurement("images_per_s", images / seconds, n=images))
     rows.append(Measurement("train_seconds", seconds, n=images))

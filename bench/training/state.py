@@ -22,6 +22,22 @@ class TrainingError(UserError):
 
 
 @dataclass
+class Selected:
+    """The weights of least validation loss so far.
+
+    Attributes:
+        loss: that of training, on the validation split.
+        images: training images that the weights had seen.
+        weights: by name.
+
+    """
+
+    loss: float
+    images: int
+    weights: dict[str, Tensor]
+
+
+@dataclass
 class TrainState:
     """Everything that a resumed run needs; random streams are found by step, so none is stored.
 
@@ -37,6 +53,7 @@ class TrainState:
         losses: of the steps since the last check, scalars on the device.
         processes: number of processes that trained it. With pools per process, another number
             would draw other pools.
+        selected: weights of least validation loss so far; None without a selection.
 
     """
 
@@ -50,6 +67,7 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
     processes: int = 1
+    selected: Selected | None = None
 
     def to_bytes(self) -> bytes:
         """Serialise the state."""
@@ -64,6 +82,7 @@ class TrainState:
             "history": self.history,
             "losses": torch.stack(self.losses) if self.losses else None,
             "processes": self.processes,
+            "selected": asdict(self.selected) if self.selected else None,
         }
         buffer = io.BytesIO()
         torch.save(content, buffer)
@@ -83,6 +102,8 @@ class TrainState:
         # Checkpoints of earlier versions have no losses.
         losses = content.get("losses")
         self.losses = [] if losses is None else list(losses)
+        selected = content.get("selected")
+        self.selected = Selected(**selected) if selected else None
 
 
 def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:

@@ -218,7 +218,7 @@ def test_options_that_flow_matching_lacks_are_refused(tiny, name, value):
 
 def test_a_run_of_before_keeps_its_name(tiny):
     """Options that came later are no part of a run's identity at their defaults."""
-    later = ("objective", "sigma_data", "weight_decay")
+    later = ("objective", "sigma_data", "weight_decay", "select_every")
     assert not set(later) & set(tiny.identity["training"])
     decayed = replace(tiny, training=replace(tiny.training, weight_decay=1e-5))
     assert decayed.identity["training"]["weight_decay"] == 1e-5
