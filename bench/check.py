@@ -340,6 +340,12 @@ def _check_schedules(config: RunConfig, training: TrainingConfig) -> EvaluationC
     natural = natural_schedule(replace(config, training=training))
     evaluation = with_natural(config.evaluation, natural)
     check_schedules(evaluation)
+    # All but the first one are for the search.
+    if len(evaluation.schedules) > 1 and not _searches(evaluation.metrics):
+        raise ConfigError(
+            f"--schedule {' '.join(evaluation.schedules)}: without the metrics of the group grid"
+            f" only {evaluation.schedules[0]} would be used; add grid to --metrics, or give one"
+        )
     # The way out for the search's sampler is fewer schedules, not another one of --samplers.
     if evaluation.searched_schedules and _searches(evaluation.metrics):
         way_out = "; or skip the search: --rhos and --shifts without a value, one --schedule"

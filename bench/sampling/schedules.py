@@ -6,6 +6,8 @@ import math
 from dataclasses import replace
 from functools import lru_cache
 
+from torch import Tensor
+
 from bench import plugins
 from bench.config import ConfigError, EvaluationConfig
 from models.schedules.contract import Schedule
@@ -62,9 +64,24 @@ def check_schedules(evaluation: EvaluationConfig) -> None:
         try:
             schedule = parse(spec)
             top = math.inf if schedule.coordinates == "flow" else evaluation.sigma_max
-            schedule.times(steps, evaluation.sigma_min, top)
+            _check_times(schedule.times(steps, evaluation.sigma_min, top), spec, steps)
         except ValueError as error:
             raise ConfigError(f"{_option_of(spec, evaluation)}: {error}") from None
+
+
+def _check_times(times: Tensor, spec: str, steps: int) -> None:
+    """Refuse times of a user's schedule that no sampler could step along.
+
+    Raises:
+        ValueError: another number of them, or they do not fall.
+
+    """
+    if times.shape != (steps + 1,):
+        raise ValueError(
+            f"{spec}: {steps} steps have {steps + 1} times, not a tensor {list(times.shape)}"
+        )
+    if not (times.diff() < 0).all():
+        raise ValueError(f"{spec}: the times of {steps} steps must fall from each to the next")
 
 
 def _option_of(spec: str, evaluation: EvaluationConfig) -> str:

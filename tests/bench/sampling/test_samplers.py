@@ -13,6 +13,7 @@ from bench.data import load
 from bench.sampling.latents import draw_latents
 from bench.sampling.sample import Steering, sample
 from bench.sampling.samplers import canonical, parse
+from bench.sampling.schedules import parse as parse_schedule
 from bench.sampling.setting import Setting
 from models.analytic import GaussianMixture
 from models.denoiser import Denoiser
@@ -174,11 +175,42 @@ def test_schedules_of_the_objective_are_the_default():
         ({"objective": "flow", "shifts": [-1.0]}, "above 0"),
         ({"objective": "flow", "samplers": ["euler-maruyama"]}, "add --schedule karras"),
         ({"objective": "flow", "nfe": [4]}, "the search for the best schedule"),
+        ({"schedule": ["karras", "flow"], "metrics": ["samples"]}, "add grid to --metrics"),
     ],
 )
 def test_schedules_that_cannot_work_are_refused(overrides, words):
     with pytest.raises(ConfigError, match=words):
         make(None, overrides)
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        ("torch.linspace(1, 0, steps)", "128 steps have 129 times, not a tensor .128."),
+        ("torch.linspace(0, 1, steps + 1)", "must fall"),
+    ],
+)
+def test_times_of_a_users_schedule_are_checked_before_the_training(
+    tmp_path, monkeypatch, times, words
+):
+    package = tmp_path / "own_times"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "broken.py").write_text(
+        "from dataclasses import dataclass\nimport torch\n"
+        "from models.schedules.contract import Schedule\n"
+        "@dataclass(frozen=True, kw_only=True)\n"
+        "class Broken(Schedule):\n"
+        "    coordinates = 'flow'\n"
+        "    def times(self, steps, sigma_min, sigma_max):\n"
+        f"        return {times}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("own_times", "own_times.broken"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    parse_schedule.cache_clear()
+    with pytest.raises(ConfigError, match=f"--schedule: own_times.broken: .*{words}"):
+        make(None, {"objective": "flow", "schedule": ["own_times.broken"]})
 
 
 def test_an_adaptive_sampler_needs_its_coordinates_too(monkeypatch):
