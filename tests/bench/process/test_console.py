@@ -110,6 +110,7 @@ COMMANDS = {
     "bench.solve": "worker",
     "bench.speed": "worker",
     "reports.build": "worker",
+    "reports.reproduction": "worker",
     "slurm.submit": "worker",
     "slurm.cancel": "worker",
     "slurm.status": "reader",
@@ -121,9 +122,12 @@ def test_every_command_says_which_it_is():
     """A command that is added chooses too; models.import_edm knows nothing of bench."""
     found = {}
     for room in ("bench", "slurm", "reports"):
-        for path in sorted((ROOT / room).glob("*.py")):
+        # A command with several files is a package, which Python runs by its __main__.py.
+        paths = [*(ROOT / room).glob("*.py"), *(ROOT / room).glob("*/__main__.py")]
+        for path in sorted(paths):
             if "__main__" in (text := path.read_text()):
-                (found[f"{room}.{path.stem}"],) = [
+                parts = path.relative_to(ROOT).with_suffix("").parts
+                (found[".".join(parts).removesuffix(".__main__")],) = [
                     kind for kind in ("worker", "reader") if f"({kind}(main))" in text
                 ]
     assert found == COMMANDS

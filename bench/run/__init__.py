@@ -8,193 +8,26 @@ same latents, and writes a report. Finished work is reused; a stopped run resume
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import tyro
-
-from bench import cli
 from bench.arm import folder_of, is_done, is_settled, run_arm
-from bench.check import check, check_execution, check_seeds
-from bench.cli import RESUMES, main_of, note_preset, read_first, survive
-from bench.config import (
-    ConfigError,
-    EvaluationConfig,
-    Execution,
-    NetworkConfig,
-    RunConfig,
-    TrainingConfig,
-    load_preset,
-)
-from bench.config.guidance import GuidanceConfig
-from bench.process.background import end_process
-from bench.process.console import worker
+from bench.check import check
+from bench.cli import RESUMES, main_of, note_preset, survive
+from bench.config import RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, RunFolderError, one_line
-from bench.suitable import network_of, of_file, refuse_unfit, refuse_unwritable
+from bench.run.command import Command, parse
+from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 from bench.training import noise_search
-from bench.training.noise_search import NoiseSearch, Trial
+from bench.training.noise_search import Trial
 
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.process.ranks import Ranks
 
-BASELINE = "random"
-# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Compare couplings for diffusion and flow models: train, sample, measure, report.
-
-Trains one run for each coupling and one for the random baseline; all else is equal.
-
-Finished work is reused; a stopped run resumes.
-
-Examples:
-  python -m bench.run --coupling lapjv
-  python -m bench.run --coupling lapjv sinkhorn:epsilon=0.05 minibatch-ot --seeds 3
-  python -m bench.run --coupling lapjv --objective edm flow --seeds 3
-  python -m bench.run --coupling lapjv --seeds 3 --search-noise
-  python -m bench.run --data fashion-mnist-16 --data-dir data --coupling hungarian:cost=l2
-  python -m bench.run --guidance discriminator --guidance.noising independent lapjv
-  python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
-  python -m bench.run --data image-folder --data-dir photos --resolution 32
-  python -m bench.run --data my_project.spirals        a data set of your own
-"""
-
-
-@dataclass(frozen=True)
-class Command:
-    """The couplings to compare, the data, and the place of the results."""
-
-    coupling: tuple[str, ...] = ("lapjv",)
-    """Couplings to compare, as name or name:key=value,key=value. The random baseline is added."""
-    objective: tuple[str, ...] = ()
-    """Training objectives: edm, flow (flow matching, with t uniform), also with options such as
-    flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
-    my_project.objective. Every coupling and the baseline are trained under each, with the same
-    budget and learning rate.
-    """
-    from_checkpoint: tuple[Path, ...] = ()
-    """Networks to measure instead of training any: files that python -m models.import_edm made of
-    released pickles.
-    """
-    data: str = "digits"
-    """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
-    the scales of publications: sf2m-8gaussians, sf2m-moons, sf2m-scurve, dsb-moons,
-    dsb-8gaussians, c2ot-8gaussians, c2ot-moons, c2ot-moons-x; your own images: image-folder or
-    image-zip; or a module of your own, such as my_project.spirals.
-    """
-    source: str = RunConfig.source
-    """Data set that noise samples are drawn from, with images of the same shape as those of --data;
-    gaussian is no data set but unit noise. Training draws from its training split, sampling from
-    its test split.
-    """
-    preset: str | None = None
-    """Preset to start from (bench/presets/NAME.toml). Default: the one of the data set."""
-    data_dir: Path | None = None
-    """Folder of the data sets' files; missing ones are downloaded to it. Default: data, below the
-    current folder. For image-folder it is the folder of images itself (sub-folders are classes;
-    train/ and test/ are the splits, else every 10th image is held out), for image-zip the zip
-    itself (labels in dataset.json, as EDM's tool writes it).
-    """
-    resolution: int | None = None
-    """Bring the images of image-folder or image-zip to this many pixels a side: the centred square
-    of each, averaged over areas. Default: as stored; they must then be equal squares.
-    """
-    runs: Path = Path("runs")
-    """Folder that receives the run folders, results.csv and report.html."""
-    seed: int = 0
-    """First seed."""
-    seeds: int = 1
-    """Number of seeds, counted up from --seed."""
-    no_baseline: bool = False
-    """Do not add the random baseline."""
-    execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
-    network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=NetworkConfig
-    )
-    training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=TrainingConfig
-    )
-    noise: Annotated[NoiseSearch, tyro.conf.OmitArgPrefixes] = field(default_factory=NoiseSearch)
-    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=EvaluationConfig
-    )
-    guidance: Literal["none", "discriminator"] = "none"
-    """Guide the sampling by a discriminator of real and generated images; it is trained after the
-    denoiser.
-    """
-    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(
-        default_factory=GuidanceConfig
-    )
-
-    def configurations(self) -> list[RunConfig]:
-        """The checked configuration of every run; within each seed objective by objective, baseline
-        first.
-
-        With ``from_checkpoint`` the runs are its files, in their order.
-
-        Raises:
-            ConfigError: with one line that names the way out.
-
-        """
-        # ``--coupling`` without a word
-        if not self.coupling:
-            raise ConfigError("--coupling needs at least one name, such as lapjv")
-        check_seeds(self.seed, self.seeds)
-        check_execution(self.execution, self.training.batch)
-        shared = RunConfig(
-            data=self.data,
-            coupling=BASELINE,
-            seed=self.seed,
-            network=self.network,
-            training=self.training,
-            evaluation=self.evaluation,
-            guidance=replace(self.dg, kind=self.guidance),
-            resolution=self.resolution,
-            source=self.source,
-        )
-        if self.from_checkpoint:
-            compared = [check(of_file(shared, path)) for path in self.from_checkpoint]
-        else:
-            compared = self._compared(shared)
-        # Seed by seed: after a part of the runs there are whole comparisons to report.
-        configurations = []
-        for seed in range(self.seed, self.seed + self.seeds):
-            configurations += [replace(config, seed=seed) for config in compared]
-        return configurations
-
-    def _compared(self, shared: RunConfig) -> list[RunConfig]:
-        """The checked configuration of every coupling under every objective."""
-        from bench.training.objectives import for_objectives
-
-        specs = self.objective or (self.training.objective,)
-        preset = load_preset(self.preset, self.data).training
-        baseline = () if self.no_baseline else (BASELINE,)
-        compared = []
-        for training in for_objectives(self.training, specs, preset):
-            for coupling in (*baseline, *self.coupling):
-                compared.append(check(replace(shared, coupling=coupling, training=training)))
-        # Each once, however often and in whatever spelling it is named.
-        return list(dict.fromkeys(compared))
-
-
-def parse(args: list[str]) -> Command:
-    """Read the command line; --data and --preset choose the defaults of the rest."""
-    first = read_first(args, ("--data", "--preset"))
-    base = load_preset(first.preset, first.data or "digits")
-    default = Command(
-        coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
-        objective=(base.training.objective,),
-        data=base.data,
-        resolution=base.resolution,
-        source=base.source,
-        network=base.network,
-        training=base.training,
-        evaluation=base.evaluation,
-        guidance=base.guidance.kind,
-        dg=base.guidance,
-    )
-    return cli.parse(Command, "bench.run", DESCRIPTION, args, default)
+__all__ = ["Command", "main", "parse", "run"]
 
 
 @dataclass(frozen=True)
@@ -389,7 +222,3 @@ def main(args: list[str] | None = None) -> int:
 
 def _main(args: list[str]) -> int:
     return run(parse(args))
-
-
-if __name__ == "__main__":
-    end_process(worker(main))
