@@ -46,14 +46,15 @@ def circle_of_gaussians(count: int, radius: float, std: float, seed: int) -> tup
 
 
 def half_circles(count: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw from two interleaved half circles with normal noise.
+    """Draw from two interleaved half circles, as torchdyn 1.0.6 does (``generate_moons``).
 
     The outer one is (cos a, sin a), the inner one (1 - cos a, 1/2 - sin a), both at evenly spaced
-    angles a in [0, pi], in random order.
+    angles a in [0, pi], in random order. A uniform number from [0, noise) is added to both
+    coordinates of a point: it shifts along the diagonal only.
 
     Args:
         count: number of points, half of them on each circle.
-        noise: standard deviation of the noise, in each coordinate.
+        noise: largest shift.
         seed: of the draw.
 
     Returns:
@@ -67,7 +68,7 @@ def half_circles(count: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
     moons = torch.stack([angle.cos(), angle.sin()], dim=1)
     mirrored = torch.tensor([1.0, 0.5], dtype=torch.float64) - moons
     points = torch.where(labels[:, None] == 0, moons, mirrored)
-    points = points + noise * torch.randn(count, 2, generator=generator, dtype=torch.float64)
+    points = points + noise * torch.rand(count, 1, generator=generator, dtype=torch.float64)
     order = torch.randperm(count, generator=generator)
     return points[order], labels[order]
 

@@ -1,9 +1,8 @@
 """Two half circles with noise 0.2, times 3 minus 1: the data of C2OT's Figure 1.
 
-Cheng and Schwing 2025, The curse of conditions (arXiv 2503.10636), with the moons of torchdyn. Two
-things are uncertain: the scale of torchdyn's moons, and the law of their noise, which is normal
-here and independent in the two coordinates. The authors draw new points for every batch; here there
-are so many that draws are nearly new ones.
+Cheng and Schwing 2025, The curse of conditions (arXiv 2503.10636), with the moons of torchdyn
+1.0.6, whose noise is uniform and the same in both coordinates of a point. The authors draw new
+points for every batch; here there are so many that draws are nearly new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from bench.data.contract import Dataset
 SHAPE = _plane.SHAPE
 CLASSES = 2
 
-NOISE = 0.2  # before scaling
+NOISE = 0.2  # largest shift, before scaling
 SCALE = 3.0
 SHIFT = -1.0
 _SEED = 1  # not that of the source: pairs as drawn must be independent

@@ -75,18 +75,20 @@ def test_moons_of_dsb_have_deviation_7_over_all_coordinates():
     assert np.corrcoef(everything.ravel(), moons.ravel())[0, 1] == pytest.approx(1, abs=1e-9)
 
 
-def test_moons_of_c2ot_are_noisy_half_circles():
+def test_moons_of_c2ot_are_half_circles_shifted_along_the_diagonal():
     split = load("c2ot-moons").test
     plain = (points(split) + 1) / 3
     inner = split.labels.numpy() == 1
-    plain[inner] = [1, 0.5] - plain[inner]
-    # Both are now (cos a, sin a) plus noise of variance 0.04 in each coordinate.
     assert inner.mean() == pytest.approx(0.5, abs=0.02)
-    squares = (plain**2).sum(1)
-    assert squares.mean() == pytest.approx(1 + 2 * 0.2**2, abs=0.02)
-    # The variance of |c + s g|^2 is 4 s^2 + 4 s^4 for |c| = 1.
-    assert squares.var() == pytest.approx(4 * 0.2**2 + 4 * 0.2**4, rel=0.06)
-    assert plain.mean(0) == pytest.approx([0, 2 / math.pi], abs=0.03)
+    # Some shift u in [0, 0.2] brings each point back to the circle around its centre.
+    centred = plain - np.where(inner[:, None], [1, 0.5], [0, 0])
+    shifts = np.linspace(0, 0.2, 201)
+    squares = (centred[:, None, :] - shifts[:, None]) ** 2
+    assert np.abs(squares.sum(2) - 1).min(1).max() < 0.005
+    # Means of both half circles, plus the mean shift.
+    outer_mean = [0.1, 2 / math.pi + 0.1]
+    assert plain[~inner].mean(0) == pytest.approx(outer_mean, abs=0.03)
+    assert plain[inner].mean(0) == pytest.approx([1.1, 0.6 - 2 / math.pi], abs=0.03)
 
 
 def test_source_and_data_of_a_published_pair_are_independent():
