@@ -10,7 +10,7 @@ the grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -21,6 +21,7 @@ from bench import metrics
 from bench.config import RunConfig
 from bench.data import Dataset
 from bench.evaluation import plan as planning
+from bench.evaluation.floors import floor_cautions, floor_tasks, measure_floor
 from bench.evaluation.ledger import Ledger, Task
 from bench.evaluation.measure import NotFinite, measure, measure_denoiser
 from bench.evaluation.methods import prepare_methods
@@ -40,6 +41,8 @@ from bench.sampling.store import clear, keep
 from models.denoiser import Denoiser
 
 GUESSED_NFE = 80  # of the adaptive sampler, for the progress bar only
+
+Measured = Callable[[Subject, Task], list[Measurement]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def evaluate(
     # One rank opens the ledger: opening it may drop rows.
     ledger = ranks.from_first(_open_ledger, subject, folder)
     evaluation = Evaluation(subject, ledger, ranks, keep_samples, progress)
-    _note(ranks, planning.cautions(subject))
+    _note(ranks, planning.cautions(subject) + floor_cautions(subject))
     jobs = planning.plan(subject)
     _work(evaluation, jobs, f"evaluate {config.coupling}")
     # Which schedules are best is known only when the grid is measured.
@@ -116,14 +119,18 @@ def evaluate(
     _work(evaluation, best, f"evaluate {config.coupling} at the best schedule")
     without_samples = planning.denoiser_tasks(subject)
     for task in without_samples:
-        ranks.from_first(_record_denoiser, evaluation, task)
+        ranks.from_first(_record, evaluation, task, measure_denoiser)
+    # Last, because they say nothing about this run's denoiser.
+    of_real_images = floor_tasks(subject)
+    for task in of_real_images:
+        ranks.from_first(_record, evaluation, task, measure_floor)
     if not ranks.first:
         return []
     _note(ranks, finite_warnings(evaluation.not_finite))
     aside(partial(_show_pairs, subject))
     _finish(evaluation)
     rows = ledger.rows(_tasks(jobs)) + chosen
-    return rows + ledger.rows([*_tasks(best), *without_samples])
+    return rows + ledger.rows([*_tasks(best), *without_samples, *of_real_images])
 
 
 def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
@@ -161,7 +168,7 @@ def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None
             sample_chunk(evaluation.subject, setting, rows, partial(_advance, bar, ranks.count))
     # The first rank measures what the others have stored.
     ranks.wait()
-    ranks.from_first(_record, evaluation, todo)
+    ranks.from_first(_record_jobs, evaluation, todo)
 
 
 def _advance(bar: tqdm, ranks: int, evaluations: int) -> None:
@@ -216,7 +223,7 @@ def _needs_dense(task: Task) -> bool:
     return issubclass(metric, SolverMetric) and metric.needs_dense
 
 
-def _record(evaluation: Evaluation, todo: Sequence[Job]) -> None:
+def _record_jobs(evaluation: Evaluation, todo: Sequence[Job]) -> None:
     """Measure and record some jobs, and remove samples that are no longer needed."""
     recorded = []
     for job in todo:
@@ -232,10 +239,10 @@ def _record(evaluation: Evaluation, todo: Sequence[Job]) -> None:
             store(evaluation.subject, job.setting).remove()
 
 
-def _record_denoiser(evaluation: Evaluation, task: Task) -> None:
-    """Measure and record what needs no samples."""
+def _record(evaluation: Evaluation, task: Task, measured: Measured) -> None:
+    """Measure and record what needs no stored samples."""
     if not evaluation.ledger.holds(task):
-        rows = aside(partial(measure_denoiser, evaluation.subject, task))
+        rows = aside(partial(measured, evaluation.subject, task))
         evaluation.ledger.add([(task, rows)])
 
 

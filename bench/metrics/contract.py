@@ -81,7 +81,8 @@ class SampleMetric(Metric):
 
     One object measures the samples of one setting: features come chunk by chunk through
     ``update``, values are read with ``compute``. A metric named ``kid`` in ``infos`` is recorded
-    as ``kid_<features>``, once for every kind of features that it ``suits``.
+    as ``kid_<features>``, once for every kind of features that it ``suits``. An ``Info`` with
+    ``floor=True`` adds ``kid_floor_<features>``, its value of real images.
 
     Class attributes:
 
@@ -127,21 +128,34 @@ class SampleMetric(Metric):
     @classmethod
     def full_name(cls, metric: str, features: str) -> str:
         """The name that a metric is recorded under: ``kid_classifier`` of ``kid``."""
-        return metric if metric in cls.alone else f"{metric}_{features}"
+        return metric if metric in cls._alone() else f"{metric}_{features}"
+
+    @classmethod
+    def _alone(cls) -> tuple[str, ...]:
+        """``alone``, and the floors of these."""
+        names = list(cls.alone)
+        for info in cls.infos:
+            if info.name in cls.alone:
+                names += [floor.name for floor in info.floors()]
+        return tuple(names)
 
     @classmethod
     def describe(cls, metric: str) -> tuple[int, Info] | None:
         """As for all metrics; whatever follows the longest name that fits is the features'."""
-        best: Info | None = None
+        alone = cls._alone()
+        described = list(cls.infos)
         for info in cls.infos:
+            described += info.floors()
+        best: Info | None = None
+        for info in described:
             fits = metric == info.name
-            if info.name not in cls.alone:
+            if info.name not in alone:
                 fits = metric.startswith(f"{info.name}_")
             if fits and (best is None or len(info.name) > len(best.name)):
                 best = info
         if best is None:
             return None
-        if best.name in cls.alone:
+        if best.name in alone:
             return len(metric), best
         family = best.family or best.name
         return len(best.name), replace(best, name=metric, family=family)

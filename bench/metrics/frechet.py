@@ -30,6 +30,7 @@ _FD = Info(
     "lower",
     family="fd",
     distance=True,
+    floor=True,
     place=20,
 )
 _FID = Info(
@@ -37,6 +38,7 @@ _FID = Info(
     "Fréchet inception distance: in the features of Inception-v3, 50,000 images.",
     "lower",
     distance=True,
+    floor=True,
     place=21,
 )
 # No ``distance``: couplings are not to be judged by a value that may fall below zero.
@@ -45,6 +47,7 @@ _INFINITY = Info(
     "Fréchet distance extrapolated to infinitely many samples; by chance it may fall below zero.",
     "lower",
     figure=False,
+    floor=True,
     place=130,
 )
 # What is to be said of the distance in features that come with this project, and where it stands

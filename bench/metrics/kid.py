@@ -31,6 +31,7 @@ class KID(FirstSamples):
             " Inception; by chance it may fall below zero.",
             "lower",
             figure=False,
+            floor=True,
             place=140,
         ),
     )

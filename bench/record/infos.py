@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from bench.record.files import write_json
 
 FILE = "metrics.json"
+_FLOOR = "_floor"
+_FLOOR_SD = "_floor_sd"
 # Earlier versions did not record which metrics are distances, or which of them the terminal shows.
 _DISTANCES_THEN = ("w2", "fid")
 _NOT_IN_TERMINAL_THEN = (
@@ -48,6 +50,8 @@ class Info:
             summary of a report judges couplings.
         terminal: False for a value per run that the short table in the terminal omits.
         place: where it stands in a report; metrics with lower numbers come first.
+        floor: True if it is also measured of as many real training images as there are samples,
+            against the test split: the best value that a perfect model can expect.
 
     """
 
@@ -56,7 +60,8 @@ class Info:
     better: Literal["lower", "higher"] | None = None
     per: Literal["nfe", "sigma", "run"] = "nfe"
     # Parts of the report; a metric of the user's own is a quality unless it says otherwise.
-    kind: Literal["quality", "path", "cost", "signal", "guidance", "start"] = "quality"
+    # Floors have no part of their own: reports show them with the metric.
+    kind: Literal["quality", "path", "cost", "signal", "guidance", "start", "floor"] = "quality"
     ratio: bool = True
     figure: bool = True
     family: str = ""
@@ -64,6 +69,43 @@ class Info:
     distance: bool = False
     terminal: bool = True
     place: int = 1000
+    floor: bool = False
+
+    @property
+    def floor_name(self) -> str:
+        """The metric that holds its floor: ``fd_floor_classifier`` of ``fd_classifier``."""
+        # The features come last, as in all names.
+        family = self.family or self.name
+        return f"{family}{_FLOOR}{self.name.removeprefix(family)}"
+
+    @property
+    def floor_sd_name(self) -> str:
+        """The metric that holds the standard deviation of a draw's floor."""
+        family = self.family or self.name
+        return f"{family}{_FLOOR_SD}{self.name.removeprefix(family)}"
+
+    def floors(self) -> tuple[Info, ...]:
+        """Descriptions of its floor and the standard deviation; none if it declares no floor."""
+        if not self.floor:
+            return ()
+        told = replace(self, better=None, per="run", kind="floor", ratio=False, figure=False)
+        told = replace(told, distance=False, terminal=False, floor=False)
+        family = self.family or self.name
+        mean = replace(
+            told,
+            name=self.floor_name,
+            family=f"{family}{_FLOOR}",
+            about=f"{self.name} of as many real training images, mean over draws: the best that a"
+            " perfect model can expect.",
+        )
+        spread = replace(
+            told,
+            name=self.floor_sd_name,
+            family=f"{family}{_FLOOR_SD}",
+            about=f"Standard deviation of {self.name} of as many real training images, from draw to"
+            " draw.",
+        )
+        return mean, spread
 
 
 class Described:

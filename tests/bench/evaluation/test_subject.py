@@ -188,7 +188,9 @@ def test_everything_is_measured_once(found, config):
     measured = {(m.metric, m.nfe, m.split, m.n, m.sigma) for m in measurements}
     assert expected <= measured
     assert len({m.key for m in measurements}) == len(measurements)
-    rest = [m for m in measurements if m.metric != "local_error_euler"]
+    # Floors are of real images, which no sampler made.
+    others = ("local_error_euler",)
+    rest = [m for m in measurements if m.metric not in others and "_floor_" not in m.metric]
     assert {(m.rho, m.sampler, m.start, m.guidance) for m in rest} == {
         (7.0, "heun", "gaussian", "none")
     }
