@@ -27,7 +27,8 @@ def generator(seed: int, purpose: str, rank: int = 0, step: int = 0) -> torch.Ge
     """The CPU generator of one stream; arguments as of ``derive``.
 
     Drawing on the CPU keeps the streams equal on every device, and nothing here depends on earlier
-    draws: a resumed run needs no saved state, and all couplings of a comparison see the same
-    images, noise samples and sigmas.
+    draws: a resumed run needs no saved state, and all couplings of a comparison are given the same
+    images, noise samples and sigmas. Not all of them use each one once, see
+    ``bench.pairs.pool.draw_pool``.
     """
     return torch.Generator().manual_seed(derive(seed, purpose, rank, step))

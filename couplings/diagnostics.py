@@ -156,6 +156,38 @@ def label_leakage(noise: Tensor, labels: Tensor, folds: int = 5) -> float:
     return float(cross_val_score(probe, features, labels.numpy(), cv=StratifiedKFold(folds)).mean())
 
 
+def label_share(noise: Tensor, labels: Tensor) -> float:
+    """The share of the PAIRED noise's variance that the label explains, less that of random labels.
+
+    1 - (W / (n - C)) / (T / (n - 1)), with W and T the squared distances from the means of the C
+    classes and from the mean of all: epsilon squared of the analysis of variance (Kelley 1935),
+    over all coordinates. Its mean over all permutations of the labels is exactly 0, so it may be
+    slightly negative; 1 if the label determines the noise. Quick, but it sees means only; see
+    `label_leakage`. NaN without two classes, or if all labels or all noise samples are distinct or
+    equal.
+
+    Args:
+        noise: `[n, ...]`, `noise[i]` goes with an image of label `labels[i]`.
+        labels: `[n]` or `[n, k]`.
+
+    """
+    n = len(noise)
+    _, which, counts = labels.to(noise.device).unique(
+        dim=0, return_inverse=True, return_counts=True
+    )
+    classes = len(counts)
+    if not 1 < classes < n:
+        return math.nan
+    z = noise.detach().double().reshape(n, -1)
+    z = z - z.mean(0)
+    sums = z.new_zeros(classes, z.shape[1]).index_add_(0, which, z)
+    total = float(z.square().sum())
+    if not total:
+        return math.nan
+    between = float((sums.square().sum(1) / counts).sum())
+    return 1 - (total - between) / (n - classes) / (total / (n - 1))
+
+
 def power_drift(images: Tensor, noise: Tensor, sigmas: Iterable[float]) -> dict[float, float]:
     """E||x_sigma||^2 of the pairs over its value for random pairs, less 1, for each sigma.
 

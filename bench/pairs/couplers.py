@@ -10,6 +10,7 @@ from typing import cast
 import torch
 
 from bench.data import Split, as_images
+from bench.pairs.facts import repeated
 from bench.pairs.pool import Coupled, Drawn, Pairs
 from bench.pairs.workers import Workers
 from bench.process.ranks import PATIENCE
@@ -24,7 +25,8 @@ def couple_pool(coupling: Coupling | Workers) -> Coupler:
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs
         pairing = coupling.pair(pairs.images, pairs.noise, pairs.labels, generator)
-        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
+        coupled = replace(pairs, noise=pairs.noise[pairing.index])
+        return Coupled(coupled, pairing.report, drawn.rows)
 
     return couple
 
@@ -42,7 +44,8 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
         # Workers pair as their coupling does.
         solver = cast(Coupling, coupling)
         pairing = pair_shared(solver, pairs.images, pairs.noise, pairs.labels, generator, group)
-        return Coupled(replace(pairs, noise=pairs.noise[pairing.index]), pairing.report)
+        coupled = replace(pairs, noise=pairs.noise[pairing.index])
+        return Coupled(coupled, pairing.report, drawn.rows)
 
     return couple
 
@@ -64,9 +67,12 @@ def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
             "seconds": seconds,
             "cost_before": mean_pair_cost(pairs.images.flatten(1), pairs.noise.flatten(1)),
             "cost_after": mean_pair_cost(images.flatten(1), noise.flatten(1)),
+            "duplicates": repeated(noise),
         }
         # Mirrored images have the numbers from len(split) on, and the labels of their originals.
-        coupled = Pairs(images, noise, split.labels[index % len(split)])
-        return Coupled(coupled, report, fitted.state_dict() if fitted.learns else None)
+        rows = index % len(split)
+        coupled = Pairs(images, noise, split.labels[rows])
+        state = fitted.state_dict() if fitted.learns else None
+        return Coupled(coupled, report, rows.cpu(), state)
 
     return couple

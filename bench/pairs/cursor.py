@@ -7,6 +7,8 @@ from torch import Tensor
 from bench.pairs.pool import Coupled, Pairs
 
 State = dict[str, Tensor] | None
+Counted = tuple[dict[str, float], Tensor]
+"""Report of a pool, and the numbers of its images."""
 
 
 class PoolCursor:
@@ -49,7 +51,7 @@ class PoolCursor:
         self._left: Pairs | None = None
         self._before = state
         self._after = state
-        self._uncounted: list[dict[str, float]] = []
+        self._uncounted: list[Counted] = []
 
     @property
     def needs_pool(self) -> bool:
@@ -71,15 +73,17 @@ class PoolCursor:
         self._after = coupled.state
         # A pool that earlier batches took from was counted with them.
         if not self.skip:
-            self._uncounted.append(coupled.report)
+            self._uncounted.append((coupled.report, coupled.rows))
         self.number += 1
         self.skip = 0
 
-    def take(self) -> tuple[Pairs, list[dict[str, float]]]:
-        """The next batch, and the reports of the pools that it is the first to take from."""
+    def take(self) -> tuple[Pairs, list[Counted]]:
+        """The next batch, and what is to be counted of the pools that it is the first to take
+        from.
+        """
         assert self._left is not None
         batch = self._left[: self.batch]
         self._left = self._left[self.batch :]
-        reports = self._uncounted
+        counted = self._uncounted
         self._uncounted = []
-        return batch, reports
+        return batch, counted

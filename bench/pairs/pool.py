@@ -70,13 +70,15 @@ class Coupled:
     Attributes:
         pairs: images and the noise samples that the coupling gave them.
         report: ``seconds`` of the solver; ``cost_before`` and ``cost_after``, mean squared distance
-            of a pair as drawn and as coupled.
+            of a pair as drawn and as coupled; and whatever else the coupling reports.
+        rows: ``[n]``, the numbers of the images in the training set, on the CPU.
         state: of a coupling that learns, after this pool; None for others.
 
     """
 
     pairs: Pairs
     report: dict[str, float]
+    rows: Tensor
     state: dict[str, Tensor] | None = None
 
 
@@ -85,7 +87,9 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Dra
 
     If the split has a source, noise samples are drawn from it as images are. A data set smaller
     than the pool is used several times. The pool depends on nothing but the arguments: all
-    couplings see the same images and noise samples, whatever came before.
+    couplings are given the same images and noise samples, whatever came before. Those of a pool use
+    all of them, if they keep both marginals; those of the training set choose images
+    (``semidiscrete``) or bring noise samples of their own (``cached``).
 
     Args:
         split: images to draw from.

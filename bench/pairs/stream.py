@@ -1,8 +1,9 @@
 """PairStream: draws pools, couples them in the background, hands out mini-batches of pairs.
 
 The order is AOT's (arXiv 2403.05069, Alg. 1): the pool is coupled on unit noise, only the noise is
-permuted, each image and each noise sample is used once, and the trainer draws sigma later, per
-sample.
+permuted, and the trainer draws sigma later, per sample. Each image and each noise sample is used
+once, unless the coupling is biased in the noise (``knn``, ``unbalanced``) or one of the training
+set.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench.data import Split
 from bench.pairs.cost import CouplingCost
 from bench.pairs.couplers import Coupler, couple_fitted, couple_pool, couple_ranks
 from bench.pairs.cursor import PoolCursor
+from bench.pairs.facts import facts
 from bench.pairs.pool import Coupled, Drawn, Pairs, draw_pool
 from bench.pairs.workers import Workers
 from bench.process import background
@@ -54,6 +56,8 @@ class PairStream:
         workers: processes that solve batch couplings; 0 solves in a thread of this one.
         augment: changes the images, before batch couplings and after dataset couplings, whose
             images are fixed.
+        labelled: True if the network is told the labels: reports then say how far these predict the
+            noise samples.
 
     Attributes:
         step: the step after the last batch.
@@ -78,11 +82,13 @@ class PairStream:
         cost: CouplingCost | None = None,
         workers: int = 0,
         augment: Augment | None = None,
+        labelled: bool = False,
     ):
         if batch % ranks:
             raise ValueError(f"batch {batch} must be a multiple of the {ranks} ranks")
         self.split = split
         self.augment = augment
+        self.labelled = labelled
         self.pool = pool
         self.seed = seed
         self.step = start_step
@@ -134,10 +140,10 @@ class PairStream:
             while cursor.needs_pool:
                 self._order(cursor.number)
                 cursor.add(self._take(meanwhile))
-            batch, reports = cursor.take()
+            batch, counted = cursor.take()
             # Only now: a run that was stopped while it waited takes these pools again.
-            for report in reports:
-                self.cost.add(report)
+            for report, rows in counted:
+                self.cost.add(report, rows, len(self.split))
             self.step += 1
             self.state = cursor.state
             yield batch[self._share]
@@ -194,6 +200,9 @@ class PairStream:
         if self.augment and not self._fitted:
             drawn = Drawn(drawn.rows, self._augmented(drawn.pairs, number))
         coupled = self._couple(drawn, generator(self.seed, "coupling", self._drawn_by, number))
+        found = facts(coupled.pairs, self.split.source is None, self.labelled)
+        # What a coupling says of itself comes first.
+        coupled = replace(coupled, report=found | coupled.report)
         if self.augment and self._fitted:
             return replace(coupled, pairs=self._augmented(coupled.pairs, number))
         return coupled

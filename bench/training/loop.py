@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from bench.config import Execution, RunConfig
 from bench.data import Dataset
-from bench.pairs.cost import CouplingCost
+from bench.pairs.cost import CouplingCost, evenness
 from bench.pairs.fit import fit
 from bench.pairs.stream import PairStream
 from bench.process.defaults import plain_torch
@@ -26,6 +26,7 @@ from models.augment import Augment
 
 CHECK_EVERY = 50  # steps between checks of the loss: each check waits for the device
 CHECKPOINT_SECONDS = 15.0
+TAKEN = ("ms", "share", "wait_share", "fit_seconds")  # rows ``coupling_...`` of the training
 # Share of the steps between two checks whose losses may overflow before a run is given up
 MOST_NONFINITE = 0.5
 
@@ -88,6 +89,7 @@ def train(
         cost=state.cost,
         workers=_workers(execution, ranks.device),
         augment=Augment(training.augment) if training.augment else None,
+        labelled=training.conditional,
     )
     bar = tqdm(
         total=steps * training.batch,
@@ -147,8 +149,8 @@ def _coupling(
         return coupling
     # Next to the run folders: all runs of a comparison share the fit.
     fitted = fit(coupling, dataset, seed, folder.path.parent / ".cache", device)
-    # Of the fit that made the file, also if another run did.
-    state.cost.fit_seconds = fitted.report["seconds"]
+    # Before it gets its state: what it learned in training is no part of the fit.
+    state.cost.add_fit(fitted.report)
     if state.coupling is not None:
         fitted.load_state_dict(state.coupling)
     return fitted
@@ -255,9 +257,28 @@ def training_measurements(
     ]
     if cost.fit_seconds:
         rows.append(Measurement("coupling_fit_seconds", cost.fit_seconds))
+    rows += report_measurements(cost)
     if selected is not None:
         rows.append(Measurement("selected_images", selected.images, n=images))
     # Last: bench.evaluate takes a run with this row for trained.
     rows.append(Measurement("images_per_s", images / seconds, n=images))
     rows.append(Measurement("train_seconds", seconds, n=images))
+    return rows
+
+
+def report_measurements(cost: CouplingCost) -> list[Measurement]:
+    """Rows on what the coupling did: the mean over pools of each key of its reports, as
+    ``coupling_<key>``, those of its fit, as ``coupling_fit_<key>``, and how often images came.
+    """
+    rows = []
+    for key, mean, pools in cost.means():
+        # A user's coupling may report what a row of the training is called, such as ``ms``.
+        name = f"report_{key}" if key in TAKEN else key
+        rows.append(Measurement(f"coupling_{name}", mean, n=pools))
+    for key, value in cost.fit.items():
+        rows.append(Measurement(f"coupling_fit_{key}", value))
+    if cost.uses is not None and len(cost.uses) > 1:
+        pairs = int(cost.uses.sum())
+        for key, value in evenness(cost.uses).items():
+            rows.append(Measurement(f"coupling_{key}", value, n=pairs))
     return rows

@@ -115,6 +115,29 @@ def test_leakage():
         d.label_leakage(noise, torch.arange(4000))
 
 
+def test_the_share_that_a_label_explains_is_that_of_an_analysis_of_variance():
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    noise = normal(9, 3) + labels[:, None]
+    whole = noise - noise.mean(0)
+    within = sum(
+        float((noise[labels == c] - noise[labels == c].mean(0)).square().sum()) for c in range(3)
+    )
+    expected = 1 - (within / 6) / (float(whole.square().sum()) / 8)
+    assert d.label_share(noise + 1e3, labels) == pytest.approx(expected, rel=1e-6)
+    assert d.label_share(labels[:, None].double(), labels) == pytest.approx(1)
+    assert math.isnan(d.label_share(noise, torch.arange(9)))
+    assert math.isnan(d.label_share(noise, torch.zeros(9)))
+
+
+def test_the_share_of_random_labels_is_zero_on_average():
+    noise = normal(6, 2)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    values = [
+        d.label_share(noise, labels[list(order)]) for order in itertools.permutations(range(6))
+    ]
+    assert sum(values) / len(values) == pytest.approx(0, abs=1e-12)
+
+
 def test_power_drift():
     images = normal(400, 6) * 0.5 + 0.3
     noise = normal(400, 6, seed=1)

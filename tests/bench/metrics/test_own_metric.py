@@ -171,6 +171,7 @@ def test_groups_are_what_the_metrics_say():
     assert metrics.chosen(["kid", "samples", "grid"])[len(steering)] == "kid"
     assert set(metrics.chosen(["local", "learning"])) == {
         *steering,
+        "coupling-report",
         "local-error",
         "learning-signal",
     }

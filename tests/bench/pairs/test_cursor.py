@@ -13,7 +13,7 @@ def coupled(number):
     """Pool ``number``, whose pairs are numbered through, and the state that is left after it."""
     images = torch.arange(number * POOL, (number + 1) * POOL)
     state = {"after": torch.tensor(number)}
-    return Coupled(Pairs(images, images, images), {"pool": number}, state)
+    return Coupled(Pairs(images, images, images), {"pool": number}, images, state)
 
 
 def run(cursor, steps):
@@ -24,7 +24,7 @@ def run(cursor, steps):
             cursor.add(coupled(cursor.number))
         batch, reports = cursor.take()
         taken.append(batch.images.tolist())
-        counted.append([report["pool"] for report in reports])
+        counted.append([report["pool"] for report, _ in reports])
     return taken, counted
 
 
