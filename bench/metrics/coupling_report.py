@@ -1,4 +1,4 @@
-"""What a coupling did in the training: means of its reports, and how far it is from the optimum.
+"""Means of what a coupling reported in the training, and its distance from the optimum.
 
 The training records all rows but ``coupling_optimality_gap``, from the pools that it trained on;
 ``bench.training.loop.report_measurements`` names them. A key that a user's own coupling reports

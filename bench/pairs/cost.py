@@ -1,4 +1,4 @@
-"""What the coupling of a training cost and did: transport cost, times, means of its reports."""
+"""Cost of the coupling over a training, and means of what it reports."""
 
 from __future__ import annotations
 

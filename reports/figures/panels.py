@@ -21,6 +21,7 @@ from reports.figures.style import (
     STYLE,
     Look,
     is_drawable,
+    level_look,
     line_style,
     log_heights,
     set_legend,
@@ -30,6 +31,7 @@ from reports.figures.style import (
 )
 from reports.figures.svg import to_svg
 from reports.tables.arms import ordered
+from reports.tables.floors import REAL
 from reports.tables.panels import Panel
 from reports.tables.statistics import Cell
 from reports.text import number, pieces, wrapped
@@ -69,7 +71,8 @@ def curve_drawing(panels: Sequence[Panel], look: dict[str, Look]) -> Figure:
                 ax.set_title(panel.schedule, fontsize=9)
         axes[0].set(ylabel=_label(panels[0].metric))
         # Heights of the legend and widths of the ticks are known only now, so margins come last.
-        legend = set_legend(figure, _couplings(panels), look)
+        levels = {REAL: level_look()} if _floors(panels) else {}
+        legend = set_legend(figure, [*_couplings(panels), *levels], look | levels)
         # More rows than one must not press the axes together.
         figure.set_figheight(HEIGHT + max(0.0, legend - LEGEND))
         heading = 0.3 if len(panels) > 1 else 0.12
@@ -84,6 +87,12 @@ def _couplings(panels: Sequence[Panel]) -> list[str]:
         for row in panel.cells.values():
             found.update(row)
     return ordered(found)
+
+
+def _floors(panels: Sequence[Panel]) -> list[float]:
+    """Heights of the lines of real images, each once."""
+    found = [panel.floor.value for panel in panels if panel.floor]
+    return sorted({value for value in found if is_drawable(value)})
 
 
 def _label(metric: str) -> str:
@@ -117,6 +126,9 @@ def _draw(axes: Axes, panel: Panel, look: dict[str, Look]) -> None:
             _draw_band(axes, cells, style["color"])
         elif panel.per_nfe and _most_seeds(panel) > 1:
             _draw_dots(axes, cells, look[coupling])
+    for height in _floors([panel]):
+        level = level_look()
+        axes.axhline(height, color=level.colour, linestyle=level.line, linewidth=1.2, zorder=1)
 
 
 def _drawable_cells(panel: Panel, coupling: str) -> dict[float, Cell]:
@@ -152,7 +164,7 @@ def _draw_dots(axes: Axes, cells: dict[float, Cell], look: Look) -> None:
 
 def _drawn_values(panels: Sequence[Panel]) -> list[float]:
     """All values of the panels that a logarithmic axis can show."""
-    values = []
+    values = _floors(panels)
     for panel in panels:
         for row in panel.cells.values():
             for cell in row.values():
@@ -240,9 +252,10 @@ def _describe(panel: Panel) -> str:
     if panel.over is None:
         return f"Bar chart of {panel.title}: {', '.join(means)}."
     over = "NFE" if panel.per_nfe else panel.over
+    real = f" {REAL.capitalize()}: {panel.floor.words}." if panel.floor else ""
     return (
         f"Line chart of {panel.title} against {over} from {first:g} to {last:g}. Means at {over}"
-        f" {last:g}: {', '.join(means)}."
+        f" {last:g}: {', '.join(means)}.{real}"
     )
 
 
@@ -261,4 +274,7 @@ def caption(panels: Sequence[Panel]) -> str:
     cut = ""
     if span(values) > DECADES:
         cut = " Values below a millionth of the highest one are cut off."
-    return f"Lines join the means over seeds{seeds}. Both axes are logarithmic.{cut}"
+    real = ""
+    if _floors(panels):
+        real = " Dashed: as many real training images, in place of the samples."
+    return f"Lines join the means over seeds{seeds}. Both axes are logarithmic.{cut}{real}"

@@ -104,6 +104,13 @@ def looks(couplings: Iterable[str]) -> dict[str, Look]:
     return found
 
 
+def level_look() -> Look:
+    """The look of a level that all lines are compared with: dashed, because nothing was measured
+    along it.
+    """
+    return Look(BASELINE_INK, "var(--baseline, #444)", "", "--")
+
+
 def _base(place: int) -> Look:
     colour = _colour(place)
     dash = DASHES[place // len(PALETTE) % len(DASHES)]

@@ -63,22 +63,31 @@ def _curve(panel: Panel) -> str:
     """A table of one metric: rows NFE, columns couplings, below each other if they are many."""
     title = f"{panel.title} ({panel.note})" if panel.note else panel.title
     parts = [title]
-    for couplings in _fitting(ordered(panel.rows["coupling"])):
-        widths = [_NFE_WIDTH, *map(_width, couplings)]
+    if panel.floor:
+        floor = panel.floor.words.replace("±", "+-")
+        line = f"real images: {floor}; ~ marks values near this floor, where ratios mean little"
+        parts.append(line)
+    # Room for the mark
+    mark = int(panel.floor is not None)
+    for couplings in _fitting(ordered(panel.rows["coupling"]), mark):
+        widths = [_NFE_WIDTH, *[_width(name) + mark for name in couplings]]
         lines = _head(couplings)
         for nfe, row in panel.cells.items():
-            cells = [_with_ratio(row[name]) if name in row else "-" for name in couplings]
+            cells = [_marked(panel, row[name]) if name in row else "-" for name in couplings]
             lines.append([str(nfe), *cells])
         parts.append(aligned(lines, widths=widths))
     return "\n".join(parts)
 
 
-def _fitting(couplings: Sequence[str]) -> list[list[str]]:
-    """Couplings in lists that fit next to each other; names are broken, so that one always fits."""
+def _fitting(couplings: Sequence[str], mark: int) -> list[list[str]]:
+    """Couplings in lists that fit next to each other; names are broken, so that one always fits.
+
+    ``mark`` is the number of letters that a cell may be wider.
+    """
     lists: list[list[str]] = []
     left = 0
     for coupling in couplings:
-        width = _width(coupling) + 2
+        width = _width(coupling) + mark + 2
         if width > left:
             lists.append([])
             left = _WIDTH - _NFE_WIDTH
@@ -144,6 +153,12 @@ def _with_ratio(cell: Cell) -> str:
     # A ratio alone looks as certain with one seed as with ten, so a claim is marked.
     claimed = "" if cell.side == "unclear" else "*"
     return f"{number(cell.mean)} (x{cell.ratio:.2f}{claimed})"
+
+
+def _marked(panel: Panel, cell: Cell) -> str:
+    """The cell; a value near the floor is marked."""
+    near = panel.floor is not None and panel.floor.is_near(cell.mean)
+    return f"{_with_ratio(cell)}{'~' * near}"
 
 
 def _width(coupling: str) -> int:

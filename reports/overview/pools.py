@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
-from reports.figures.style import Look, looks
+from reports.figures.style import Look, level_look, looks
 from reports.figures.svg import Figure
-from reports.tables.arms import BASELINE, is_baseline, ordered, with_arms
+from reports.tables.arms import is_baseline, ordered, with_arms
 from reports.tables.groups import group_keys
 from reports.tables.panels import marks
 from reports.tables.select import begins_elsewhere, is_guided
@@ -107,10 +107,9 @@ def _sizes(measured: dict[str, Lines]) -> list[int]:
 
 def _levels(charts: Sequence[Chart], look: dict[str, Look]) -> dict[str, Look]:
     """Levels are dashed and have no markers, because nothing was measured along them."""
-    dashed = replace(look[BASELINE], marker="", line="--")
     found: dict[str, Look] = {}
     for chart in charts:
-        found |= dict.fromkeys(chart.levels, dashed)
+        found |= dict.fromkeys(chart.levels, level_look())
     return dict(sorted(found.items()))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.overview.marginals import marginals
 from reports.tables.arms import BASELINE, baseline_of, is_baseline, ordered
 from reports.tables.groups import BUDGET, Group
 from reports.tables.panels import marks
@@ -29,7 +30,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     found = []
     for line, titles in said.items():
         found.append(line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}")
-    found += _noise_marginal(runs) + class_law(runs) + _features(groups)
+    found += _noise_marginal(runs) + marginals(runs) + class_law(runs) + _features(groups)
     return found + _budgets(groups, runs) + _code(runs)
 
 

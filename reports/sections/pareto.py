@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
-from reports.figures.style import looks
+from reports.figures.style import level_look, looks
 from reports.figures.svg import Figure
 from reports.overview.headline import NFE
 from reports.tables.arms import is_baseline, ordered
+from reports.tables.floors import REAL
 from reports.tables.groups import Group
 from reports.tables.statistics import Cell, of_runs, per_run
 
@@ -72,8 +73,14 @@ def build(group: Group) -> Pareto | None:
         # By the means: with intervals on both axes, few seeds would put nearly all on the front.
         points.append(Point(name, cost[name], distance[name], _is_front(name, places)))
     caption = f"{panel.title}, NFE {nfe}"
-    chart = _chart(caption, points, f"{panel.metric} (logarithmic)")
-    return Pareto(caption, points, chart, figure_of(title, [chart], looks(group.couplings), _ABOUT))
+    levels = {}
+    about = _ABOUT
+    if panel.floor and panel.floor.value > 0:
+        levels[REAL] = panel.floor.value
+        about += " Dashed: as many real training images."
+    chart = _chart(caption, points, f"{panel.metric} (logarithmic)", levels)
+    look = looks(group.couplings) | {REAL: level_look()}
+    return Pareto(caption, points, chart, figure_of(title, [chart], look, about))
 
 
 _ABOUT = (
@@ -83,13 +90,13 @@ _ABOUT = (
 )
 
 
-def _chart(caption: str, points: list[Point], heights: str) -> Chart:
+def _chart(caption: str, points: list[Point], heights: str, levels: dict[str, float]) -> Chart:
     lines = []
     for point in points:
         x = point.overhead.mean
         lines.append(Line(point.coupling, {x: point.distance}, (x,) if point.front else ()))
     across = "coupling overhead, as a fraction of the training's work"
-    return Chart(caption, across, lines, log="y", y=heights)
+    return Chart(caption, across, lines, levels, log="y", y=heights)
 
 
 def overhead(rows: pd.DataFrame) -> dict[str, Cell]:

@@ -44,6 +44,11 @@ class Values:
     tables: list[Table]
     more: list[Table]
 
+    @property
+    def has_floors(self) -> bool:
+        """True if a table has values of real images."""
+        return any(table.panel.floor for table in self.tables + self.more)
+
 
 def build(group: Group) -> Values | None:
     """The tables; None if nothing was measured over NFE."""

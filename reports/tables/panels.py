@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from bench.record.infos import Info
+from reports.tables.floors import Floor, floor_of, floors, is_floor_of_samples
 from reports.tables.metrics import Metrics
 from reports.tables.schedules import (
     best_label,
@@ -46,6 +47,7 @@ class Panel:
         over: the column that it is a curve over, ``nfe`` or ``sigma``; None for one value per run.
         judged: True if the summary speaks of it.
         note: what makes its values doubtful, in a few words; empty if nothing does.
+        floor: the value of real images; None if it is not known.
 
     """
 
@@ -57,6 +59,7 @@ class Panel:
     over: str | None
     judged: bool = False
     note: str = ""
+    floor: Floor | None = None
 
     @property
     def metric(self) -> str:
@@ -128,6 +131,8 @@ def panels(
         sizes: Fréchet distance to its number of features, if known.
 
     """
+    known = floors(rows, [metrics[name] for name in rows["metric"].unique()])
+    rows = rows[~is_floor_of_samples(rows, metrics)]
     # The search is few images against the train split: no quality to compare couplings by.
     rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows, metrics)]
     is_curve = rows["nfe"].notna() & ~is_per_run(rows, metrics)
@@ -141,7 +146,9 @@ def panels(
     marked = []
     for panel in found:
         is_judged = panel.per_nfe and (panel.metric, panel.split) in judged
-        marked.append(replace(panel, judged=is_judged, note=_singular(panel, sizes)))
+        note = _singular(panel, sizes)
+        floor = floor_of(panel.info, panel.split, panel.rows, known) if panel.per_nfe else None
+        marked.append(replace(panel, judged=is_judged, note=note, floor=floor))
     return sorted(marked, key=lambda panel: _place(panel, metrics, fixed_label(fixed)))
 
 
