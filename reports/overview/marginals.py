@@ -67,7 +67,7 @@ def marginals(runs: Sequence[Run]) -> list[str]:
             noise.append(f"{coupling} ({join(counted.noise)})")
         if counted.chi2 is not None and counted.chi2 > UNEVEN:
             images.append(
-                f"{coupling} (from {number(counted.least or 0.0)} to {number(counted.most or 0.0)}"
+                f"{coupling} (from {counted.least or 0.0:.0f} to {counted.most or 0.0:.0f}"
                 f" times, chi-square {number(counted.chi2)} times that of independent draws)"
             )
     lines = []

@@ -44,7 +44,7 @@ def test_noise_that_is_left_out_or_shrunk_is_named_with_its_numbers(tmp_path):
 def test_images_that_come_unevenly_are_named(tmp_path):
     (line,) = lines(tmp_path, random=counted(), semidiscrete=counted(chi2=1.94))
     assert line.endswith(
-        "semidiscrete (from 2.00 to 19.0 times, chi-square 1.94 times that of independent draws)."
+        "semidiscrete (from 2 to 19 times, chi-square 1.94 times that of independent draws)."
     )
 
 
