@@ -144,7 +144,8 @@ class EvaluationConfig:
     """Groups of metrics: samples (Frechet distances and the like), truncation (error against a
     dense solver), grid (the search for the best schedule), paths (curvature, path energy), local
     (error of single steps), learning (noise of target and gradient, validation losses). Or single
-    metrics, such as kid, or your own, such as my_project.spread.
+    metrics, such as kid, or your own, such as my_project.spread. Distances come with their floor:
+    the distance of as many real training images as there are samples from the test split.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,
