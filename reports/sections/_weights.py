@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench import plugins
 from bench.record.infos import Info
 from reports.tables.arms import ordered
+from reports.tables.floors import Floor, floor_of, floors
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.select import PREFIX, at_fixed_schedule, is_guided, is_unguided, where
@@ -89,6 +90,7 @@ class Weights:
         nfe: of the denoiser.
         settings: sampler and number of images in words, if there are several.
         choices: of each coupling and noising.
+        floor: the value of real images against the test split; None if it is not known.
 
     """
 
@@ -96,6 +98,7 @@ class Weights:
     nfe: int
     settings: str
     choices: list[Choice]
+    floor: Floor | None = None
 
     @property
     def metric(self) -> str:
@@ -196,8 +199,10 @@ def weights_of(rows: pd.DataFrame, group: Group) -> list[Weights]:
     # Unguided sampling is weight 0 of every discriminator.
     plain = group.rows[is_unguided(group.rows)].assign(weight=0.0)
     passes = steered[steered["metric"].eq("discriminator_passes")]
+    distances = group.metrics.distances(steered["metric"])
+    known = floors(group.rows, [group.metrics[metric] for metric in distances])
     found = []
-    for metric in group.metrics.distances(steered["metric"]):
+    for metric in distances:
         of_metric = steered[steered["metric"].eq(metric)]
         varying = [key for key in ("sampler", "n") if of_metric[key].nunique(dropna=False) > 1]
         for values, part in of_metric.groupby(_PLACE, dropna=False, sort=True):
@@ -207,7 +212,9 @@ def weights_of(rows: pd.DataFrame, group: Group) -> list[Weights]:
             same = {key: place[key] for key in ("sampler", "start", "nfe", "schedule")}
             choices = _choices(part, where(plain, **place), where(passes, **same))
             words = ", ".join(setting(key, place[key]) for key in varying)
-            found.append(Weights(group.metrics[metric], int(place["nfe"]), words, choices))
+            info = group.metrics[metric]
+            floor = floor_of(info, "test", part, known)
+            found.append(Weights(info, int(place["nfe"]), words, choices, floor))
     return found
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
-from reports.figures.style import DASHES, Look, looks
+from reports.figures.style import DASHES, Look, level_look, looks
 from reports.figures.svg import Figure
 from reports.sections._discriminators import Discriminators, discriminators
 from reports.sections._listing import Listing, everything
 from reports.sections._weights import Choice, Weights, name_of, weights_of, with_weight
 from reports.tables.arms import BASELINE, ordered
+from reports.tables.floors import REAL
 from reports.tables.groups import Group
 
 if TYPE_CHECKING:
@@ -84,13 +85,18 @@ def _figure(weights: Weights, look: dict[str, Look]) -> Figure:
     for split in ("train", "test"):
         lines = [_line(choice, split) for choice in weights.choices if choice.by_split[split]]
         heading = f"{weights.metric}, {split}, NFE {weights.nfe}"
+        levels = {}
+        if split == "test" and weights.floor and weights.floor.value > 0:
+            levels[REAL] = weights.floor.value
         # Only heights are logarithmic: weight 0 has no place on a logarithmic axis.
-        charts.append(Chart(heading, "weight", lines, log="y"))
+        charts.append(Chart(heading, "weight", lines, levels, log="y"))
     about = (
         "A ring is the weight that the train split chooses; weight 0 is unguided. Heights are"
         " logarithmic."
     )
-    return figure_of(weights.title, charts, look, about)
+    if any(chart.levels for chart in charts):
+        about += " Dashed: as many real training images."
+    return figure_of(weights.title, charts, look | {REAL: level_look()}, about)
 
 
 def _line(choice: Choice, split: str) -> Line:

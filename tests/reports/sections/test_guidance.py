@@ -118,3 +118,13 @@ def test_discriminators_over_sigma(tmp_path, make, guided_rows):
 
 def test_without_guidance_there_is_no_section(study):
     assert section(study) is None
+
+
+def test_the_figure_of_the_test_split_has_the_line_of_real_images(tmp_path, make):
+    found = rows_of({0: 2.0, 1: 1.0}, {0: 2.0, 1: 1.5})
+    metric, n = found[0].metric, found[0].n
+    floor = metric.replace("fd_", "fd_floor_")
+    make(tmp_path, found=[*found, Measurement(floor, 0.5, split="test", n=n)])
+    (figure,) = section(tmp_path).figures
+    assert figure.svg.count("real images 0.500 throughout") == 1
+    assert "Dashed: as many real training images." in figure.caption
