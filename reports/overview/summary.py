@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from bench.record.infos import Info
 from reports.overview.headline import Headline, headlines
 from reports.tables.arms import BASELINE, baseline_of, is_baseline, objectives, ordered, variant_of
+from reports.tables.floors import Floor
+from reports.tables.floors import change as of_excess
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
@@ -172,7 +174,7 @@ def _view(panel: Panel, trained: bool) -> View:
             continue
         if baseline_of(arm) in arms:
             against = baseline_of(arm)
-            claims.append((arm, compare(panel.info, _curve(panel, arm), against)))
+            claims.append((arm, compare(panel.info, _curve(panel, arm), against, panel.floor)))
         elif trained:
             claims.append((arm, missing))
     label = f"at {panel.schedule}" if panel.schedule else ""
@@ -222,19 +224,20 @@ def _lowest(panel: Panel) -> str:
     return "; ".join(parts) or "nothing finite"
 
 
-def compare(info: Info, curve: Curve, against: str = BASELINE) -> str:
+def compare(info: Info, curve: Curve, against: str = BASELINE, floor: Floor | None = None) -> str:
     """One arm against another over NFE: where lower, higher or neither, and where it turns.
 
     Args:
         info: the metric.
         curve: NFE to the arm's cell, whose baseline is the other arm.
         against: name of the other arm.
+        floor: the value of real images, if it is known.
 
     """
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
     judged = [nfe for nfe in grid if curve[nfe].difference is not None]
     # A claim needs an interval without zero; means alone are said to be means.
-    parts = [_stretch(info, curve, judged, side, against) for side in ("lower", "higher")]
+    parts = [_stretch(info, curve, judged, side, against, floor) for side in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
     if unclear:
         nfes = nfe_range(unclear, judged)
@@ -252,7 +255,9 @@ def compare(info: Info, curve: Curve, against: str = BASELINE) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _stretch(info: Info, curve: Curve, grid: list[int], side: str, against: str) -> str:
+def _stretch(
+    info: Info, curve: Curve, grid: list[int], side: str, against: str, floor: Floor | None
+) -> str:
     """The NFEs of one verdict, with the largest change among them."""
     chosen = [nfe for nfe in grid if curve[nfe].side == side]
     if not chosen:
@@ -261,7 +266,7 @@ def _stretch(info: Info, curve: Curve, grid: list[int], side: str, against: str)
     most = f", most at NFE {extreme}" if len(chosen) > 1 else ""
     words = claim(info, curve[extreme])
     nfes = nfe_range(chosen, grid)
-    return f"{words} than {against} at NFE {nfes}{most}: {curve[extreme].change}"
+    return f"{words} than {against} at NFE {nfes}{most}: {of_excess(curve[extreme], floor)}"
 
 
 def _extreme(select: Callable, curve: Curve, nfes: Sequence[int]) -> int:

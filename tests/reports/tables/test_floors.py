@@ -8,6 +8,7 @@ import pytest
 from bench.record import Measurement
 from bench.record.infos import Info, write_infos
 from reports.files.terminal import terminal_table
+from reports.overview.summary import summarise
 from reports.page import render
 from reports.sections.contract import sections
 from reports.tables.floors import Floor, change
@@ -28,11 +29,11 @@ FLOORS = [
 
 @pytest.fixture
 def study(tmp_path):
-    """Two seeds of three arms: ``study(floors)`` gives their table, runs and comparison."""
+    """Some seeds of three arms: ``study(floors)`` gives their table, runs and comparison."""
 
-    def make(floors):
+    def make(floors, seeds=2):
         for coupling in ARMS:
-            for seed in (0, 1):
+            for seed in range(seeds):
                 found = measurements(coupling, seed) + floors
                 make_run(tmp_path, coupling, seed, found=found)
         runs, _ = read(tmp_path)
@@ -137,3 +138,14 @@ def test_a_users_own_distance_has_one_by_its_description(tmp_path):
     runs, _ = read(tmp_path)
     (group,) = groups(results(runs), runs)
     assert [panel.floor for panel in group.panels] == [Floor(3.0)]
+
+
+def test_claims_give_the_change_of_the_excess_too(study):
+    _, _, (group,) = study(FLOORS, seeds=3)
+    (finding,) = [one for one in summarise(group).findings if one.title == "fd_classifier, test"]
+    claims = dict(finding.views[0].claims)
+    # 0.6 of random, which is 26.7 to 28.3 at NFE 3; the floor is 2.
+    assert re.search(
+        r"most at NFE 3: −40 % \[.*\] of the distance, −4\d % of the excess over real images",
+        claims["lapjv"],
+    )
