@@ -164,6 +164,7 @@ def _draw_dots(axes: Axes, cells: dict[float, Cell], look: Look) -> None:
 
 def _drawn_values(panels: Sequence[Panel]) -> list[float]:
     """All values of the panels that a logarithmic axis can show."""
+    # The line of real images may be below all samples, and belongs on the axis.
     values = _floors(panels)
     for panel in panels:
         for row in panel.cells.values():

@@ -62,6 +62,7 @@ def marginals(runs: Sequence[Run]) -> list[str]:
     noise = []
     images = []
     for coupling in ordered(by_coupling):
+        # All seeds together: one line for each coupling, however many runs there are.
         counted = _counted(by_coupling[coupling])
         if counted.noise:
             noise.append(f"{coupling} ({join(counted.noise)})")

@@ -86,6 +86,7 @@ def _figure(weights: Weights, look: dict[str, Look]) -> Figure:
         lines = [_line(choice, split) for choice in weights.choices if choice.by_split[split]]
         heading = f"{weights.metric}, {split}, NFE {weights.nfe}"
         levels = {}
+        # Against the train split no floor is measured.
         if split == "test" and weights.floor and weights.floor.value > 0:
             levels[REAL] = weights.floor.value
         # Only heights are logarithmic: weight 0 has no place on a logarithmic axis.

@@ -75,6 +75,7 @@ def build(group: Group) -> Pareto | None:
     caption = f"{panel.title}, NFE {nfe}"
     levels = {}
     about = _ABOUT
+    # A logarithmic axis has no place for the floor of an unbiased distance.
     if panel.floor and panel.floor.value > 0:
         levels[REAL] = panel.floor.value
         about += " Dashed: as many real training images."

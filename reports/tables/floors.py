@@ -61,6 +61,7 @@ class Floor:
     def excess(self, cell: Cell) -> float | None:
         """Ratio to random pairing of what is above the floor; None where one of them is not."""
         own, reference = cell.shared_means
+        # Not "own < floor": a value that is nan has no excess either.
         if not (own >= self.value and reference > self.value):
             return None
         ratio = (own - self.value) / (reference - self.value)
@@ -77,6 +78,7 @@ def floors(rows: pd.DataFrame, infos: Iterable[Info]) -> Floors:
 
     Real images do not depend on the run, so each is the mean over equal values.
     """
+    # By the names: runs of earlier versions do not describe which of their metrics are floors.
     spread_of = {info.floor_name: info.floor_sd_name for info in infos}
     held = rows[rows["metric"].isin([*spread_of, *spread_of.values()]) & rows["n"].notna()]
     means = _means(held)
@@ -88,6 +90,7 @@ def floors(rows: pd.DataFrame, infos: Iterable[Info]) -> Floors:
 
 
 def _means(held: pd.DataFrame) -> dict[tuple[str, str | None, int], float]:
+    # None for an empty cell, because nan is not equal to itself and would find no panel.
     keys = held["split"].astype(object).where(held["split"].notna(), None)
     by = [held["metric"].astype(object), keys, held["n"].astype(int)]
     grouped = held["value"].groupby(by, dropna=False).mean()
@@ -102,6 +105,7 @@ def floor_of(info: Info, split: str | None, rows: pd.DataFrame, known: Floors) -
     images.
     """
     images = rows["n"].dropna().unique()
+    # The floor falls with the number of images, so that of another number says nothing.
     if len(images) != 1:
         return None
     # A metric may compare with both splits at once, so that its floor has no split.
