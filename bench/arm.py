@@ -70,8 +70,8 @@ def run_arm(
         dataset = ranks.first_then_all(
             data.load, config.data, data_dir, config.resolution, config.source
         )
-    if ranks.first:
-        data.announce(data.describe(dataset))
+        if ranks.first:
+            data.announce(data.describe(dataset))
     # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
@@ -88,7 +88,8 @@ def run_arm(
             net.to(ranks.device)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
-        ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional)
+        parallel = execution.parallel or 1
+        ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional, parallel)
         if net is None:
             state = train(config, dataset, folder, ranks, execution, progress)
             # The average is a copy of the denoiser, so it is one.
@@ -164,6 +165,7 @@ def _begin(
     extractors: list[Features],
     ranks: Ranks,
     conditional: bool,
+    parallel: int,
 ) -> None:
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
@@ -179,6 +181,8 @@ def _begin(
         features={extractor.name: extractor.fingerprint for extractor in extractors},
         feature_sizes={extractor.name: extractor.size for extractor in extractors},
         processes=ranks.count,
+        # Times were taken while so many runs shared the machine.
+        parallel=parallel,
         exact_noise_marginal=None,
     )
     if not config.checkpoint:

@@ -185,6 +185,21 @@ def check_pool(spec: str, pool: int, dataset: Dataset) -> None:
         raise ConfigError(f"--pool {pool}: {error}") from None
 
 
+def pool_bytes(config: RunConfig, dataset: Dataset) -> int:
+    """A low estimate of the memory that a run's pools take while they are coupled, in bytes."""
+    from couplings import get
+
+    d = math.prod(dataset.image_shape)
+    held = 2 * 4 * config.training.pool * d
+    if config.checkpoint:
+        return 0  # nothing is trained
+    coupling = get(config.coupling)
+    if coupling.kind != "batch":
+        return held
+    at_once = coupling.solved_at_once(config.training.pool, dataset.train.labels)
+    return held + coupling.peak_bytes(at_once, d)
+
+
 def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
     import torch
 

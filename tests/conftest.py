@@ -17,6 +17,17 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in FIRST)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_run_at_a_time():
+    """Commands called in a test find one core, so they make their runs here, one by one.
+
+    Each test process has one core to itself; tests of ``--parallel`` give the number.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.run.making.usable_cores", lambda: 1)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_plugins_of_other_files(tmp_path_factory):
     """Forget packages that a file of tests wrote: another one may write others of the same name."""

@@ -222,6 +222,11 @@ class Execution:
     """Images that go through the network at once; the gradients of a batch's parts are added up.
     Default: the batch.
     """
+    parallel: int | None = None
+    """Runs to make at once, each in a process of its own, with its share of the cores as threads
+    or as many as OMP_NUM_THREADS says. With the same number of threads the results are the same.
+    Default: on a CPU as many as runs, cores and memory allow; 1 on a GPU or under torchrun.
+    """
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, quicker steps."""
     keep_samples: bool = False

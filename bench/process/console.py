@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
+
+from bench.process.defaults import wait_without_spinning
 
 # Letters of our tables and messages that a C locale or an old code page lacks
 _SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e"}
@@ -20,9 +22,23 @@ def worker(main: Callable[[], int]) -> int:
     Its results are in files. The pipe of ``bench.run ... | head -1`` ends early, and so does a
     terminal that closes on ``nohup``.
     """
+    wait_without_spinning()
     sys.stdout = _lasting(sys.stdout)
     sys.stderr = _lasting(sys.stderr)
     return main()
+
+
+def printer(descriptor: int, encoding: str, is_terminal: bool) -> TextIO:
+    """A stream that writes lines to a descriptor and never fails.
+
+    Args:
+        descriptor: of a file or a pipe.
+        encoding: of the text; letters that it lacks are spelled.
+        is_terminal: True if a terminal is at the other end of a pipe, so that progress is shown.
+
+    """
+    outlet: Any = _Outlet(descriptor, is_terminal)
+    return io.TextIOWrapper(outlet, encoding, "spelled", line_buffering=True, write_through=True)
 
 
 def reader(main: Callable[[], int]) -> int:
@@ -37,13 +53,16 @@ def reader(main: Callable[[], int]) -> int:
 class _Outlet(io.RawIOBase):
     """A file that swallows whatever its descriptor no longer takes."""
 
-    def __init__(self, descriptor: int):
+    def __init__(self, descriptor: int, is_terminal: bool | None = None):
         self._descriptor = descriptor
+        self._is_terminal = is_terminal
 
     def fileno(self) -> int:
         return self._descriptor
 
     def isatty(self) -> bool:
+        if self._is_terminal is not None:
+            return self._is_terminal
         return os.isatty(self._descriptor)
 
     def writable(self) -> bool:

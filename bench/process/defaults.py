@@ -1,9 +1,23 @@
-"""The defaults of torch that this project computes with, whatever a caller has set."""
+"""The defaults of torch that this project computes with, and how its threads wait."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Of OpenMP, of GNU's library (torch for the CPU) and of Intel's
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
+def wait_without_spinning() -> None:
+    """Have torch's threads sleep while they wait for each other, unless the user chose otherwise.
+
+    By default they spin, and where other processes need the cores, one thread that is not running
+    makes all others spin until it is. Without effect once torch is imported.
+    """
+    for name, value in _WAITING.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from bench.record.provenance import utc_now
 STATES = ("pending", "running", "done", "failed")
 TRACEBACK = "traceback.txt"
 # Of an earlier session, in the provenance of a resumed run
-_OF_A_SESSION = ("started", "git_sha", "git_dirty", "device", "processes", "command")
+_OF_A_SESSION = ("started", "git_sha", "git_dirty", "device", "processes", "parallel", "command")
 
 
 class RunFolderError(UserError):

@@ -8,17 +8,18 @@ same latents, and writes a report. Finished work is reused; a stopped run resume
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.arm import folder_of, is_done, is_settled, run_arm
+from bench.arm import folder_of
 from bench.check import check
-from bench.cli import RESUMES, main_of, note_preset, survive
+from bench.cli import RESUMES, main_of, note_preset
 from bench.config import RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, RunFolderError, one_line
 from bench.run.command import Command, parse
+from bench.run.making import Planned, is_settled_or_damaged, make
 from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 from bench.training import noise_search
 from bench.training.noise_search import Trial
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
     from bench.process.ranks import Ranks
 
 __all__ = ["Command", "main", "parse", "run"]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A run of the command: its configuration, its folder, and the file of its network if any."""
-
-    config: RunConfig
-    folder: RunFolder
-    file: Path | None = None
 
 
 @plain_torch()
@@ -66,10 +58,10 @@ def run(command: Command) -> int:
     if trials:
         if ranks.first:
             noise_search.share_cache(command.runs)
-        errors += _make(command, pilots, dataset, ranks, "pilot ")
+        errors += make(command, pilots, dataset, ranks, "pilot ")
         configs = ranks.from_first(_with_own_laws, command, trials, configs)
         planned = _planned(command, configs)
-    failed = _make(command, planned, dataset, ranks)
+    failed = make(command, planned, dataset, ranks)
     # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
     # damaged folder is the reason, which the user can mend.
     if len(failed) == len(planned):
@@ -77,31 +69,6 @@ def run(command: Command) -> int:
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
     reported = not ranks.first or _report(command, finished)
     return int(bool(errors or failed) or not reported)
-
-
-def _make(
-    command: Command, planned: list[Planned], dataset: Dataset | None, ranks: Ranks, kind: str = ""
-) -> list[Exception]:
-    """Make runs one after the other; the errors of those that failed."""
-    errors: list[Exception] = []
-    for number, each in enumerate(planned, 1):
-        try:
-            if ranks.first:
-                before = ": already done" if is_done(each.folder, each.config) else ""
-                print(f"[{kind}{number}/{len(planned)}] {each.config.run_id}{before}", flush=True)
-            run_arm(
-                each.config,
-                each.folder.path.parent,
-                command.execution,
-                command.data_dir,
-                checkpoint=each.file,
-                dataset=dataset,
-            )
-        # An unexpected error of one run must not stop the others.
-        except Exception as error:  # noqa: BLE001 - see above
-            survive(error, number, each.folder, ranks)
-            errors.append(error)
-    return errors
 
 
 def _with_own_laws(
@@ -142,7 +109,7 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
     from bench import data
 
     # Finished runs need no data: the report can be made again on a machine without them.
-    todo = [each for each in planned if not ranks.from_first(_is_settled, each)]
+    todo = [each for each in planned if not ranks.from_first(is_settled_or_damaged, each)]
     if not todo:
         return None
     dataset = ranks.first_then_all(
@@ -158,13 +125,6 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
         if each.file is not None:
             network_of(each.file, dataset)
     return dataset
-
-
-def _is_settled(each: Planned) -> bool:
-    try:
-        return is_settled(each.folder, each.config)
-    except RunFolderError:
-        return False  # reported when this run is reached
 
 
 def _is_done(folder: RunFolder) -> bool:

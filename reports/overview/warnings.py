@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -128,7 +129,24 @@ def _origins(runs: Sequence[Run]) -> list[str]:
         )
     if any(name.startswith("hardware.") or name == "device" for name in differing):
         lines.append("The runs were made on different hardware: their times cannot be compared.")
+    at_once = sorted({runs_at_once(run) for run in runs})
+    if len(at_once) > 1:
+        numbers = join([str(count) for count in at_once])
+        lines.append(
+            f"The runs were made {numbers} at once (--parallel) and shared the cores: their times"
+            " cannot be compared."
+        )
     return lines
+
+
+def runs_at_once(run: Run) -> int:
+    """The most runs that were made at once with this one, itself included, in any session.
+
+    Earlier versions made one after the other and do not record it.
+    """
+    earlier = json.loads(run.provenance.get("earlier_sessions", "[]"))
+    sessions = [run.provenance, *earlier]
+    return max(session.get("parallel") or 1 for session in sessions)
 
 
 def _few_images(group: Group) -> list[str]:
