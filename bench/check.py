@@ -159,9 +159,7 @@ def check_processes(training: TrainingConfig, count: int, device: str) -> None:
 
 
 def check_execution(execution: Execution, batch: int) -> None:
-    """Refuse numbers of workers, of runs or of images at once that make no sense."""
-    if execution.parallel is not None and execution.parallel < 1:
-        raise ConfigError(f"--parallel {execution.parallel}: at least 1")
+    """Refuse numbers of workers, or of images at once, that make no sense."""
     if execution.workers is not None and execution.workers < 0:
         raise ConfigError(f"--workers {execution.workers}: 0 or more")
     # Above the batch it would change nothing, which its user does not expect.

@@ -121,6 +121,9 @@ class Command:
             ConfigError: with one line that names the way out.
 
         """
+        parallel = self.execution.parallel
+        if parallel is not None and parallel < 1:
+            raise ConfigError(f"--parallel {parallel}: at least 1")
         # ``--coupling`` without a word
         if not self.coupling:
             raise ConfigError("--coupling needs at least one name, such as lapjv")

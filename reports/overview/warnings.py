@@ -131,6 +131,7 @@ def _origins(runs: Sequence[Run]) -> list[str]:
         lines.append("The runs were made on different hardware: their times cannot be compared.")
     at_once = sorted({runs_at_once(run) for run in runs})
     if len(at_once) > 1:
+        # A run alone on the machine trains faster than one that shares its caches and memory.
         numbers = join([str(count) for count in at_once])
         lines.append(
             f"The runs were made {numbers} at once (--parallel) and shared the cores: their times"
@@ -144,6 +145,7 @@ def runs_at_once(run: Run) -> int:
 
     Earlier versions made one after the other and do not record it.
     """
+    # The training may have been made in another session than the last one. Lists come as JSON text.
     earlier = json.loads(run.provenance.get("earlier_sessions", "[]"))
     sessions = [run.provenance, *earlier]
     return max(session.get("parallel") or 1 for session in sessions)

@@ -222,7 +222,7 @@ def test_without_random_nothing_is_claimed(tmp_path, make):
 def test_warnings(tmp_path, make):
     make(tmp_path, "random", 0, git_dirty=True, feature_sizes={"classifier": 64, "pixels": 3072})
     make(tmp_path, "random", 1, git_sha=None, data_checksum="other", hardware={"cpu": "B CPU"})
-    make(tmp_path, "lapjv", 1, features={"classifier": "abc"})
+    make(tmp_path, "lapjv", 1, features={"classifier": "abc"}, earlier_sessions=[{"parallel": 4}])
     make(tmp_path, "lapjv", 1, images=100_000)
     _, _, text = said(tmp_path)
     for part in (
@@ -231,6 +231,7 @@ def test_warnings(tmp_path, make):
         "different data under the same name",
         "features classifier are not the same",
         "different hardware",
+        "The runs were made 1 and 4 at once (--parallel)",
         "from 2,000 images may be too high",
         "fd_classifier and fd_pixels use other features than Inception-v3: no FID",
         "digits: training budgets differ (100,000 and 200,000 images)",
