@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 
+from tqdm import tqdm
+
 from bench.process.background import SLICE, end_process
 from bench.process.console import printer
 from bench.process.screen import Printed, Screen, columns
@@ -214,6 +216,9 @@ def _work(
     """Do a job in this process, which is its own."""
     # Before torch is imported, which reads the number of threads once.
     os.environ.update(environment)
+    # Its own lock is a semaphore of the system, of which a process that a signal ends would leave
+    # a complaint about a leak.
+    tqdm.set_lock(threading.RLock())
     # Ctrl-C reaches all processes; the parent ends this one by a signal that saves the state.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
