@@ -157,8 +157,10 @@ def _with_ratio(cell: Cell) -> str:
 
 def _marked(panel: Panel, cell: Cell) -> str:
     """The cell; a value near the floor is marked."""
-    near = panel.floor is not None and panel.floor.is_near(cell.mean)
-    return f"{_with_ratio(cell)}{'~' * near}"
+    if panel.floor is None:
+        return _with_ratio(cell)
+    # A space in place of the mark, so that numbers stand below each other.
+    return f"{_with_ratio(cell)}{'~' if panel.floor.is_near(cell.mean) else ' '}"
 
 
 def _width(coupling: str) -> int:
