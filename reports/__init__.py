@@ -1,9 +1,45 @@
 """Reports: tables, plots and one HTML page from run folders. Reads ``bench.record``'s schema and
 trains nothing.
+
+``load`` gives the numbers of runs as a table.
 """
 
+from __future__ import annotations
+
 import sys
+import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def load(*studies: str | Path) -> pd.DataFrame:
+    """The measurements of finished runs as one tidy table, a row for each; ``results.csv`` as a
+    DataFrame.
+
+    Warns of folders that are left out and of all that is counted once or taken for granted.
+
+    Args:
+        studies: folders of run folders, bundles (``python -m reports.bundle``) and results.csv
+            files.
+
+    Raises:
+        reports.tables.runs.ReportError: one cannot be read, or a run holds other numbers in two.
+
+    """
+    # Imported late: pandas takes a second, and commands of this package first read their options.
+    from reports.tables.studies import opened
+    from reports.tables.tidy import results
+
+    with opened([Path(study) for study in studies]) as found:
+        for item in found.excluded:
+            warnings.warn(f"left out: {item.folder}: {item.reason}", stacklevel=2)
+        for note in found.notes:
+            warnings.warn(note, stacklevel=2)
+        return results(found.runs)
+
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
 # hide ours. Commands of ours look here first and in the working folder last, where plug-ins of the

@@ -1,4 +1,4 @@
-"""Run folders to ``results.csv``, wide tables and pages: ``python -m reports.build RUNS``."""
+"""Runs to ``results.csv``, wide tables and pages: ``python -m reports.build RUNS``."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.process.console import worker
 from bench.record import write_bytes
-from reports.tables.runs import CannotWrite, Excluded, ReportError, read
+from reports.tables.runs import CannotWrite, Excluded, ReportError
 from reports.text import one_line
 
-DESCRIPTION = """Compare the finished runs of a folder: pages, one CSV, and wide tables.
+if TYPE_CHECKING:
+    from reports.sections.contract import Section
+    from reports.tables.joined import Studies
+
+DESCRIPTION = """Compare finished runs: pages, one CSV, and wide tables.
+
+RUNS is a folder of run folders, a bundle of them (python -m reports.bundle) or a results.csv;
+several are reported on as one. The same run in two of them counts once; other numbers under one
+configuration are refused. A results.csv has no pictures. Those of earlier versions lack the
+configuration: later seeds join them if the names of the runs, which end with its hash, prove it.
 
 Written are report.html (self-contained; with several comparisons it has the summary, and each
 comparison has a page next to it), results.csv (a row for every measurement), and fd_vs_nfe,
@@ -27,31 +37,42 @@ budgets if only one has random pairing.
 Examples:
   python -m reports.build runs
   python -m reports.build runs --out paper/figures
+  python -m reports.build runs study.zip ../other/runs -o both
+  python -m reports.build reports/published/digits/results.csv runs
   python -m reports.build runs --sections my_project.my_section
 """
 
 
 @dataclass(frozen=True)
 class Report:
-    """The files of a report, and the folders that it excludes."""
+    """The files of a report.
+
+    Attributes:
+        csv: results.csv.
+        html: the page, or its entry.
+        excluded: the folders that it excludes.
+        notes: lines on what was counted once or taken for granted.
+
+    """
 
     csv: Path
     html: Path
     excluded: tuple[Excluded, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def build(
-    runs_dir: Path,
+    studies: Path | Sequence[Path],
     out_dir: Path | None = None,
     run_ids: list[str] | None = None,
     mixed: bool = False,
     sections: Sequence[str] = (),
 ) -> Report:
-    """Write the report on the finished runs in a folder; the same runs give the same bytes.
+    """Write the report on finished runs; the same runs give the same bytes.
 
     Args:
-        runs_dir: folder that holds run folders.
-        out_dir: where to write; by default ``runs_dir``.
+        studies: folder that holds run folders, bundle or results.csv, or several of them.
+        out_dir: where to write; by default the first folder among them.
         run_ids: names of the runs to report on; by default all.
         mixed: mark runs that are not comparable (``reports.tables.comparable``) instead of refusing
             them.
@@ -61,25 +82,42 @@ def build(
         NotComparable: runs that would be compared are not comparable.
         CannotWrite: a file cannot be written; each is written whole or not at all, results.csv
             first.
-        ReportError: there is no run folder, or one that was named is missing, or a section is none,
-            or the pages or the wide tables cannot be made, which costs no other file.
+        ReportError: there is no run, or one that was named is missing, or one holds other numbers
+            in two studies, or a section is none, or the pages or the wide tables cannot be made,
+            which costs no other file.
 
     """
     # Imported late: --help and a bad argument need neither pandas nor jinja2.
+    from reports.sections.contract import sections as load_sections
+    from reports.tables.studies import opened
+
+    paths = [Path(studies)] if isinstance(studies, str | Path) else [*map(Path, studies)]
+    # Before anything is read or written, because a misspelt section is quickly said.
+    loaded = load_sections(sections)
+    out = out_dir or _first_folder(paths)
+    # Pages show pictures, so bundles stay open until all is written.
+    with opened(paths, run_ids) as found:
+        return _report(found, Path(out), mixed, loaded)
+
+
+def _first_folder(paths: Sequence[Path]) -> Path:
+    for path in paths:
+        # A path that is missing is refused when it is read, in better words.
+        if path.is_dir() or not path.exists():
+            return path
+    raise ReportError("no folder of runs to write to: name one with --out")
+
+
+def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section]) -> Report:
     from reports.files.wide import wide_files
     from reports.page import ENTRY, render, stale_pages
-    from reports.sections.contract import sections as load_sections
     from reports.tables.comparable import mark, mismatches, refuse
     from reports.tables.groups import groups
     from reports.tables.tidy import csv_bytes, results
 
-    # Before anything is read or written, because a misspelt section is quickly said.
-    loaded = load_sections(sections)
-    runs, excluded = read(Path(runs_dir), run_ids)
-    out = Path(out_dir or runs_dir)
-    report = Report(out / "results.csv", out / ENTRY, tuple(excluded))
-    table = results(runs)
-    differing = mismatches(table, runs)
+    report = Report(out / "results.csv", out / ENTRY, tuple(found.excluded), tuple(found.notes))
+    table = results(found.runs)
+    differing = mismatches(table, found.runs)
     # Nothing is written for runs that must not be compared: an old report stays as it is.
     if not mixed:
         refuse(differing)
@@ -87,16 +125,16 @@ def build(
     # The numbers first: they took days of training, and pages can be made again from them.
     _write(report.csv, csv_bytes(table))
     # Once for tables and pages, because the comparisons cache what they compute.
-    found = groups(table, runs)
+    cut = groups(table, found.runs)
     # A failure of the pages or the wide tables costs neither the results nor the other.
     problems = [
-        _make("the wide tables", out, wide_files, found),
-        _make(ENTRY, out, render, table, found, runs, excluded, loaded),
+        _make("the wide tables", out, wide_files, cut),
+        _make(ENTRY, out, render, table, cut, found.runs, found.excluded, sections),
     ]
     if any(problems):
         raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
     # Last, so that a failure leaves the earlier report complete.
-    for page in stale_pages(out, len(found)):
+    for page in stale_pages(out, len(cut)):
         page.unlink()  # nothing links to it any more
     return report
 
@@ -128,8 +166,20 @@ def main(args: list[str] | None = None) -> int:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("runs", type=Path, metavar="RUNS", help="folder that holds the run folders")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: RUNS)")
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUNS",
+        help="folder that holds the run folders, bundle of them, or results.csv",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: the first folder among RUNS)",
+    )
     parser.add_argument(
         "--mixed", action="store_true", help="mark what is not comparable instead of refusing it"
     )
@@ -149,6 +199,8 @@ def main(args: list[str] | None = None) -> int:
     # To stderr, so that a script can read the paths from stdout.
     for left_out in report.excluded:
         print(f"left out: {left_out.folder}: {left_out.reason}", file=sys.stderr)
+    for note in report.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(f"results: {report.csv}\nreport:  {report.html}")
     return 0
 

@@ -1,4 +1,4 @@
-"""Changes between two runs, or two folders of runs: ``python -m reports.diff A B``.
+"""Changes between two runs, or two studies: ``python -m reports.diff A B``.
 
 Rows are matched by what they measure and by their run. A field with one value within A and one
 within B, such as the coupling of two single runs, does not count for the match: it is among the
@@ -19,8 +19,9 @@ from bench.process.console import reader
 from bench.record import write_bytes
 from reports.tables.metrics import Metrics, collect
 from reports.tables.panels import counts_images
-from reports.tables.runs import Excluded, ReportError, Run, is_run, read
+from reports.tables.runs import Excluded, ReportError, Run
 from reports.tables.select import is_adaptive
+from reports.tables.studies import opened
 from reports.tables.tidy import results, varying_fields
 from reports.text import MISSING, aligned, is_missing, number, one_line
 
@@ -29,12 +30,16 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Changes from A to B: fields of the configuration and the provenance, then numbers.
 
+A and B are run folders, folders that hold run folders, bundles of them (python -m reports.bundle)
+or results.csv files, which have little of the provenance.
+
 Numbers are matched by what they measure and by their run; "relative" is the change over A's value.
 The biggest relative changes come first, whatever they measure: a change of one seed may be chance.
 
 Examples:
   python -m reports.diff runs/RUN_1 runs/RUN_2
   python -m reports.diff runs-before runs-after --csv changes.csv
+  python -m reports.diff study.zip runs
 """
 SHOWN = 20  # changes, and values of a field
 
@@ -79,7 +84,8 @@ class Diff:
 
 
 def diff(a: Path, b: Path) -> Diff:
-    """Changes from A to B, each a run folder or a folder that holds run folders.
+    """Changes from A to B, each a run folder, a folder that holds run folders, a bundle or a
+    results.csv.
 
     Raises:
         ReportError: there is no finished run, or its rows cannot be distinguished.
@@ -103,10 +109,9 @@ def diff(a: Path, b: Path) -> Diff:
 
 def _side(path: Path) -> tuple[list[Run], list[Excluded]]:
     """The finished runs of one side, and the other folders."""
-    single = is_run(path)
-    # A run folder given as "." has no name and no parent before it is resolved.
-    path = path.resolve()
-    runs, excluded = read(path.parent, [path.name]) if single else read(path)
+    # Nothing of a run is read later, so a bundle need not stay open.
+    with opened([path]) as found:
+        runs, excluded = found.runs, found.excluded
     if not runs:
         raise ReportError(
             f"no finished run in {path}: {excluded[0].folder} is left out ({excluded[0].reason})"
@@ -280,7 +285,7 @@ def main(args: list[str] | None = None) -> int:
             side.lower(),
             type=Path,
             metavar=side,
-            help="run folder, or folder that holds run folders",
+            help="run folder, folder that holds run folders, bundle, or results.csv",
         )
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="also write all changes of numbers to this file"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from bench.record.infos import Info
-from reports import html, text
+from reports import text
 from reports.figures.style import looks
+from reports.files import html
 from reports.overview import headline
 from reports.overview.pools import pools
 from reports.overview.summary import Summary, summarise

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from markupsafe import Markup
 
 from bench.record import write_bytes
-from reports import html, text
+from reports import text
 from reports.figures import style
 from reports.figures.drawing import drawing_style, load_matplotlib
 from reports.figures.style import INK, STYLE, Look, line_style, tick_text
 from reports.figures.svg import Figure, to_svg
+from reports.files import html
 from reports.tables.arms import ordered
 from reports.tables.runs import ReportError, flatten
 

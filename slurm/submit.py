@@ -8,8 +8,10 @@ what is done, queued or failed.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +21,7 @@ from bench.record import RunFolder
 from slurm import _command, cluster, plan, snapshot
 from slurm.entry import Entry
 from slurm.folder import SweepFolder
+from slurm.held import held, take, wanted
 from slurm.resources import SweepError
 from slurm.snapshot import Snapshot
 from slurm.survey import ACTIVE, Standing, summary, survey
@@ -38,6 +41,7 @@ def submit(
     retry_failed: bool = False,
     runs: Path = Path("runs"),
     data_dir: Path | None = None,
+    have: tuple[Path, ...] = (),
 ) -> int:
     """Run a sweep: every combination of its axes, as SLURM job arrays or on this machine.
 
@@ -52,6 +56,8 @@ def submit(
             log.
         runs: Receives the run folders and, in sweeps/NAME/, the manifest, the logs and the report.
         data_dir: The folder of the data sets. Default: data, below the current directory.
+        have: Bundles (python -m reports.bundle) or folders of runs from other machines. What they
+            hold finished is copied to --runs, without checkpoints, and not trained again.
 
     Returns:
         0, or 1 if a run on this machine failed.
@@ -68,7 +74,7 @@ def submit(
     # Before the runs are checked, which takes seconds in a large sweep.
     if cluster == "slurm":
         folder.check_for_sbatch()
-    order = _Order(sweep, sweep.entries(), folder, cluster, max_parallel, data_dir)
+    order = _Order(sweep, sweep.entries(), folder, cluster, max_parallel, data_dir, have)
     if dry_run:
         return order.show(retry_failed)
     order.require()
@@ -86,6 +92,7 @@ class _Order:
     where: Cluster
     max_parallel: int | None
     data_dir: Path | None
+    have: tuple[Path, ...] = ()
 
     def require(self) -> None:
         """Refuse a sweep that cannot run here."""
@@ -100,11 +107,14 @@ class _Order:
 
     def show(self, retry_failed: bool) -> int:
         """Print the plan and, for SLURM, the scripts."""
+        with held(self.have, self.entries) as found:
+            elsewhere = wanted(found, self.folder.runs_dir)
+        self._say_taken(len(elsewhere), "would be taken")
         if self.where != "slurm":
-            self._announce(self._survey(None), retry_failed)
+            self._announce(self._survey(None, elsewhere), retry_failed)
             return 0
         queue, most, reason = self._ask_if_possible()
-        todo = self._announce(self._survey(queue), retry_failed)
+        todo = self._announce(self._survey(queue, elsewhere), retry_failed)
         if reason:
             print(f"{reason}: arrays as for one that takes {most} runs in each, which is usual")
         code = snapshot.plan(self.folder.path / "code")
@@ -153,15 +163,23 @@ class _Order:
             )
         return queue
 
-    def _survey(self, queue: Queue) -> list[Standing]:
-        """Find the states of the runs, as far as a submission is concerned."""
+    def _survey(self, queue: Queue, elsewhere: Collection[str] = ()) -> list[Standing]:
+        """Find the states of the runs, as far as a submission is concerned.
+
+        Args:
+            queue: our jobs in SLURM's queue.
+            elsewhere: runs that other studies hold finished.
+
+        """
         standings = survey(self.folder, [entry.run_id for entry in self.entries], queue)
         checked = []
         for entry, standing in zip(self.entries, standings, strict=True):
             # Without SLURM nothing runs while this process holds the folder's lock: such a run
             # was killed.
             killed = queue is None and standing.state in ACTIVE
-            if killed or (standing.state == "done" and not self._is_measured(entry)):
+            if entry.run_id in elsewhere:
+                standing = replace(standing, state="done")
+            elif killed or (standing.state == "done" and not self._is_measured(entry)):
                 standing = replace(standing, state="stopped")
             checked.append(standing)
         return checked
@@ -200,6 +218,7 @@ class _Order:
     def carry_out(self, retry_failed: bool, text: str) -> int:
         """Submit the runs that are left; the caller holds the folder's lock."""
         queue = self._queue() if self.where == "slurm" else None
+        taken = self._take()
         todo = self._announce(self._survey(queue), retry_failed)
         code = snapshot.take(self.folder.path / "code")
         if code.path is None:
@@ -209,6 +228,8 @@ class _Order:
         # Before anything is submitted: without it nobody could find the jobs.
         self.folder.write_manifest(self.sweep, self.entries, text, code.recorded())
         if not todo:
+            if taken:
+                self._build_report()
             print(f"nothing to submit; the report is in {self.folder.path}")
             return 0
         # Otherwise a run that failed before would still count as failed while it waits.
@@ -217,6 +238,33 @@ class _Order:
             self._submit_arrays(todo, code, queue)
             return 0
         return self._run_here(todo, code)
+
+    def _take(self) -> int:
+        """Copy the runs that other studies hold; return their number."""
+        with held(self.have, self.entries) as found:
+            taken = take(found, self.folder.runs_dir)
+        self._say_taken(len(taken), "are taken")
+        return len(taken)
+
+    def _say_taken(self, count: int, verb: str) -> None:
+        if self.have:
+            studies = " ".join(map(str, self.have))
+            print(
+                f"{count} runs {verb} from {studies}; those that have a folder in"
+                f" {self.folder.runs_dir} stay as they are"
+            )
+
+    def _build_report(self) -> None:
+        """Build the report now: no job will."""
+        from slurm.job import ReportTask
+
+        run_ids = tuple(entry.run_id for entry in self.entries)
+        try:
+            ReportTask(self.folder.runs_dir, run_ids, self.folder.path)()
+        except subprocess.CalledProcessError:
+            raise SweepError(
+                "the runs are kept, but the report cannot be built: see the lines above"
+            ) from None
 
     def _run_here(self, todo: list[Entry], code: Snapshot) -> int:
         from slurm.local import run_here

@@ -14,7 +14,7 @@ from reports.tables.runs import Run
 from reports.tables.schedules import at_the_end, is_grid, missing_best
 from reports.tables.statistics import LEAST_SEEDS
 from reports.tables.tidy import varying_fields
-from reports.text import counts, join
+from reports.text import counts, join, plural
 
 SAFE_N = 10_000  # images from which the bias of a distance is small
 UNEVEN = 1.5  # ratio of the speeds of equal runs from which times mean nothing
@@ -114,8 +114,10 @@ def _values(group: Group) -> list[str]:
 def _origins(runs: Sequence[Run]) -> list[str]:
     """Provenance that must be equal for a fair comparison."""
     lines = []
-    differing = varying_fields([run.provenance for run in runs])
-    if "data_checksum" in differing:
+    # A table of results has no hardware, which is no difference of it.
+    differing = varying_fields([run.provenance for run in runs if not run.from_csv])
+    recorded = [run.provenance for run in runs if "data_checksum" in run.provenance]
+    if "data_checksum" in differing or len({str(p["data_checksum"]) for p in recorded}) > 1:
         lines.append(
             "The runs saw different data under the same name (data_checksum differs): do not"
             " compare them."
@@ -223,6 +225,9 @@ def class_law(runs: Sequence[Run]) -> list[str]:
     """
     laws = set()
     for run in runs:
+        # Tables of earlier versions do not have it, whatever it was.
+        if run.from_csv and "class_law" not in run.provenance:
+            continue
         if run.config.get("training.conditional") or "class_law" in run.provenance:
             laws.add(str(run.provenance.get("class_law", "uniform")))
     return [_CLASS_LAWS[law] for law in sorted(laws)]
@@ -265,6 +270,13 @@ def _budgets(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
 
 def _code(runs: Sequence[Run]) -> list[str]:
     lines = []
+    tables = sum(run.from_csv for run in runs)
+    if tables:
+        lines.append(
+            f"{plural(tables, 'run')} of {len(runs)} were read from a results.csv: their hardware,"
+            " versions and commits are not known, and no pictures of them are shown."
+        )
+    runs = [run for run in runs if not run.from_csv]
     dirty = sum(bool(run.provenance.get("git_dirty")) for run in runs)
     if dirty:
         lines.append(

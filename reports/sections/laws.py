@@ -54,7 +54,7 @@ def _pilots(group: Group, arms: Sequence[Arm]) -> list[Tried]:
         "source": str(run.config.get("source", GAUSSIAN)),
         "conditional": str(run.config.get("training.conditional", False)),
     }
-    found = tried(run.path.parent, task)
+    found = tried([each.path.parent for each in group.runs], task)
     objectives = {arm.objective for arm in arms}
     return [one for one in found if one.objective.partition(":")[0] in objectives]
 

@@ -62,9 +62,16 @@ def refuse(found: Sequence[Mismatch]) -> None:
     """Raise NotComparable if there is a mismatch, with one line that names the runs."""
     if found:
         more = f" (and {len(found) - 1} more such differences)" if len(found) > 1 else ""
+        # Every machine trains its own classifier, unless it finds one.
+        advice = ""
+        if any(mismatch.what == "features.classifier" for mismatch in found):
+            advice = (
+                " (copy .cache/classifier-* of one machine's runs to the others before they"
+                " measure, and all use its features)"
+            )
         raise NotComparable(
-            f"not comparable: {found[0]}{more}: report on comparable runs only, or mark the others"
-            " with --mixed"
+            f"not comparable: {found[0]}{more}: report on comparable runs only{advice}, or mark the"
+            " others with --mixed"
         )
 
 
@@ -204,6 +211,9 @@ def _by_value(members: Iterable[Run], field: str) -> dict[str, list[str]]:
     """Each value of a field of the provenance, as text, to the runs that have it."""
     runs: dict[str, list[str]] = {}
     for run in members:
+        # What a table lacks was said when it was read.
+        if run.from_csv and field not in run.provenance:
+            continue
         # A run that lacks the field counts as different: nobody knows whether it is equal.
         runs.setdefault(str(run.provenance.get(field)), []).append(run.run_id)
     return runs

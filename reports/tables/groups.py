@@ -14,7 +14,7 @@ from reports.tables.runs import OF_TRAINING, Run, feature_sizes
 from reports.tables.schedules import best_schedules
 from reports.tables.select import ordinary
 from reports.tables.statistics import cost_cuts
-from reports.tables.tidy import COLUMNS
+from reports.tables.tidy import COLUMNS, is_origin
 from reports.text import is_missing, setting
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ def _members(rows: pd.DataFrame, runs: Sequence[Run]) -> tuple[Run, ...]:
 def group_keys(table: pd.DataFrame) -> list[str]:
     """Columns whose values make groups."""
     own = {*COLUMNS, *FIELDS, MIXED}
-    return ["data", "pool", *[name for name in table.columns if name not in own]]
+    # The provenance makes no groups: whether it may differ, ``reports.tables.comparable`` says.
+    names = [name for name in table.columns if name not in own and not is_origin(name)]
+    return ["data", "pool", *names]
 
 
 def _varying(table: pd.DataFrame) -> dict[str, list[str]]:

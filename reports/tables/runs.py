@@ -72,6 +72,11 @@ class Run:
         measurements: its results.
         infos: descriptions of its metrics, in the order of the report; empty for runs of earlier
             versions.
+        study: the folder, bundle or results.csv that it was read from, for messages.
+        from_csv: True if that is a results.csv, which has no pictures, no descriptions of metrics
+            and little of the provenance.
+        configured: False if its configuration is not known: a results.csv of earlier versions has
+            no columns for it.
 
     """
 
@@ -81,6 +86,9 @@ class Run:
     status: dict[str, Any]
     measurements: tuple[Measurement, ...]
     infos: tuple[Info, ...] = ()
+    study: str = ""
+    from_csv: bool = False
+    configured: bool = True
 
     @property
     def run_id(self) -> str:
@@ -116,6 +124,14 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
             folder at all.
 
     """
+    runs, excluded = read_folder(runs_dir, run_ids)
+    return with_unique_names(runs), excluded
+
+
+def read_folder(
+    runs_dir: Path, run_ids: list[str] | None = None
+) -> tuple[list[Run], list[Excluded]]:
+    """As ``read``, with networks from files under the names that their configurations have."""
     if not runs_dir.is_dir():
         raise ReportError(f"{runs_dir} is not a folder: give the folder that holds the run folders")
     # Sorted, because file systems list in any order, and equal runs must give equal bytes.
@@ -131,8 +147,7 @@ def read(runs_dir: Path, run_ids: list[str] | None = None) -> tuple[list[Run], l
             " folder"
         )
     chosen = [path for name, path in folders.items() if run_ids is None or name in run_ids]
-    runs, excluded = _without_doubles([_read_one(path) for path in chosen])
-    return _with_unique_names(runs), excluded
+    return _without_doubles([_read_one(path) for path in chosen])
 
 
 def feature_sizes(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
@@ -206,7 +221,7 @@ def _without_training(run: Run) -> Run:
     return replace(run, config=used)
 
 
-def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
+def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     """The runs, with the start of the file's hash in the name of networks that share their name.
 
     A network from a file that is called like the baseline gets it too, because it is not the
@@ -226,8 +241,13 @@ def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
 
 
 def _with_hash(run: Run) -> Run:
-    name = f"{run.config['coupling']} ({run.network[:_DIGITS]})"
+    name = f"{run.config['coupling']}{hash_in_name(run.network)}"
     return replace(run, config={**run.config, "coupling": name})
+
+
+def hash_in_name(network: str | None) -> str:
+    """The end of the name of a network from a file that shares its name."""
+    return f" ({network[:_DIGITS]})" if network else ""
 
 
 def _config_problem(config: dict[str, object]) -> str | None:

@@ -1,17 +1,18 @@
-"""The search over noise laws: pilots of few images, ``noise-search.csv`` in the folder of runs."""
+"""The search over noise laws: pilots of few images, ``noise-search.csv`` in folders of runs."""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.record.bundle import SEARCH as FILE
 from reports.tables.arms import baseline_first
 from reports.tables.statistics import Cell
 
-FILE = "noise-search.csv"
 _NEEDED = {"objective", "coupling", "law", "seed", "images", "grid_fd", "chosen"}
 
 
@@ -40,21 +41,17 @@ class Tried:
     chosen: bool
 
 
-def tried(folder: Path, task: Mapping[str, str]) -> list[Tried]:
+def tried(folders: Iterable[Path], task: Mapping[str, str]) -> list[Tried]:
     """The laws that were tried on a task; none if there is no file that can be read.
 
     Args:
-        folder: of the runs.
+        folders: of the runs.
         task: values of columns that say which task the pilots had, such as data and pool.
 
     """
-    try:
-        text = (folder / FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return []
     # By all that the pilots of one law share, which leaves the seed.
     seeds: dict[tuple, dict[int, float]] = {}
-    for row in csv.DictReader(text.splitlines()):
+    for row in pilots(folders):
         # A file of several tasks says which rows are whose; one without a column has one only.
         own = all(row.get(name, value) == value for name, value in task.items())
         if own and row.keys() >= _NEEDED:
@@ -62,6 +59,31 @@ def tried(folder: Path, task: Mapping[str, str]) -> list[Tried]:
             seeds.setdefault(place, {})[int(row["seed"])] = _number(row["grid_fd"])
     found = [_tried(place, values) for place, values in seeds.items()]
     return sorted(found, key=lambda one: (one.objective, *baseline_first(one.coupling)))
+
+
+def pilots(folders: Iterable[Path]) -> list[dict[str, str]]:
+    """The rows of the files in some folders of runs, each once."""
+    rows: list[dict[str, str]] = []
+    for folder in dict.fromkeys(folders):
+        try:
+            text = (folder / FILE).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+        # Two machines may have copied the folder of the pilots.
+        rows += [row for row in csv.DictReader(text.splitlines()) if row not in rows]
+    return rows
+
+
+def as_csv(rows: Sequence[Mapping[str, str]]) -> str:
+    """The rows as the content of such a file."""
+    columns: dict[str, None] = {}
+    for row in rows:
+        columns |= dict.fromkeys(row)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _place(row: dict[str, str]) -> tuple:

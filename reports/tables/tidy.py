@@ -16,7 +16,7 @@ from reports.tables.runs import OF_TRAINING, Run, read
 if TYPE_CHECKING:
     import pandas as pd
 
-# The columns of every table, with their types; the config fields that vary come after them.
+# The columns of every table, with their types; the configuration comes after them.
 COLUMNS = {
     "run_id": "string",
     "data": "string",
@@ -37,8 +37,11 @@ COLUMNS = {
 }
 # Fields of the configuration that have columns under these or shorter names.
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
+# Fields of the provenance that decide which runs may be compared: the last columns
+ORIGIN = ("class_law", "data_checksum", "exact_noise_marginal", "processes")
+ORIGINS = ("features.", "feature_sizes.")  # starts of further ones
 # Fields that configurations leave out at these values, so that runs of before keep their names
-_LEFT_OUT = {OBJECTIVE: EDM, SIGMA_DATA: EDM_SIGMA_DATA, "source": "gaussian"}
+LEFT_OUT = {OBJECTIVE: EDM, SIGMA_DATA: EDM_SIGMA_DATA, "source": "gaussian"}
 _ORDER_FIRST = ("data", "pool")
 _ORDER_LAST = (
     "coupling", "seed", "metric", "split",
@@ -59,42 +62,86 @@ def read_runs(runs_dir: Path, run_ids: list[str] | None = None) -> pd.DataFrame:
 def results(runs: Sequence[Run]) -> pd.DataFrame:
     """All measurements as a tidy frame ``[measurements, columns]`` in a stable order.
 
-    After the fixed columns come the config fields that vary between the runs, under their dotted
-    names.
+    After the fixed columns come the config fields that vary between the runs, then the others, then
+    the part of the provenance that comparisons depend on: a row can be understood without its
+    folder. Fields have dotted names; those that no run has are left out.
     """
     import pandas as pd
 
+    varying = _varying(runs)
+    recorded = [*varying, *_recorded(runs, varying)]
+    fixed = ["run_id", "data", "coupling", "pool", "seed"]
+    # One row per run: written into each of thousands of rows, fifty columns take gigabytes.
+    by_run: dict[str, list] = {name: [] for name in (*fixed, *recorded)}
+    rows: list[Measurement] = []
+    lengths = []
+    for run in runs:
+        for name, values in by_run.items():
+            values.append(_field(run, name))
+        rows += [as_of_today(measurement) for measurement in run.measurements]
+        lengths.append(len(run.measurements))
+    # Of which run each row is
+    owner = np.repeat(np.arange(len(runs)), lengths)
+    own = pd.DataFrame(by_run, columns=[*fixed, *recorded], dtype=object)
+    ranks = {name: _ranks(name, values)[owner] for name, values in by_run.items()}
+    columns: dict[str, object] = {}
+    for name in COLUMNS:
+        if name in by_run:
+            columns[name] = own[name].to_numpy()[owner]
+        else:
+            values = [getattr(row, name) for row in rows]
+            ranks[name] = _ranks(name, values)
+            columns[name] = values
+    # Typed while they are short, and only then repeated.
+    extra = _without_types(own[recorded]).take(owner).reset_index(drop=True)
+    table = pd.DataFrame(columns, columns=[*COLUMNS]).astype(COLUMNS).join(extra)
+    # lexsort takes the last key as the first one.
+    order = [*_ORDER_FIRST, *varying, *_ORDER_LAST]
+    place = np.lexsort([ranks[name] for name in reversed(order)])
+    return table.iloc[place].reset_index(drop=True)
+
+
+def _varying(runs: Sequence[Run]) -> list[str]:
+    """The config fields, without those of the fixed columns, that are not the same in all runs."""
     # A network from a file has its hash in its name already.
     varying = varying_fields([run.config for run in runs], own=(*_OWN_CONFIG, "checkpoint"))
     # A source of its own makes another task, which the reader must be told even if all runs share
     # it.
     if "source" not in varying and any("source" in run.config for run in runs):
         varying = sorted([*varying, "source"])
-    names = [*COLUMNS, *varying]
-    rows = []
+    return varying
+
+
+def _recorded(runs: Sequence[Run], varying: Sequence[str]) -> list[str]:
+    """The other fields that some run has a value of: of the configuration, of the provenance."""
+    configuration: set[str] = set()
+    origin: set[str] = set()
     for run in runs:
-        own = _of_run(run, varying)
-        rows += [own | vars(as_of_today(measurement)) for measurement in run.measurements]
-    order = [*_ORDER_FIRST, *varying, *_ORDER_LAST]
-    columns = dict.fromkeys(names)
-    for name in names:
-        columns[name] = [row[name] for row in rows]
-    table = _typed(pd.DataFrame(columns, columns=names))
-    # lexsort takes the last key as the first one.
-    place = np.lexsort([_ranks(name, columns[name]) for name in reversed(order)])
-    return table.iloc[place].reset_index(drop=True)
+        names = {*run.config, *LEFT_OUT}
+        configuration.update(name for name in names if _field(run, name) is not None)
+        origin.update(name for name in run.provenance if is_origin(name))
+    configuration -= {*_OWN_CONFIG, *varying}
+    return [*sorted(configuration), *sorted(origin - configuration)]
 
 
-def _of_run(run: Run, varying: Sequence[str]) -> dict[str, object]:
-    """The values that all rows of a run share."""
-    config = {name: _field(run, name) for name in ("data", "coupling", "seed", *varying)}
-    return config | {"run_id": run.run_id, "pool": run.config.get("training.pool")}
+def is_origin(name: str) -> bool:
+    """True for a column that is of the provenance, not of the configuration."""
+    return name in ORIGIN or name.startswith(ORIGINS)
 
 
 def _field(run: Run, name: str) -> object:
-    """A field of the configuration; the training of a network from a file is not known."""
-    unknown = run.network is not None and name.startswith(OF_TRAINING)
-    return run.config.get(name, None if unknown else _LEFT_OUT.get(name))
+    """A value that all rows of a run share: its name, or a field of its records.
+
+    The training of a network from a file is not known.
+    """
+    if name == "run_id":
+        return run.run_id
+    if name == "pool":
+        return run.config.get("training.pool")
+    if is_origin(name):
+        return run.provenance.get(name)
+    unknown = not run.configured or (run.network is not None and name.startswith(OF_TRAINING))
+    return run.config.get(name, None if unknown else LEFT_OUT.get(name))
 
 
 def _ranks(name: str, values: list) -> np.ndarray:
@@ -122,7 +169,13 @@ def varying_fields(
 def _different(configs: Iterable[dict[str, object]], name: str) -> set[str]:
     """The different values of a field, as text, because lists cannot be members of a set."""
     # repr and not str, which would make the number 7 and the text "7" equal.
-    return {repr(config.get(name)) for config in configs if _has(config, name)}
+    return {repr(plain(config.get(name))) for config in configs if _has(config, name)}
+
+
+def plain(value: object) -> object:
+    """The value, a whole number without its point: a CSV may have left that out."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value  # type: ignore[call-overload]
 
 
 def _has(config: dict[str, object], name: str) -> bool:
@@ -169,9 +222,14 @@ def _as_of_today(table: pd.DataFrame) -> pd.DataFrame:
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     # Nullable integers: an NFE that does not apply is empty, not 5.0 and nan.
     table = table.astype(COLUMNS)
-    # Their types are not known here. Without a conversion, a gap turns whole numbers into floats.
     extra = [name for name in table.columns if name not in COLUMNS]
-    return table.assign(**{name: table[name].convert_dtypes() for name in extra})
+    return table.assign(**_without_types(table[extra]))
+
+
+def _without_types(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns whose types are not known, in types that may have gaps."""
+    # Without a conversion, a gap turns whole numbers into floats.
+    return table.convert_dtypes()
 
 
 def _sort_key(name: str, value: object) -> tuple:

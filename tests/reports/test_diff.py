@@ -139,7 +139,7 @@ def test_errors_are_one_line(tmp_path, make, capsys):
     ).path
     (tmp_path / "empty").mkdir()
     for a, b, part in (
-        (done, tmp_path / "nowhere", "is not a folder"),
+        (done, tmp_path / "nowhere", "does not exist"),
         (done, failed.path, "failed: loss is nan"),
         (done, tmp_path / "b", "failed: loss is nan"),
         (tmp_path / "empty", done, "no run folder"),

@@ -91,7 +91,7 @@ def test_pilots_are_means_over_seeds_of_this_data_and_pool(tmp_path):
         "flow,lapjv,uniform,,,0,1000,1.0,True,moons,1024",
         "flow,lapjv,uniform,,,0,1000,1.0,True,digits,256",
     )
-    found = tried(tmp_path, {"data": "digits", "pool": "1024", "source": "gaussian"})
+    found = tried([tmp_path], {"data": "digits", "pool": "1024", "source": "gaussian"})
     wide, uniform = sorted(found, key=lambda one: one.chosen)
     assert (uniform.numbers, uniform.images, uniform.distance.mean) == (None, 1000, 5.0)
     assert (wide.numbers, wide.chosen) == ((0.0, 2.0), False)
@@ -101,7 +101,7 @@ def test_pilots_are_means_over_seeds_of_this_data_and_pool(tmp_path):
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "\x00", HEAD])
 def test_a_file_of_another_form_is_passed_over(tmp_path, content):
     (tmp_path / FILE).write_text(content)
-    assert tried(tmp_path, {"data": "digits", "pool": "1024"}) == []
+    assert tried([tmp_path], {"data": "digits", "pool": "1024"}) == []
 
 
 def test_no_law_and_no_search_make_no_section(study):
