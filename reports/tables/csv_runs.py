@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bench.record import Measurement, digest
 from reports.tables.panels import MIXED
 from reports.tables.runs import ReportError, Run, flatten, hash_in_name
-from reports.tables.tidy import COLUMNS, LEFT_OUT, is_origin, read_csv
+from reports.tables.tidy import COLUMNS, HASHES, LEFT_OUT, is_origin, read_csv
 from reports.text import is_missing, one_line
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def runs_of_csv(path: Path) -> list[Run]:
     found = []
     for run_id, rows in table.groupby("run_id", sort=False):
         values = rows.iloc[0]
-        own = {name: _value(values[name]) for name in recorded}
+        own = {name: _value(values[name], name) for name in recorded}
         origin = {name: own.pop(name) for name in recorded if is_origin(name)}
         run = Run(
             # Pictures are found if the run folders stand next to the table.
@@ -88,8 +88,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _config(values: pd.Series, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The flat configuration of one row, as config.json has it."""
     config = {name: value for name, value in recorded.items() if value != LEFT_OUT.get(name)}
-    pool = _value(values["pool"])
-    config |= {"seed": _value(values["seed"]), "training.pool": pool}
+    config |= {"seed": int(values["seed"]), "training.pool": _value(values["pool"], "pool")}
     # Names may look like numbers, and stay names.
     config |= {name: str(values[name]) for name in ("data", "coupling")}
     network = config.get("checkpoint")
@@ -98,13 +97,13 @@ def _config(values: pd.Series, recorded: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value is not None}
 
 
-def _value(cell: object) -> Any:
-    """A cell as Python's own number, truth value or text; None if it is empty."""
+def _value(cell: object, name: str) -> Any:
+    """A cell of a column as Python's own number, truth value or text; None if it is empty."""
     if is_missing(cell):
         return None
     if isinstance(cell, str):
         # Next to a word, such as sigma_data's "data", numbers are read as text.
-        if _NUMBER.fullmatch(cell):
+        if name not in HASHES and _NUMBER.fullmatch(cell):
             return json.loads(cell) if cell.isdecimal() else float(cell)
         return cell
     return cell.item() if hasattr(cell, "item") else cell

@@ -40,6 +40,7 @@ _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 # Fields of the provenance that decide which runs may be compared: the last columns
 ORIGIN = ("class_law", "data_checksum", "exact_noise_marginal", "processes")
 ORIGINS = ("features.", "feature_sizes.")  # starts of further ones
+HASHES = ("checkpoint", "data_checksum")  # columns of text, also if all digits are decimal
 # Fields that configurations leave out at these values, so that runs of before keep their names
 LEFT_OUT = {OBJECTIVE: EDM, SIGMA_DATA: EDM_SIGMA_DATA, "source": "gaussian"}
 _ORDER_FIRST = ("data", "pool")
@@ -199,6 +200,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
     # Floats are read as text first, because not every version of pandas reads their last digit.
     kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
+    kinds |= dict.fromkeys(HASHES, "string")
     # pandas takes words such as NA, null and None for gaps, and a coupling may have such a name.
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
     return _typed(_as_of_today(table))
