@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
 from pathlib import Path
@@ -41,7 +41,15 @@ def runs_of_csv(path: Path) -> list[Run]:
             comparable.
 
     """
-    table = _table(path)
+    try:
+        return list(_runs(path, _table(path)))
+    except (ValueError, TypeError) as error:
+        if isinstance(error, ReportError):
+            raise
+        raise ReportError(f"{path} is damaged ({one_line(str(error))}): copy it again") from None
+
+
+def _runs(path: Path, table: pd.DataFrame) -> Iterator[Run]:
     if MIXED in table and table[MIXED].notna().any():
         raise ReportError(
             f"{path} holds rows that are marked as not comparable: give the run folders that it"
@@ -49,12 +57,11 @@ def runs_of_csv(path: Path) -> list[Run]:
         )
     configured = _IN_ALL in table
     recorded = [name for name in table.columns if name not in COLUMNS and name != MIXED]
-    found = []
     for run_id, rows in table.groupby("run_id", sort=False):
         values = rows.iloc[0]
         own = {name: _value(values[name], name) for name in recorded}
         origin = {name: own.pop(name) for name in recorded if is_origin(name)}
-        run = Run(
+        yield Run(
             # Pictures are found if the run folders stand next to the table.
             path.parent / str(run_id),
             _config(values, own),
@@ -65,8 +72,6 @@ def runs_of_csv(path: Path) -> list[Run]:
             from_csv=True,
             configured=configured,
         )
-        found.append(run)
-    return found
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -79,10 +84,6 @@ def _table(path: Path) -> pd.DataFrame:
         return read_csv(path)
     except OSError as error:
         raise ReportError(f"{path} cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError) as error:
-        if isinstance(error, ReportError):
-            raise
-        raise ReportError(f"{path} is damaged ({one_line(str(error))}): copy it again") from None
 
 
 def _config(values: pd.Series, recorded: Mapping[str, Any]) -> dict[str, Any]:

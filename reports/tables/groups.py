@@ -176,7 +176,8 @@ def _members(rows: pd.DataFrame, runs: Sequence[Run]) -> tuple[Run, ...]:
 
 def group_keys(table: pd.DataFrame) -> list[str]:
     """Columns whose values make groups."""
-    own = {*COLUMNS, *FIELDS, MIXED}
+    # Networks from files are arms of one comparison, whatever their hashes.
+    own = {*COLUMNS, *FIELDS, MIXED, "checkpoint"}
     # The provenance makes no groups: whether it may differ, ``reports.tables.comparable`` says.
     names = [name for name in table.columns if name not in own and not is_origin(name)]
     return ["data", "pool", *names]
