@@ -102,6 +102,7 @@ def _files(runs: Sequence[Run]) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for run in runs:
         files |= files_of(run.path, pictures=run.run_id in first)
+    # The page shows the search of noise laws, which belongs to no single run.
     rows = pilots([run.path.parent for run in runs])
     if rows:
         files[FILE] = as_csv(rows).encode()

@@ -29,8 +29,10 @@ def held(studies: Sequence[Path], entries: Sequence[Entry]) -> Iterator[dict[str
             raise SweepError(str(error)) from None
         found: dict[str, Path] = {}
         for entry in entries:
+            # By name, which holds the hash of all that affects the numbers.
             paths = [folder / entry.run_id for folder in folders]
             whole = [path for path in paths if path.is_dir() and _is_done(path, entry)]
+            # The first study that has it: others hold the same, or a report refuses them.
             if whole:
                 found[entry.run_id] = whole[0]
         yield found

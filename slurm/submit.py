@@ -218,6 +218,7 @@ class _Order:
     def carry_out(self, retry_failed: bool, text: str) -> int:
         """Submit the runs that are left; the caller holds the folder's lock."""
         queue = self._queue() if self.where == "slurm" else None
+        # Before the states are asked: what is taken is done.
         taken = self._take()
         todo = self._announce(self._survey(queue), retry_failed)
         code = snapshot.take(self.folder.path / "code")

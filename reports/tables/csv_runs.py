@@ -78,6 +78,7 @@ def _table(path: Path) -> pd.DataFrame:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             names = next(csv.reader(file), [])
+        # solve.csv and wide tables are tables of ours too, and no results.
         missing = sorted(set(COLUMNS) - {*names, *_LATER})
         if missing:
             raise ReportError(f"{path} is no results.csv: it has no column {missing[0]!r}")
@@ -132,6 +133,7 @@ def with_configuration(run: Run, identities: Iterable[Mapping[str, Any]]) -> Run
     """
     own = {**run.config}
     for identity in identities:
+        # Nested as config.json is: the hash is that of its text.
         nested = deepcopy(dict(identity))
         for name, value in own.items():
             _set(nested, name, value)

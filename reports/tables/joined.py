@@ -96,6 +96,7 @@ def _configured(parts: Sequence[Studies]) -> tuple[list[Run], list[str]]:
     if all(run.configured for run in runs):
         return runs, []
     identities = _identities(runs)
+    # Runs on other data are never compared, so their configurations need not be known.
     studies_of: dict[object, set[str]] = {}
     for run in runs:
         studies_of.setdefault(run.config["data"], set()).add(run.study)
@@ -134,6 +135,7 @@ def _identities(runs: Sequence[Run]) -> list[Mapping[str, Any]]:
 
 def _identity(run: Run) -> str:
     """The configuration as text, the same for a run folder and its rows in a results.csv."""
+    # Its name has a hash of what is not known.
     if not run.configured:
         return run.run_id
     known = {name: plain(value) for name, value in run.config.items() if value is not None}
@@ -178,6 +180,7 @@ def _same(first: Run, other: Run) -> Run:
             f" {len(differing):,} of {len(shared):,} rows differ). Two trainings of one seed are"
             " not two seeds: leave it out of one of them"
         )
+    # One of them whole: rows of two records may be of two trainings.
     if ours.keys() > theirs.keys():
         return first
     if theirs.keys() > ours.keys():
@@ -219,6 +222,7 @@ def _still_excluded(
     notes = []
     for part in parts:
         for item in part.excluded:
+            # Listed as left out, it would seem to be missing.
             if item.folder in runs:
                 notes.append(
                     f"{item.folder}: taken from {runs[item.folder].study}; left out elsewhere"

@@ -29,6 +29,7 @@ def opened(paths: Sequence[Path], run_ids: list[str] | None = None) -> Iterator[
     with ExitStack() as stack:
         parts = [_read(stack, path, run_ids) for path in paths]
         found = parts[0] if len(parts) == 1 else joined(parts)
+        # Now that all are known: a name that two studies use is shared as well.
         yield replace(found, runs=with_unique_names(found.runs))
 
 
