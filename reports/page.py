@@ -15,7 +15,6 @@ from bench.record.infos import Info
 from reports import text
 from reports.figures.style import looks
 from reports.files import html
-from reports.overview import headline
 from reports.overview.pools import pools
 from reports.overview.summary import Summary, summarise
 from reports.overview.warnings import warnings
@@ -23,6 +22,7 @@ from reports.sections.contract import Section
 from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.metrics import verdict
+from reports.tables.primary import NFE
 from reports.tables.runs import Excluded, Run
 from reports.tables.statistics import Cell
 from reports.tables.tidy import varying_fields
@@ -149,7 +149,7 @@ def _environment(groups: Sequence[Group], sections: Sequence[Section]) -> Enviro
     found.filters["verdict"] = _verdict
     found.filters["value"] = _value
     found.globals["look"] = looks(groups[0].couplings if groups else [])
-    found.globals["headline_nfe"] = headline.NFE
+    found.globals["headline_nfe"] = NFE
     return found
 
 

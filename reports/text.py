@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 MISSING = "–"
 _MINUS = "−"  # the sign, which is as wide as a plus
 _ONE_DECIMAL = 0.0995  # below this share a percentage has a decimal: 9.9 %, but 10 %
+_MORE_DECIMALS = 2  # at most, where an end of an interval would round to no change
 
 
 def number(value: float) -> str:
@@ -49,14 +50,30 @@ def percent(share: float) -> str:
 
 def change(ratio: float, low: float | None = None, high: float | None = None) -> str:
     """A ratio, and the ends of its interval if there is one, as change: ``−38 % [−45, −30]``."""
-    ratios = [ratio] if low is None else [ratio, low, high]
+    changes = [100 * (one - 1) for one in ([ratio] if low is None else [ratio, low, high])]
     # All numbers of one change have a decimal, or none has.
-    decimals = 1 if max(abs(one - 1) for one in ratios) < _ONE_DECIMAL else 0
+    decimals = 1 if max(map(abs, changes)) < 100 * _ONE_DECIMAL else 0
+    decimals = _decimals(changes[1:], decimals)
     # With its sign: "38 %" alone could be a rise, a fall or a ratio.
-    texts = [f"{100 * (one - 1):+,.{decimals}f}".replace("-", _MINUS) for one in ratios]
+    texts = [f"{one:+,.{decimals}f}".replace("-", _MINUS) for one in changes]
     if low is None:
         return f"{texts[0]} %"
     return f"{texts[0]} % [{texts[1]}, {texts[2]}]"
+
+
+def factors(low: float, high: float) -> str:
+    """The ends of the interval of a ratio: ``[0.57, 0.63]``."""
+    decimals = _decimals([low - 1, high - 1], 2)
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+
+
+def _decimals(ends: Sequence[float], least: int) -> int:
+    """Decimals, ``least`` or more, by which no end that is a change is rounded to no change."""
+    # "[-38, -0]" would leave the reader to guess whether the interval excludes no change.
+    for decimals in range(least, least + _MORE_DECIMALS):
+        if all(one == 0 or round(one, decimals) for one in ends):
+            return decimals
+    return least + _MORE_DECIMALS
 
 
 def join(words: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ def environment(templates: Mapping[str, str] | None = None) -> Environment:
         lstrip_blocks=True,
     )
     forms = (text.number, text.short, text.percent, text.plain, text.breakable, text.plural)
-    for form in (*forms, text.unbroken):
+    for form in (*forms, text.factors, text.unbroken):
         found.filters[form.__name__] = form
     found.globals["missing"] = text.MISSING
     found.globals["long"] = 36  # characters of a value that gets a line for itself

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from reports.overview.seeds import notes
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
 from reports.tables.panels import Panel
@@ -38,6 +39,7 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
         judged = [panel for panel in plain.panels if panel.judged]
         # Published recipes may sample with Euler's method alone.
         blocks += map(_curve, [panel for panel in judged if panel.plain] or judged)
+        blocks.append("\n".join(textwrap.fill(line, _WIDTH) for line in notes(plain)))
         blocks.append(_per_run(plain))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -53,8 +55,9 @@ def _heading(group: Group) -> str:
     meaning = "mean over seeds"
     if any(map(is_baseline, group.own_couplings)):
         meaning += (
-            f", in brackets the ratio to {BASELINE}, with * if its 95 % interval over three seeds"
-            " or more excludes 1"
+            f", in brackets the ratio of geometric means to {BASELINE}, with * if claimed over"
+            " three seeds or more: the primary question and values per run if the 95 % interval"
+            " excludes 1, all others adjusted for each other by Holm's method"
         )
     return textwrap.fill(f"{group.title}; seeds {seeds} ({meaning})", _WIDTH)
 

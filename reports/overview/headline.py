@@ -1,4 +1,4 @@
-"""One sentence per coupling: its quality at one NFE, and its cost."""
+"""One sentence per coupling: its answer to the primary question, and its cost."""
 
 from __future__ import annotations
 
@@ -9,11 +9,9 @@ from reports.tables.arms import baseline_of, is_baseline
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.statistics import LEAST_SEEDS, Cell
+from reports.tables.primary import NFE, primary_panels
+from reports.tables.statistics import LEAST_SEEDS, PRIMARY, Cell
 from reports.text import number, percent
-
-# Odd, as all NFEs of Heun's method are: two in each step but the last, which has one.
-NFE = 13  # where quality is compared in a sentence, or at the nearest that was measured
 
 
 @dataclass(frozen=True)
@@ -33,32 +31,34 @@ class Headline:
 
 
 def headlines(group: Group) -> list[Headline]:
-    """A sentence for each coupling but random: the first judged distance to the test split at
-    ``NFE``, and the cost.
+    """A sentence for each coupling but random: the primary question, and the cost.
+
+    Without one it is the first judged distance to the test split at ``NFE``.
     """
-    shared = _judged(group)
+    shared, nfe = _asked(group)
     found = []
     for coupling in group.own_couplings:
         if not is_baseline(coupling):
-            headline = Headline(coupling, _quality(shared, coupling), _cost(group, coupling))
+            quality = _quality(shared, nfe, coupling)
+            headline = Headline(coupling, quality, _cost(group, coupling))
             found += [headline] if headline.quality or headline.cost else []
     return found
 
 
-def _judged(group: Group) -> list[Panel]:
-    """One metric, at the fixed schedule and at each coupling's best."""
+def _asked(group: Group) -> tuple[list[Panel], int]:
+    """One metric, at the fixed schedule and at each coupling's best, and the NFE to speak of."""
+    if group.question:
+        asked = primary_panels(group.panels, group.question)
+        if asked:
+            return asked, group.question.nfe
     first = group.first_judged
     for shared in side_by_side(group.panels):
-        if first in shared:
-            return [panel for panel in shared if panel.plain == first.plain]
-    return []
+        if any(panel is first for panel in shared):
+            return [panel for panel in shared if panel.plain == first.plain], first.nearest(NFE)
+    return [], NFE
 
 
-def _quality(shared: list[Panel], coupling: str) -> str:
-    if not shared:
-        return ""
-    first = shared[0]
-    nfe = first.nearest(NFE)
+def _quality(shared: list[Panel], nfe: int, coupling: str) -> str:
     parts = []
     for panel in shared:
         text = _compared(panel, nfe, coupling)
@@ -66,6 +66,7 @@ def _quality(shared: list[Panel], coupling: str) -> str:
             parts.append(f"{panel.schedule}: {text}" if panel.schedule else text)
     if not parts:
         return ""
+    first = shared[0]
     title = f"{first.family_title} ({first.note})" if first.note else first.family_title
     return f"{title}, at NFE {nfe}{',' if first.schedule else ':'} {'; '.join(parts)}"
 
@@ -74,15 +75,17 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
     cell = panel.cells.get(nfe, {}).get(coupling)
     if cell is None or not cell.baseline:
         return ""
-    # Over shared seeds only, so that a seed that one of both lacks moves neither.
+    # The means of the comparison, so that their quotient is the change next to them.
     own, reference = cell.shared_means
     both = f"{number(own)} against {number(reference)} of {baseline_of(coupling)}"
-    if cell.ratio is None:
+    if cell.ratio is None and cell.estimate is None:
         return f"{both} (no comparison)"
-    words = claim(panel.info, cell)
-    if cell.difference is None:
-        words = f"no claim: {len(cell.baseline)} of the {LEAST_SEEDS} seeds that one needs"
-    return f"{both}, {cell.change}: {words}"
+    numbers = both if cell.ratio is None else f"{both}, {cell.change}"
+    if cell.estimate is None:
+        seeds = f"{len(cell.baseline)} of the {LEAST_SEEDS} seeds that one needs"
+        return f"{numbers}: no claim: {seeds}"
+    role = "primary" if cell.role == PRIMARY else "adjusted"
+    return f"{numbers}: {claim(panel.info, cell)}, {role}"
 
 
 def _cost(group: Group, coupling: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from bench.record.infos import Info
 from reports.overview.headline import Headline, headlines
+from reports.overview.question import role_of
+from reports.overview.seeds import notes
 from reports.tables.arms import BASELINE, baseline_of, is_baseline, objectives, ordered, variant_of
 from reports.tables.floors import Floor
 from reports.tables.floors import change as of_excess
@@ -30,12 +32,14 @@ class View:
 
     Attributes:
         label: the schedule; empty if there is only one.
+        role: which of its claims are primary, and which adjusted.
         lowest: the coupling with the lowest mean at each NFE.
         claims: coupling and its comparison with random.
 
     """
 
     label: str
+    role: str
     lowest: str
     claims: tuple[tuple[str, str], ...]
 
@@ -60,11 +64,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Summary:
-    """The findings of one comparison and how far they can be trusted."""
+    """The findings of one comparison and how far they can be trusted.
+
+    Attributes:
+        id: of the comparison.
+        title: of the comparison.
+        headlines: a sentence for each coupling.
+        notes: the primary question, arms that are equal, seeds that differences need.
+        seeds: how claims are made.
+        schedule: at which schedules.
+        findings: each metric.
+
+    """
 
     id: str
     title: str
     headlines: tuple[Headline, ...]
+    notes: tuple[str, ...]
     seeds: str
     schedule: str
     findings: tuple[Finding, ...]
@@ -79,6 +95,7 @@ def summarise(group: Group) -> Summary:
         group.id,
         group.title,
         tuple(headlines(group)),
+        tuple(notes(group)),
         _seeds(group),
         _schedule(group, judged),
         tuple(findings),
@@ -102,10 +119,12 @@ def _seeds(group: Group) -> str:
             " --seeds 3."
         )
     return (
-        f"{seeds} per coupling. Lower and higher: the 95 % interval of the mean difference from"
-        f" {BASELINE}, seed by seed (Student's t), excludes zero; brackets give it in percent."
-        f"{_matched(group)} About one in twenty comparisons of equal couplings excludes zero by"
-        " chance: trust results that hold at several NFEs, and repeat with more seeds."
+        f"{seeds} per coupling. Changes are ratios of geometric means to {BASELINE}, seed by seed,"
+        " with the 95 % interval of Student's t of their logarithms in brackets."
+        f"{_matched(group)} The primary question is claimed where that interval excludes no change."
+        " All other claims here are adjusted for each other by Holm's method: in at most 5 % of"
+        " studies any of them is wrong. Their intervals are not adjusted. Decide on the number of"
+        " seeds first: to add some until a result is clear finds differences that are not there."
     )
 
 
@@ -180,7 +199,7 @@ def _view(panel: Panel, trained: bool) -> View:
     label = f"at {panel.schedule}" if panel.schedule else ""
     if panel.at_best:
         label = f"each coupling at its own {panel.schedule}"
-    return View(label, _lowest(panel), tuple(claims))
+    return View(label, role_of(panel), _lowest(panel), tuple(claims))
 
 
 def _curve(panel: Panel, coupling: str) -> Curve:
@@ -235,7 +254,7 @@ def compare(info: Info, curve: Curve, against: str = BASELINE, floor: Floor | No
 
     """
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
-    judged = [nfe for nfe in grid if curve[nfe].difference is not None]
+    judged = [nfe for nfe in grid if curve[nfe].estimate is not None]
     # A claim needs an interval without zero; means alone are said to be means.
     parts = [_stretch(info, curve, judged, side, against, floor) for side in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
@@ -291,7 +310,7 @@ def _means(curve: Curve, grid: list[int], against: str) -> str:
     sides = {nfe: nfe in below for nfe in grid if nfe in below or nfe in above}
     turns = _between(sides)
     crossing = f": they cross {_places(turns)}" if 0 < len(turns) <= MOST_TURNS else ""
-    return f"; the mean is {join(parts)}{crossing}"
+    return f"; the geometric mean is {join(parts)}{crossing}"
 
 
 def _crossover(curve: Curve, grid: list[int]) -> str:

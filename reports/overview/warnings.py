@@ -54,7 +54,10 @@ def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
         parts = [f"{name} {', '.join(map(str, seeds))}" for name, seeds in group.seeds.items()]
         ratios = ""
         if has_baseline:
-            ratios = f"; ratios use those that a coupling shares with {BASELINE}"
+            ratios = (
+                f"; ratios compare those that a coupling shares with {BASELINE}, and further seeds"
+                f" of {BASELINE} count in part"
+            )
         lines.append(f"The couplings have different seeds ({'; '.join(parts)}){ratios}.")
     return lines
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from bench.record.infos import Info
 from reports.overview.summary import compare
+from reports.tables.family import decide
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
-from reports.tables.statistics import Cell
+from reports.tables.statistics import Cell, against
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,31 @@ class Versus:
 def versus(group: Group, pairs: Sequence[tuple[str, str]]) -> list[Versus]:
     """The pairs in all distances that the summary speaks of, and in how straight the paths are.
 
-    Each run is at its own best schedule, if that was searched for.
+    Each run is at its own best schedule, if that was searched for. No pair is the primary question,
+    so all claims are adjusted for each other.
 
     Args:
         group: the comparison.
         pairs: an arm and the one that it is compared with.
 
     """
+    panels = [*_at_best(group), *_of_paths(group)]
+    places = []
+    cells = []
+    for number, panel in enumerate(panels):
+        for place, row in panel.cells.items():
+            for arm, other in pairs:
+                if arm in row and other in row:
+                    places.append((number, place, arm, other))
+                    # Seed by seed, as with random.
+                    cells.append(against(row[arm].values, row[other].values))
+    found = dict(zip(places, decide(cells), strict=True))
     tables = []
-    for panel in [*_at_best(group), *_of_paths(group)]:
-        rows = [_row(panel, *pair) for pair in pairs]
+    for number, panel in enumerate(panels):
+        rows = []
+        for arm, other in pairs:
+            curve = {place: found.get((number, place, arm, other)) for place in panel.cells}
+            rows.append(_row(panel, arm, other, curve))
         measured = [row for row in rows if any(row.cells)]
         if measured:
             tables.append(Versus(panel.title, panel.info, list(panel.cells), measured))
@@ -86,30 +102,21 @@ def _of_paths(group: Group) -> list[Panel]:
     return [panel for panel in panels if panel.info.terminal and panel.info.better == "lower"]
 
 
-def _row(panel: Panel, arm: str, against: str) -> Row:
-    curve = {place: _pair(row, arm, against) for place, row in panel.cells.items()}
+def _row(panel: Panel, arm: str, other: str, curve: dict[Any, Cell | None]) -> Row:
     shared = {place: cell for place, cell in curve.items() if cell is not None}
     if panel.per_nfe:
-        words = compare(panel.info, shared, against)
+        words = compare(panel.info, shared, other)
     else:
-        words = "".join(_one(panel.info, cell, against) for cell in shared.values())
-    return Row(arm, against, list(curve.values()), words)
+        words = "".join(_one(panel.info, cell, other) for cell in shared.values())
+    return Row(arm, other, list(curve.values()), words)
 
 
-def _pair(row: dict[str, Cell], arm: str, against: str) -> Cell | None:
-    if arm not in row or against not in row:
-        return None
-    own = row[arm].values
-    # Seed by seed, as with random: seeds that only one of them has would shift its mean.
-    return Cell(own, {s: value for s, value in row[against].values.items() if s in own})
-
-
-def _one(info: Info, cell: Cell, against: str) -> str:
+def _one(info: Info, cell: Cell, other: str) -> str:
     if cell.ratio is None:
-        return f"no comparison with {against}"
+        return f"no comparison with {other}"
     # The means are worth showing, but two seeds agree by chance every other time.
-    if cell.difference is None:
-        return f"no claim, too few seeds are shared with {against}: {cell.change}"
+    if cell.estimate is None:
+        return f"no claim, too few seeds are shared with {other}: {cell.change}"
     words = claim(info, cell)
     link = "to" if cell.side == "unclear" else "than"
-    return f"{words} {link} {against}: {cell.change}"
+    return f"{words} {link} {other}: {cell.change}"

@@ -14,7 +14,7 @@ from reports.tables.floors import Floor, floor_of, floors
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.select import PREFIX, at_fixed_schedule, is_guided, is_unguided, where
-from reports.tables.statistics import LEAST_SEEDS, Cell, values_by
+from reports.tables.statistics import LEAST_SEEDS, Cell, against, values_by
 from reports.text import join, listed, number, setting
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ class Choice:
         guided = test.get(self.weight)
         if guided is None or self.weight == 0 or 0.0 not in test:
             return guided
-        unguided = test[0.0].values
-        shared = {seed: unguided[seed] for seed in sorted(unguided) if seed in guided.values}
-        return Cell(guided.values, shared)
+        return against(guided.values, test[0.0].values)
 
 
 @dataclass(frozen=True)

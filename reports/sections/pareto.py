@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import level_look, looks
 from reports.figures.svg import Figure
-from reports.overview.headline import NFE
 from reports.tables.arms import is_baseline, ordered
 from reports.tables.floors import REAL
 from reports.tables.groups import Group
+from reports.tables.primary import NFE
 from reports.tables.statistics import Cell, of_runs, per_run
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def build(group: Group) -> Pareto | None:
     cost = overhead(group.rows)
     if panel is None or not any(map(is_baseline, cost)):
         return None
-    nfe = panel.nearest(NFE)
+    nfe = panel.nearest(group.question.nfe if group.question else NFE)
     distance = {}
     for coupling, cell in panel.cells[nfe].items():
         # The axis is logarithmic.

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from reports.tables.arms import FIELDS, ordered, with_arms
 from reports.tables.metrics import Metrics, collect
 from reports.tables.panels import MIXED, Panel, panels, profiles
+from reports.tables.primary import Question, decided, first_judged, question
 from reports.tables.runs import OF_TRAINING, Run, feature_sizes
 from reports.tables.schedules import best_schedules
 from reports.tables.select import ordinary
 from reports.tables.statistics import cost_cuts
-from reports.tables.tidy import COLUMNS, is_origin
+from reports.tables.tidy import COLUMNS, PRIMARY, is_origin
 from reports.text import is_missing, setting
 
 if TYPE_CHECKING:
@@ -94,9 +95,24 @@ class Group:
         return best_schedules(self.rows)
 
     @cached_property
-    def panels(self) -> list[Panel]:
-        """Its metrics; see ``reports.tables.panels.panels``."""
+    def _measured(self) -> list[Panel]:
+        """Its metrics, without claims."""
         return panels(self.rows, self.metrics, self.best, self.sizes)
+
+    @cached_property
+    def panels(self) -> list[Panel]:
+        """Its metrics; see ``reports.tables.panels.panels`` and ``reports.tables.primary``."""
+        return decided(self._measured, self.question)
+
+    @property
+    def declared(self) -> list[str]:
+        """The primary questions that its runs declare, ``METRIC@NFE``."""
+        return sorted({str(one) for one in self.rows.get(PRIMARY, ()) if not is_missing(one)})
+
+    @cached_property
+    def question(self) -> Question | None:
+        """The primary question; None if the runs declare several, or nothing can be asked."""
+        return question(self._measured, self.declared)
 
     @property
     def values(self) -> list[Panel]:
@@ -115,11 +131,8 @@ class Group:
 
     @property
     def first_judged(self) -> Panel | None:
-        """The distance to the test split that headlines speak of; None if none was measured."""
-        judged = [panel for panel in self.panels if panel.judged and panel.split == "test"]
-        # Published recipes for points sample with another method than Heun's.
-        plain = [panel for panel in judged if panel.plain]
-        return next(iter(plain or judged), None)
+        """The first distance to the test split; see ``reports.tables.primary.first_judged``."""
+        return first_judged(self.panels)
 
     @cached_property
     def cost_cut(self) -> dict[str, float]:

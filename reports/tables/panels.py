@@ -48,6 +48,7 @@ class Panel:
         judged: True if the summary speaks of it.
         note: what makes its values doubtful, in a few words; empty if nothing does.
         floor: the value of real images; None if it is not known.
+        decided: its cells with the claims of their family; None if it belongs to none.
 
     """
 
@@ -60,6 +61,7 @@ class Panel:
     judged: bool = False
     note: str = ""
     floor: Floor | None = None
+    decided: dict[Any, dict[str, Cell]] | None = None
 
     @property
     def metric(self) -> str:
@@ -101,7 +103,7 @@ class Panel:
         """NFE or sigma to coupling to Cell; one entry, None, for a metric with one value per
         run.
         """
-        return cells(self.rows, self.over)
+        return cells(self.rows, self.over) if self.decided is None else self.decided
 
     def nearest(self, nfe: int) -> int:
         """The measured NFE that is nearest to another one, by its logarithm."""

@@ -1,10 +1,17 @@
-"""Means over seeds and comparisons with random pairing, seed by seed."""
+"""Means over seeds and comparisons with random pairing, seed by seed.
+
+The value of a cell is the arithmetic mean over its seeds, as tables of papers have it. A comparison
+is made on the logarithms: its ratio is one of geometric means, which no single high seed dominates,
+and its interval stays above zero. The quotient of two values of a table is therefore near the ratio
+next to them, but not equal to it: with seeds that vary by 10 %, they differ by half a percent or
+less. Headlines give the geometric means, whose quotient the ratio is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,23 +19,15 @@ import numpy as np
 
 from reports import text
 from reports.tables.arms import baseline_of, is_baseline, ordered
+from reports.tables.intervals import LEVEL, Estimate, Interval, difference, mean_difference
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LEVEL = 0.95
 # With two shared seeds, chance alone puts both on one side every other time.
 LEAST_SEEDS = 3
-# Results of equal runs differ by rounding of the last digits; that is no difference.
-_ROUNDING = 1e-12
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval."""
-
-    low: float
-    high: float
+PRIMARY = "primary"
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,24 @@ class Cell:
         values: seed to value.
         baseline: seed to value of random pairing, for the seeds that both have; empty for random
             pairing itself.
+        extra: seed to value of random pairing, for the seeds that this coupling lacks.
+        role: ``primary`` for the question that was declared before, ``other`` for a comparison
+            that belongs to a family; empty for one that is claimed by itself.
+        adjusted: p value of a comparison of a family, adjusted for that family; else None.
 
     """
 
     values: dict[int, float]
     baseline: dict[int, float]
+    extra: dict[int, float] = field(default_factory=dict)
+    role: str = ""
+    adjusted: float | None = None
 
     @cached_property
     def mean(self) -> float:
-        """Mean over seeds; a seed that diverged makes it nan or inf rather than being dropped."""
+        """Arithmetic mean over seeds; a seed that diverged makes it nan or inf rather than being
+        dropped.
+        """
         return _mean(self.values.values())
 
     @cached_property
@@ -63,68 +71,96 @@ class Cell:
         return math.sqrt(sum(squares) / (len(squares) - 1))
 
     @cached_property
+    def compared(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values of the comparison: own ``[n]`` and random's ``[n]`` at the shared seeds, and
+        random's ``[m]`` at its other seeds.
+        """
+        own = [self.values[seed] for seed in self.baseline]
+        shared = [*self.baseline.values()]
+        extra = [*self.extra.values()]
+        return np.array(own, float), np.array(shared, float), np.array(extra, float)
+
+    @cached_property
+    def is_relative(self) -> bool:
+        """True if the comparison has a ratio: all its values are finite and above zero.
+
+        An unbiased distance can be below zero: 0.1 is not -2 times as high as -0.05. Such
+        comparisons are made by the difference.
+        """
+        every = np.concatenate(self.compared)
+        return bool(self.baseline) and bool((np.isfinite(every) & (every > 0)).all())
+
+    @cached_property
+    def _scaled(self) -> list[np.ndarray]:
+        """``compared`` on the scale of the comparison: logarithms if there is a ratio."""
+        return [np.log(side) if self.is_relative else side for side in self.compared]
+
+    @cached_property
     def shared_means(self) -> tuple[float, float]:
-        """Mean of this coupling and of random pairing over the seeds that both have; nan without
-        such seeds.
+        """Mean of this coupling over the seeds that both have and that of random pairing which the
+        comparison uses; nan without such seeds.
+
+        They are geometric if the comparison has a ratio, which is then their quotient.
         """
         if not self.baseline:
             return math.nan, math.nan
-        # Seeds that only one of the two has would shift its mean, as an effect of pairing does.
-        own = _mean(self.values[seed] for seed in self.baseline)
-        return own, _mean(self.baseline.values())
+        # Seeds that only this coupling has would shift its mean, as an effect of pairing does.
+        own = float(np.mean(self._scaled[0]))
+        reference = own - float(mean_difference(*self._scaled))
+        return (math.exp(own), math.exp(reference)) if self.is_relative else (own, reference)
 
     @cached_property
     def ratio(self) -> float | None:
-        """Mean over the mean of random pairing, over the seeds both have; None where undefined.
+        """Geometric mean of the ratio to random pairing; None where undefined.
 
-        A mean below zero, which an unbiased distance can have, makes it undefined: 0.1 is not -2
-        times as high as -0.05.
+        Over the seeds that both have; further seeds of random pairing count as ``difference`` of
+        ``reports.tables.intervals`` says.
         """
-        own, reference = self.shared_means
-        # Not "<= 0": a reference that is nan has no ratio either.
-        if not reference > 0:
-            return None
-        # The ratio of the means: in a mean of ratios, one seed with a low reference would dominate.
-        ratio = own / reference
-        return ratio if math.isfinite(ratio) and ratio >= 0 else None
+        return math.exp(mean_difference(*self._scaled)) if self.is_relative else None
 
     @cached_property
-    def difference(self) -> Interval | None:
-        """Interval of the mean of this coupling less random pairing, seed by seed; see ``student``.
+    def estimate(self) -> Estimate | None:
+        """Mean difference from random pairing with its error: of logarithms, or of the values if
+        these have no ratio.
 
         None with fewer than ``LEAST_SEEDS`` shared seeds, or if one of their values is not finite.
         """
         # Seed by seed, because runs of one seed share data order and latents: their differences
         # vary less than the runs themselves.
-        own = np.array([self.values[seed] for seed in self.baseline])
-        reference = np.array([*self.baseline.values()])
-        if len(own) < LEAST_SEEDS or not np.isfinite([own, reference]).all():
+        enough = len(self.baseline) >= LEAST_SEEDS
+        if not enough or not np.isfinite(np.concatenate(self._scaled)).all():
             return None
-        same = np.isclose(own, reference, rtol=_ROUNDING, atol=0.0)
-        return student(np.where(same, 0.0, own - reference))
+        return difference(*self._scaled)
+
+    @cached_property
+    def p(self) -> float | None:
+        """Two-sided p value of no difference, not adjusted; None without an estimate."""
+        return None if self.estimate is None else float(self.estimate.p)
 
     @cached_property
     def ratio_interval(self) -> Interval | None:
-        """Interval of ``ratio``: that of the difference in units of the mean of random pairing.
-
-        It excludes 1 exactly where ``difference`` excludes 0. None where either is undefined.
+        """95 % interval of ``ratio``: exp of that of the logarithms. None where either is
+        undefined.
         """
-        if self.difference is None or self.ratio is None:
+        if self.estimate is None or not self.is_relative:
             return None
-        _, reference = self.shared_means
-        return Interval(1 + self.difference.low / reference, 1 + self.difference.high / reference)
+        low, high = self.estimate.ends
+        return Interval(math.exp(low), math.exp(high))
 
     @property
     def side(self) -> str:
-        """``lower`` or ``higher`` than random if the interval of the difference excludes zero, else
-        ``unclear``.
+        """``lower`` or ``higher`` than random if that can be claimed, else ``unclear``.
+
+        It can if the 95 % interval excludes no change; in a family, if the adjusted p value is
+        below 0.05.
         """
-        if self.difference is None:
+        if self.estimate is None:
             return "unclear"
-        # Strictly beyond zero, because runs that are equal have the interval [0, 0].
-        if self.difference.high < 0:
-            return "lower"
-        return "higher" if self.difference.low > 0 else "unclear"
+        decides = self.p if self.adjusted is None else self.adjusted
+        # Runs that are equal have p = 1.
+        if decides >= 1 - LEVEL:
+            return "unclear"
+        return "lower" if self.estimate.mean < 0 else "higher"
 
     @property
     def change(self) -> str:
@@ -134,24 +170,14 @@ class Cell:
         return text.change(self.ratio, self.ratio_interval.low, self.ratio_interval.high)
 
 
-def student(differences: np.ndarray) -> Interval:
-    """95 % interval of the mean of ``differences [n]`` with n >= 2: mean -+ t(n - 1) s / sqrt(n).
-
-    This is the paired t interval (Student 1908). It is honest for few values: of three it is 2.5
-    times as wide as their sample standard deviation, to either side, whereas resampling three
-    values would exclude a true zero every fourth time.
-    """
-    # Student's t rather than the normal distribution: with three seeds the quantile is 4.30, and
-    # 1.96 would exclude a true zero in 19 % of comparisons instead of 5 %.
-    # scipy.stats has the same interval but takes seconds to import; the tests compare with it.
-    from scipy.special import stdtrit
-
-    n = len(differences)
-    mean = float(np.mean(differences))
-    # numpy divides by n unless ddof says otherwise, which would make the interval too narrow.
-    error = np.std(differences, ddof=1) / math.sqrt(n)
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
-    return Interval(mean - half, mean + half)
+def against(values: Mapping[int, float], reference: Mapping[int, float]) -> Cell:
+    """The cell of an arm, compared with another: seed to value of each."""
+    # Sorted, because the sum of floats depends on their order: the last digits of a mean would
+    # follow the names of the run folders.
+    seeds = sorted(reference)
+    shared = {seed: reference[seed] for seed in seeds if seed in values}
+    extra = {seed: reference[seed] for seed in seeds if seed not in values}
+    return Cell(dict(values), shared, extra)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -218,14 +244,9 @@ def by_coupling(values: Mapping[str, Mapping[int, float]]) -> dict[str, Cell]:
     """Arm to Cell, from arm to seed to value; its baseline is random with its objective and law."""
     found = {}
     for coupling in ordered(values):
-        own = dict(values[coupling])
-        reference = values.get(baseline_of(coupling), {})
         # Random compared with itself would give "0 %" with an interval, which looks like a result.
-        shared = {seed: value for seed, value in reference.items() if seed in own}
-        shared = {} if is_baseline(coupling) else shared
-        # Sorted, because the sum of floats depends on their order: the last digits of a mean would
-        # follow the names of the run folders.
-        found[coupling] = Cell(own, dict(sorted(shared.items())))
+        reference = {} if is_baseline(coupling) else values.get(baseline_of(coupling), {})
+        found[coupling] = against(values[coupling], reference)
     return found
 
 

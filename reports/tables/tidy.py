@@ -35,10 +35,12 @@ COLUMNS = {
     "n": "Int64",
     "sigma": "float64",
 }
+# The primary question that a run declares, ``METRIC@NFE``, as it stands in the provenance
+PRIMARY = "primary"
 # Fields of the configuration that have columns under these or shorter names.
 _OWN_CONFIG = ("data", "coupling", "seed", "training.pool")
 # Fields of the provenance that decide which runs may be compared: the last columns
-ORIGIN = ("class_law", "data_checksum", "exact_noise_marginal", "processes")
+ORIGIN = ("class_law", "data_checksum", "exact_noise_marginal", PRIMARY, "processes")
 ORIGINS = ("features.", "feature_sizes.")  # starts of further ones
 HASHES = ("checkpoint", "data_checksum")  # columns of text, also if all digits are decimal
 # Fields that configurations leave out at these values, so that runs of before keep their names

@@ -1,0 +1,53 @@
+"""Sentences on the primary question: which one it is, and what is claimed besides."""
+
+from __future__ import annotations
+
+from reports.tables.groups import Group
+from reports.tables.panels import Panel
+from reports.tables.primary import comparisons, equal_arms, primary_panels
+from reports.tables.statistics import OTHER, PRIMARY
+from reports.text import join, nfe_range, plural
+
+
+def question_line(group: Group) -> str:
+    """The primary question, and how many comparisons are adjusted; empty if nothing is judged."""
+    adjusted = comparisons(group.panels)
+    others = f"all else is adjusted ({plural(adjusted, 'comparison')})" if adjusted else ""
+    if len(group.declared) > 1:
+        return (
+            f"No primary question: the runs declare several ({join(group.declared)}), so all claims"
+            f" are adjusted ({plural(adjusted, 'comparison')})."
+        )
+    if group.question is None:
+        return ""
+    asked = primary_panels(group.panels, group.question)
+    if not asked:
+        return (
+            f"The primary question, {group.question}, was not measured here, so all claims are"
+            f" adjusted ({plural(adjusted, 'comparison')})."
+        )
+    origin = "declared with the runs" if group.question.declared else "the default; none declared"
+    line = f"Primary question ({origin}): {asked[-1].title}, at NFE {group.question.nfe}"
+    return f"{line}; {others}." if others else f"{line}."
+
+
+def equal_lines(group: Group) -> list[str]:
+    """Lines on arms that are one arm with several names."""
+    return [
+        f"{', '.join(names)}: equal, the same values to the last digit, so they count as one arm."
+        for names in equal_arms(group.panels)
+    ]
+
+
+def role_of(panel: Panel) -> str:
+    """Words for which claims of a panel are primary, and which adjusted; empty for none."""
+    asked = []
+    others = False
+    for nfe, row in panel.cells.items():
+        roles = {cell.role for cell in row.values()}
+        asked += [nfe] if PRIMARY in roles else []
+        others = others or OTHER in roles
+    parts = [f"primary at NFE {nfe_range(asked, list(panel.cells))}"] if asked else []
+    if others:
+        parts.append("adjusted at all others" if asked else "adjusted")
+    return ", ".join(parts)

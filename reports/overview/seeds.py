@@ -1,0 +1,77 @@
+"""Sentences on the number of seeds: what those there are can show, and what more would show."""
+
+from __future__ import annotations
+
+from reports.overview.question import equal_lines, question_line
+from reports.tables.arms import is_baseline
+from reports.tables.family import numbers_of
+from reports.tables.groups import Group
+from reports.tables.panels import Panel
+from reports.tables.power import MOST_SEEDS, POWER, Plan, plan, seeds_until_clear
+from reports.tables.primary import primary_panels
+from reports.tables.statistics import Cell
+from reports.text import plural
+
+
+def notes(group: Group) -> list[str]:
+    """Lines above the findings: the primary question, equal arms, and seeds; in ASCII."""
+    lines = [question_line(group), *equal_lines(group), *seed_lines(group)]
+    return [line for line in lines if line]
+
+
+def seed_lines(group: Group) -> list[str]:
+    """Lines on the primary question, in ASCII: seeds that differences need, and couplings that a
+    few more seeds would make clear. Empty with fewer than three shared seeds.
+    """
+    if not group.question:
+        return []
+    asked = primary_panels(group.panels, group.question)
+    if not asked:
+        return []
+    panel = asked[-1]
+    cells = _different(panel, group.question.nfe)
+    found = plan([*cells.values()])
+    if found is None:
+        return []
+    place = f"{panel.title}, at NFE {group.question.nfe}"
+    lines = [f"{place}: {_differences(found)}."]
+    for names, cell in cells.items():
+        more = seeds_until_clear(cell)
+        if more:
+            lines.append(
+                f"{names}: x{cell.ratio:.2f} is not clear with {len(cell.baseline)} seeds; it would"
+                f" be with {more} more, if mean and spread stay."
+            )
+    return lines
+
+
+def _different(panel: Panel, nfe: int) -> dict[str, Cell]:
+    """The couplings but random, those of equal values together, to their cells."""
+    names: dict[object, list[str]] = {}
+    cells = {}
+    for arm, cell in panel.cells[nfe].items():
+        if cell.baseline and not is_baseline(arm):
+            names.setdefault(numbers_of(cell), []).append(arm)
+            cells[numbers_of(cell)] = cell
+    return {", ".join(arms): cells[numbers] for numbers, arms in names.items()}
+
+
+def _differences(found: Plan) -> str:
+    """``2 more seeds would show a difference of 20 %; 10 % takes 14 seeds, 5 % takes 52``."""
+    shown = []
+    missing = []
+    # The largest difference first, which needs the fewest seeds.
+    for effect, seeds in sorted(found.needed.items(), reverse=True):
+        size = f"{100 * effect:.0f} %"
+        if seeds is None:
+            missing.append(f"{size} takes more than {MOST_SEEDS:,} seeds")
+        elif seeds <= found.seeds:
+            shown.append(size)
+        elif missing:
+            missing.append(f"{size} takes {seeds} seeds")
+        else:
+            more = plural(seeds - found.seeds, "more seed")
+            missing.append(f"{more} would show a difference of {size}")
+    known = [f"{plural(found.seeds, 'seed')} can show a difference of {shown[-1]}"] if shown else []
+    basis = f"power {100 * POWER:.0f} %, by the spread of the log ratio, {found.spread:.2f}"
+    return f"{'; '.join(known + missing)} ({basis})"

@@ -1,0 +1,96 @@
+"""The claims of a table of results: every comparison that the summary of a report speaks of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reports.tables.arms import baseline_of
+from reports.tables.groups import Group, groups
+from reports.tables.metrics import verdict
+from reports.tables.panels import Panel
+from reports.tables.statistics import Cell
+from reports.tables.tidy import PRIMARY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = {
+    "comparison": "string",
+    "data": "string",
+    "pool": "Int64",
+    "coupling": "string",
+    "against": "string",
+    "metric": "string",
+    "split": "string",
+    "settings": "string",
+    "schedule": "string",
+    "nfe": "Int64",
+    "seeds": "Int64",
+    "ratio": "float64",
+    "low": "float64",
+    "high": "float64",
+    "p": "float64",
+    "adjusted": "float64",
+    "role": "string",
+    "verdict": "string",
+}
+
+
+def claims(table: pd.DataFrame, primary: str = "") -> pd.DataFrame:
+    """Comparisons with random pairing in the judged metrics, one a row, in the order of a report.
+
+    Columns: ``comparison`` (its title), ``data``, ``pool``, ``coupling`` (the arm), ``against``,
+    ``metric``, ``split``, ``settings``, ``schedule``, ``nfe``, ``seeds`` (shared ones), ``ratio``
+    of geometric means with its 95 % interval from ``low`` to ``high``, ``p``, ``adjusted`` (for the
+    other comparisons of its family; equal to ``p`` for the primary question), ``role`` (primary or
+    other), and ``verdict``: better, worse, unclear, or ``too few seeds``. Empty where undefined.
+
+    Args:
+        table: tidy results, such as ``reports.tables.tidy.read_csv`` returns.
+        primary: the primary question, ``METRIC@NFE``, in place of the one that runs declare.
+
+    """
+    import pandas as pd
+
+    if primary:
+        table = table.assign(**{PRIMARY: primary})
+    rows = []
+    for group in groups(table):
+        plain = group.plain
+        for panel in plain.panels:
+            rows += _of_panel(plain, panel)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _of_panel(group: Group, panel: Panel) -> list[dict[str, object]]:
+    first = panel.rows.iloc[0]
+    place = {
+        "comparison": group.title,
+        "data": first["data"],
+        "pool": first["pool"],
+        "metric": panel.metric,
+        "split": panel.split,
+        "settings": panel.settings or None,
+        "schedule": panel.schedule or None,
+    }
+    rows = []
+    for nfe, row in panel.cells.items():
+        for arm, cell in row.items():
+            if cell.role:
+                own = {"nfe": nfe, "coupling": arm, "against": baseline_of(arm)}
+                rows.append(place | own | _numbers(panel, cell))
+    return rows
+
+
+def _numbers(panel: Panel, cell: Cell) -> dict[str, object]:
+    interval = cell.ratio_interval
+    return {
+        "seeds": len(cell.baseline),
+        "ratio": cell.ratio,
+        "low": interval and interval.low,
+        "high": interval and interval.high,
+        "p": cell.p,
+        "adjusted": cell.p if cell.adjusted is None else cell.adjusted,
+        "role": cell.role,
+        "verdict": "too few seeds" if cell.p is None else verdict(panel.info, cell),
+    }
