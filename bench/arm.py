@@ -62,6 +62,7 @@ def run_arm(
     ranks = join(execution.device)
     check_processes(config.training, ranks.count, ranks.device)
     folder = folder_of(config, runs_dir)
+    ranks.from_first(_note_question, folder, config.evaluation.primary)
     # Before the data are loaded: a finished run costs no time.
     if ranks.from_first(is_settled, folder, config):
         return folder
@@ -149,6 +150,18 @@ def is_settled(folder: RunFolder, config: RunConfig) -> bool:
     return is_done(folder, config)
 
 
+def _note_question(folder: RunFolder, asked: str) -> None:
+    """Print a line if the run declared another primary question when it was begun."""
+    begun = folder.exists() and (folder.path / "provenance.json").exists()
+    declared = folder.provenance().get("primary") if begun else None
+    if declared and asked and declared != asked:
+        print(
+            f"note: {folder.run_id} keeps its primary question, {declared}: a question is declared"
+            " before the training; take other --runs to ask another one",
+            flush=True,
+        )
+
+
 def _has_own_network(config: RunConfig) -> bool:
     """True if a file of the user's own measures or guides: its content may have changed."""
     # An own encoder guides; options of features name files of networks.
@@ -187,6 +200,8 @@ def _begin(
     )
     if not config.checkpoint:
         origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    if config.evaluation.primary:
+        origin["primary"] = config.evaluation.primary
     # Without labels there is no class to ask for, and no law of classes.
     if conditional:
         origin["class_law"] = config.evaluation.class_law

@@ -30,6 +30,7 @@ def check(config: RunConfig) -> RunConfig:
 
     """
     from bench import data
+    from bench.metrics import check_metrics, check_primary
     from bench.sampling.source import check_source
     from bench.training.network import check_network
 
@@ -50,7 +51,7 @@ def check(config: RunConfig) -> RunConfig:
         label_blind=config.training.label_blind and config.training.conditional,
     )
     _check_features(config.evaluation.features)
-    _check_metrics(config.evaluation.metrics)
+    check_metrics(config.evaluation.metrics)
     _check_evaluation(config.evaluation)
     evaluation = _check_schedules(config, training)
     evaluation = _canonical_evaluation(evaluation)
@@ -60,6 +61,7 @@ def check(config: RunConfig) -> RunConfig:
     trained_with = "random" if config.checkpoint else coupling
     guidance = check_guidance(config.guidance, trained_with, config.training.conditional)
     check_source(replace(config, evaluation=evaluation))
+    evaluation = replace(evaluation, primary=check_primary(replace(config, evaluation=evaluation)))
     return replace(
         config,
         coupling=coupling,
@@ -99,7 +101,7 @@ def _check_coupling(config: RunConfig) -> str:
         raise ConfigError(str(error)) from None
     # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
-    blind = coupling != "random" and not _keeps_classes_apart(chosen)
+    blind = chosen.name != "random" and not _keeps_classes_apart(chosen)
     if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"
@@ -274,24 +276,6 @@ def _searches(words: tuple[str, ...]) -> bool:
 
     chosen = [metrics.load(name) for name in metrics.chosen(words)]
     return any(issubclass(metric, SampleMetric) and metric.scope == "grid" for metric in chosen)
-
-
-def _check_metrics(words: tuple[str, ...]) -> None:
-    """Refuse what is neither a group nor a metric; a user's own is imported for that."""
-    from bench import metrics, plugins
-
-    # The metrics without a group are always measured, so no word stands for them.
-    groups = sorted(group for group in metrics.groups() if group)
-    for word in words:
-        if word in groups:
-            continue
-        try:
-            metrics.load(word)
-        except plugins.PluginError as error:
-            # No group has a dot: the word is a user's module, whose own fault is all that matters.
-            tail = "" if "." in word else f"; or a group of metrics: {', '.join(groups)}"
-            # The cause stays: it is the traceback of a user's module that fails on import.
-            raise ConfigError(f"--metrics: {error}{tail}") from error.__cause__
 
 
 def _check_features(specs: tuple[str, ...]) -> None:

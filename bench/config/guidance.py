@@ -136,7 +136,8 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
     # The command line can name the option and give it nothing.
     if not noisings:
         raise ConfigError("--guidance.noising needs at least one, such as independent")
-    if config.boost and coupling != "random" and not config.boost_coupled:
+    coupled = coupling.partition(":")[0] != "random"
+    if config.boost and coupled and not config.boost_coupled:
         raise ConfigError(
             f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise,"
             " independent of the image, which such a denoiser has not seen; leave it out, or"

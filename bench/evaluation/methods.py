@@ -51,7 +51,9 @@ def prepare_methods(
             if weight:
                 guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
     # A network from a file was trained elsewhere: the coupling in the settings says nothing of it.
-    coupled = not config.checkpoint and config.coupling != "random"
+    # Options of ``random`` leave its pairs independent.
+    kind = config.coupling.partition(":")[0]
+    coupled = not config.checkpoint and kind != "random"
     starts = _prepare_starts(config, model, folder, coupled, progress)
     steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)
     return Methods(steering, starts, discriminators, prints)

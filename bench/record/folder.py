@@ -273,7 +273,8 @@ class Session:
 
         Args:
             identity: for config.json.
-            origin: for provenance.json. Features that earlier sessions measured in stay in it.
+            origin: for provenance.json. Features that earlier sessions measured in stay in it,
+                and so does the primary question of the first one.
             trainer: the folder of the run that trained the network, if it was another one.
 
         """
@@ -293,6 +294,10 @@ class Session:
         for key in ("features", "feature_sizes"):
             if key in origin:
                 origin = {**origin, key: {**before.get(key, {}), **origin[key]}}
+        # A question that is asked after a look at the results is no primary one.
+        if before:
+            origin.pop("primary", None)
+            origin |= {key: before[key] for key in ("primary",) if key in before}
         origin = {**origin, "earlier_sessions": earlier}
         if trained_in:
             origin["trained_in"] = trained_in

@@ -41,6 +41,7 @@ def equal_lines(group: Group) -> list[str]:
 
 def role_of(panel: Panel) -> str:
     """Words for which claims of a panel are primary, and which adjusted; empty for none."""
+    # By the cells, because a panel may show the numbers of the question without being its own.
     asked = []
     others = False
     for nfe, row in panel.cells.items():

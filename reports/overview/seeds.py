@@ -28,6 +28,7 @@ def seed_lines(group: Group) -> list[str]:
     asked = primary_panels(group.panels, group.question)
     if not asked:
         return []
+    # The last one is the one that is claimed.
     panel = asked[-1]
     cells = _different(panel, group.question.nfe)
     found = plan([*cells.values()])
@@ -35,6 +36,7 @@ def seed_lines(group: Group) -> list[str]:
         return []
     place = f"{panel.title}, at NFE {group.question.nfe}"
     lines = [f"{place}: {_differences(found)}."]
+    # The estimate of one coupling may be far from all three differences.
     for names, cell in cells.items():
         more = seeds_until_clear(cell)
         if more:
@@ -68,6 +70,7 @@ def _differences(found: Plan) -> str:
         elif seeds <= found.seeds:
             shown.append(size)
         elif missing:
+            # In all: only the first number is what somebody may add today.
             missing.append(f"{size} takes {seeds} seeds")
         else:
             more = plural(seeds - found.seeds, "more seed")

@@ -56,6 +56,7 @@ def claims(table: pd.DataFrame, primary: str = "") -> pd.DataFrame:
         table = table.assign(**{PRIMARY: primary})
     rows = []
     for group in groups(table):
+        # As the summary: guidance and other starts have claims of their own.
         plain = group.plain
         for panel in plain.panels:
             rows += _of_panel(plain, panel)
@@ -76,6 +77,7 @@ def _of_panel(group: Group, panel: Panel) -> list[dict[str, object]]:
     rows = []
     for nfe, row in panel.cells.items():
         for arm, cell in row.items():
+            # Random pairing itself has no role, nor has a metric that is not judged.
             if cell.role:
                 own = {"nfe": nfe, "coupling": arm, "against": baseline_of(arm)}
                 rows.append(place | own | _numbers(panel, cell))
@@ -84,6 +86,7 @@ def _of_panel(group: Group, panel: Panel) -> list[dict[str, object]]:
 
 def _numbers(panel: Panel, cell: Cell) -> dict[str, object]:
     interval = cell.ratio_interval
+    # None becomes an empty cell, which a number such as 0 or 1 could not be told from.
     return {
         "seeds": len(cell.baseline),
         "ratio": cell.ratio,

@@ -23,9 +23,11 @@ from reports.tables.statistics import OTHER, PRIMARY, Cell
 def holm(p: Sequence[float]) -> np.ndarray:
     """Adjusted p values ``[c]`` of p values ``[c]``: (c - rank) p, never falling (Holm 1979)."""
     values = np.asarray(p, dtype=float)
+    # Stable, so that equal p values are adjusted alike on every machine.
     order = np.argsort(values, kind="stable")
     factors = np.arange(len(values), 0, -1)
     adjusted = np.empty(len(values))
+    # Never falling: a larger p value must not be claimed where a smaller one is not.
     adjusted[order] = np.maximum.accumulate(factors * values[order])
     return np.minimum(adjusted, 1.0)
 
@@ -34,6 +36,7 @@ def numbers_of(cell: Cell) -> Hashable:
     """The numbers of a comparison. Those of two couplings that pair alike, and so train the same
     network, are equal to the last digit.
     """
+    # Values at all seeds: a network that was trained with other seeds is another one.
     sides = (cell.values, cell.baseline, cell.extra)
     return tuple(tuple(sorted(side.items())) for side in sides)
 
@@ -56,6 +59,7 @@ def decide(cells: Sequence[Cell], primary: Collection[int] = ()) -> list[Cell]:
 
     """
     asked = {numbers_of(cells[place]) for place in primary}
+    # A dictionary by numbers keeps each comparison once.
     p = {}
     for cell in cells:
         numbers = numbers_of(cell)
@@ -67,6 +71,7 @@ def decide(cells: Sequence[Cell], primary: Collection[int] = ()) -> list[Cell]:
         numbers = numbers_of(cell)
         if not cell.baseline:
             found.append(cell)
+        # The same numbers must not be clear in one table and unclear in the next.
         elif numbers in asked:
             found.append(replace(cell, role=PRIMARY))
         else:

@@ -102,7 +102,7 @@ def difference(own: np.ndarray, shared: np.ndarray, extra: np.ndarray) -> Estima
     m = extra.shape[-1]
     if not m:
         return paired(differences)
-    weight = _weight(own, extra)
+    weight = _weight(shared, extra)
     first = paired(own - weight * shared)
     # The spread over all seeds of the baseline, because there may be a single extra one.
     every = np.concatenate([shared, extra], axis=-1)
@@ -114,15 +114,21 @@ def difference(own: np.ndarray, shared: np.ndarray, extra: np.ndarray) -> Estima
 def mean_difference(own: np.ndarray, shared: np.ndarray, extra: np.ndarray) -> np.ndarray:
     """The mean of ``difference``, which a single shared seed has too."""
     paired_mean = np.mean(_without_rounding(own, shared), axis=-1)
+    return paired_mean + np.mean(shared, axis=-1) - baseline_mean(shared, extra)
+
+
+def baseline_mean(shared: np.ndarray, extra: np.ndarray) -> np.ndarray:
+    """The mean of the baseline that ``mean_difference`` compares with."""
+    mean = np.mean(shared, axis=-1)
     if not extra.shape[-1]:
-        return paired_mean
-    gap = np.mean(shared, axis=-1) - np.mean(extra, axis=-1)
-    return paired_mean + (1 - _weight(own, extra)) * gap
+        return mean
+    weight = _weight(shared, extra)
+    return weight * mean + (1 - weight) * np.mean(extra, axis=-1)
 
 
-def _weight(own: np.ndarray, extra: np.ndarray) -> float:
+def _weight(shared: np.ndarray, extra: np.ndarray) -> float:
     """The weight of the baseline's shared seeds in its mean; the extra ones have the rest."""
-    n = own.shape[-1]
+    n = shared.shape[-1]
     m = extra.shape[-1]
     return (n + m / 2) / (n + m)
 

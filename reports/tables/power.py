@@ -33,6 +33,7 @@ def power(n: int, effect: float, spread: float) -> float:
 
     quantile = stdtrit(n - 1, (1 + LEVEL) / 2)
     shift = math.sqrt(n) * abs(effect) / spread
+    # The second tail, a claim on the wrong side, matters for small effects only.
     return float(1 - nctdtr(n - 1, shift, quantile) + nctdtr(n - 1, shift, -quantile))
 
 
@@ -40,6 +41,7 @@ def seeds_needed(effect: float, spread: float) -> int | None:
     """The fewest seeds, ``LEAST_SEEDS`` or more, that find ``effect`` with ``POWER``; None if that
     takes more than ``MOST_SEEDS``.
     """
+    # Equal runs; there is no noncentrality to divide by.
     if spread == 0:
         return LEAST_SEEDS
     # Power rises with n, so that halving finds the first number that is enough.
@@ -78,6 +80,7 @@ def log_ratios(cell: Cell) -> np.ndarray:
     """Logarithm of the ratio to random pairing for each shared seed; empty if there is no ratio."""
     if not cell.is_relative:
         return np.array([])
+    # Without the further seeds of random: what more shared seeds would bring is the question.
     own, shared, _ = cell.compared
     return np.log(own / shared)
 
@@ -105,6 +108,7 @@ def plan(cells: Sequence[Cell]) -> Plan | None:
     logarithms: one below 1 by as much needs fewer seeds.
     """
     found = [log_ratios(cell) for cell in cells]
+    # Of two seeds the spread is known to a factor of 30 only.
     found = [one for one in found if len(one) >= LEAST_SEEDS]
     if not found:
         return None

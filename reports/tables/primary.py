@@ -53,6 +53,7 @@ def question(panels: Sequence[Panel], declared: Collection[str]) -> Question | N
         metric, _, nfe = next(iter(declared)).rpartition("@")
         # Several questions, of which each would be claimed at 5 %, are no primary one.
         return Question(metric, int(nfe), True) if len(declared) == 1 else None
+    # A rule that was there before the results, for runs that declare nothing.
     first = first_judged(panels)
     return Question(first.metric, first.nearest(NFE), False) if first else None
 
@@ -73,9 +74,11 @@ def primary_panels(panels: Sequence[Panel], asked: Question) -> list[Panel]:
     """
     found = []
     for panel in panels:
+        # Of the training split a copy of the images would be the best answer.
         fits = panel.metric == asked.metric and panel.per_nfe and panel.split != "train"
         if fits and _is_ordinary(panel) and asked.nfe in panel.cells:
             found.append(panel)
+    # Of several samplers the one that all are compared with.
     found = [panel for panel in found if panel.plain] or found
     return [panel for panel in found if panel.family_title == found[0].family_title]
 
@@ -94,6 +97,7 @@ def decided(panels: Sequence[Panel], asked: Question | None) -> list[Panel]:
             is_asked = any(panel is one for one in target) and nfe == asked.nfe
             if not is_asked and not (panel.judged and _is_ordinary(panel)):
                 continue
+            # Flat, because a family is made over all panels at once.
             for arm, cell in row.items():
                 primary += [len(cells)] if is_asked else []
                 places.append((number, nfe, arm))
@@ -103,6 +107,7 @@ def decided(panels: Sequence[Panel], asked: Question | None) -> list[Panel]:
         rows.setdefault(number, {}).setdefault(nfe, {})[arm] = cell
     found = []
     for number, panel in enumerate(panels):
+        # Of a metric that is not judged, only the NFE of the question has claims of a family.
         own = panel.cells | rows[number] if number in rows else None
         found.append(replace(panel, decided=own) if own else panel)
     return found
@@ -125,6 +130,7 @@ def equal_arms(panels: Sequence[Panel]) -> list[list[str]]:
     values: dict[str, list[tuple]] = {}
     for number, panel in enumerate(panels):
         for nfe, row in panel.cells.items() if panel.judged else ():
+            # With the place: values of two metrics must not be taken for each other.
             for arm, cell in row.items():
                 values.setdefault(arm, []).append((number, nfe, *sorted(cell.values.items())))
     arms: dict[tuple, list[str]] = {}
@@ -136,5 +142,6 @@ def equal_arms(panels: Sequence[Panel]) -> list[list[str]]:
 def _is_ordinary(panel: Panel) -> bool:
     """True without guidance and from plain noise, whatever the sampler."""
     first = panel.rows.iloc[0]
+    # Rows without these columns' values are about no sampling, and so are ordinary.
     found = [(first[name], PLAIN[name]) for name in ("start", "guidance")]
     return all(is_missing(value) or str(value) == plain for value, plain in found)

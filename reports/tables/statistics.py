@@ -19,7 +19,14 @@ import numpy as np
 
 from reports import text
 from reports.tables.arms import baseline_of, is_baseline, ordered
-from reports.tables.intervals import LEVEL, Estimate, Interval, difference, mean_difference
+from reports.tables.intervals import (
+    LEVEL,
+    Estimate,
+    Interval,
+    baseline_mean,
+    difference,
+    mean_difference,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +113,7 @@ class Cell:
             return math.nan, math.nan
         # Seeds that only this coupling has would shift its mean, as an effect of pairing does.
         own = float(np.mean(self._scaled[0]))
-        reference = own - float(mean_difference(*self._scaled))
+        reference = float(baseline_mean(*self._scaled[1:]))
         return (math.exp(own), math.exp(reference)) if self.is_relative else (own, reference)
 
     @cached_property

@@ -131,7 +131,7 @@ def test_a_distance_of_the_users_own_is_judged(tmp_path, make):
     (group,) = groups(results(runs), runs)
     assert summarise(group).findings[0].title == "energy, test"
     assert headlines(group)[0].quality.startswith("energy, test, at NFE 13: ")
-    assert headlines(group)[0].quality.endswith("lower (better)")
+    assert headlines(group)[0].quality.endswith("lower (better), primary")
     assert [table.keys["metric"] for table in fd_vs_nfe(group)] == ["energy"]
     (line,) = [line for line in warnings([group], runs) if "may be too high" in line]
     assert line.startswith("Distances from 500 images")

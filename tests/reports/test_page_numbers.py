@@ -9,7 +9,7 @@ import pytest
 
 from bench.record import Measurement
 from reports.build import build
-from tests.reports.oracle import interval, near
+from tests.reports.oracle import interval, near, ratio
 from tests.reports.pages import site
 
 PLAIN = {"start": "gaussian", "guidance": "none"}
@@ -131,7 +131,7 @@ def check_ratio(text, rows, random):
     """``×0.60 [0.57, 0.63]``."""
     own, reference = (part.set_index("seed")["value"] for part in (rows, random))
     mean, _, ends = text.partition("[")
-    assert near(mean, own.mean() / reference.mean())
+    assert near(mean, ratio(own, reference))
     texts = ends.strip("]").split(",")
     assert all(map(near, texts, interval(own, reference)))
 

@@ -42,6 +42,20 @@ def test_a_session_runs_through_its_stages(folder):
     assert len(folder.measurements()) == 1
 
 
+def test_the_primary_question_is_that_of_the_first_session(folder):
+    for asked in ("fd_pixels@9", "fd_pixels@13"):
+        with folder.session() as session:
+            session.begin(IDENTITY, {**ORIGIN, "primary": asked})
+        assert folder.provenance()["primary"] == "fd_pixels@9"
+
+
+def test_a_run_that_was_begun_without_a_question_gets_none_later(folder):
+    for more in ({}, {"primary": "fd_pixels@9"}):
+        with folder.session() as session:
+            session.begin(IDENTITY, {**ORIGIN, **more})
+        assert "primary" not in folder.provenance()
+
+
 def test_only_the_first_process_writes(folder):
     with folder.session(first=False) as session:
         session.begin(IDENTITY, ORIGIN)

@@ -35,7 +35,7 @@ def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
     config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
     text = terminal_table(read_runs(tmp_path))
     assert max(map(len, text.splitlines())) < 110
-    assert text.count("k=8") == 3  # two curves and the table of arms
+    assert text.count("k=8") == 4  # two curves, the line on equal arms and the table of arms
     assert text.count("NFE ") > 2
 
 

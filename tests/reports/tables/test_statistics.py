@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reports.tables.arms import ordered
-from reports.tables.statistics import Cell, cells, student
+from reports.tables.statistics import Cell, against, cells
 
 
 def rows(values):
@@ -26,16 +26,22 @@ def test_mean_spread_and_ratio():
     assert found[5]["random"].ratio is None
     assert found[5]["lapjv"].mean == 6
     assert found[5]["lapjv"].spread == pytest.approx(math.sqrt(2))
-    assert found[5]["lapjv"].ratio == 0.5
+    assert found[5]["lapjv"].ratio == pytest.approx(0.5, rel=1e-12)
 
 
-def test_the_ratio_uses_shared_seeds_only():
+def test_the_ratio_is_of_geometric_means():
+    """In a mean of ratios or a ratio of means, one high seed would decide."""
+    cell = against({0: 1.0, 1: 90.0}, {0: 2.0, 1: 80.0})
+    assert cell.ratio == pytest.approx(math.sqrt(0.5 * 9 / 8))
+    own, reference = cell.shared_means
+    assert own / reference == pytest.approx(cell.ratio)
+
+
+def test_the_ratio_uses_shared_seeds_of_the_coupling_only():
     found = cells(
-        rows(
-            {(5, "random", 0): 10, (5, "random", 1): 1000, (5, "lapjv", 0): 5, (5, "lapjv", 2): 99}
-        )
+        rows({(5, "random", 0): 10, (5, "lapjv", 0): 5, (5, "lapjv", 1): 99, (5, "lapjv", 2): 52})
     )
-    assert found[5]["lapjv"].ratio == 0.5
+    assert found[5]["lapjv"].ratio == pytest.approx(0.5)
     assert found[5]["lapjv"].mean == 52
     disjoint = cells(rows({(5, "random", 0): 10, (5, "lapjv", 1): 5}))[5]["lapjv"]
     assert disjoint.ratio is None
@@ -48,18 +54,18 @@ def test_the_interval_is_that_of_the_paired_t_test(n):
     own = rng.uniform(1, 3, n)
     reference = rng.uniform(2, 4, n)
     cell = Cell(dict(enumerate(own)), dict(enumerate(reference)))
-    theirs = stats.ttest_rel(own, reference).confidence_interval(0.95)
-    assert (cell.difference.low, cell.difference.high) == pytest.approx(
-        (theirs.low, theirs.high), rel=1e-9
+    test = stats.ttest_rel(np.log(own), np.log(reference))
+    theirs = test.confidence_interval(0.95)
+    assert (cell.ratio_interval.low, cell.ratio_interval.high) == pytest.approx(
+        (math.exp(theirs.low), math.exp(theirs.high)), rel=1e-9
     )
-    scaled = [1 + end / reference.mean() for end in (theirs.low, theirs.high)]
-    assert (cell.ratio_interval.low, cell.ratio_interval.high) == pytest.approx(scaled, rel=1e-9)
+    assert cell.p == pytest.approx(test.pvalue, rel=1e-9)
 
 
-def test_one_interval_in_twenty_leaves_out_what_is_true():
-    drawn = np.random.default_rng(0).normal(size=(4000, 3))
-    wrong = sum(not found.low <= 0 <= found.high for found in map(student, drawn))
-    assert wrong / 4000 == pytest.approx(0.05, abs=0.012)
+def test_an_interval_of_a_ratio_never_reaches_zero():
+    """On the scale of the values it would: -73 % [-106, -39]."""
+    cell = against({0: 30.0, 1: 50.0, 2: 36.0}, {0: 150.0, 1: 140.0, 2: 142.0})
+    assert 0 < cell.ratio_interval.low < cell.ratio < cell.ratio_interval.high < 1
 
 
 @pytest.mark.parametrize(
@@ -78,12 +84,12 @@ def test_one_interval_in_twenty_leaves_out_what_is_true():
 def test_a_verdict_needs_an_interval_without_zero_and_three_seeds(own, side):
     cell = Cell(dict(enumerate(own)), dict.fromkeys(range(len(own)), 2))
     assert cell.side == side
-    assert (cell.difference is None) == (len(own) < 3)
+    assert (cell.estimate is None) == (len(own) < 3)
 
 
 @given(st.lists(st.tuples(*[st.floats(0.1, 10)] * 2), min_size=3, max_size=7))
-def test_ratio_and_difference_never_disagree(pairs):
-    """The colour follows the difference and the brackets show the ratio."""
+def test_a_claim_and_its_interval_never_disagree(pairs):
+    """The colour follows the claim and the brackets show the interval."""
     own, reference = (dict(enumerate(side)) for side in zip(*pairs, strict=True))
     cell = Cell(own, reference)
     side = (
@@ -117,6 +123,18 @@ def test_values_below_zero_have_no_ratio_but_a_verdict(own, reference):
     assert cell.ratio is None
     assert (cell.ratio_interval is None) == (cell.ratio is None)
     assert cell.side == ("higher" if own > reference else "lower")
+
+
+def test_further_seeds_of_random_count():
+    """Half of the weight is that of all its seeds; nothing is missing that the coupling has."""
+    reference = {0: 2.0, 1: 2.0, 2: 2.0, 3: 4.0, 4: 4.0, 5: 4.0}
+    cell = against({0: 1.0, 1: 1.1, 2: 0.9}, reference)
+    assert cell.extra == {3: 4.0, 4: 4.0, 5: 4.0}
+    alone = against({0: 1.0, 1: 1.1, 2: 0.9}, {seed: reference[seed] for seed in range(3)})
+    # All six have a geometric mean of 2 sqrt(2); half way from 2 to it.
+    assert cell.ratio == pytest.approx(alone.ratio / 2**0.25)
+    assert cell.shared_means[0] / cell.shared_means[1] == pytest.approx(cell.ratio)
+    assert against({7: 1.0}, reference).ratio is None
 
 
 def test_one_seed_has_no_spread():
