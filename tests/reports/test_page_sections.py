@@ -61,10 +61,10 @@ def agrees(text, values, random=None):
     spread = [part for part in small if part.startswith("±")]
     assert len(spread) == (len(values) > 1), text
     assert not spread or near(spread[0], values.std())
-    ratio = [part for part in small if part.startswith("×")]
-    assert len(ratio) == (random is not None), text
-    if ratio:
-        texts = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", ratio[0]).groups()
+    ratios = [part for part in small if part.startswith("×")]
+    assert len(ratios) == (random is not None), text
+    if ratios:
+        texts = re.fullmatch(r"(\S+) \[(\S+), (\S+)\]", ratios[0]).groups()
         assert all(map(near, texts, (ratio(values, random), *interval(values, random))))
     return True
 
