@@ -4,7 +4,8 @@ The value of a cell is the arithmetic mean over its seeds, as tables of papers h
 is made on the logarithms: its ratio is one of geometric means, which no single high seed dominates,
 and its interval stays above zero. The quotient of two values of a table is therefore near the ratio
 next to them, but not equal to it: with seeds that vary by 10 %, they differ by half a percent or
-less. Headlines give the geometric means, whose quotient the ratio is.
+less. In the published studies they are on two sides of 1 in 1 % of cells, in none that is claimed.
+Headlines give the geometric means, whose quotient the ratio is.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@ import math
 
 import pytest
 
+from reports import text
+
 from reports.text import change, join, nfe_range, number, percent, short, unbroken
 
 
@@ -58,3 +60,24 @@ def test_options_stay_on_one_line_and_names_stay_text():
         'repeat &lt;b&gt; with <span class="option">--seeds 3</span>, or'
         ' <span class="option">--mixed</span>'
     )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "said"),
+    [
+        (0.62, 0.55, 0.7, "−38 % [−45, −30]"),
+        (0.76, 0.582, 0.9987, "−24.0 % [−41.8, −0.1]"),
+        (1.2, 1.0004, 1.4, "+20.00 % [+0.04, +40.00]"),
+        (1.02, 0.9999, 1.04, "+2.00 % [−0.01, +4.00]"),
+        (1.0, 1.0, 1.0, "+0.0 % [+0.0, +0.0]"),
+        (1.0, 1 - 1e-9, 1.3, "+0.00 % [−0.00, +30.00]"),
+    ],
+)
+def test_no_end_of_an_interval_is_rounded_to_no_change(ratio, low, high, said):
+    assert text.change(ratio, low, high) == said
+
+
+def test_factors_of_an_interval():
+    assert text.factors(0.57, 0.63) == "[0.57, 0.63]"
+    assert text.factors(0.57, 0.998) == "[0.570, 0.998]"
+    assert text.factors(1.0, 1.2) == "[1.00, 1.20]"
