@@ -2,9 +2,7 @@ import math
 
 import pytest
 
-from reports import text
-
-from reports.text import change, join, nfe_range, number, percent, short, unbroken
+from reports.text import change, factors, join, nfe_range, number, percent, short, unbroken
 
 
 @pytest.mark.parametrize(
@@ -74,10 +72,10 @@ def test_options_stay_on_one_line_and_names_stay_text():
     ],
 )
 def test_no_end_of_an_interval_is_rounded_to_no_change(ratio, low, high, said):
-    assert text.change(ratio, low, high) == said
+    assert change(ratio, low, high) == said
 
 
 def test_factors_of_an_interval():
-    assert text.factors(0.57, 0.63) == "[0.57, 0.63]"
-    assert text.factors(0.57, 0.998) == "[0.570, 0.998]"
-    assert text.factors(1.0, 1.2) == "[1.00, 1.20]"
+    assert factors(0.57, 0.63) == "[0.57, 0.63]"
+    assert factors(0.57, 0.998) == "[0.570, 0.998]"
+    assert factors(1.0, 1.2) == "[1.00, 1.20]"
