@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from reports.tables.arms import baseline_of, is_baseline
+from reports.tables.floors import change
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
 from reports.tables.panels import Panel, side_by_side
@@ -80,7 +81,7 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
     both = f"{number(own)} against {number(reference)} of {baseline_of(coupling)}"
     if cell.ratio is None and cell.estimate is None:
         return f"{both} (no comparison)"
-    numbers = both if cell.ratio is None else f"{both}, {cell.change}"
+    numbers = both if cell.ratio is None else f"{both}, {change(cell, panel.floor)}"
     if cell.estimate is None:
         seeds = f"{len(cell.baseline)} of the {LEAST_SEEDS} seeds that one needs"
         return f"{numbers}: no claim: {seeds}"
