@@ -11,6 +11,7 @@ from reports.text import join, nfe_range, plural
 
 def question_line(group: Group) -> str:
     """The primary question, and how many comparisons are adjusted; empty if nothing is judged."""
+    # The number is said, because it is what makes claims harder.
     adjusted = comparisons(group.panels)
     others = f"all else is adjusted ({plural(adjusted, 'comparison')})" if adjusted else ""
     if len(group.declared) > 1:

@@ -30,6 +30,7 @@ def seed_lines(group: Group) -> list[str]:
         return []
     # The last one is the one that is claimed.
     panel = asked[-1]
+    # At the NFE of the question: the spread over seeds differs between NFEs.
     cells = _different(panel, group.question.nfe)
     found = plan([*cells.values()])
     if found is None:
@@ -53,6 +54,7 @@ def _different(panel: Panel, nfe: int) -> dict[str, Cell]:
     cells = {}
     for arm, cell in panel.cells[nfe].items():
         if cell.baseline and not is_baseline(arm):
+            # Equal arms would say the same thing several times.
             names.setdefault(numbers_of(cell), []).append(arm)
             cells[numbers_of(cell)] = cell
     return {", ".join(arms): cells[numbers] for numbers, arms in names.items()}

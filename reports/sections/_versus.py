@@ -72,6 +72,7 @@ def versus(group: Group, pairs: Sequence[tuple[str, str]]) -> list[Versus]:
                     places.append((number, place, arm, other))
                     # Seed by seed, as with random.
                     cells.append(against(row[arm].values, row[other].values))
+    # Over all tables of the section, which a reader takes in together.
     found = dict(zip(places, decide(cells), strict=True))
     tables = []
     for number, panel in enumerate(panels):

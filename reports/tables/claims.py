@@ -54,6 +54,7 @@ def claims(table: pd.DataFrame, primary: str = "") -> pd.DataFrame:
 
     if primary:
         table = table.assign(**{PRIMARY: primary})
+    # With the types stated: an empty table has the same columns as a full one.
     rows = []
     for group in groups(table):
         # As the summary: guidance and other starts have claims of their own.
@@ -64,6 +65,7 @@ def claims(table: pd.DataFrame, primary: str = "") -> pd.DataFrame:
 
 
 def _of_panel(group: Group, panel: Panel) -> list[dict[str, object]]:
+    # All rows of a panel share their settings.
     first = panel.rows.iloc[0]
     place = {
         "comparison": group.title,

@@ -69,6 +69,7 @@ def seeds_until_clear(cell: Cell) -> int | None:
 
     mean = abs(float(np.mean(differences)))
     spread = float(np.std(differences, ddof=1))
+    # The quantile falls with the seeds too, which matters most from three on.
     for more in range(1, MOST_MORE + 1):
         n = len(differences) + more
         if mean > stdtrit(n - 1, (1 + LEVEL) / 2) * spread / math.sqrt(n):
@@ -116,5 +117,6 @@ def plan(cells: Sequence[Cell]) -> Plan | None:
     weights = [len(one) - 1 for one in found]
     variances = [(paired(one).error ** 2) * len(one) for one in found]
     spread = math.sqrt(float(np.average(variances, weights=weights)))
+    # On the scale of logarithms, on which the spread is measured.
     needed = {effect: seeds_needed(math.log1p(effect), spread) for effect in EFFECTS}
     return Plan(spread, min(map(len, found)), needed)

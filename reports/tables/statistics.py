@@ -95,6 +95,7 @@ class Cell:
         An unbiased distance can be below zero: 0.1 is not -2 times as high as -0.05. Such
         comparisons are made by the difference.
         """
+        # One value at or below zero decides: its logarithm would not exist.
         every = np.concatenate(self.compared)
         return bool(self.baseline) and bool((np.isfinite(every) & (every > 0)).all())
 
@@ -164,6 +165,7 @@ class Cell:
         """
         if self.estimate is None:
             return "unclear"
+        # By the p value, not by the interval: only that can be adjusted for a family.
         decides = self.p if self.adjusted is None else self.adjusted
         # Runs that are equal have p = 1.
         if decides >= 1 - LEVEL:
