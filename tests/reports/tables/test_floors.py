@@ -64,14 +64,14 @@ def test_the_excess_and_the_reach_of_a_floor():
 
 
 def test_a_change_in_words():
-    cell = Cell({0: 10.0}, {0: 16.0})
+    cell = Cell({0: 9.9}, {0: 16.0})
     assert change(cell, None) == cell.change == "−38 %"
     assert (
         change(cell, Floor(4.0 / 3))
-        == "−38 % of the distance, −41 % of the excess over real images"
+        == "−38 % of the distance, −42 % of the excess over real images"
     )
     near = change(cell, Floor(4.0))
-    assert near == "−38 % of the distance, −50 % of the excess over real images, near the floor"
+    assert near == "−38 % of the distance, −51 % of the excess over real images, near the floor"
     assert change(cell, Floor(12.0)) == "−38 % of the distance, near the floor"
 
 
