@@ -106,7 +106,7 @@ def _of_paths(group: Group) -> list[Panel]:
 def _row(panel: Panel, arm: str, other: str, curve: dict[Any, Cell | None]) -> Row:
     shared = {place: cell for place, cell in curve.items() if cell is not None}
     if panel.per_nfe:
-        words = compare(panel.info, shared, other)
+        words = compare(panel.info, shared, other, panel.floor)
     else:
         words = "".join(_one(panel.info, cell, other) for cell in shared.values())
     return Row(arm, other, list(curve.values()), words)
