@@ -1,7 +1,7 @@
 """Reports: tables, plots and one HTML page from run folders. Reads ``bench.record``'s schema and
 trains nothing.
 
-``load`` gives the numbers of runs as a table.
+``load`` gives the numbers of runs as a table, ``claims`` the comparisons that follow from it.
 """
 
 from __future__ import annotations
@@ -39,6 +39,18 @@ def load(*studies: str | Path) -> pd.DataFrame:
         for note in found.notes:
             warnings.warn(note, stacklevel=2)
         return results(found.runs)
+
+
+def claims(table: pd.DataFrame) -> pd.DataFrame:
+    """Comparisons with random pairing, one a row; see ``reports.tables.claims.claims``.
+
+    Args:
+        table: from ``load``.
+
+    """
+    from reports.tables import claims as comparisons
+
+    return comparisons.claims(table)
 
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
