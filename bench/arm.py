@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.features import Features
     from bench.process.ranks import Ranks
     from bench.record import Session
+    from bench.record.best_schedule import SharedChoice
     from models.denoiser import Denoiser
 
 
@@ -28,6 +29,7 @@ def run_arm(
     progress: bool = True,
     checkpoint: Path | None = None,
     dataset: Dataset | None = None,
+    shared: SharedChoice | None = None,
 ) -> RunFolder:
     """Train and measure one run in its folder; finished work is reused, a stopped run resumes.
 
@@ -43,6 +45,8 @@ def run_arm(
         checkpoint: network file of a run that is measured without training;
             ``config.checkpoint`` is its SHA-256.
         dataset: the data, if they are loaded already.
+        shared: the best schedules that runs of several seeds choose together; the run is then
+            measured again, at these.
 
     Raises:
         bench.config.ConfigError: the configuration cannot run.
@@ -64,7 +68,7 @@ def run_arm(
     folder = folder_of(config, runs_dir)
     ranks.from_first(_note_question, folder, config.evaluation.primary)
     # Before the data are loaded: a finished run costs no time.
-    if ranks.from_first(is_settled, folder, config):
+    if shared is None and ranks.from_first(is_settled, folder, config):
         return folder
     if dataset is None:
         # One process downloads, then the others read.
@@ -78,7 +82,8 @@ def run_arm(
     refuse_unfit(config, dataset)
     with folder.session(ranks.first, is_whole) as session:
         # Another process may have finished it while this one loaded the data.
-        if not _has_own_network(config) and ranks.from_first(is_done, folder, config):
+        again = shared is not None or _has_own_network(config)
+        if not again and ranks.from_first(is_done, folder, config):
             return folder
         specs = config.evaluation.features or features.names(dataset)
         extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
@@ -101,7 +106,7 @@ def run_arm(
         # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
         session.enter("evaluation")
         keep = execution.keep_samples
-        evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep)
+        evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep, shared)
         session.finish()
         # No rank takes the next run before this one is recorded.
         ranks.wait()

@@ -113,23 +113,25 @@ class EvaluationConfig:
     schedule: tuple[str, ...] = ()
     """Schedules to sample along: karras (x against sigma, with --rho), flow (z against t, from pure
     noise at t = 1, with --shift), or your own, such as my_project.cosine. The first one is the
-    fixed one for all samplers; each run searches all of them for its best. Default: that of the
+    fixed one for all samplers; the best is searched among all of them. Default: that of the
     objective, karras for edm and flow for flow.
     """
     rho: float = 7.0
     """Exponent of Karras' schedule, fixed for all runs; 7 is EDM's."""
     rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
-    """Exponents among which each run finds its best one at each NFE, in addition to --rho. Give no
-    value to skip the search.
+    """Exponents among which the best one is found at each NFE, in addition to --rho; the search
+    goes on beyond them where it ends at the first or last. Give no value to skip the search.
     """
     shift: float = 1.0
     """Shift of the flow schedule, fixed for all runs: t' = s t / (1 + (s - 1) t); 1 is uniform."""
     shifts: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
-    """Shifts among which each run finds its best one at each NFE, in addition to --shift. Give no
-    value to skip the search.
+    """Shifts among which the best one is found at each NFE, in addition to --shift; the search
+    goes on beyond them where it ends at the first or last. Give no value to skip the search.
     """
-    grid_samples: int = 128
-    """Images in each cell of that search; all metrics are then measured at the best one."""
+    grid_samples: int = 256
+    """Images in each cell of that search, of latents of its own. The best schedule is the fixed one
+    unless the gain exceeds twice its standard error; all metrics are then measured at it.
+    """
     samplers: tuple[str, ...] = ("heun",)
     """Samplers along the fixed schedule: heun, euler, midpoint (2 evaluations per step), dpmpp-2m
     (DPM-Solver++ of order 2, one evaluation per step), dopri5 (adaptive: it chooses its

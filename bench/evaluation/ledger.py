@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from bench import metrics
 from bench.config import RunConfig
 from bench.record import Measurement, RunFolder, RunFolderError, write_json
-from bench.record.best_schedule import BEST, EARLIER_BEST, GRID, choose
+from bench.record.best_schedule import BEST, EARLIER_BEST, GRID, SEEDS
 from bench.record.files import digest
 from bench.record.infos import read_infos, write_infos
 
@@ -133,23 +133,9 @@ class Ledger:
         write_json(self.path, self.content)
         self.describe()
 
-    def choose_best_schedule(self, features: str) -> list[Measurement]:
-        """Choose the best schedule by all that the first pass measured, and record it.
-
-        Rows of an earlier choice, by another number of samples or of an earlier version, are
-        replaced. Returns the rows for these features.
-        """
-        measured = self.folder.measurements()
-        chosen = choose(measured)
-        earlier = {row.key for row in measured if row.metric.startswith((BEST, EARLIER_BEST))}
-        # The number of images is part of a row's key, so a new pass would leave the old choice.
-        stale = earlier - {row.key for row in chosen}
-        if stale:
-            self.folder.remove(stale)
-        if any(row not in measured for row in chosen):
-            self.folder.add(chosen)
-            self.describe()
-        return [row for row in chosen if row.metric == f"{BEST}{features}"]
+    def searched(self, fixed: str) -> list[Measurement]:
+        """Rows of the search for the best schedule; see ``searched``."""
+        return _searched(self.content, self.folder, fixed)
 
     def describe(self) -> None:
         """Write ``metrics.json``: descriptions of all metrics that the run holds."""
@@ -180,6 +166,50 @@ class Ledger:
             if all(entry[name] == value for name, value in wanted.items()):
                 return entry
         return None
+
+
+def record_best(folder: RunFolder, chosen: Sequence[Measurement], seeds: int) -> list[Measurement]:
+    """Record the best schedules, and how many runs chose them together; the rows of both.
+
+    Rows of an earlier choice in the same features are replaced.
+    """
+    names = sorted({row.metric for row in chosen})
+    counts = [Measurement(name.replace(BEST, SEEDS), float(seeds)) for name in names]
+    earlier_names = [name.replace(BEST, EARLIER_BEST) for name in names]
+    measured = folder.measurements()
+    earlier = {row.key for row in measured if row.metric in (*names, *earlier_names)}
+    # The number of images is part of a row's key, so a new pass would leave the old choice.
+    stale = earlier - {row.key for row in chosen}
+    if stale:
+        folder.remove(stale)
+    rows = [*chosen, *counts]
+    if any(row not in measured for row in rows):
+        folder.add(rows)
+    return rows
+
+
+def search_name(setting: str, fixed: str) -> str:
+    """Name of a setting of the search in a task: its rows are relative to the fixed schedule."""
+    return f"{setting} against {fixed}"
+
+
+def searched(folder: RunFolder, fixed: str) -> list[Measurement]:
+    """Rows of a run's search for the best schedule, of all its evaluations with one fixed schedule.
+
+    Raises:
+        RunFolderError: they cannot be read.
+
+    """
+    return _searched(_read(folder), folder, fixed)
+
+
+def _searched(content: dict, folder: RunFolder, fixed: str) -> list[Measurement]:
+    keys = set()
+    for entry in content["done"]:
+        # Settings of earlier versions do not end so: their samples were those of the evaluation.
+        if entry["setting"].endswith(search_name("", fixed)):
+            keys |= _keys([entry])
+    return [row for row in folder.measurements() if row.key in keys]
 
 
 def is_finished(folder: RunFolder, config: RunConfig) -> bool:
@@ -225,7 +255,7 @@ def _chosen_by(folder: RunFolder, stale: set[tuple]) -> set[tuple]:
     """Keys of the best schedules that were chosen by rows of these keys."""
     choices = set()
     for metric in {key[0] for key in stale if key[0].startswith(GRID)}:
-        choices |= {metric.replace(GRID, BEST), metric.replace(GRID, EARLIER_BEST)}
+        choices |= {metric.replace(GRID, name) for name in (BEST, SEEDS, EARLIER_BEST)}
     return {row.key for row in folder.measurements() if row.metric in choices}
 
 

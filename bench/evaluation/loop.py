@@ -4,8 +4,8 @@ Memory does not grow with the number of samples: they are drawn, sampled, stored
 chunks. A killed evaluation resumes from the chunks and the measurements that the run folder holds.
 
 The order: the dense reference and its paths; the fixed schedule at every NFE; the grid of
-schedules x NFE with few samples; then, at each NFE, all metrics at the schedule that was best in
-the grid.
+schedules x NFE with few samples of latents of its own, extended where its ends are best; then, at
+each NFE, all metrics at the schedule that was best in the grid.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from bench.config import RunConfig
 from bench.data import Dataset
 from bench.evaluation import plan as planning
 from bench.evaluation.floors import floor_cautions, floor_tasks, measure_floor
-from bench.evaluation.ledger import Ledger, Task
+from bench.evaluation.ledger import Ledger, Task, record_best
 from bench.evaluation.measure import NotFinite, measure, measure_denoiser
 from bench.evaluation.methods import prepare_methods
 from bench.evaluation.plan import Job
 from bench.evaluation.points import pairs_of, save_pairs
-from bench.evaluation.subject import dense_setting, sample_chunk, store
+from bench.evaluation.subject import dense_setting, fixed_of_search, sample_chunk, store
 from bench.features import Features
 from bench.metrics.contract import SolverMetric, Subject
 from bench.metrics.w2 import in_the_plane
@@ -35,6 +35,7 @@ from bench.process.background import aside
 from bench.process.defaults import plain_torch
 from bench.process.ranks import Ranks
 from bench.record import Measurement, RunFolder
+from bench.record.best_schedule import BEST, Cell, SharedChoice, cells, choose
 from bench.sampling import sample as sampling
 from bench.sampling.setting import Setting
 from bench.sampling.store import clear, keep
@@ -78,6 +79,7 @@ def evaluate(
     learned: dict[str, Tensor] | None = None,
     progress: bool = True,
     keep_samples: bool = False,
+    shared: SharedChoice | None = None,
 ) -> list[Measurement]:
     """Measure a trained denoiser; record everything in ``folder`` as soon as it is measured.
 
@@ -97,6 +99,8 @@ def evaluate(
         learned: state of a coupling that learned in training.
         progress: True to show progress bars.
         keep_samples: True to keep all samples.
+        shared: the best schedules that runs of several seeds choose together, in the place of this
+            run's own choice.
 
     Returns:
         All measurements, on the first rank; an empty list on the others.
@@ -114,9 +118,11 @@ def evaluate(
     jobs = planning.plan(subject)
     _work(evaluation, jobs, f"evaluate {config.coupling}")
     # Which schedules are best is known only when the grid is measured.
-    chosen = ranks.from_first(_best_schedule, subject, ledger)
+    chosen, beyond = _search(evaluation, shared)
     best = planning.at_best_schedule(subject, chosen)
     _work(evaluation, best, f"evaluate {config.coupling} at the best schedule")
+    # When all is measured there: a run that is stopped before keeps its earlier choice.
+    recorded = ranks.from_first(_record_best, ledger, chosen, shared.seeds if shared else 1)
     without_samples = planning.denoiser_tasks(subject)
     for task in without_samples:
         ranks.from_first(_record, evaluation, task, measure_denoiser)
@@ -129,8 +135,8 @@ def evaluate(
     _note(ranks, finite_warnings(evaluation.not_finite))
     aside(partial(_show_pairs, subject))
     _finish(evaluation)
-    rows = ledger.rows(_tasks(jobs)) + chosen
-    return rows + ledger.rows([*_tasks(best), *without_samples, *of_real_images])
+    rows = ledger.rows(_tasks([*jobs, *beyond, *best])) + recorded
+    return rows + ledger.rows([*without_samples, *of_real_images])
 
 
 def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
@@ -140,11 +146,46 @@ def _open_ledger(subject: Subject, folder: RunFolder) -> Ledger:
     return Ledger(folder, subject.origin, fingerprints, own)
 
 
-def _best_schedule(subject: Subject, ledger: Ledger) -> list[Measurement]:
-    """Rows of the best schedule for the judge's features, if this evaluation searches for it."""
+def _search(
+    evaluation: Evaluation, shared: SharedChoice | None
+) -> tuple[list[Measurement], list[Job]]:
+    """Rows of the best schedules, if this evaluation searches for them, and what was measured
+    beyond the ends of the grid.
+    """
+    subject = evaluation.subject
+    title = f"evaluate {subject.config.coupling} beyond the grid of schedules"
     if not planning.grid(subject):
-        return []
-    return ledger.choose_best_schedule(subject.judge.name)
+        return [], []
+    if shared is not None:
+        jobs = planning.search(subject, shared.cells)
+        _work(evaluation, jobs, title)
+        return list(shared.best), jobs
+    done: list[Job] = []
+    # Ends: ``plan.beyond`` takes a few steps at most.
+    while True:
+        chosen, cells = evaluation.ranks.from_first(_choose, subject, evaluation.ledger)
+        jobs = planning.search(subject, cells)
+        if not jobs:
+            return chosen, done
+        _work(evaluation, jobs, title)
+        done += jobs
+
+
+def _choose(subject: Subject, ledger: Ledger) -> tuple[list[Measurement], list[Cell]]:
+    """The run's own choice for the judge's features, and the cells beyond it that are to be
+    tried.
+    """
+    evaluation = subject.config.evaluation
+    metric = subject.judge.name
+    rows = ledger.searched(evaluation.fixed_schedule)
+    chosen = [row for row in choose(rows) if row.metric == f"{BEST}{metric}"]
+    return chosen, planning.beyond(evaluation, chosen, cells(rows, metric))
+
+
+def _record_best(ledger: Ledger, chosen: list[Measurement], seeds: int) -> list[Measurement]:
+    rows = record_best(ledger.folder, chosen, seeds)
+    ledger.describe()
+    return rows
 
 
 def _work(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> None:
@@ -178,14 +219,14 @@ def _advance(bar: tqdm, ranks: int, evaluations: int) -> None:
 def _batches(evaluation: Evaluation, jobs: Sequence[Job]) -> list[list[Job]]:
     """One job after the other; the cells of the first pass, which are small, all at once."""
     batches = []
-    cells = []
+    few = []
     for job in jobs:
-        if job.searches and job.n <= evaluation.subject.config.evaluation.grid_samples:
-            cells.append(job)
+        if job.setting.search:
+            few.append(job)
         else:
             batches.append([job])
     # A cell may have fewer chunks than there are ranks: all cells at once give work to every rank.
-    return [*batches, cells]
+    return [*batches, few]
 
 
 def _undone(ledger: Ledger, jobs: Sequence[Job]) -> list[Job]:
@@ -208,6 +249,10 @@ def _missing_chunks(evaluation: Evaluation, todo: Sequence[Job]) -> list[tuple[S
         if any(_needs_dense(task) for task in tasks):
             dense = dense_setting(evaluation.subject.config.evaluation)
             wanted.setdefault(dense, evaluation.subject.config.evaluation.trajectories)
+        if job.setting.search:
+            # Likewise, the fixed schedule that a cell of the first pass is compared with.
+            fixed = fixed_of_search(evaluation.subject.config.evaluation, job.setting.nfe)
+            wanted[fixed] = job.n
     for job in todo:
         if job.n:
             wanted[job.setting] = job.n
@@ -258,14 +303,12 @@ def _show_pairs(subject: Subject) -> None:
 def _is_over(evaluation: Evaluation, job: Job) -> bool:
     """True if a job's samples are no longer needed.
 
-    The dense reference is needed until the end, and cells of the first pass may turn out best.
+    The dense reference is needed until the end, and so is the fixed schedule in the first pass.
     """
     settings = evaluation.subject.config.evaluation
     if evaluation.keep_samples or job.setting == dense_setting(settings):
         return False
-    if not job.searches:
-        return True
-    return job.setting.column == settings.fixed_schedule
+    return not (job.setting.search and job.setting.column == settings.fixed_schedule)
 
 
 def _finish(evaluation: Evaluation) -> None:

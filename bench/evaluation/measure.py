@@ -14,7 +14,13 @@ from bench.evaluation.ledger import Recorded, Task
 from bench.evaluation.pictures import save_grid
 from bench.evaluation.plan import Job
 from bench.evaluation.points import MOST, PATHS, REAL, points_file, save_points, save_trajectories
-from bench.evaluation.subject import TANGENTS, dense_levels, dense_setting, store
+from bench.evaluation.subject import (
+    TANGENTS,
+    dense_levels,
+    dense_setting,
+    fixed_of_search,
+    store,
+)
 from bench.metrics.contract import (
     DenoiserMetric,
     FeatureSpace,
@@ -74,8 +80,9 @@ def measure(
     for (features, n), several in passes.items():
         space = subject.spaces[features]
         images = _as_measured(subject, job.setting, n, not_finite)
-        recorded += _sample_rows(space, setting, several, n, images)
-    if passes and not _only_searches(passes):
+        fixed = _fixed_of_search(subject, job.setting, n)
+        recorded += _sample_rows(space, setting, several, n, images, fixed)
+    if passes and not job.setting.search:
         _show(subject, job.setting)
     return recorded
 
@@ -116,18 +123,38 @@ def measure_samples(
 
 
 def _sample_rows(
-    space: FeatureSpace, setting: Setting, tasks: Sequence[Task], n: int, images: Iterable[Tensor]
+    space: FeatureSpace,
+    setting: Setting,
+    tasks: Sequence[Task],
+    n: int,
+    images: Iterable[Tensor],
+    fixed: Iterable[Tensor] | None,
 ) -> Iterator[Recorded]:
-    """Rows of metrics of samples, from one pass over the images."""
+    """Rows of metrics of samples, from one pass over the images.
+
+    Those of the search are compared with images of the fixed schedule, unless they are these.
+    """
     several = [_of_samples(task) for task in tasks]
     measured = measure_samples(space, several, n, images)
-    for task, metric in zip(tasks, measured, strict=True):
+    others = measured if fixed is None else measure_samples(space, several, n, fixed)
+    for task, metric, other in zip(tasks, measured, others, strict=True):
+        values = [("compute", metric.compute())]
+        if setting.search:
+            values.append(("against", metric.against(other)))
         rows = []
-        values = by_pair(task.metric, type(metric), "compute", "split", metric.compute())
-        for name, split, value in values:
-            full_name = metric.full_name(name, space.features.name)
-            rows.append(setting.row(full_name, value, split=split, n=metric.count(name)))
+        for method, returned in values:
+            for name, split, value in by_pair(task.metric, type(metric), method, "split", returned):
+                full_name = metric.full_name(name, space.features.name)
+                rows.append(setting.row(full_name, value, split=split, n=metric.count(name)))
         yield task, rows
+
+
+def _fixed_of_search(subject: Subject, setting: Setting, n: int) -> Iterator[Tensor] | None:
+    """Images 0 .. n - 1 of the fixed schedule, if these are other ones of the search."""
+    if not setting.search:
+        return None
+    fixed = fixed_of_search(subject.config.evaluation, setting.nfe)
+    return None if fixed == setting else store(subject, fixed).as_measured(n)
 
 
 def _solver_rows(
@@ -199,15 +226,6 @@ def _of_samples(task: Task) -> type[SampleMetric]:
     metric = metrics.load(task.metric)
     assert issubclass(metric, SampleMetric), task
     return metric
-
-
-def _only_searches(passes: dict[tuple[str, int], list[Task]]) -> bool:
-    """True if all that was measured is the first pass over schedules."""
-    for tasks in passes.values():
-        for task in tasks:
-            if _of_samples(task).scope != "grid":
-                return False
-    return True
 
 
 def _show_paths(subject: Subject, n: int) -> None:

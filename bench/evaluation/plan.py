@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bench import metrics
-from bench.evaluation.ledger import Task
+from bench.config import EvaluationConfig
+from bench.evaluation.ledger import Task, search_name
 from bench.evaluation.methods import guidances
 from bench.evaluation.subject import dense_setting, setting_name
 from bench.metrics.contract import (
@@ -20,9 +21,14 @@ from bench.metrics.contract import (
     Subject,
 )
 from bench.record import Measurement
+from bench.record.best_schedule import Cell, parameter
+from bench.record.specs import flow, karras
 from bench.sampling.setting import Setting
 
 TWO_STEPS = 3  # evaluations that two Heun steps take
+STEP = 1.7  # factor between the end of a family of schedules and the next one beyond it
+STEPS = 3  # beyond each end, at most
+FAMILIES = {"karras": karras, "flow": flow}  # whose parameter can be any number above 0
 M = TypeVar("M", bound=Metric)
 
 
@@ -33,14 +39,11 @@ class Job:
     Attributes:
         setting: how they are sampled.
         tasks: what is measured.
-        searches: True for a cell of the first pass over schedules x NFE, whose samples may turn
-            out to be those of the best schedule.
 
     """
 
     setting: Setting
     tasks: tuple[Task, ...]
-    searches: bool = False
 
     @property
     def n(self) -> int:
@@ -65,8 +68,7 @@ def plan(subject: Subject) -> list[Job]:
     for job in several:
         before = merged.get(job.setting, Job(job.setting, ()))
         tasks = dict.fromkeys(before.tasks + job.tasks)  # each once
-        searches = before.searches or job.searches
-        merged[job.setting] = Job(job.setting, tuple(tasks), searches)
+        merged[job.setting] = Job(job.setting, tuple(tasks))
     return list(merged.values())
 
 
@@ -134,35 +136,89 @@ def grid(subject: Subject) -> list[Job]:
     schedule.
     """
     evaluation = subject.config.evaluation
+    cells = []
+    for nfe in evaluation.nfe:
+        specs = evaluation.searched_schedules
+        # Two steps go from sigma_max to sigma_min and to 0, whatever Karras' exponent.
+        if nfe <= TWO_STEPS:
+            specs = [spec for spec in specs if Setting.along(spec, "heun", nfe).rho is None]
+        if specs:
+            # The fixed one always, because all others are compared with it.
+            several = dict.fromkeys((*specs, evaluation.fixed_schedule))
+            cells += [(nfe, spec) for spec in several]
+    return search(subject, cells)
+
+
+def beyond(
+    evaluation: EvaluationConfig, best: Iterable[Measurement], tried: Iterable[Cell]
+) -> list[Cell]:
+    """The next cells of the first pass where a best schedule is the first or last of its family
+    that was tried at its NFE: one step further out, at most ``STEPS`` from those asked for.
+
+    Args:
+        evaluation: says which schedules are asked for.
+        best: rows ``best_schedule_<features>``.
+        tried: all cells that were measured.
+
+    """
+    several = list(tried)
+    cells = []
+    for row in best:
+        family = row.schedule.partition(":")[0]
+        asked = _parameters(evaluation.searched_schedules, family)
+        known = _parameters([spec for nfe, spec in several if nfe == row.nfe], family)
+        # Where one was asked for, it is first and last at once, and nothing was searched.
+        if family not in FAMILIES or len(asked) < 2 or row.nfe not in evaluation.nfe:
+            continue
+        value = parameter(row.schedule)
+        if value == max(known):
+            factor = STEP
+            steps = sum(number > max(asked) for number in known)
+        elif value == min(known):
+            factor = 1 / STEP
+            steps = sum(number < min(asked) for number in known)
+        else:
+            continue
+        if steps < STEPS:
+            # Three digits: a schedule is spelled in the results, and means no more than that.
+            cells.append((row.nfe, FAMILIES[family](float(f"{value * factor:.3g}"))))
+    return cells
+
+
+def _parameters(specs: Iterable[str], family: str) -> list[float]:
+    return [parameter(spec) for spec in specs if spec.partition(":")[0] == family]
+
+
+def search(subject: Subject, cells: Iterable[Cell]) -> list[Job]:
+    """Few samples in some cells of the first pass, compared with those of the fixed schedule."""
+    evaluation = subject.config.evaluation
     # Without features there is no distance to choose a schedule by.
     if not subject.extractors:
         return []
     jobs = []
-    for spec in evaluation.searched_schedules:
-        for nfe in evaluation.nfe:
-            setting = Setting.along(spec, "heun", nfe)
-            # Two steps go from sigma_max to sigma_min and to 0, whatever Karras' exponent.
-            if nfe <= TWO_STEPS and setting.rho is not None:
-                continue
-            tasks = sample_tasks(subject, setting, evaluation.grid_samples, "grid")
-            if tasks:
-                jobs.append(Job(setting, tuple(tasks), searches=True))
+    for nfe, spec in cells:
+        setting = Setting.along(spec, "heun", nfe, search=True)
+        tasks = []
+        for task in sample_tasks(subject, setting, evaluation.grid_samples, "grid"):
+            name = search_name(task.setting, evaluation.fixed_schedule)
+            tasks.append(replace(task, setting=name))
+        if tasks:
+            jobs.append(Job(setting, tuple(tasks)))
     return jobs
 
 
 def at_best_schedule(subject: Subject, best: Iterable[Measurement]) -> list[Job]:
     """All metrics at the best schedule of each number of evaluations, unless that is the fixed one.
 
-    ``best`` are the rows of ``bench.record.best_schedule.choose`` for the features of the judge.
-    The choice is made on this run's own few samples: a coupled run may choose, as random may.
+    ``best`` are rows of ``bench.record.best_schedule.choose``.
     """
     evaluation = subject.config.evaluation
-    jobs = []
+    jobs: dict[Setting, Job] = {}
     for row in sorted(best, key=lambda row: row.nfe):
         if row.nfe in evaluation.nfe and row.schedule != evaluation.fixed_schedule:
             setting = Setting.along(row.schedule, "heun", row.nfe)
-            jobs.append(all_metrics(subject, setting))
-    return jobs
+            jobs[setting] = all_metrics(subject, setting)
+    return list(jobs.values())
 
 
 def all_metrics(subject: Subject, setting: Setting) -> Job:

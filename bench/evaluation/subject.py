@@ -14,7 +14,7 @@ from bench.evaluation.pictures import Tangents
 from bench.evaluation.points import PATHS, Trajectories
 from bench.metrics.contract import PathMetric, Subject
 from bench.metrics.w2 import in_the_plane
-from bench.sampling.latents import as_stored, finite_rows
+from bench.sampling.latents import EVALUATION, SEARCH, as_stored, finite_rows
 from bench.sampling.sample import sample
 from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
@@ -40,6 +40,11 @@ def dense_levels(evaluation: EvaluationConfig) -> Tensor:
     return times / (1 - times) if in_flow else times
 
 
+def fixed_of_search(evaluation: EvaluationConfig, nfe: int) -> Setting:
+    """The setting that others of the search are compared with: the fixed schedule at their NFE."""
+    return Setting.along(evaluation.fixed_schedule, "heun", nfe, search=True)
+
+
 def setting_name(subject: Subject, setting: Setting) -> str:
     """The setting's name, with the fingerprint of the discriminator that guides it."""
     if setting.guidance == "none":
@@ -53,7 +58,10 @@ def path_metrics(subject: Subject, setting: Setting) -> list[type[PathMetric]]:
     The former watch even if their values are not asked for. They cost next to nothing, and an
     evaluation that asks for them later need not sample again.
     """
-    observers = []
+    observers: list[type[PathMetric]] = []
+    # Only distances are measured of the search's samples.
+    if setting.search:
+        return observers
     dense = setting == dense_setting(subject.config.evaluation)
     asked = metrics.chosen(subject.config.evaluation.metrics)
     for name in dict.fromkeys((*metrics.names(), *asked)):
@@ -114,7 +122,7 @@ def sample_chunk(
 
     sampled = sample(
         subject.net,
-        subject.latents(rows),
+        subject.latents(rows, SEARCH if setting.search else EVALUATION),
         setting,
         evaluation,
         subject.device,

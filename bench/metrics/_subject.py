@@ -16,7 +16,7 @@ from bench.features import Features, pixels
 from bench.guidance.images import GuidedModel, Sides
 from bench.metrics._space import FeatureSpace
 from bench.sampling import sample as sampling
-from bench.sampling.latents import Latents, draw_latents
+from bench.sampling.latents import EVALUATION, Latents, draw_latents
 from bench.sampling.sample import Steering
 from bench.sampling.store import weights_digest
 from models.denoiser import Denoiser
@@ -145,7 +145,7 @@ class Subject:
             labels.append(self.latents(rows).labels)
         return torch.cat(labels)
 
-    def latents(self, rows: range) -> Latents:
+    def latents(self, rows: range, purpose: str = EVALUATION) -> Latents:
         """Latents of these samples, by the seed and the class law of the run."""
         law = self.config.evaluation.class_law
-        return draw_latents(len(rows), self.dataset, self.config.seed, rows.start, law)
+        return draw_latents(len(rows), self.dataset, self.config.seed, rows.start, law, purpose)

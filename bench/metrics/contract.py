@@ -22,7 +22,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -89,8 +89,8 @@ class SampleMetric(Metric):
     - ``alone``: names that are recorded as they are, without features;
     - ``only_in``: the name of the only features that it is measured in, also if these are not
       asked for; None: in all that are asked for;
-    - ``scope``: which settings it is measured at: ``all``, those of the ``grid`` that the best rho
-      is searched in, or those of ``starts``.
+    - ``scope``: which settings it is measured at: ``all``, those of the ``grid`` that the best
+      schedule is searched in, or those of ``starts``.
     """
 
     group: ClassVar[str] = "samples"
@@ -120,6 +120,12 @@ class SampleMetric(Metric):
     @abstractmethod
     def compute(self) -> Values:
         """All values, by metric and by the split compared with; None if with neither."""
+
+    def against(self, fixed: Self) -> Values:  # noqa: ARG002
+        """Values relative to the same metric of the fixed schedule, of the same latents; only in
+        the ``grid``. At the fixed schedule ``fixed`` is this object itself.
+        """
+        return {}
 
     def count(self, metric: str) -> int:  # noqa: ARG002
         """Number of samples that a metric was computed from."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from functools import cached_property
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from bench.metrics._moments import Moments
@@ -12,6 +16,8 @@ from bench.metrics.frechet import quiet_distance, rank_caution
 from bench.record.infos import Info
 
 METRIC = "grid_fd"
+NOISE = "grid_gain_se"
+BLOCKS = 8  # of latents, each of which the jackknife leaves out once
 
 
 class Grid(SampleMetric):
@@ -30,12 +36,30 @@ class Grid(SampleMetric):
             place=120,
         ),
         Info(
-            "best_schedule",
-            "Parameter of the schedule with the lowest distance in the first pass: the exponent of"
-            " Karras' schedule, the shift of flow matching's.",
+            NOISE,
+            "First pass: standard error of the logarithm of the distance over that at the fixed"
+            " schedule, from the same latents; 0 at the fixed schedule itself.",
             ratio=False,
             figure=False,
             place=121,
+        ),
+        Info(
+            "best_schedule",
+            "Parameter of the best schedule: the exponent of Karras' schedule, the shift of flow"
+            " matching's. The fixed one, unless the first pass shows a gain beyond its noise.",
+            ratio=False,
+            figure=False,
+            place=122,
+        ),
+        Info(
+            "search_seeds",
+            "Runs of one coupling, different in the seed only, that chose the best schedules"
+            " together.",
+            per="run",
+            ratio=False,
+            figure=False,
+            terminal=False,
+            place=123,
         ),
     )
     group: ClassVar[str] = "grid"
@@ -43,7 +67,8 @@ class Grid(SampleMetric):
 
     def __init__(self, space: FeatureSpace, n: int) -> None:
         super().__init__(space, n)
-        self._moments: Moments | None = None
+        self._blocks: list[Moments | None] = [None] * min(BLOCKS, n)
+        self._seen = 0
 
     @classmethod
     def cautions(cls, space: FeatureSpace, n: int) -> list[str]:
@@ -52,12 +77,57 @@ class Grid(SampleMetric):
         return rank_caution(cls.full_name(METRIC, space.features.name), count, space)
 
     def update(self, features: Tensor) -> None:
-        """Add the features to the moments."""
-        moments = Moments.of(features)
-        self._moments = moments if self._moments is None else self._moments + moments
+        """Add the features to the moments of their blocks."""
+        rows = torch.arange(self._seen, self._seen + len(features))
+        self._seen += len(features)
+        # By the number of the sample, so that a block has the same latents at every schedule.
+        # More samples than announced end the measurement, but not here.
+        block_of = (rows * len(self._blocks) // self.n).clamp(max=len(self._blocks) - 1)
+        for block in block_of.unique().tolist():
+            moments = Moments.of(features[block_of == block])
+            before = self._blocks[block]
+            self._blocks[block] = moments if before is None else before + moments
 
     def compute(self) -> Values:
         """The distance to the training split: the test split takes no part in a choice."""
-        assert self._moments is not None, "no samples"
-        distance = quiet_distance(self._moments, self.space.real["train"].moments)
-        return {(METRIC, "train"): distance}
+        return {(METRIC, "train"): self._distance(range(len(self._blocks)))}
+
+    def against(self, fixed: Grid) -> Values:
+        """The standard error of ln(distance / that of the fixed schedule), by the jackknife over
+        blocks of the latents that both share (Efron & Tibshirani 1993, Eq. 11.5).
+        """
+        own = self._left_out
+        others = fixed._left_out
+        # Both share latents, so most of their noise cancels in the ratio, block by block.
+        ratios = [_log_ratio(value, other) for value, other in zip(own, others, strict=True)]
+        return {(NOISE, "train"): jackknife_error(ratios)}
+
+    @cached_property
+    def _left_out(self) -> list[float]:
+        """Distances of all samples but those of one block, for each block."""
+        distances = []
+        for left in range(len(self._blocks)):
+            others = [block for block in range(len(self._blocks)) if block != left]
+            distances.append(self._distance(others))
+        return distances
+
+    def _distance(self, blocks: Sequence[int]) -> float:
+        parts = [self._blocks[block] for block in blocks]
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return quiet_distance(total, self.space.real["train"].moments)
+
+
+def jackknife_error(left_out: Sequence[float]) -> float:
+    """Standard error of a value from those without one of k blocks each; NaN if one is."""
+    k = len(left_out)
+    mean = sum(left_out) / k
+    return math.sqrt((k - 1) / k * sum((value - mean) ** 2 for value in left_out))
+
+
+def _log_ratio(value: float, fixed: float) -> float:
+    # No logarithm of 0 or of values that are not finite: there is no noise to speak of then.
+    if not (value > 0 and fixed > 0 and math.isfinite(value) and math.isfinite(fixed)):
+        return math.nan
+    return math.log(value / fixed)

@@ -1,4 +1,4 @@
-"""Latents and classes of samples, found by seed and sample index."""
+"""Latents and classes of samples, found by seed, purpose and sample index."""
 
 from __future__ import annotations
 
@@ -30,8 +30,17 @@ class Latents:
         return len(self.noise)
 
 
+EVALUATION = "latents"  # purpose of the latents that samples are measured at
+SEARCH = "latents/search"  # of those that the best schedule is chosen by
+
+
 def draw_latents(
-    n: int, dataset: Dataset, seed: int, start: int = 0, law: ClassLaw = "data"
+    n: int,
+    dataset: Dataset,
+    seed: int,
+    start: int = 0,
+    law: ClassLaw = "data",
+    purpose: str = EVALUATION,
 ) -> Latents:
     """Draw latents start .. start + n - 1 of a seed.
 
@@ -42,7 +51,10 @@ def draw_latents(
     equally frequent.
 
     Latents of a data set with a source are its test points, in an order that the seed sets and
-    without replacement; after all of them comes another order.
+    without replacement; after all of them comes another order. Those of the search are its
+    training points, so that no point chooses the schedule at which it is measured.
+
+    The purpose, ``EVALUATION`` or ``SEARCH``, names the stream: two purposes share no latents.
     """
     # Drawing a row of the training labels draws a class as often as it occurs.
     if law == "data" or dataset.has_conditions:
@@ -54,23 +66,24 @@ def draw_latents(
     labels = []
     for index in range(start, start + n):
         # Noise first, then the class: the order is part of what a seed means.
-        stream = generator(seed, "latents", step=index)
+        stream = generator(seed, purpose, step=index)
         if dataset.source is None:
             noise.append(torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu"))
         labels.append(classes[torch.randint(len(classes), (), generator=stream, device="cpu")])
     if dataset.source is not None:
-        points = dataset.source.test.images
-        noise = list(as_images(points[_source_rows(len(points), seed, start, n)]))
+        split = dataset.source.train if purpose == SEARCH else dataset.source.test
+        order = _source_rows(len(split), seed, purpose, start, n)
+        noise = list(as_images(split.images[order]))
     return Latents(torch.stack(noise), torch.stack(labels), start)
 
 
-def _source_rows(count: int, seed: int, start: int, n: int) -> Tensor:
+def _source_rows(count: int, seed: int, purpose: str, start: int, n: int) -> Tensor:
     """Rows start .. start + n - 1 ``[n]`` of endless passes over ``count`` points."""
     passes = []
     first = start // count
     # The pass of a row has its own stream, so that rows do not depend on how many are drawn.
     for number in range(first, (start + n - 1) // count + 1):
-        stream = generator(seed, "latents/source", step=number)
+        stream = generator(seed, f"{purpose}/source", step=number)
         passes.append(torch.randperm(count, generator=stream, device="cpu"))
     skipped = start - first * count
     return torch.cat(passes)[skipped : skipped + n]

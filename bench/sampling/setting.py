@@ -17,7 +17,8 @@ from models.schedules.karras import Karras
 class Setting:
     """Columns of the results that images depend on.
 
-    The denoiser, the latents and the range of sigma are the same for all settings of a run.
+    The denoiser and the range of sigma are the same for all settings of a run. So are the latents,
+    except those of the search for the best schedule.
 
     Attributes:
         sampler: canonical spec, such as ``heun`` or ``dopri5:tolerance=0.0001``.
@@ -28,6 +29,8 @@ class Setting:
         guidance: label of the guidance, ``none`` without.
         schedule: spec of a schedule other than Karras', such as ``flow:shift=1``; of a sampler
             that chooses its own steps, the one whose coordinates it integrates in.
+        search: True for samples of the search for the best schedule, which have latents of their
+            own: a schedule that is chosen on latents looks too good on the same ones.
 
     """
 
@@ -37,6 +40,7 @@ class Setting:
     start: str = "gaussian"
     guidance: str = "none"
     schedule: str | None = None
+    search: bool = False
 
     @classmethod
     def along(cls, spec: str, sampler: str, nfe: int | None, **more: Any) -> Setting:
@@ -84,7 +88,7 @@ class Setting:
     @property
     def name(self) -> str:
         """Name of a folder for this setting, different for each: ``heun-nfe13-rho7``."""
-        parts = [self.sampler]
+        parts = ["search", self.sampler] if self.search else [self.sampler]
         if self.nfe is not None:
             parts.append(f"nfe{self.nfe}")
         # An adaptive sampler has no schedule.

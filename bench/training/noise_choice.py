@@ -20,7 +20,7 @@ from typing import Any
 
 from bench.config import EvaluationConfig, RunConfig
 from bench.record import Measurement, RunFolder, RunFolderError, write_csv
-from bench.record.best_schedule import GRID
+from bench.record.best_schedule import GRID, judge
 from bench.training.noise_law import with_law, without_law
 from bench.training.noise_search import FOLDER, Check, Trial, pilots
 
@@ -148,7 +148,7 @@ def lowest(rows: Iterable[Measurement], evaluation: EvaluationConfig) -> Distanc
             of_features.setdefault(row.nfe, []).append(row.value)
     if not found:
         return {}
-    by_nfe = found[_judge(list(found), evaluation.features)]
+    by_nfe = found[f"{GRID}{judge(found, evaluation.features)}"]
     lowest_of = {}
     for nfe, values in by_nfe.items():
         # A sample that is not finite makes the distance NaN or infinite.
@@ -159,18 +159,6 @@ def lowest(rows: Iterable[Measurement], evaluation: EvaluationConfig) -> Distanc
 def _is_asked(row: Measurement, evaluation: EvaluationConfig) -> bool:
     known = row.schedule in evaluation.searched_schedules
     return known and row.nfe in evaluation.nfe and row.n == evaluation.grid_samples
-
-
-def _judge(metrics: Sequence[str], specs: Sequence[str]) -> str:
-    """The grid metric of the features that choose schedules, of those that a pilot holds.
-
-    As in ``bench.metrics.Subject.judge``, a classifier's come first.
-    """
-    names = ["classifier", *(spec.partition(":")[0] for spec in specs)]
-    if specs and "classifier" not in specs:
-        names.remove("classifier")
-    wanted = [f"{GRID}{name}" for name in names if f"{GRID}{name}" in metrics]
-    return (wanted or sorted(metrics))[0]
 
 
 def mean_distance(lowest_of: Distances, evaluations: Iterable[int]) -> float | None:

@@ -42,11 +42,11 @@ HALVES = Features(
 )
 SAMPLES, TRAJECTORIES, CHUNK, NFE, DENSE = 50, 20, 16, (3, 5), 23
 GRID, STORED = 10, ("samples", "truncation", "grid", "paths")  # what is measured in stored images
-# NFE, rho, first sample: the dense reference, the fixed rho, the grid, and the rest of its best.
-CHUNKS = [(DENSE, 7, 0), (DENSE, 7, 16)] + [
-    (nfe, 7, start) for nfe in NFE for start in (0, 16, 32, 48)
-]
-CHUNKS += [(5, 3, 0), (5, 9, 0), (5, 9, 10), (5, 9, 26), (5, 9, 42)]
+# Setting and first sample: the dense reference, the fixed rho, the grid, and its best.
+CHUNKS = [(f"nfe{DENSE}-rho3", 0), (f"nfe{DENSE}-rho3", 16)]
+CHUNKS += [(f"nfe{nfe}-rho3", start) for nfe in NFE for start in (0, 16, 32, 48)]
+CHUNKS += [(f"search-nfe5-rho{rho}", 0) for rho in (3, 7, 9)]
+CHUNKS += [("nfe5-rho7", start) for start in (0, 16, 32, 48)]
 
 
 def toy() -> Dataset:
@@ -70,7 +70,7 @@ def arm(folder: Path, net=None, extractor=HALVES, keep=True, progress=False, **c
     """One evaluation, and its measurements with the time left out."""
     base = RunConfig()
     settings = {"nfe": NFE, "samples": SAMPLES, "trajectories": TRAJECTORIES, "reference_steps": 12}
-    settings |= {"rhos": (3.0, 7.0, 9.0), "grid_samples": GRID, "metrics": STORED, **changes}
+    settings |= {"rho": 3.0, "rhos": (7.0, 9.0), "grid_samples": GRID, "metrics": STORED, **changes}
     config = dataclasses.replace(
         base, data="toy", evaluation=dataclasses.replace(base.evaluation, **settings)
     )
@@ -96,12 +96,12 @@ def _chunk(monkeypatch):
 
 
 @pytest.fixture
-def made(monkeypatch) -> list[tuple[int, float, int]]:
-    """NFE, rho and first sample of every chunk that is sampled from here on."""
+def made(monkeypatch) -> list[tuple[str, int]]:
+    """Setting and first sample of every chunk that is sampled from here on."""
     calls, sample_chunk = [], module.sample_chunk
 
     def counting(subject, setting, rows, advance):
-        calls.append((setting.nfe, setting.rho, rows.start))
+        calls.append((setting.name.replace("heun-", ""), rows.start))
         sample_chunk(subject, setting, rows, advance)
 
     monkeypatch.setattr(module, "sample_chunk", counting)
@@ -128,7 +128,7 @@ class Stopped(BaseException):
     """As a Ctrl-C would be."""
 
 
-STOPS = [("chunk", k) for k in (0, 1, 2, 9, 10, 11, 12, 14)]
+STOPS = [("chunk", k) for k in (0, 1, 2, 9, 10, 11, 12, 14, 16)]
 STOPS += [(point, k) for point in ("record", "seal") for k in range(5)]
 
 
@@ -206,12 +206,12 @@ def test_kill_9_in_the_middle_of_a_write(tmp_path, undisturbed, made, file, coun
 def test_the_images_are_those_of_the_sampler(undisturbed):
     """Levels as stored, and the exact ones of the trajectories."""
     config = RunConfig()
-    (folder,) = (undisturbed[1] / "samples").glob("heun-nfe5-rho7-*")
+    (folder,) = (undisturbed[1] / "samples").glob("heun-nfe5-rho3-*")
     images = torch.cat(list(SampleStore(folder).images(SAMPLES)))
     exact = torch.cat(list(SampleStore(folder).tensors("exact", TRAJECTORIES)))
     latents = draw_latents(SAMPLES, toy(), 0)
     expected = sample(
-        small_net(), latents, Setting("heun", 5, 7.0), config.evaluation, "cpu"
+        small_net(), latents, Setting("heun", 5, 3.0), config.evaluation, "cpu"
     ).images
     assert images.dtype == torch.uint8
     assert torch.equal(images, as_stored(expected, toy()))
@@ -222,7 +222,7 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
     latents, path = draw_latents(TRAJECTORIES, toy(), 0), Paths()
     net, labels = small_net(), F.one_hot(latents.labels, 3).float()
     with torch.no_grad():
-        heun(SigmaODE(net, labels, observe=path), latents.noise, karras_sigmas(12))
+        heun(SigmaODE(net, labels, observe=path), latents.noise, karras_sigmas(12, rho=3.0))
     assert undisturbed[0][0].value == pytest.approx(
         path.per_sample()["curvature_fm"].mean().item(), rel=1e-4
     )
@@ -231,11 +231,11 @@ def test_curvature_is_the_mean_over_all_paths(undisturbed):
 def test_a_damaged_chunk_alone_is_made_again(tmp_path, undisturbed, made, capsys):
     arm(tmp_path)
     (tmp_path / "evaluation.json").unlink()
-    (chunk,) = (tmp_path / "samples").glob("heun-nfe5-rho7-*/00000016.safetensors")
+    (chunk,) = (tmp_path / "samples").glob("heun-nfe5-rho3-*/00000016.safetensors")
     chunk.write_bytes(chunk.read_bytes()[:-1])
     made.clear()
     assert arm(tmp_path) == undisturbed[0]
-    assert made == [(5, 7, 16)]
+    assert made == [("nfe5-rho3", 16)]
     assert "is damaged" in capsys.readouterr().out
     assert contents(tmp_path) == contents(undisturbed[1])
 
@@ -244,19 +244,21 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
     held, add = [], RunFolder.add
 
     def looking(self, measurements):
-        held.append(sorted(p.name.rsplit("-", 1)[0] for p in (tmp_path / "samples").glob("heun-*")))
+        stores = [p.parent.name for p in (tmp_path / "samples").glob("*/settings.json")]
+        held.append({name.rsplit("-", 1)[0].replace("heun-", "") for name in stores})
         add(self, measurements)
 
     monkeypatch.setattr(RunFolder, "add", looking)
     assert arm(tmp_path, keep=False) == undisturbed[0]
-    dense, three, five, low, best = (
-        f"heun-nfe{name}" for name in ("23-rho7", "3-rho7", "5-rho7", "5-rho3", "5-rho9")
-    )
-    # The grid, the rho that it chooses, and all metrics there
-    of_grid = [[dense, low, best]] * 3
+    dense = "nfe23-rho3"
+    grid = {f"search-nfe5-rho{rho}" for rho in (3, 7, 9)}
+    # Kept to the end: the fixed rho of the grid, which one beyond its ends would be compared with
+    kept = {dense, "search-nfe5-rho3"}
+    # The grid, all metrics at the rho that it chooses, the choice
+    of_grid = [{dense, *grid}, {*kept, "nfe5-rho7"}, kept]
     # The floors of two metrics need no samples.
-    of_real = [[dense, low]] * 2
-    assert held == [[dense], [dense, three], [dense, five], *of_grid, *of_real]
+    of_real = [kept] * 2
+    assert held == [{dense}, {dense, "nfe3-rho3"}, {dense, "nfe5-rho3"}, *of_grid, *of_real]
     assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
 
 
@@ -284,7 +286,7 @@ def test_only_a_new_number_of_evaluations_is_sampled(tmp_path, made, undisturbed
     made.clear()
     assert arm(tmp_path, keep=False) == undisturbed[0]
     # The truncation error needs the dense reference
-    assert {nfe for nfe, _, _ in made} == {DENSE, 5}
+    assert {name.split("-rho")[0] for name, _ in made} == {"nfe23", "nfe5", "search-nfe5"}
 
 
 def test_lost_measurements_are_made_again(tmp_path, undisturbed):
@@ -317,7 +319,9 @@ def test_other_weights_are_measured_anew(tmp_path, made, undisturbed, monkeypatc
         row for row in undisturbed[0] if "_floor_" in row.metric
     ]
     # Of so few samples, they may well be equal
-    shares = ("precision", "recall", "density", "coverage", "copy_rate", "best_schedule")
+    shares = ("precision", "recall", "density", "coverage", "copy_rate")
+    # The fixed schedule has no gain over itself, and of few samples others may have none either.
+    shares += ("best_schedule", "search_seeds", "grid_gain_se")
     pairs = [
         (new, old)
         for new, old in zip(found, undisturbed[0], strict=True)
@@ -337,9 +341,8 @@ def test_other_features_are_measured_on_the_same_images(tmp_path, made, undistur
     assert made == []
     for new, old in zip(found, undisturbed[0], strict=True):
         if not new.metric.startswith("kid"):  # its kernel has no scale of its own
-            assert new.value == pytest.approx(
-                old.value * (4 if "fd_" in new.metric else 1), rel=1e-6
-            )
+            is_distance = new.metric.startswith(("fd_", "grid_fd_"))
+            assert new.value == pytest.approx(old.value * (4 if is_distance else 1), rel=1e-6)
 
 
 def test_a_damaged_ledger_names_the_way_out(tmp_path):
@@ -400,13 +403,13 @@ def test_progress_begins_where_the_work_stopped_and_ends_at_its_total(tmp_path, 
     monkeypatch.setattr(SampleStore, "add", add)
     arm(tmp_path, keep=False)
     first, second, at_best = Bar.made
-    # The dense reference, the fixed rho, and the two other rhos of the grid
-    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * 2 * GRID
+    # The dense reference, the fixed rho, and the three rhos of the grid
+    total = DENSE * TRAJECTORIES + sum(NFE) * SAMPLES + 5 * 3 * GRID
     assert first.initial == 0 < first.total
     assert second.initial == DENSE * TRAJECTORIES + 3 * SAMPLES + 5 * CHUNK
     assert second.n == second.total == total
-    # The images of the grid are among those at the best rho.
-    assert at_best.initial == 5 * GRID
+    # The images of the grid are other ones.
+    assert at_best.initial == 0
     assert at_best.n == at_best.total == 5 * SAMPLES
 
 

@@ -6,8 +6,18 @@ from dataclasses import asdict
 import pytest
 
 from bench.config import EvaluationConfig, RunConfig
-from bench.evaluation.ledger import Ledger, Task, is_finished, is_whole, last_asked
+from bench.evaluation.ledger import (
+    Ledger,
+    Task,
+    is_finished,
+    is_whole,
+    last_asked,
+    record_best,
+    search_name,
+    searched,
+)
 from bench.record import Measurement, RunFolder, RunFolderError
+from bench.record.best_schedule import choose
 from bench.record.infos import Info, read_infos, write_infos
 
 FD = Task("frechet", "heun-nfe5-rho7", 100, "classifier", "one")
@@ -47,15 +57,29 @@ def grid_row(rho, value, n=50):
     return Measurement("grid_fd_classifier", value, nfe=5, rho=rho, split="train", n=n)
 
 
-def grid_task(rho, n=50):
-    return Task("grid", f"heun-nfe5-rho{rho}", n, "classifier", "one")
+KARRAS = "karras:rho=7"
+
+
+def grid_task(rho, n=50, fixed=KARRAS):
+    return Task("grid", search_name(f"search-rho{rho}", fixed), n, "classifier", "one")
+
+
+def test_only_rows_of_the_same_fixed_schedule_are_of_one_search(folder):
+    """Their noise is relative to it; samples of earlier versions were those of the evaluation."""
+    ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
+    earlier = Task("grid", "heun-nfe5-rho3", 60, "classifier", "one")
+    ledger.add([(earlier, [grid_row(3.0, 1.0, 60)])])
+    ledger.add([(grid_task(9), [grid_row(9.0, 2.0)])])
+    ledger.add([(grid_task(5, fixed="karras:rho=5"), [grid_row(5.0, 3.0)])])
+    assert [row.rho for row in ledger.searched(KARRAS)] == [9.0]
+    assert [row.rho for row in searched(folder, "karras:rho=5")] == [5.0]
 
 
 def test_the_search_for_the_best_schedule_is_dropped_with_its_features(folder):
     ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
     ledger.add([(grid_task(9), [grid_row(9.0, 2.0)])])
-    ledger.choose_best_schedule("classifier")
-    assert "best_schedule_classifier" in metrics(folder)
+    record_best(folder, choose(ledger.searched(KARRAS)), seeds=1)
+    assert {"best_schedule_classifier", "search_seeds_classifier"} <= metrics(folder)
     assert Ledger(folder, {"weights": "a"}, {"pixels": "p"}).holds(grid_task(9))
     assert not Ledger(folder, {"weights": "a"}, {"classifier": "two"}).holds(grid_task(9))
     assert metrics(folder) == {"train_seconds", "truncation_error"}
@@ -72,11 +96,10 @@ def test_a_first_pass_with_more_images_replaces_the_choice_and_one_with_fewer_do
         for rho in (3.0, 9.0):
             value = 1.0 if rho == best else 2.0
             ledger.add([(grid_task(rho, n), [grid_row(rho, value, n)])])
-        chosen = ledger.choose_best_schedule("classifier")
+        chosen = record_best(folder, choose(ledger.searched(KARRAS)), seeds=2)
         expected = (5, max(n, 200), 3.0) if n != 50 else (5, 50, 9.0)
-        assert (
-            best_schedules(folder) == [expected] == [(row.nfe, row.n, row.value) for row in chosen]
-        )
+        assert best_schedules(folder) == [expected]
+        assert [row.value for row in chosen] == [expected[-1], 2.0]
 
 
 def test_entries_of_earlier_versions_are_not_measured_again(folder):
@@ -156,12 +179,17 @@ def test_a_record_from_before_schedules_is_not_measured_again_and_its_choice_is_
     """Keys of rows had one field less, and the choice another name."""
     row = grid_row(9.0, 2.0)
     folder.add([row, Measurement("best_rho_classifier", 9.0, nfe=5, split="train", n=50)])
-    entry = {**asdict(grid_task(9)), "rows": [list(row.key[:-1])]}
+    earlier = Task("grid", "heun-nfe5-rho9", 50, "classifier", "one")
+    entry = {**asdict(earlier), "rows": [list(row.key[:-1])]}
     content = {"origin": {"weights": "a"}, "done": [entry], "finished": ["x"], "seconds": 1.0}
     (folder.path / "evaluation.json").write_text(json.dumps(content))
     ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
-    assert ledger.holds(grid_task(9))
-    assert ledger.rows([grid_task(9)]) == [row]
-    (chosen,) = ledger.choose_best_schedule("classifier")
+    assert ledger.holds(earlier)
+    assert ledger.rows([earlier]) == [row]
+    # It was chosen on the latents of the evaluation, so it stays only until the next search.
+    assert ledger.searched(KARRAS) == []
+    assert record_best(folder, [], seeds=1) == []
+    assert "best_rho_classifier" in metrics(folder)
+    chosen, _ = record_best(folder, choose([grid_row(9.0, 2.0)]), seeds=1)
     assert (chosen.metric, chosen.schedule) == ("best_schedule_classifier", "karras:rho=9")
     assert {"best_rho_classifier", "best_schedule_classifier"} & metrics(folder) == {chosen.metric}

@@ -326,19 +326,26 @@ def test_the_best_schedule_is_the_lowest_finite_one_and_the_fixed_one_competes(
         (nfe, rho) for nfe in (5, 9) for rho in (3.0, 7.0, 9.0, 16.0)
     }
 
+    assert all(cell.search for cell in cells)
+
     def best(value):
         rows = []
         for cell in cells:
             number = value(cell.nfe, cell.rho)
+            noise = 0.0 if cell.rho == 7 else 0.1
             rows.append(cell.row("grid_fd_pixels", number, split="train", n=128))
+            rows.append(cell.row("grid_gain_se_pixels", noise, split="train", n=128))
         jobs = at_best_schedule(subject, choose(rows))
+        assert not any(job.setting.search for job in jobs)
         return [(job.setting.nfe, job.setting.rho) for job in jobs]
 
-    # 3 and 7 are equally near to 5
-    assert best(lambda nfe, rho: abs(rho - nfe)) == [(5, 3.0), (9, 9.0)]
-    assert best(lambda nfe, rho: abs(rho - 7)) == []  # measured already
+    # 3 and 7 are equally near to 5, so that the fixed one stays
+    assert best(lambda nfe, rho: 1 + abs(rho - nfe)) == [(9, 9.0)]
+    assert best(lambda nfe, rho: 1 + abs(rho - 7)) == []  # measured already
     assert best(lambda nfe, rho: math.nan if rho == 3 else rho) == []
-    assert best(lambda nfe, rho: math.nan if nfe == 9 else -rho) == [(5, 16.0)]
+    assert best(lambda nfe, rho: math.nan if nfe == 9 else 1 / rho) == [(5, 16.0)]
+    assert best(lambda nfe, rho: math.nan if rho == 7 else rho) == [(5, 3.0), (9, 3.0)]
+    assert best(lambda nfe, rho: math.nan if (nfe, rho) == (5, 7) else 7) == [(5, 3.0)]
 
 
 def test_rank_warnings_count_the_smallest_set_of_what_is_asked_for(

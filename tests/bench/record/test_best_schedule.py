@@ -1,4 +1,6 @@
 import math
+import random
+from dataclasses import replace
 
 import pytest
 
@@ -42,6 +44,76 @@ def test_of_equal_values_the_smallest_parameter_is_chosen_in_any_order():
         assert [row.schedule for row in choose(rows)] == ["my_project.cosine"]
         assert [row.value for row in choose(rows)] == [0.0]
     assert [row.schedule for row in choose(grid[:2])] == ["flow:shift=3"]
+
+
+def run(values, errors=0.1, nfe=5, n=50):
+    """A first pass, rho to distance; 7 is the fixed one."""
+    rows = []
+    for rho, value in values.items():
+        row = cell(karras(rho), value, rho=float(rho), nfe=nfe, n=n)
+        error = 0.0 if rho == 7 else errors
+        rows += [row, replace(row, metric="grid_gain_se_x", value=error)]
+    return rows
+
+
+def best(*runs):
+    return [row.value for row in choose(*runs)]
+
+
+def test_the_fixed_schedule_stays_unless_the_gain_is_beyond_its_noise():
+    """ln(1 / 0.85) is 0.163, and ln(1 / 0.81) is 0.211."""
+    assert best(run({3: 0.85, 7: 1.0, 16: 1.2}, 0.1)) == [7.0]
+    assert best(run({3: 0.81, 7: 1.0, 16: 1.2}, 0.1)) == [3.0]
+    assert best(run({3: 0.85, 7: 1.0, 16: 0.9}, 0.05)) == [3.0]
+    # A lower distance that is noise does not hide a clear gain.
+    noisy = [replace(row, value=0.5) if row.rho == 3 and "se" in row.metric else row
+             for row in run({3: 0.5, 7: 1.0, 16: 0.9}, 0.02)]  # fmt: skip
+    assert best(noisy) == [16.0]
+
+
+def test_seeds_choose_by_their_mean():
+    one = run({3: 0.70, 7: 1.0, 16: 0.80}, 0.01)
+    two = run({3: 1.10, 7: 1.0, 16: 0.82}, 0.01)
+    assert (best(one), best(two)) == ([3.0], [16.0])
+    assert best(one, two) == best(two, one) == [16.0]
+    # A gain of 20 and of 1 %: the spread of the seeds is noise too.
+    assert best(run({3: 0.8, 7: 1.0}, 0.001), run({3: 0.99, 7: 1.0}, 0.001)) == [7.0]
+    # Two gains that are unclear alone, 15 % each, are clear together: 0.163 against 0.2 / sqrt 2.
+    alike = run({3: 0.85, 7: 1.0}, 0.1)
+    assert (best(alike), best(alike, alike)) == ([7.0], [3.0])
+
+
+def test_the_noise_of_a_mean_over_seeds_is_that_of_a_simulation():
+    """Seeds differ in their true gain, and each is measured with noise of the latents."""
+    generator = random.Random(0)
+    left = 0
+    for _ in range(400):
+        runs = []
+        for _ in range(4):
+            true = generator.gauss(0, 0.1)
+            runs.append(run({3: math.exp(true + generator.gauss(0, 0.1)), 7: 1.0}, 0.1))
+        left += best(*runs) == [3.0]
+    # One side of a t distribution with 3 degrees of freedom beyond 2 standard errors: 7 %.
+    assert 0.02 < left / 400 < 0.08
+
+
+def test_only_what_all_seeds_tried_is_compared_and_each_nfe_by_those_that_have_it():
+    one = [*run({3: 0.5, 7: 1.0, 16: 0.8}), *run({3: 0.5, 7: 1.0}, nfe=9)]
+    assert best(one, run({7: 1.0, 16: 0.7})) == [16.0, 3.0]
+
+
+def test_a_fixed_schedule_that_diverges_is_left():
+    assert best(run({3: 5.0, 7: math.nan, 16: 4.0})) == [16.0]
+    assert best(run({3: math.nan, 7: 1.0})) == [7.0]
+    assert best(run({3: math.nan, 7: math.nan})) == []
+    assert best(run({3: 5.0, 7: math.nan, 16: 4.0}), run({3: 1.0, 7: 9.0, 16: math.nan})) == [3.0]
+
+
+def test_a_search_with_known_noise_counts_before_one_of_an_earlier_version():
+    earlier = [cell(karras(rho), rho, rho=float(rho), n=900) for rho in (3, 7, 16)]
+    assert best(earlier) == [3.0]
+    assert best([*earlier, *run({3: 1.0, 7: 1.0, 16: 0.5})]) == [16.0]
+    assert choose([*earlier, *run({3: 1.0, 7: 1.0, 16: 0.5})])[0].n == 50
 
 
 def test_the_largest_number_of_images_counts():
