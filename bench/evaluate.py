@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -24,6 +24,10 @@ from bench.process.defaults import plain_torch
 from bench.record import RunFolder
 from bench.suitable import network_digest
 
+if TYPE_CHECKING:
+    from bench.process.ranks import Ranks
+    from bench.record.best_schedule import SharedChoice
+
 # tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
 DESCRIPTION = """Measure trained runs again: other NFE, schedules, samplers, features, more samples.
 
@@ -32,6 +36,10 @@ Adds rows to each run's metrics.jsonl; what is there already is not measured aga
 Options default to what the first run was last measured with.
 
 The schedule of an objective is no such default: each run keeps its own.
+
+Runs that differ in the seed only choose their best schedules together: name all of them.
+
+After a job array, in which every run chooses by itself, this makes the choice that they share.
 
 Examples:
   python -m bench.evaluate runs/digits-lapjv-* --nfe 11 21
@@ -186,9 +194,46 @@ def run(command: Command) -> int:
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, RunFolder(path), ranks)
             failed += 1
+    if failed < len(configs):
+        failed += _share_schedules(command, configs, files, execution, ranks)
     if failed < len(configs) and ranks.first:
         print(f"python -m reports.build {command.runs[0].parent} shows them")
     return int(failed > 0)
+
+
+def _share_schedules(
+    command: Command,
+    configs: list[RunConfig],
+    files: dict[str, Path],
+    execution: Execution,
+    ranks: Ranks,
+) -> int:
+    """Measure runs again at the schedules that the seeds of their coupling choose together; the
+    number of those that failed.
+    """
+    from bench.evaluation.shared_choice import Member, Work, share
+
+    failed = 0
+
+    def measure(work: Work) -> bool:
+        nonlocal failed
+        before = failed
+        for number, (member, shared) in enumerate(work, 1):
+            path = command.runs[member.number]
+            file = files.get(member.config.checkpoint)
+            try:
+                _measure(member.config, path, execution, command.data_dir, file, shared)
+            # The run stays finished, at its earlier choice.
+            except Exception as error:  # noqa: BLE001 - see run
+                survive(error, number, RunFolder(path), ranks)
+                failed += 1
+        return failed == before
+
+    members = []
+    for number, (path, config) in enumerate(zip(command.runs, configs, strict=True)):
+        members.append(Member(config, RunFolder(path), number))
+    share(members, measure, ranks)
+    return failed
 
 
 def _refuse_without_file(path: Path, config: RunConfig, files: dict[str, Path]) -> None:
@@ -207,11 +252,12 @@ def _measure(
     execution: Execution,
     data_dir: Path | None,
     file: Path | None,
+    shared: SharedChoice | None = None,
 ) -> int:
     """Measure one run; the number of new rows."""
     # By keys: rows that are measured again replace old ones and are not new.
     before = {row.key for row in RunFolder(path).measurements()}
-    folder = run_arm(config, path.parent, execution, data_dir, checkpoint=file)
+    folder = run_arm(config, path.parent, execution, data_dir, checkpoint=file, shared=shared)
     after = {row.key for row in folder.measurements()}
     return len(after - before)
 

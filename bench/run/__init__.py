@@ -66,9 +66,30 @@ def run(command: Command) -> int:
     # damaged folder is the reason, which the user can mend.
     if len(failed) == len(planned):
         return 2 if all(isinstance(error, RunFolderError) for error in failed) else 1
+    errors += _share_schedules(command, planned, dataset, ranks)
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
     reported = not ranks.first or _report(command, finished)
     return int(bool(errors or failed) or not reported)
+
+
+def _share_schedules(
+    command: Command, planned: list[Planned], dataset: Dataset | None, ranks: Ranks
+) -> list[Exception]:
+    """Measure runs again at the schedules that the seeds of their coupling choose together; the
+    errors of those that failed, which stay finished, at their earlier choice.
+    """
+    from bench.evaluation.shared_choice import Member, Work, share
+
+    errors: list[Exception] = []
+
+    def measure(work: Work) -> bool:
+        again = [replace(planned[member.number], shared=shared) for member, shared in work]
+        failed = make(command, again, dataset, ranks, "again ")
+        errors.extend(failed)
+        return not failed
+
+    share([Member(each.config, each.folder, i) for i, each in enumerate(planned)], measure, ranks)
+    return errors
 
 
 def _with_own_laws(

@@ -28,15 +28,25 @@ from bench.run.sharing import (
 if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.process.ranks import Ranks
+    from bench.record.best_schedule import SharedChoice
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of the command: its configuration, its folder, and the file of its network if any."""
+    """A run of the command.
+
+    Attributes:
+        config: its configuration.
+        folder: its folder.
+        file: of its network, if that is not trained here.
+        shared: the best schedules that a finished run is to be measured at again, if any.
+
+    """
 
     config: RunConfig
     folder: RunFolder
     file: Path | None = None
+    shared: SharedChoice | None = None
 
 
 def make(
@@ -66,7 +76,7 @@ def make(
 def is_settled_or_damaged(each: Planned) -> bool:
     """True if nothing is left to do; a damaged folder is reported when its run is reached."""
     try:
-        return is_settled(each.folder, each.config)
+        return each.shared is None and is_settled(each.folder, each.config)
     except RunFolderError:
         return False
 
@@ -190,12 +200,20 @@ def _make_one(
     each: Planned, execution: Execution, data_dir: Path | None, dataset: Dataset | None
 ) -> None:
     parent = each.folder.path.parent
-    run_arm(each.config, parent, execution, data_dir, checkpoint=each.file, dataset=dataset)
+    run_arm(
+        each.config,
+        parent,
+        execution,
+        data_dir,
+        checkpoint=each.file,
+        dataset=dataset,
+        shared=each.shared,
+    )
 
 
 def _announce(label: str, each: Planned) -> None:
     try:
-        done = is_done(each.folder, each.config)
+        done = each.shared is None and is_done(each.folder, each.config)
     except RunFolderError:
         done = False  # reported when its records are read
     print(f"{label}{each.config.run_id}{': already done' * done}", flush=True)
