@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,7 @@ class Report:
         csv: results.csv.
         html: the page, or its entry.
         excluded: the folders that it excludes.
-        notes: lines on what was counted once or taken for granted.
+        notes: lines on what was counted once or taken for granted, or could be measured better.
 
     """
 
@@ -110,6 +110,7 @@ def _first_folder(paths: Sequence[Path]) -> Path:
 
 def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section]) -> Report:
     from reports.files.wide import wide_files
+    from reports.overview.warnings import different_schedules
     from reports.page import ENTRY, render, stale_pages
     from reports.tables.comparable import mark, mismatches, refuse
     from reports.tables.groups import groups
@@ -136,7 +137,9 @@ def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section])
     # Last, so that a failure leaves the earlier report complete.
     for page in stale_pages(out, len(cut)):
         page.unlink()  # nothing links to it any more
-    return report
+    # Each once: comparisons of one coupling may say the same.
+    notes = dict.fromkeys(filter(None, map(different_schedules, cut)))
+    return replace(report, notes=(*report.notes, *notes))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -11,7 +11,7 @@ from reports.tables.arms import BASELINE, baseline_of, is_baseline, ordered
 from reports.tables.groups import BUDGET, Group
 from reports.tables.panels import marks
 from reports.tables.runs import Run
-from reports.tables.schedules import at_the_end, is_grid, missing_best
+from reports.tables.schedules import at_the_end, is_grid, missing_best, unshared
 from reports.tables.statistics import LEAST_SEEDS
 from reports.tables.tidy import varying_fields
 from reports.text import counts, join, plural
@@ -179,6 +179,14 @@ def _few_images(group: Group) -> list[str]:
     return lines
 
 
+def different_schedules(group: Group) -> str | None:
+    """A line if seeds of one coupling are compared at different best schedules."""
+    known = group.rows["metric"].unique()
+    lines = [unshared(group.rows, group.best, metric) for metric in group.metrics.distances(known)]
+    # Of the first metric with a search only: those in the same features share their schedules.
+    return next((line for line in lines if line), None)
+
+
 def _schedules(group: Group) -> list[str]:
     if not is_grid(group.rows).any():
         return []
@@ -194,6 +202,7 @@ def _schedules(group: Group) -> list[str]:
         if at_end:
             lines += at_end
             break
+    lines.append(different_schedules(group))
     return [line for line in lines if line]
 
 

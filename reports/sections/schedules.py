@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from bench.record.best_schedule import GRID, SEEDS
 from reports.figures.style import Look, looks
 from reports.tables.arms import ordered
 from reports.tables.groups import Group
-from reports.tables.schedules import PLACE, SETTING, by_parameter, is_grid, noun
+from reports.tables.schedules import PLACE, SETTING, by_parameter, first_pass, noun
 from reports.tables.statistics import cells
 from reports.text import join, listed, schedule_label, setting
 
@@ -34,6 +35,8 @@ class Heat:
         means: schedule to NFE to the mean over seeds.
         best: NFE to the schedule with the lowest mean.
         chosen: NFE to the best schedule of each run, at which that run is compared.
+        seeds: numbers of seeds that chose together, 1 for runs that chose by themselves; none in
+            runs of earlier versions.
 
     """
 
@@ -44,12 +47,19 @@ class Heat:
     means: dict[str, dict[int, float]]
     best: dict[int, str]
     chosen: dict[int, tuple[str, ...]]
+    seeds: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
         """Metric, setting and number of images."""
         counted = f"{join([str(n) for n in self.images])} images" if self.images else ""
         return listed([self.metric, self.setting, counted.replace(" and ", " or ")])
+
+    @property
+    def chosen_by(self) -> str:
+        """The seeds that chose together, in words; empty if each run chose by itself."""
+        together = [str(count) for count in self.seeds if count > 1]
+        return f", chosen by {' or '.join(together)} seeds together" if together else ""
 
     @property
     def noun(self) -> str:
@@ -104,8 +114,8 @@ def build(group: Group) -> Heats | None:
 def heats(group: Group) -> list[Heat]:
     """The first passes by metric, setting and coupling, random first."""
     rows = group.plain.rows
-    # The train split chooses; the test split of a first pass is never looked at.
-    grid = rows[is_grid(rows) & rows["split"].eq("train")]
+    grid = first_pass(rows)
+    seeds = rows[rows["metric"].str.startswith(SEEDS)]
     varying = [name for name in SETTING if grid[name].nunique(dropna=False) > 1]
     found = []
     for key, part in grid.groupby(["metric", *SETTING], dropna=False, sort=False):
@@ -115,7 +125,11 @@ def heats(group: Group) -> list[Heat]:
         best = group.best[group.best["metric"].eq(metric)]
         for coupling in ordered(part["coupling"]):
             own = part[part["coupling"].eq(coupling)]
-            found.append(_heat(metric, words, coupling, own, best))
+            count = seeds[seeds["metric"].eq(metric.replace(GRID, SEEDS))]
+            # Runs that were evaluated at different times may have chosen with different seeds.
+            together = count["value"][count["run_id"].isin(own["run_id"])].unique()
+            heat = _heat(metric, words, coupling, own, best)
+            found.append(replace(heat, seeds=tuple(sorted(map(int, together)))))
     return sorted(found, key=lambda heat: group.metrics.rank(heat.metric))
 
 

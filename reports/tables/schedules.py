@@ -1,10 +1,10 @@
 """The schedules at which runs are compared: a fixed one, and the best of each run and NFE.
 
 A coupling that gains nothing at one schedule may gain at another, so couplings are compared twice:
-at the fixed schedule, which all runs of an objective share, and each run at its own best. The best
+at the fixed schedule, which all runs of an objective share, and each coupling at its best. The best
 is recorded by the evaluation as rows ``best_schedule_<features>``, chosen from
-``grid_fd_<features>``: few images against the train split. The values shown at it are other rows,
-of all images.
+``grid_fd_<features>`` and its noise, ``grid_gain_se_<features>``: few images against the train
+split. The values shown at it are other rows, of all images and of other latents.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.record import Measurement
 from bench.record.best_schedule import BEST as RECORDED
-from bench.record.best_schedule import GRID, choose, parameter
+from bench.record.best_schedule import GRID, NOISE, SEEDS, choose, parameter
 from reports.tables.arms import objectives, ordered
 from reports.text import join, schedule_label
 
@@ -39,7 +39,28 @@ def is_grid(rows: pd.DataFrame) -> pd.Series:
 
 def is_search(rows: pd.DataFrame) -> pd.Series:
     """True for rows of the search for the best schedule: its values and what it chose."""
-    return is_grid(rows) | rows["metric"].str.startswith(RECORDED)
+    return is_grid(rows) | rows["metric"].str.startswith((RECORDED, NOISE, SEEDS))
+
+
+def first_pass(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the first pass that count: those whose noise is known, if a run has any, because
+    earlier versions searched on other latents.
+    """
+    # The train split chooses; the test split of a first pass is never looked at.
+    grid = rows[is_grid(rows) & rows["split"].eq("train")]
+    noise = rows[rows["metric"].str.startswith(NOISE)]
+    noise = noise.assign(metric=GRID + noise["metric"].str.removeprefix(NOISE))
+    cell = [*PLACE, "schedule", "metric", "n"]
+    known = _is_among(grid, noise, cell)
+    return grid[known | ~_is_among(grid, noise, ["run_id", "metric"])]
+
+
+def _is_among(rows: pd.DataFrame, others: pd.DataFrame, columns: list[str]) -> pd.Series:
+    """True for rows whose values in some columns another table has too."""
+    found = rows[columns].merge(others[columns].drop_duplicates(), "left", indicator=True)
+    # A merge numbers its rows; these are in the order of the table.
+    found.index = rows.index
+    return found["_merge"].eq("both")
 
 
 def has_schedule(rows: pd.DataFrame) -> pd.Series:
@@ -81,22 +102,23 @@ def best_schedules(table: pd.DataFrame) -> pd.DataFrame:
 
     recorded = table[table["metric"].str.startswith(RECORDED)]
     recorded = recorded.assign(metric=GRID + recorded["metric"].str.removeprefix(RECORDED))
-    grid = table[is_grid(table)]
+    search = table[table["metric"].str.startswith((GRID, NOISE))]
+    # By the metric that chooses, as the choices that are recorded.
+    grids = GRID + search["metric"].str.removeprefix(GRID).str.removeprefix(NOISE)
     # Both names of a search, because a run may have recorded its choice for some features only.
-    done = pd.MultiIndex.from_frame(recorded[["run_id", "metric"]])
-    older = grid[~pd.MultiIndex.from_frame(grid[["run_id", "metric"]]).isin(done)]
+    older = search[~_is_among(search.assign(metric=grids), recorded, ["run_id", "metric"])]
     columns = [*PLACE, "metric", "schedule"]
     found = pd.concat([recorded[columns], _chosen(older)[columns]], ignore_index=True)
     # Merging needs equal types, also where one of the parts is empty.
     return found.astype({name: table[name].dtype for name in columns})
 
 
-def _chosen(grid: pd.DataFrame) -> pd.DataFrame:
+def _chosen(search: pd.DataFrame) -> pd.DataFrame:
     """The choice of ``bench.record.best_schedule`` from the rows of a first pass, run by run."""
     import pandas as pd
 
     rows = []
-    for run_id, part in grid.groupby("run_id", sort=False):
+    for run_id, part in search.groupby("run_id", sort=False):
         for chosen in choose(_measurements(part)):
             place = {"run_id": run_id, "metric": chosen.metric.replace(RECORDED, GRID)}
             setting = {name: getattr(chosen, name) for name in SETTING}
@@ -224,9 +246,10 @@ def at_the_end(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[str]
     """Lines if the best schedule for a metric is the first or last of its family that was tried,
     because one beyond may be better.
     """
-    keys = ["run_id", "family"]
-    grid = rows[is_grid(rows) & has_schedule(rows)]
-    tried = _with_family(grid).groupby(keys)["parameter"].agg(["min", "max"])
+    # By NFE, because a search goes on beyond an end only where that is the best.
+    keys = ["run_id", "family", "nfe"]
+    grid = first_pass(rows)
+    tried = _with_family(grid[has_schedule(grid)]).groupby(keys)["parameter"].agg(["min", "max"])
     arms = rows[["run_id", "coupling"]].drop_duplicates()
     ends = _with_family(chosen_for(metric, best)).join(tried, on=keys).merge(arms, on="run_id")
     # Where one was tried, it is first and last at once, and says nothing about others.
@@ -270,6 +293,26 @@ def missing_best(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> str | N
         f"{metric} was not measured at the {word} of {join(arms)} at NFE {_nfes(lost['nfe'])}: run"
         " `python -m bench.evaluate` on these runs again, which measures at the recorded"
         f" {word}, or the comparison at {word} lacks them."
+    )
+
+
+def unshared(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> str | None:
+    """A line if runs that differ in the seed only have different best schedules for a metric."""
+    arms = rows[["run_id", "coupling"]].drop_duplicates()
+    chosen = chosen_for(metric, best).merge(arms, on="run_id")
+    parts = []
+    # Arm by arm: couplings may well differ in it.
+    for arm, of_arm in _by_arm(chosen):
+        several = of_arm.groupby([*SETTING, "nfe"], dropna=False)["schedule"].nunique().gt(1)
+        if several.any():
+            nfes = several.index.get_level_values("nfe")[several]
+            parts.append(f"{arm} at NFE {_nfes(map(int, nfes))}")
+    if not parts:
+        return None
+    word = best_label(rows)
+    return (
+        f"Seeds of one coupling have a different {word} for {metric}: {'; '.join(parts)}. `python"
+        " -m bench.evaluate` on all runs of the coupling at once makes one choice for its seeds."
     )
 
 

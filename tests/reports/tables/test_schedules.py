@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from bench.record import Measurement
-from reports.build import build
+from reports.build import build, main
 from reports.sections.schedules import heats
 from reports.tables import schedules
 from reports.tables.groups import groups
@@ -274,3 +274,81 @@ def test_features_without_a_recorded_choice_choose_as_an_evaluation_does(tmp_pat
         "grid_fd_classifier": "karras:rho=7",
         "grid_fd_pixels": "karras:rho=90",
     }
+
+
+def with_noise(found, error=0.01):
+    """The same rows as a search records them today: of other latents, and with their noise."""
+    noise = []
+    for row in found:
+        if row.metric.startswith("grid_"):
+            value = 0.0 if row.rho == 7 else error
+            noise.append(replace(row, metric="grid_gain_se_classifier", value=value))
+    return [*found, *noise]
+
+
+def test_the_first_pass_of_an_earlier_version_counts_only_without_one_of_today(
+    tmp_path, make, over_rho
+):
+    """Its latents were those of the evaluation; more images do not make up for that."""
+    earlier = [row for row in over_rho({3: {7: 4.0, 90: 1.0}}) if row.metric.startswith("grid_")]
+    earlier = [replace(row, n=900) for row in earlier]
+    today = with_noise(over_rho({3: {7: 4.0, 20: 3.0}}))
+    make(tmp_path, found=[*earlier, *today])
+    group = group_of(tmp_path)
+    (heat,) = heats(group)
+    assert heat.means == {"karras:rho=7": {3: 2.0}, "karras:rho=20": {3: 1.5}}
+    assert heat.images == (200,)
+    assert group.best["schedule"].tolist() == ["karras:rho=20"]
+
+
+def test_a_gain_within_its_noise_leaves_the_fixed_schedule(tmp_path, make, over_rho):
+    make(tmp_path, found=with_noise(over_rho({3: {7: 4.0, 20: 3.0}}), error=0.2))
+    assert group_of(tmp_path).best["schedule"].tolist() == ["karras:rho=7"]
+
+
+def chosen_by(runs, make, over_rho, rhos, seeds):
+    """A run for each rho, which is recorded as its best."""
+    for seed, rho in enumerate(rhos):
+        found = with_noise(over_rho({3: {7: 4.0, 20: 3.0}}))
+        count = Measurement("search_seeds_classifier", float(seeds))
+        make(runs, "lapjv", seed, found=[*found, recorded("best_schedule_classifier", rho), count])
+
+
+def test_seeds_at_different_best_schedules_are_named_with_the_way_out(
+    tmp_path, make, over_rho, capsys
+):
+    chosen_by(tmp_path, make, over_rho, (7.0, 20.0), seeds=1)
+    group = group_of(tmp_path)
+    line = schedules.unshared(group.rows, group.best, "fd_classifier")
+    assert line.startswith(
+        "Seeds of one coupling have a different best rho for fd_classifier: lapjv at NFE 3. `python"
+    )
+    assert build(tmp_path).notes == (line,)
+    assert main([str(tmp_path)]) == 0
+    assert f"note: {line}" in capsys.readouterr().err
+    assert (
+        "Seeds of one coupling have a different best rho" in (tmp_path / "report.html").read_text()
+    )
+    (heat,) = heats(group)
+    assert heat.chosen_by == ""
+
+
+def test_seeds_that_chose_together_are_counted(tmp_path, make, over_rho):
+    chosen_by(tmp_path, make, over_rho, (20.0, 20.0), seeds=2)
+    report = build(tmp_path)
+    assert report.notes == ()
+    (heat,) = heats(group_of(tmp_path))
+    assert (heat.seeds, heat.chosen_by) == ((2,), ", chosen by 2 seeds together")
+    page = report.html.read_text()
+    assert "best rho, chosen by 2 seeds together" in page
+    # Neither the count nor the noise is a metric of the page.
+    assert not [p for p in group_of(tmp_path).panels if p.metric.startswith(("search_", "grid_"))]
+
+
+def test_the_ends_are_those_that_were_tried_at_the_nfe(tmp_path, make, over_rho):
+    """A search goes on at the NFEs concerned: 138 was tried at NFE 9 only."""
+    values = {5: {3: 9.0, 7: 4.0, 81: 2.0}, 9: {3: 9.0, 7: 4.0, 81: 2.0, 138: 3.0}}
+    make(tmp_path, "lapjv", found=with_noise(over_rho(values)))
+    table = read_runs(tmp_path)
+    (line,) = schedules.at_the_end(table, schedules.best_schedules(table), "fd_classifier")
+    assert line.endswith("lapjv at NFE 5.")
