@@ -151,7 +151,7 @@ def test_a_run_that_fails_or_is_killed_leaves_the_others_alone_and_resumes(start
     assert out.count(": already done") == out.count(": done") == 1
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_all_runs_with_their_steps_saved(start, tmp_path, sent):
     words = ["--images", "10000000", "--features", "pixels", "--no-baseline", "--parallel", "2"]
     process = start("--coupling", "mine.working", "--seeds", "2", *words)
