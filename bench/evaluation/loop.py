@@ -164,7 +164,9 @@ def _search(
     # Ends: ``plan.beyond`` takes a few steps at most.
     while True:
         chosen, cells = evaluation.ranks.from_first(_choose, subject, evaluation.ledger)
-        jobs = planning.search(subject, cells)
+        # A search with fewer images than an earlier one measures cells that do not count, and
+        # would be asked for them again.
+        jobs = [job for job in planning.search(subject, cells) if job not in done]
         if not jobs:
             return chosen, done
         _work(evaluation, jobs, title)
