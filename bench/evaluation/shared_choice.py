@@ -48,13 +48,17 @@ def share(members: Sequence[Member], measure: Callable[[Work], bool], ranks: Ran
 
     """
     for family in families(members):
+        earlier: Work = []
         # Cells beyond the grid may be missing first, a step at a time; then the choice is made.
         while work := ranks.from_first(pending, family):
+            # What failed, or was measured to no effect, would be pending for ever.
+            if work == earlier:
+                break
             if ranks.first:
                 print(_line(family, work), flush=True)
-            # What failed would be pending for ever.
             if not measure(work):
                 break
+            earlier = work
 
 
 def families(members: Iterable[Member]) -> list[list[Member]]:

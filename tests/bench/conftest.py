@@ -16,6 +16,8 @@ TINY = {
     "trajectories": 16,
     "reference_steps": 8,
     "rhos": [7],
+    # The group learning takes a third of such a run, and has tests of its own.
+    "metrics": ["samples", "truncation", "grid", "paths", "local"],
 }
 
 
