@@ -97,10 +97,10 @@ class CouplingReport(DenoiserMetric):
         _cost(
             "coupling_converged", "Share of pools whose solver converged.", share=True, place=119
         ),
-        _cost("coupling_fit_steps", "Steps of the fit.", place=122),
-        _cost("coupling_fit_noises", "Noise samples that the fit drew.", place=123),
-        _cost("coupling_fit_targets", "Distinct images that the fit knows.", place=124),
-        _cost("coupling_fit_swaps", "Noise samples that the fit exchanged.", place=125),
+        _cost("coupling_fit_steps", "Steps of the fit.", place=126),
+        _cost("coupling_fit_noises", "Noise samples that the fit drew.", place=127),
+        _cost("coupling_fit_targets", "Distinct images that the fit knows.", place=128),
+        _cost("coupling_fit_swaps", "Noise samples that the fit exchanged.", place=129),
     )
     group: ClassVar[str] = "learning"
 

@@ -110,6 +110,7 @@ COMMANDS = {
     "bench.solve": "worker",
     "bench.speed": "worker",
     "reports.build": "worker",
+    "reports.bundle": "worker",
     "reports.reproduction": "worker",
     "slurm.submit": "worker",
     "slurm.cancel": "worker",
