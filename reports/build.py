@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.process.console import worker
 from bench.record import write_bytes
+from reports.files.terminal import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError
 from reports.text import one_line
 
@@ -199,11 +200,7 @@ def main(args: list[str] | None = None) -> int:
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # To stderr, so that a script can read the paths from stdout.
-    for left_out in report.excluded:
-        print(f"left out: {left_out.folder}: {left_out.reason}", file=sys.stderr)
-    for note in report.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_remarks(report.excluded, report.notes)
     print(f"results: {report.csv}\nreport:  {report.html}")
     return 0
 

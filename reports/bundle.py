@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.process.console import worker
 from bench.record.bundle import SUFFIX, files_of, is_bundle, write_bundle
+from reports.files.terminal import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError, Run
 from reports.tables.search import FILE, as_csv, pilots
 from reports.tables.studies import opened
@@ -40,7 +41,7 @@ class Bundled:
         path: its file.
         size: in bytes.
         runs: number of runs in it.
-        excluded: the folders that it leaves out.
+        excluded: the folders that are not in it.
         notes: lines on runs that were counted once.
 
     """
@@ -145,11 +146,7 @@ def main(args: list[str] | None = None) -> int:
     except ReportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    # To stderr, so that a script can read the path from stdout.
-    for left_out in made.excluded:
-        print(f"left out: {left_out.folder}: {left_out.reason}", file=sys.stderr)
-    for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_remarks(made.excluded, made.notes)
     print(f"bundle: {made.path} ({plural(made.runs, 'run')}, {made.size / 1000:,.0f} kB)")
     return 0
 

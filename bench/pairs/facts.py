@@ -21,7 +21,7 @@ def facts(pairs: Pairs, gaussian: bool, labelled: bool) -> dict[str, float]:
     Args:
         pairs: as coupled.
         gaussian: True if noise samples are drawn from N(0, I), so that the drift means something.
-        labelled: True if a network is told the labels, so that a leak of them does harm.
+        labelled: True if a network gets the labels, so that a leak of them does harm.
 
     """
     found = {}

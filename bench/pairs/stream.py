@@ -56,7 +56,7 @@ class PairStream:
         workers: processes that solve batch couplings; 0 solves in a thread of this one.
         augment: changes the images, before batch couplings and after dataset couplings, whose
             images are fixed.
-        labelled: True if the network is told the labels: reports then say how far these predict the
+        labelled: True if the network gets the labels: reports then say how far these predict the
             noise samples.
 
     Attributes:

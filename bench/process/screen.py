@@ -44,7 +44,7 @@ class Printed:
 
 
 def _as_drawn(text: str) -> str:
-    """A line as a terminal shows it: each carriage return begins it anew."""
+    """A line as a terminal shows it: each carriage return starts it over."""
     drawn = [part for part in text.split("\r") if part.strip()]
     return drawn[-1].rstrip() if drawn else ""
 

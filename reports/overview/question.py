@@ -1,4 +1,4 @@
-"""Sentences on the primary question: which one it is, and what is claimed besides."""
+"""Sentences on the primary question: which one it is, and how all other claims are made."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from reports.tables.arms import baseline_of
 from reports.tables.groups import Group, groups
 from reports.tables.metrics import verdict
 from reports.tables.panels import Panel
-from reports.tables.statistics import Cell
+from reports.tables.statistics import LEAST_SEEDS, Cell
 from reports.tables.tidy import PRIMARY
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def claims(table: pd.DataFrame, primary: str = "") -> pd.DataFrame:
     ``metric``, ``split``, ``settings``, ``schedule``, ``nfe``, ``seeds`` (shared ones), ``ratio``
     of geometric means with its 95 % interval from ``low`` to ``high``, ``p``, ``adjusted`` (for the
     other comparisons of its family; equal to ``p`` for the primary question), ``role`` (primary or
-    other), and ``verdict``: better, worse, unclear, or ``too few seeds``. Empty where undefined.
+    other), and ``verdict``: better, worse, unclear, ``too few seeds``,
+    or ``undefined`` where a run diverged. Empty where undefined.
 
     Args:
         table: tidy results, such as ``reports.tables.tidy.read_csv`` returns.
@@ -97,5 +98,12 @@ def _numbers(panel: Panel, cell: Cell) -> dict[str, object]:
         "p": cell.p,
         "adjusted": cell.p if cell.adjusted is None else cell.adjusted,
         "role": cell.role,
-        "verdict": "too few seeds" if cell.p is None else verdict(panel.info, cell),
+        "verdict": _verdict(panel, cell),
     }
+
+
+def _verdict(panel: Panel, cell: Cell) -> str:
+    if cell.p is not None:
+        return verdict(panel.info, cell)
+    # More seeds would not help where a value is not finite.
+    return "too few seeds" if len(cell.baseline) < LEAST_SEEDS else "undefined"

@@ -127,6 +127,22 @@ def test_a_run_that_fails_is_not_tried_for_ever(tmp_path):
     assert recorded(two) == (16.0, 1.0)
 
 
+def test_a_measurement_without_effect_is_not_asked_for_again(tmp_path):
+    """Such as one with fewer images than an earlier search, whose cells do not count."""
+    one = member(tmp_path, 0, {3: 1.5, 7: 1.0, 12: 0.8, 16: 0.9})
+    two = member(tmp_path, 1, {3: 1.5, 7: 1.0, 12: 0.84, 16: 0.82})
+    calls = []
+
+    def measure(work):
+        calls.append(work)
+        # The loop that asks again and again would never come back.
+        assert len(calls) < 5
+        return True
+
+    share([one, two], measure, ALONE)
+    assert len(calls) == 1
+
+
 def test_runs_that_are_not_finished_or_have_not_searched_have_no_say(tmp_path):
     one = member(tmp_path, 0, {3: 1.5, 7: 1.0, 12: 0.8, 16: 0.9})
     two = member(tmp_path, 1, {3: 1.5, 7: 1.0, 12: 0.84, 16: 0.82})

@@ -1,5 +1,7 @@
 """The data frame of claims, and the primary question that it is made by."""
 
+import math
+
 import pandas as pd
 import pytest
 
@@ -42,6 +44,14 @@ def test_each_comparison_is_a_row(tmp_path, make, over_rho):
     assert clear.verdict == "better"
     assert clear.low < clear.ratio < clear.high < 1
     assert clear.seeds == 3
+
+
+def test_a_diverged_run_is_undefined_and_no_lack_of_seeds(tmp_path, make, over_rho):
+    for arm, value in (("random", 40.0), ("lapjv", math.nan)):
+        for seed in range(3):
+            make(tmp_path, arm, seed, found=over_rho({13: {7: value + seed}}))
+    found = claims(read_runs(tmp_path))
+    assert set(found.verdict) == {"undefined"}
 
 
 def test_a_declared_question_is_the_primary_one_also_from_the_csv(tmp_path, make, over_rho):
