@@ -84,7 +84,7 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
     numbers = both if cell.ratio is None else f"{both}, {change(cell, panel.floor)}"
     if cell.estimate is None:
         seeds = f"{len(cell.baseline)} of the {LEAST_SEEDS} seeds that one needs"
-        return f"{numbers}: no claim: {seeds}"
+        return f"{numbers}; no claim: {seeds}"
     role = "primary" if cell.role == PRIMARY else "adjusted"
     return f"{numbers}: {claim(panel.info, cell)}, {role}"
 

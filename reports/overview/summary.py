@@ -138,7 +138,7 @@ def _matched(group: Group) -> str:
 def _schedule(group: Group, judged: Sequence[Panel]) -> str:
     if any(panel.at_best for panel in judged):
         return (
-            f"The {best_label(group.rows)} is chosen for each run and NFE by the first pass: few"
+            f"The {best_label(group.rows)} is chosen at each NFE by the first pass: few"
             " images, against the train split. The numbers here are of all images, so the choice"
             f" did not see them; the test split had no part in it.{_fixed(judged)}"
         )

@@ -37,7 +37,7 @@ def test_few_seeds_give_numbers_and_no_claim(tmp_path, make, seeds):
         for arm in ("random", "lapjv"):
             make(tmp_path, arm, seed)
     assert (
-        f"+25 %: no claim: {seeds} of the 3 seeds that one needs" in of(tmp_path)["lapjv"].quality
+        f"+25 %; no claim: {seeds} of the 3 seeds that one needs" in of(tmp_path)["lapjv"].quality
     )
 
 

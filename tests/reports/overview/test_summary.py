@@ -191,7 +191,7 @@ def test_what_is_lost_at_one_rho_is_gained_at_the_best(tmp_path, make, over_rho)
     assert summary.findings[0].turns == (
         "lapjv at NFE 5: higher (worse) at rho 7, lower (better) at best rho",
     )
-    assert "chosen for each run and NFE by the first pass" in summary.schedule
+    assert "chosen at each NFE by the first pass" in summary.schedule
     assert "not measured at the best rho" not in text
 
 

@@ -74,7 +74,7 @@ def test_the_reference_is_edm_under_its_own_law():
 
 def test_the_summary_speaks_of_schedules(group):
     summary = summarise(group)
-    assert "The best schedule is chosen for each run and NFE" in summary.schedule
+    assert "The best schedule is chosen at each NFE" in summary.schedule
     labels = [view.label for view in summary.findings[0].views]
     assert labels == ["at fixed schedule", "each coupling at its own best schedule"]
     claims = dict(summary.findings[0].views[0].claims)
