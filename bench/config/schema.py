@@ -118,13 +118,13 @@ class EvaluationConfig:
     """
     rho: float = 7.0
     """Exponent of Karras' schedule, fixed for all runs; 7 is EDM's."""
-    rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 9.0, 16.0, 27.0, 47.0, 81.0)
+    rhos: tuple[float, ...] = (3.0, 5.0, 7.0, 10.0, 16.0, 27.0)
     """Exponents among which the best one is found at each NFE, in addition to --rho; the search
     goes on beyond them where it ends at the first or last. Give no value to skip the search.
     """
     shift: float = 1.0
     """Shift of the flow schedule, fixed for all runs: t' = s t / (1 + (s - 1) t); 1 is uniform."""
-    shifts: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0)
+    shifts: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)
     """Shifts among which the best one is found at each NFE, in addition to --shift; the search
     goes on beyond them where it ends at the first or last. Give no value to skip the search.
     """

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 from bench.record.measurement import Measurement
 from bench.record.specs import karras
-from couplings.spec import split_spec
 
 # Each with the name of features:
 GRID = "grid_fd_"  # the metric of the first pass
@@ -72,6 +71,9 @@ def parameter(schedule: str) -> float:
 
     It is the first option that is a number; 0 for a schedule without one.
     """
+    # Here, because the package imports torch, which a report does not need.
+    from couplings.spec import split_spec
+
     _, options = split_spec(schedule)
     for text in options.values():
         try:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.check import make
+from tests.bench.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,18 +59,38 @@ def start(runs, overrides, how):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(tmp_path, tiny_overrides, sent):
-    overrides = {
-        **tiny_overrides,
+@pytest.fixture(scope="module")
+def overrides():
+    return {
+        **TINY,
+        "coupling": "lapjv",
         "images": 512,
         "pool": 160,
         "metrics": ["truncation"],
         "rhos": [],
         "features": ["pixels"],
     }
-    config = make(None, overrides)
-    with start(tmp_path / "stopped", overrides, "stuck") as process:
+
+
+def checkpoint(runs, overrides):
+    path = runs / make(None, overrides).run_id / "checkpoint.pt"
+    return torch.load(path, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, overrides):
+    """The checkpoint of a run that nobody stopped."""
+    runs = tmp_path_factory.mktemp("whole")
+    with start(runs, overrides, "free") as process:
+        assert process.wait(120) == 0
+    return checkpoint(runs, overrides)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
+def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(
+    tmp_path, overrides, undisturbed, sent
+):
+    with start(tmp_path, overrides, "stuck") as process:
         try:
             assert "waiting\n" in process.stdout  # after five steps, which two pools are enough for
             os.kill(process.pid, sent)
@@ -77,17 +98,14 @@ def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(tmp_path, tiny
         finally:
             process.kill()
     assert code == (130 if sent == signal.SIGINT else -sent)
-    checkpoint = tmp_path / "stopped" / config.run_id / "checkpoint.pt"
     if sent != signal.SIGINT:
-        assert torch.load(checkpoint, weights_only=True)["step"] == 5
-    for runs in ("stopped", "whole"):
-        with start(tmp_path / runs, overrides, "free") as process:
-            assert process.wait(120) == 0
-    stopped, whole = (
-        torch.load(tmp_path / runs / config.run_id / "checkpoint.pt", weights_only=True)
-        for runs in ("stopped", "whole")
-    )
+        assert checkpoint(tmp_path, overrides)["step"] == 5
+    with start(tmp_path, overrides, "free") as process:
+        assert process.wait(120) == 0
+    stopped = checkpoint(tmp_path, overrides)
     for part in ("net", "ema"):
-        assert all(torch.equal(tensor, whole[part][name]) for name, tensor in stopped[part].items())
-    assert stopped["cost"]["pools"] == whole["cost"]["pools"] == 4
-    assert stopped["cost"]["cost_after"] == pytest.approx(whole["cost"]["cost_after"], rel=1e-12)
+        for name, tensor in undisturbed[part].items():
+            assert torch.equal(tensor, stopped[part][name]), name
+    assert stopped["cost"]["pools"] == undisturbed["cost"]["pools"] == 4
+    cost = undisturbed["cost"]["cost_after"]
+    assert stopped["cost"]["cost_after"] == pytest.approx(cost, rel=1e-12)

@@ -326,11 +326,12 @@ def test_a_sweep_on_this_machine_waits_and_tells_what_failed(
 
 
 def test_a_run_that_reaches_its_limit_is_resubmitted_and_goes_on(tmp_path, stand_in_run):
-    stand_in_run(step_s=1.3)
+    stand_in_run(step_s=3)
     (entry,) = parse({"name": "study", "resources": {"minutes": 5, "cpus": 1}}).entries()
     executor = local_executor("local", entry.resources, tmp_path / "logs", [])
-    # Submitit takes fractions of a minute below its checks: warned after 9 s, killed after 15.
-    executor._executor.update_parameters(timeout_min=15 / 60, signal_delay_s=6)
+    # Submitit takes fractions of a minute below its checks: warned after 15 s, killed after 45.
+    # A process of a busy machine needs several seconds until its first step, and to save.
+    executor._executor.update_parameters(timeout_min=45 / 60, signal_delay_s=30)
     (task,) = tasks_of((entry,), SweepFolder(tmp_path / "runs", "study"), None)
     (job,) = run_locally([(executor, replace(task))], 1)
     assert job.exception() is None

@@ -269,21 +269,20 @@ def test_what_cannot_be_fitted_is_given_up_early_with_the_way_out(seeded):
 
 @pytest.mark.data
 def test_on_images_it_gains_more_than_large_batches(real_data, seeded):
-    """CIFAR-10, 4000 images in 128 components: <x, T(x)> is 79 of this map and 70 of exact batches
-    of 1000.
+    """CIFAR-10, 2000 images in 64 components: <x, T(x)> is 71 of this map and 61 of exact batches
+    of 400.
     """
-    images = load("cifar10", real_data).train.images[:4000].float() / 127.5 - 1
-    sd = get("semidiscrete:project=pca:128,steps=200").fit(images, generator=seeded(1))
-    assert sd.report["chi2"] <= 0.01
+    images = load("cifar10", real_data).train.images[:2000].float() / 127.5 - 1
+    sd = get("semidiscrete:project=pca:64,max_chi2=0.05").fit(images, generator=seeded(1))
+    assert sd.report["chi2"] <= 0.05
     dual = sd.cells[0].dual
-    noise = torch.randn(40960, 128, generator=seeded(2))
+    noise = torch.randn(20480, 64, generator=seeded(2))
     gain = (noise * dual.targets[dual.cells(noise)]).sum(1).mean()
     # The semi-dual bounds what any coupling of the two can gain.
     assert gain == pytest.approx(dual.value(noise), rel=0.005)
     batches = []
-    for x, rows in zip(
-        noise[:4000].split(1000), torch.randperm(4000, generator=seeded(3)).split(1000), strict=True
-    ):
-        y = dual.targets[rows]
+    rows = torch.randperm(2000, generator=seeded(3))
+    for x, own in zip(noise[:2000].split(400), rows.split(400), strict=True):
+        y = dual.targets[own]
         batches.append((x[get("lapjv").pair(y, x).index] * y).sum(1).mean())
-    assert gain - torch.stack(batches).mean() > 7.5
+    assert gain - torch.stack(batches).mean() > 8
