@@ -1,4 +1,4 @@
-"""Every block of Python and every command line of README and CONTRIBUTING works as printed."""
+"""Every block of Python and every command line of the documentation works as printed."""
 
 import argparse
 import ast
@@ -22,7 +22,10 @@ from reports.build import build
 from tests.reports.conftest import make_run
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, *DOCS = [path.read_text(encoding="utf-8") for path in PAGES]
+LIBRARY = (ROOT / "docs/library.md").read_text(encoding="utf-8")
+NUMBERS = (ROOT / "docs/numbers.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PLACE = {"sampler": "heun", "start": "gaussian", "guidance": "none"}
 
@@ -79,22 +82,23 @@ def quick(monkeypatch):
 
 
 @pytest.mark.usefixtures("alone", "quick")
-def test_every_block_of_the_readme_runs_in_order(names, tmp_path, monkeypatch):
+def test_every_block_of_the_documentation_runs_in_order(names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results(tmp_path / "runs", seeds=3)
     before = {name: names[name].clone() for name in ("images", "noise", "labels")}
-    for code in blocks(README, "python"):
-        exec(compile(code, "README.md", "exec"), names)
-        # A block that changes what the next one takes would be wrong when both are pasted.
-        for name, value in before.items():
-            assert torch.equal(names[name], value)
+    for text in (README, LIBRARY, NUMBERS):
+        for code in blocks(text, "python"):
+            exec(compile(code, "documentation", "exec"), names)
+            # A block that changes what the next one takes would be wrong when both are pasted.
+            for name, value in before.items():
+                assert torch.equal(names[name], value)
     paired = before["noise"][names["pairing"].index]
     gap = names["diagnostics"].optimality_gap(before["images"], paired)
     assert gap == pytest.approx(0, abs=1e-6)  # the diagnostics' own comment: 0 is optimal
 
 
-def test_the_diagnostics_of_the_readme_find_the_optimum(names):
-    code = block(README, "from couplings import get\n") + block(README, "optimality_gap")
+def test_the_diagnostics_of_the_documentation_find_the_optimum(names):
+    code = block(LIBRARY, "from couplings import get\n") + block(LIBRARY, "optimality_gap")
     exec(
         compile(
             code.replace("diagnostics.optimality_gap", "gap = diagnostics.optimality_gap"),
@@ -133,7 +137,7 @@ def test_the_claims_are_found_in_any_results(
 ):
     results(tmp_path / "runs", seeds, arms, metric)
     monkeypatch.chdir(tmp_path)
-    exec(compile(block(README, "reports.load"), "README.md", "exec"), {})
+    exec(compile(block(NUMBERS, "reports.load"), "numbers.md", "exec"), {})
     assert said in capsys.readouterr().out
 
 
@@ -301,7 +305,7 @@ def commands(text):
                 )
 
 
-@pytest.mark.parametrize(("name", "args"), [*commands(README), *commands(CONTRIBUTING)])
+@pytest.mark.parametrize(("name", "args"), [*commands("\n".join([README, *DOCS, CONTRIBUTING]))])
 def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
     """By the program's own parser; what it would do then is not done."""
     cli = tyro.cli
@@ -329,4 +333,14 @@ def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
 
 
 def test_there_are_commands_to_check():
-    assert len(list(commands(README))) > 20
+    assert len(list(commands("\n".join(DOCS)))) > 20
+    assert len(list(commands(README))) > 5
+
+
+def test_links_lead_to_files_that_are_there():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    # And every page is found from README.
+    linked = re.findall(r"\]\(docs/(\w+\.md)\)", README)
+    assert sorted(linked) == [path.name for path in PAGES[1:]]

@@ -10,7 +10,7 @@ from reports.tables.groups import groups
 from reports.tables.tidy import read_csv
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+NUMBERS = ROOT / "docs/numbers.md"
 PUBLISHED = [ROOT / "reports/published" / name for name in ("digits", "fashion-mnist-16")]
 
 
@@ -47,7 +47,7 @@ for (pool, coupling, nfe), values in others.iterrows():
 
 def snippet():
     (found,) = re.findall(
-        r"<!-- claims -->\n```python\n(.*?)```\n<!-- /claims -->", README.read_text(), re.DOTALL
+        r"<!-- claims -->\n```python\n(.*?)```\n<!-- /claims -->", NUMBERS.read_text(), re.DOTALL
     )
     return found
 
@@ -80,7 +80,7 @@ def recomputed(results, capsys, best):
     assert MERGE in ORACLE
     code = ORACLE.replace("runs/results.csv", str(results))
     exec(
-        compile(code if best else code.replace(MERGE, '.query("rho == 7")'), "README.md", "exec"),
+        compile(code if best else code.replace(MERGE, '.query("rho == 7")'), "numbers.md", "exec"),
         {},
     )
     lines = re.findall(
@@ -184,7 +184,7 @@ def test_the_snippet_lists_the_primary_claims(seeds, tmp_path, monkeypatch, make
     monkeypatch.chdir(tmp_path)
     code = snippet()
     assert len(code.strip().splitlines()) <= 4
-    exec(compile(code, "README.md", "exec"), {})
+    exec(compile(code, "numbers.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     # At the fixed schedule and at the best one.
     assert len(lines) == 5
