@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.overview.question import equal_lines, question_line
+from reports.overview.question import equal_lines, placebo_lines, question_line
 from reports.tables.arms import is_baseline
 from reports.tables.family import numbers_of
 from reports.tables.groups import Group
@@ -14,8 +14,13 @@ from reports.text import plural
 
 
 def notes(group: Group) -> list[str]:
-    """Lines above the findings: the primary question, equal arms, and seeds; in ASCII."""
-    lines = [question_line(group), *equal_lines(group), *seed_lines(group)]
+    """Lines above the findings: the primary question, equal arms, placebos, and seeds; in ASCII."""
+    lines = [
+        question_line(group),
+        *equal_lines(group),
+        *placebo_lines(group),
+        *seed_lines(group),
+    ]
     return [line for line in lines if line]
 
 

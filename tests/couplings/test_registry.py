@@ -21,6 +21,7 @@ SHIPPED = {
     "partial",
     "unbalanced",
     "conditional-cost",
+    "permuted",
     "semidiscrete",
     "cached",
 }
