@@ -101,7 +101,7 @@ def _check_coupling(config: RunConfig) -> str:
         raise ConfigError(str(error)) from None
     # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
-    blind = chosen.name != "random" and not _keeps_classes_apart(chosen)
+    blind = not chosen.independent and not _keeps_classes_apart(chosen)
     if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"

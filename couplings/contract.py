@@ -42,6 +42,7 @@ class Coupling(WithOptions, ABC):
     exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = True  # needs no generator
+    independent: ClassVar[bool] = False  # its pairs are independent, with any options
 
     within_class: bool = False
 
@@ -155,7 +156,7 @@ class Coupling(WithOptions, ABC):
         if not math.isfinite(cost_before):
             raise not_finite(pool)
         start = time.perf_counter()
-        solved = self._solve_checked(pool)
+        solved = self.solve_checked(pool)
         index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._share_of_duplicates(index)
@@ -169,8 +170,15 @@ class Coupling(WithOptions, ABC):
         report |= {key: float(value) for key, value in solved.report.items()}
         return Pairing(index.to(device), report)
 
-    def _solve_checked(self, pool: Pool) -> Pairing:
-        """`solve` for a pool of any size, within classes if asked for."""
+    def solve_checked(self, pool: Pool) -> Pairing:
+        """`solve` for a checked pool of any size, within classes if asked for.
+
+        The index `[n]` int64 is on the CPU and stays in the pool.
+
+        Raises:
+            CouplingError: memory cannot hold the pool, or the solver failed.
+
+        """
         n = len(pool.images)
         if n < 2:
             return Pairing(torch.arange(n, device="cpu"))

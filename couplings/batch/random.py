@@ -1,6 +1,7 @@
 """Random pairing: the baseline of every comparison, and a placebo for it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -18,6 +19,8 @@ class Random(Coupling):
     pairing can be compared with itself. It shares all else with ``random``, as other couplings do,
     and any claim about it is a wrong one.
     """
+
+    independent: ClassVar[bool] = True
 
     draw: int = 0
 

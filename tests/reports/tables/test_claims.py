@@ -7,7 +7,7 @@ import pytest
 
 from reports.build import build
 from reports.overview.headline import headlines
-from reports.overview.question import equal_lines, question_line, role_of
+from reports.overview.question import equal_lines, placebo_lines, question_line, role_of
 from reports.overview.seeds import seed_lines
 from reports.tables.claims import COLUMNS, claims
 from reports.tables.groups import groups
@@ -23,7 +23,7 @@ def table(folder, make, over_rho, seeds=3, arms=("random", "lapjv", "hungarian",
             # lapjv varies by 4 % against random, knn by 14 %.
             wobble = 1 + {"random": 0.0, "knn": 0.1}.get(arm, 0.03) * (seed - 1)
             values = {
-                nfe: {7: 40 / nfe * (1 + seed / 9), 16: 30 / nfe * levels[arm] * wobble}
+                nfe: {7: 40 / nfe * (1 + seed / 9), 16: 30 / nfe * levels.get(arm, 1.0) * wobble}
                 for nfe in (5, 9, 13)
             }
             make(folder, arm, seed, found=over_rho(values), **origin)
@@ -96,6 +96,17 @@ def test_equal_arms_are_said_and_count_once(tmp_path, make, over_rho):
     ]
     found = [claims(rows).query("coupling == 'lapjv'").adjusted.tolist() for rows in (both, one)]
     assert found[0] == found[1]
+
+
+def test_placebos_are_named(tmp_path, make, over_rho):
+    both = table(tmp_path / "both", make, over_rho, arms=("random", "random:draw=1", "permuted"))
+    (group,) = groups(both)
+    assert placebo_lines(group) == [
+        "permuted and random:draw=1 are placebos: the pairs are random, so any claim about them is"
+        " chance."
+    ]
+    (none,) = groups(table(tmp_path / "none", make, over_rho))
+    assert placebo_lines(none) == []
 
 
 @pytest.mark.parametrize(
