@@ -54,6 +54,11 @@ def is_baseline(arm: str) -> bool:
     return coupling_of(arm) == BASELINE
 
 
+def is_placebo(arm: str) -> bool:
+    """True for random pairing with another draw, ``random:draw=1``, which nothing should favour."""
+    return coupling_of(arm).startswith(f"{BASELINE}:")
+
+
 def ordered(arms: Iterable[str]) -> list[str]:
     """Each objective and law with random first, the other couplings by name: the order of all
     tables and figures.
