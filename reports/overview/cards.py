@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reports.overview.change_table import ChangeTable, Row, change_of
 from reports.tables.arms import BASELINE, is_baseline, is_placebo
+from reports.tables.changes import ChangeTable, Row, change_of
 from reports.tables.family import decide
 from reports.tables.power import seeds_until_clear
 from reports.tables.reach import Reach, Reached
@@ -21,6 +21,7 @@ BETTER = "better"
 RANDOM = "random"
 UNCLEAR = "unclear"
 SEEDS = "seeds"
+FACT = "fact"
 NO_WINNER = "no clear winner"
 _NAMED = 3  # couplings that a card names; more are counted
 
@@ -33,7 +34,7 @@ class Card:
         place: the evaluations it is about, ``9 and 13 NFE``.
         title: the winner, or that there is none.
         lines: change, cost and what else is clear, in phrases.
-        kind: ``better``, ``random``, ``unclear`` or ``seeds``.
+        kind: ``better``, ``random``, ``unclear``, ``seeds`` or, if nothing is compared, ``fact``.
         arm: the coupling whose colour it has; empty for none.
 
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.overview.cards import Card, cards, reach_card
-from reports.overview.change_table import ChangeTable, change_table
+from reports.tables.changes import ChangeTable, change_table
 from reports.tables.groups import BUDGET, Group
 from reports.tables.overhead import overhead
 from reports.tables.panels import Panel, side_by_side
@@ -120,25 +120,22 @@ def _views(group: Group) -> list[View]:
     # Of several samplers the one that all are compared with.
     judged = [panel for panel in judged if panel.plain] or judged
     asked = primary_panels(group.panels, group.question) if group.question else []
+    answers = asked[-1:] or judged[-1:]
     equal = equal_arms(group.panels)
     work = overhead(group.rows)
     names = short_names(group.own_couplings)
-    reached = {}
-    for shared in side_by_side(judged):
-        if shared[0].split == "test":
-            reached |= dict.fromkeys(map(id, shared), reach(shared))
-    answers = asked[-1:] or judged[-1:]
     found = []
-    for panel in judged:
-        table = change_table(panel, group.question, equal, work)
-        saving = reach_card(
-            reached.get(id(panel)), panel.schedule, short_names(group.own_couplings)
-        )
-        shown = (*cards(table), *([saving] if saving else []))
-        default = any(panel is one for one in answers)
-        metric = listed([metric_title(panel.info), panel.settings])
-        schedule = _schedule(panel)
-        found.append(View(metric, panel.metric, schedule, table, shown, default))
+    for shared in side_by_side(judged):
+        # The truncation error has no split: to be near the model's own paths is no quality.
+        reached = reach(shared) if shared[0].split == "test" else None
+        for panel in shared:
+            table = change_table(panel, group.question, equal, work)
+            saving = reach_card(reached, panel.schedule, names)
+            shown = (*cards(table), *([saving] if saving else []))
+            metric = listed([metric_title(panel.info), panel.settings])
+            default = any(panel is one for one in answers)
+            view = View(metric, panel.metric, _schedule(panel), table, shown, default)
+            found.append(view)
     # The default first, the others in the order of the report.
     return sorted(found, key=lambda view: not view.default)
 

@@ -17,6 +17,7 @@ from reports.tables.statistics import Cell
 
 title = "Quality against training overhead"
 place = 50
+folded = True
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from reports.tables.schedules import noun_of
 
 title = "NFE to reach a target"
 place = 20
+folded = True
 
 
 def build(group: Group) -> list[Reach] | None:

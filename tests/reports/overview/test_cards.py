@@ -3,7 +3,7 @@
 import pytest
 
 from bench.record import Measurement
-from reports.overview.change_table import certainty, change_of, direction, in_words, strength
+from reports.tables.changes import certainty, change_of, direction, in_words, strength
 from reports.overview.first_screen import first_screen
 from reports.tables.groups import groups
 from reports.tables.runs import read
@@ -120,9 +120,9 @@ def test_words_and_colours_of_a_cell(screen):
     table = screen({"lapjv": (1.0, 0.5, 1 / 3, 2.0)}).default.table
     row = table.rows[0]
     assert [direction(table.panel, row.cells[nfe]) for nfe in (9, 13, 35)] == [
-        "better",
-        "better",
-        "worse",
+        "gain",
+        "gain",
+        "loss",
     ]
     sizes = [strength(row.cells[nfe]) for nfe in (5, 9, 13, 35)]
     assert sizes == pytest.approx([0.0, 0.63, 1.0, 0.63], abs=0.02)

@@ -134,11 +134,14 @@ def strength(cell: Cell) -> float:
 
 
 def direction(panel: Panel, cell: Cell) -> str:
-    """``better`` or ``worse`` by the mean alone, for the colour; empty without a better side."""
+    """``gain`` or ``loss`` by the mean alone, for the colour; empty without a better side.
+
+    Not better or worse, which are claims.
+    """
     if cell.ratio is None or panel.info.better is None or cell.ratio == 1:
         return ""
     lower = cell.ratio < 1
-    return "better" if lower == (panel.info.better == "lower") else "worse"
+    return "gain" if lower == (panel.info.better == "lower") else "loss"
 
 
 def change_of(cell: Cell) -> str:
