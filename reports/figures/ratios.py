@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH = 4.6  # inches; on a phone letters of 9 points are still legible
+_WIDTH = 4.3  # inches; on a phone letters of 9 points are still legible
 _HEIGHT = 3.35
 _BANDS = 3  # couplings with intervals up to which each has its band; of more, the first one
 _LETTERS = 16  # of a name at the end of a line
-_GAP = 10.5  # points between two names
+_GAP = 10.8  # points between two names
 _ROOM = 1.15  # of the axis around the means, as a factor
 _TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10)
 
@@ -48,7 +48,7 @@ def ratio_figure(table: ChangeTable, look: Mapping[str, Look]) -> Markup | None:
         look: of the arms, by name.
 
     """
-    if not _drawn(table):
+    if not has_ratios(table):
         return None
     tips = {}
     for place, row in enumerate(table.rows):
@@ -56,6 +56,11 @@ def ratio_figure(table: ChangeTable, look: Mapping[str, Look]) -> Markup | None:
             tips[mark(place, "point", nfe)] = in_words(table, row, nfe)
     with drawing_style(STYLE):
         return to_svg(ratio_drawing(table, look, quiet=True), describe(table), tips)
+
+
+def has_ratios(table: ChangeTable) -> bool:
+    """True if there is something to draw."""
+    return bool(_drawn(table))
 
 
 def describe(table: ChangeTable) -> str:
@@ -67,13 +72,16 @@ def describe(table: ChangeTable) -> str:
     return f"Change of {table.panel.metric} against {BASELINE}: {'; '.join(parts)}."
 
 
-def ratio_drawing(table: ChangeTable, look: Mapping[str, Look], quiet: bool = False) -> Figure:
+def ratio_drawing(
+    table: ChangeTable, look: Mapping[str, Look], quiet: bool = False, title: str = ""
+) -> Figure:
     """The figure of matplotlib.
 
     Args:
         table: the changes.
         look: of the arms, by name.
         quiet: draw the bands that the page shows only when asked, too.
+        title: above the axes; on a page the caption has it.
 
     """
     load_matplotlib()
@@ -99,7 +107,8 @@ def ratio_drawing(table: ChangeTable, look: Mapping[str, Look], quiet: bool = Fa
         _set_axes(axes, table, low, high)
         names = _names(table)
         widest = max(map(len, names.values()), default=0)
-        set_margins(figure, left=0.68, bottom=0.5, top=0.12)
+        axes.set_title(title, fontsize=9, loc="left")
+        set_margins(figure, left=0.68, bottom=0.5, top=0.32 if title else 0.12)
         figure.subplots_adjust(right=1 - (0.25 + LETTER * widest) / _WIDTH)
         _label_lines(figure, axes, table, names, look)
     return figure
@@ -254,7 +263,7 @@ def _label_lines(
             textcoords="figure points",
             va="center",
             color=colour,
-            fontsize=8.5,
+            fontsize=9,
             fontweight="bold",
             gid=mark(place, "label"),
             annotation_clip=False,

@@ -235,7 +235,7 @@ def _reached(table: Reach, label: str, arm: str, found: Reached) -> Card:
     place = "same quality, fewer evaluations"
     if cell.side == "lower":
         title = f"{number(own)} NFE, not {number(reference)}"
-        return Card(place, title, (f"{label} {goal}: {times}",), BETTER, arm)
+        return Card(place, title, (f"{label}, {goal}", times), BETTER, arm)
     seeds = "" if cell.estimate is not None else f", {plural(len(cell.baseline), 'seed')}"
-    means = f"{label} {number(own)}, {BASELINE} {number(reference)} NFE {goal}: {times}{seeds}"
-    return Card(place, "no clear saving", (means,), UNCLEAR)
+    means = f"{label} {number(own)}, {BASELINE} {number(reference)} NFE, {goal}"
+    return Card(place, "no clear saving", (means, f"{times}{seeds}"), UNCLEAR)

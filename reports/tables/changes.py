@@ -17,7 +17,7 @@ from reports.tables.statistics import LEAST_SEEDS, Cell
 from reports.tables.titles import short_names
 from reports.text import MISSING, added, number, plural
 
-FULL = math.log(3)  # change, as a logarithm of the ratio, from which a colour is at its strongest
+FULL = math.log(2.5)  # change, as a logarithm of the ratio, from which a colour is at its strongest
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,8 @@ def test_the_page_is_whole_and_alone(html):
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
-    assert (
-        sum(tag == "svg" for tag, _ in page.tags) == 2 + 5 + 2 + 1
-    )  # two views of the first screen, and the sections
+    # Two views of the first screen, and the sections
+    assert sum(tag == "svg" for tag, _ in page.tags) == 2 + 5 + 2 + 1
     names = [a["id"] for _, a in page.tags if "id" in a and "d" not in a]
     targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert targets <= set(names)
