@@ -108,7 +108,7 @@ def ratio_drawing(
         names = _names(table)
         widest = max(map(len, names.values()), default=0)
         axes.set_title(title, fontsize=9, loc="left")
-        set_margins(figure, left=0.68, bottom=0.5, top=0.32 if title else 0.12)
+        set_margins(figure, left=0.68, bottom=0.5, top=0.5 if title else 0.12)
         figure.subplots_adjust(right=1 - (0.25 + LETTER * widest) / _WIDTH)
         _label_lines(figure, axes, table, names, look)
     return figure

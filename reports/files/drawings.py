@@ -45,7 +45,7 @@ def drawings(groups: Sequence[Group]) -> dict[str, bytes]:
 def _ratios(group: Group, look: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
     for view in first_screen(group).views:
         if has_ratios(view.table):
-            title = f"{view.metric}, change against random"
+            title = f"{view.metric}\nchange against random pairing"
             yield f"{view.table.panel.title} ratio", ratio_drawing(view.table, look, title=title)
 
 
@@ -70,6 +70,10 @@ def _saved(figure: Figure, kind: str) -> bytes:
     # Marks are for the page only, and no names that other programs would take.
     for artist in figure.findobj():
         artist.set_gid(None)
+        # The line from an annotation is no child of the figure.
+        arrow = getattr(artist, "arrow_patch", None)
+        if arrow is not None:
+            arrow.set_gid(None)
     buffer = io.BytesIO()
     with drawing_style(STYLE):
         settings = {"facecolor": "white", "dpi": _DPI, "metadata": _METADATA[kind]}
