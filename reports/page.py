@@ -176,8 +176,8 @@ def _facts(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     facts = [text.plural(len(runs), "finished run")]
     if groups:
         facts.append(text.join(ordered(groups[0].couplings)))
-        counted = {len(seeds) for group in groups for seeds in group.seeds.values()}
-        facts.append(text.plural(max(counted), "seed"))
+        most = max(max(map(len, group.seeds.values())) for group in groups)
+        facts.append(text.plural(most, "seed"))
     return facts
 
 

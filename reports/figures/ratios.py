@@ -22,19 +22,21 @@ from reports.figures.style import (
 from reports.figures.svg import mark, to_svg
 from reports.tables.arms import BASELINE
 from reports.tables.changes import ChangeTable, Row, change_of, in_words
-from reports.text import change
+from reports.tables.intervals import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDTH = 4.3  # inches; on a phone letters of 9 points are still legible
-_HEIGHT = 3.35
+_WIDTH = 4.1  # inches; on a phone letters of 9 points are still legible
+_HEIGHT = 3.1
 _BANDS = 3  # couplings with intervals up to which each has its band; of more, the first one
 _LETTERS = 16  # of a name at the end of a line
 _GAP = 10.8  # points between two names
 _ROOM = 1.15  # of the axis around the means, as a factor
-_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10)
+# Ratios that are labelled, those first that should be whatever the scale
+_TICKS = (1, 2, 0.5, 5, 0.2, 10, 0.1, 1.5, 0.7, 3, 0.3, 1.2, 0.8, 1.1, 0.9, 1.05, 0.95)
+_LINES = 11  # labels that fit along the vertical axis
 
 
 def ratio_figure(table: ChangeTable, look: Mapping[str, Look]) -> Markup | None:
@@ -116,7 +118,7 @@ def ratio_drawing(
 
 def banded_rows(table: ChangeTable) -> list[Row]:
     """The rows whose intervals are drawn as bands: all if they are few, else the first."""
-    known = [row for row in table.rows if any(cell.ratio_interval for cell in row.cells.values())]
+    known = [row for row in table.rows if _intervals(row)]
     # Bands of ten couplings would hide the lines.
     return known if len(known) <= _BANDS else known[:1]
 
@@ -124,6 +126,11 @@ def banded_rows(table: ChangeTable) -> list[Row]:
 def _ratios(row: Row) -> dict[int, float]:
     ratios = {nfe: cell.ratio for nfe, cell in row.cells.items()}
     return {nfe: r for nfe, r in ratios.items() if r is not None and is_drawable(r)}
+
+
+def _intervals(row: Row) -> dict[int, Interval]:
+    found = {nfe: cell.ratio_interval for nfe, cell in row.cells.items()}
+    return {nfe: interval for nfe, interval in found.items() if interval}
 
 
 def _drawn(table: ChangeTable) -> list[Row]:
@@ -139,10 +146,9 @@ def _limits(table: ChangeTable, banded: Sequence[Row]) -> tuple[float, float]:
     high = max(means)
     ends = [low, high]
     for row in banded:
-        for cell in row.cells.values():
-            interval = cell.ratio_interval
+        for interval in _intervals(row).values():
             # A single wide interval must not press all lines together.
-            ends += [max(interval.low, low / 2), min(interval.high, high * 2)] if interval else []
+            ends += [max(interval.low, low / 2), min(interval.high, high * 2)]
     return min(ends) / _ROOM, max(ends) * _ROOM
 
 
@@ -167,14 +173,15 @@ def _shade_floor(axes: Axes, table: ChangeTable, low: float) -> None:
 
 
 def _draw_band(axes: Axes, row: Row, colour: str, gid: str) -> None:
-    cells = {nfe: cell for nfe, cell in row.cells.items() if cell.ratio_interval}
-    lows = [cell.ratio_interval.low for cell in cells.values()]
-    highs = [cell.ratio_interval.high for cell in cells.values()]
-    if len(cells) > 1:
+    intervals = _intervals(row)
+    lows = [interval.low for interval in intervals.values()]
+    highs = [interval.high for interval in intervals.values()]
+    if len(intervals) > 1:
         style = {"color": colour, "alpha": 0.14, "linewidth": 0}
-        axes.fill_between([*cells], lows, highs, gid=gid, **style)
-    elif cells:
-        axes.vlines([*cells], lows, highs, color=colour, alpha=0.4, linewidth=3, gid=gid)
+        axes.fill_between([*intervals], lows, highs, gid=gid, **style)
+    elif intervals:
+        # A band between places needs two of them.
+        axes.vlines([*intervals], lows, highs, color=colour, alpha=0.4, linewidth=3, gid=gid)
 
 
 def _draw_line(axes: Axes, table: ChangeTable, row: Row, place: int, look: Look) -> None:
@@ -196,27 +203,25 @@ def _set_axes(axes: Axes, table: ChangeTable, low: float, high: float) -> None:
     axes.xaxis.set_major_formatter(tick_text)
     axes.yaxis.set_major_locator(ticker.FixedLocator(_ticks(low, high)))
     # As change, because the table has changes; the axis itself is that of the ratio.
-    axes.yaxis.set_major_formatter(lambda ratio, _: "0" if ratio == 1 else change(ratio))
+    axes.yaxis.set_major_formatter(lambda ratio, _: _change(ratio))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(ticker.NullLocator())
     axes.set_xlabel("network evaluations (NFE)")
 
 
+def _change(ratio: float) -> str:
+    return "0" if ratio == 1 else f"{100 * (ratio - 1):+.0f} %".replace("-", "−")
+
+
 def _ticks(low: float, high: float) -> list[float]:
-    """Ratios to label: none closer to the one before than a line of text."""
-    found = [ratio for ratio in _TICKS if low <= ratio <= high and ratio >= 1]
-    below = [ratio for ratio in reversed(_TICKS) if low <= ratio <= high and ratio < 1]
-    least = math.log(high / low) / 11
-    kept = _spaced(found, least)
-    return sorted({*kept, *_spaced([1.0, *below], least)})
-
-
-def _spaced(ratios: Sequence[float], least: float) -> list[float]:
+    """Ratios to label, as many as fit."""
+    least = math.log(high / low) / _LINES
     kept: list[float] = []
-    for ratio in ratios:
-        if not kept or abs(math.log(ratio / kept[-1])) >= least:
+    for ratio in _TICKS:
+        clear = all(abs(math.log(ratio / other)) >= least for other in kept)
+        if low <= ratio <= high and clear:
             kept.append(ratio)
-    return kept
+    return sorted(kept)
 
 
 def _names(table: ChangeTable) -> dict[int, str]:

@@ -23,6 +23,7 @@ UNCLEAR = "unclear"
 SEEDS = "seeds"
 FACT = "fact"
 NO_WINNER = "no clear winner"
+_EACH = 2  # NFEs up to which a card gives each change; of more it gives the extremes
 _NAMED = 3  # couplings that a card names; more are counted
 
 
@@ -117,10 +118,7 @@ def _card(table: ChangeTable, outcome: _Outcome, nfes: Sequence[int]) -> Card:
 
 def _winner(table: ChangeTable, row: Row, nfes: Sequence[int], place: str) -> Card:
     # One NFE has room for its interval; of several the table has them.
-    sizes = [row.cells[nfes[0]].change]
-    if len(nfes) > 1:
-        sizes = [f"{change_of(row.cells[nfe])} at {nfe}" for nfe in nfes]
-    lines = [", ".join(sizes)]
+    lines = [row.cells[nfes[0]].change if len(nfes) == 1 else _sizes(row, nfes)]
     if row.work:
         lines.append(f"training work {row.extra_work}")
     also = _others(table, nfes, "better", but=row)
@@ -140,9 +138,8 @@ def _others(table: ChangeTable, nfes: Sequence[int], side: str, but: Row | None 
         ]
         if not claimed or row is but or (side == "better" and is_placebo(row.arms[0])):
             continue
-        sizes = [f"{change_of(row.cells[nfe])} at {nfe}" for nfe in claimed]
         # A card of one NFE has said which.
-        size = sizes[0].partition(" at ")[0] if len(nfes) == 1 else ", ".join(sizes)
+        size = change_of(row.cells[nfes[0]]) if len(nfes) == 1 else _sizes(row, claimed)
         found.append(f"{row.label} {size}" if sized else row.label)
     if not found:
         return ""
@@ -154,19 +151,22 @@ def _others(table: ChangeTable, nfes: Sequence[int], side: str, but: Row | None 
 def _means(table: ChangeTable, nfes: Sequence[int]) -> str:
     """The changes of the coupling that comes first in the table, at their extremes."""
     row = next((row for row in table.rows if not is_placebo(row.arms[0])), table.rows[0])
-    ratios = {}
-    for nfe in nfes:
-        ratio = row.cells[nfe].ratio if nfe in row.cells else None
-        if ratio is not None:
-            ratios[nfe] = ratio
-    if not ratios:
+    known = [nfe for nfe in nfes if nfe in row.cells and row.cells[nfe].ratio is not None]
+    if not known:
         return ""
-    least, most = min(ratios, key=ratios.get), max(ratios, key=ratios.get)
-    ends = [f"{change_of(row.cells[nfe])} at {nfe}" for nfe in dict.fromkeys((least, most))]
-    text = f"{row.label} {', '.join(ends)}"
-    enough = any(row.cells[nfe].estimate is not None for nfe in ratios)
+    text = f"{row.label} {_sizes(row, known, most=1)}"
+    enough = any(row.cells[nfe].estimate is not None for nfe in known)
     # An interval may exclude no change and the claim still be none: the others are adjusted.
     return f"{text}; not significant" if enough and not _claimed(table, row, nfes) else text
+
+
+def _sizes(row: Row, nfes: Sequence[int], most: int = _EACH) -> str:
+    """``−46 % at 9, −61 % at 13``; of more than ``most`` NFEs the extremes."""
+    if len(nfes) > most:
+        ratios = {nfe: row.cells[nfe].ratio for nfe in nfes}
+        ends = dict.fromkeys((min(ratios, key=ratios.get), max(ratios, key=ratios.get)))
+        return " to ".join(f"{change_of(row.cells[nfe])} at {nfe}" for nfe in ends)
+    return ", ".join(f"{change_of(row.cells[nfe])} at {nfe}" for nfe in nfes)
 
 
 def _claimed(table: ChangeTable, row: Row, nfes: Sequence[int]) -> bool:

@@ -54,7 +54,7 @@ class Pools:
 
     @property
     def cards(self) -> list[Card]:
-        """What the smallest and the largest pool bring and cost, for each coupling with several."""
+        """Gain and cost of the smallest and the largest pool, for each coupling with both."""
         found = []
         for coupling, points in self.measured.get(CUT, {}).items():
             if len(points) > 1 and not is_baseline(coupling):

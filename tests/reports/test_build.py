@@ -149,7 +149,7 @@ def test_groups_have_their_own_sections(tmp_path, make):
             make(tmp_path, coupling, data=data, found=FEW)
     report = build(tmp_path)
     ids = [a["id"] for tag, a in Page(report.html.read_text()).tags if tag == "h2"]
-    assert ids == ["others", "warnings", "summary", "config", "provenance"]
+    assert ids == ["warnings", "summary", "others", "config", "provenance"]
     for number in (1, 2):
         page = Page((tmp_path / f"comparison-{number}.html").read_text())
         ids = [a["id"] for tag, a in page.tags if tag == "h2"]
