@@ -30,7 +30,7 @@ def test_pictures_are_called_by_what_they_show():
 
     assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == [
         "NFE 13",
-        "D along the path",
+        "along the path",
         "other",
     ]
 
