@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SETTINGS = ("guidance", "start", "sampler", "schedule", "nfe")
 title = "Discriminator guidance"
 place = 130
+folded = True
 GUESS = "guessing"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 

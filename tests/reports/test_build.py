@@ -30,7 +30,7 @@ def test_pictures_are_called_by_what_they_show():
 
     assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == [
         "NFE 13",
-        "D along the path",
+        "along the path",
         "other",
     ]
 
@@ -74,7 +74,8 @@ def test_the_page_is_whole_and_alone(html):
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5 + 2 + 1
+    # Two views of the first screen, and the sections
+    assert sum(tag == "svg" for tag, _ in page.tags) == 2 + 5 + 2 + 1
     names = [a["id"] for _, a in page.tags if "id" in a and "d" not in a]
     targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert targets <= set(names)
@@ -89,7 +90,7 @@ def test_the_page_is_whole_and_alone(html):
 def test_sections_of_the_page(html):
     text = " ".join(Page(html).text.split())
     for part in (
-        "9 finished runs on digits",
+        "Digits 8×8: which coupling at your NFE? 3 couplings · pool 1,024 · 200,000 training",
         "lapjv: lower (better) than random at NFE 3 and 5, most at NFE 3: −40 % [−40, −40]",
         "×0.60 [0.60, 0.60]",
         "finds differences that are not there",
@@ -148,11 +149,11 @@ def test_groups_have_their_own_sections(tmp_path, make):
             make(tmp_path, coupling, data=data, found=FEW)
     report = build(tmp_path)
     ids = [a["id"] for tag, a in Page(report.html.read_text()).tags if tag == "h2"]
-    assert ids == ["summary", "warnings", "config", "provenance"]
+    assert ids == ["warnings", "summary", "others", "config", "provenance"]
     for number in (1, 2):
         page = Page((tmp_path / f"comparison-{number}.html").read_text())
         ids = [a["id"] for tag, a in page.tags if tag == "h2"]
-        assert ids == ["summary", "warnings", f"g{number}"]
+        assert ids == ["warnings", "summary", f"g{number}"]
     assert report.html.parent == report.csv.parent == tmp_path
     assert len(read(tmp_path)[0]) == 4
 
