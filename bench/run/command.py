@@ -50,7 +50,10 @@ class Command:
     """The couplings to compare, the data, and the place of the results."""
 
     coupling: tuple[str, ...] = ("lapjv",)
-    """Couplings to compare, as name or name:key=value,key=value. The random baseline is added."""
+    """Couplings to compare, as name or name:key=value,key=value, or modules of your own, such as
+    my_project.nearest; python -m couplings lists them and their options. The random baseline is
+    added.
+    """
     objective: tuple[str, ...] = ()
     """Training objectives: edm, flow (flow matching, with t uniform), also with options such as
     flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
@@ -127,6 +130,10 @@ class Command:
         # ``--coupling`` without a word
         if not self.coupling:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
+        if "help" in self.coupling:
+            raise ConfigError(
+                "python -m couplings lists the couplings; with a name it explains its options"
+            )
         check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
         shared = RunConfig(
