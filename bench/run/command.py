@@ -19,8 +19,10 @@ from bench.config import (
     RunConfig,
     TrainingConfig,
     load_preset,
+    refuse_other_preset,
 )
 from bench.config.guidance import GuidanceConfig
+from bench.run.quick import quick
 from bench.suitable import of_file
 from bench.training.noise_search import NoiseSearch
 
@@ -95,6 +97,15 @@ class Command:
     """Number of seeds, counted up from --seed."""
     no_baseline: bool = False
     """Do not add the random baseline."""
+    quick: bool = False
+    """Make little of everything, to see that all works before a long run: 640 images, few NFE, few
+    samples, the preset's network. Options on the command line are kept. Such runs are compared with
+    each other only.
+    """
+    dry_run: bool = False
+    """Print the runs, and the time and memory that they would take on this machine, measured on a
+    few steps; then stop. Trains nothing and writes nothing, but downloads missing data.
+    """
     execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=NetworkConfig
@@ -175,7 +186,11 @@ class Command:
 def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
     first = read_first(args, ("--data", "--preset"))
+    refuse_other_preset(first.preset, first.data)
     base = load_preset(first.preset, first.data or "digits")
+    # Before the options are read, which have the last word.
+    if "--quick" in args:
+        base = quick(base)
     default = Command(
         coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
         objective=(base.training.objective,),

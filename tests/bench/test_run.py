@@ -121,6 +121,7 @@ def test_a_preset_for_another_objective_is_taken_and_a_line_says_so(tmp_path, mo
         (["--pool", "0"], ["--pool", "above 0"]),
         (["--data", "digit"], ["digits"]),
         (["--preset", "nope"], ["digits"]),
+        (["--preset", "cifar10-small", "--data", "digits"], ["cifar10-small is for cifar10, not"]),
         (["--nfe", "1"], ["--nfe"]),
         (["--rho", "0"], ["--rho"]),
         (["--seeds", "0"], ["--seeds"]),
