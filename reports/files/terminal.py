@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from reports.files.steered import guidance_lines, starts_table
 from reports.overview.seeds import notes
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
@@ -51,6 +52,8 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
         blocks += map(_curve, [panel for panel in judged if panel.plain] or judged)
         blocks.append("\n".join(textwrap.fill(line, _WIDTH) for line in notes(plain)))
         blocks.append(_per_run(plain))
+        blocks.append(guidance_lines(group, _WIDTH))
+        blocks.append(starts_table(group))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
