@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.process.console import worker
 from bench.record import spelled, write_bytes
-from reports.files.terminal import print_remarks
+from reports.files.remarks import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError
 from reports.text import one_line
 

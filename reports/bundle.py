@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.process.console import worker
 from bench.record import spelled
 from bench.record.bundle import SUFFIX, files_of, is_bundle, write_bundle
-from reports.files.terminal import print_remarks
+from reports.files.remarks import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError, Run
 from reports.tables.search import FILE, as_csv, pilots
 from reports.tables.studies import opened

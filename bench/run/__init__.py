@@ -7,7 +7,6 @@ same latents, and writes a report. Finished work is reused; a stopped run resume
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +16,11 @@ from bench.check import check
 from bench.cli import RESUMES, main_of, note_preset
 from bench.config import RunConfig
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder, RunFolderError, one_line
+from bench.record import RunFolder, RunFolderError
 from bench.run.command import Command, parse
 from bench.run.foresight import Foresight, foresee, outline
 from bench.run.making import Planned, is_settled_or_damaged, make, shared_out
+from bench.run.reporting import report
 from bench.run.sharing import within_memory
 from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 from bench.training import noise_search
@@ -73,7 +73,7 @@ def run(command: Command) -> int:
         return 2 if all(isinstance(error, RunFolderError) for error in failed) else 1
     errors += _share_schedules(command, planned, dataset, ranks, foresight)
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
-    reported = not ranks.first or _report(command, finished)
+    reported = not ranks.first or report(command.runs, finished)
     return int(bool(errors or failed) or not reported)
 
 
@@ -191,45 +191,6 @@ def _is_done(folder: RunFolder) -> bool:
         return folder.is_done()
     except RunFolderError:
         return False  # already reported
-
-
-def _report(command: Command, finished: list[str]) -> bool:
-    """Print the table of the finished runs, and write results and page over all of the folder.
-
-    Neither failure costs the other, nor the runs, so each is one line.
-
-    Returns:
-        True if all of it worked.
-
-    """
-    from reports.build import build
-    from reports.files.terminal import terminal_table
-    from reports.tables.runs import CannotWrite, ReportError, read
-    from reports.tables.tidy import results
-
-    # The table shows the runs of this command, the page all of the folder.
-    worked = True
-    try:
-        runs, _ = read(command.runs, finished)
-        print(terminal_table(results(runs), runs), flush=True)
-    except Exception as error:  # noqa: BLE001 - the files matter more than the table
-        print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
-        worked = False
-    try:
-        # Runs that cannot be compared are marked, for it is too late to refuse them.
-        report = build(command.runs, mixed=True)
-    except CannotWrite as error:
-        print(
-            f"error: {error.problem}: all runs are kept; make room, and the same command reports"
-            " them",
-            file=sys.stderr,
-        )
-        return False
-    except ReportError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return False
-    print(f"\nresults: {report.csv}\nreport:  {report.html}")
-    return worked
 
 
 def main(args: list[str] | None = None) -> int:
