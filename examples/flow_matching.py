@@ -23,9 +23,8 @@ def train(coupling: str, steps: int, batch: int = 512) -> nn.Module:
     """A velocity network, trained on pairs of a coupling along straight paths."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(3, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2)
-    )
+    net = nn.Sequential(nn.Linear(3, 128), nn.SiLU())
+    net.extend([nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2)])
     chosen = get(coupling)
     optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
     for _ in range(steps):
