@@ -15,7 +15,7 @@ from bench.config import (
     TrainingConfig,
 )
 from bench.config.guidance import check_guidance, check_heun_nfe
-from bench.config.read import apply, load_preset
+from bench.config.read import apply, load_preset, refuse_other_preset
 from bench.record import LARGEST, flatten
 
 if TYPE_CHECKING:
@@ -377,7 +377,9 @@ def make(preset: str | None = None, overrides: dict[str, object] | None = None) 
     from bench.training.objectives import for_objectives
 
     overrides = overrides or {}
-    base = load_preset(preset, str(overrides.get("data", "digits")))
+    data = str(overrides.get("data", "digits"))
+    refuse_other_preset(preset, data if "data" in overrides else None)
+    base = load_preset(preset, data)
     config = apply(base, overrides)
     (training,) = for_objectives(config.training, [config.training.objective], base.training)
     return check(replace(config, training=training))

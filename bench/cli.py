@@ -12,7 +12,7 @@ import tyro
 
 from bench.config import ConfigError, load_preset
 from bench.process.ranks import leave
-from bench.record import OtherRunError, RunFolder, UserError, one_line
+from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
 
 if TYPE_CHECKING:
     from bench.process.ranks import Ranks
@@ -41,7 +41,7 @@ def main_of(
         leave()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if stopped:
@@ -66,8 +66,8 @@ def parse(command: type[C], module: str, description: str, args: list[str], defa
     """
     return tyro.cli(
         command,
-        prog=f"python -m {module}",
-        description=description,
+        prog=spelled(f"python -m {module}"),
+        description=spelled(description),
         args=args,
         default=default,
         config=(tyro.conf.FlagCreatePairsOff,),

@@ -28,13 +28,14 @@ SAVING_TOLERANCE = 1e-6
 class Coupling(WithOptions, ABC):
     """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
 
-    Every coupling has the option `within_class=true`, which solves for one label at a time: noise j
-    counts as of the class of image j. The noise then stays independent of the label, as it is when
-    a class is sampled; a pairing that ignores labels makes it depend on the label (arXiv
-    2403.05069, Sec. 4.2).
-
     The class variables state what the coupling keeps at its default options; the contract tests
-    check them.
+    check them. `python -m couplings` shows them with the docstring, whose paragraphs `Options:`,
+    `Cost:` and `Source:` it finds by these words.
+
+    Options:
+        within_class: solve for one label at a time: noise j counts as of the class of image j. The
+            noise then stays independent of the label, as it is when a class is sampled; a pairing
+            that ignores labels makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
     """
 
     kind: ClassVar[str] = "batch"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.process.console import worker
-from bench.record import write_bytes
-from reports.files.terminal import print_remarks
+from bench.record import spelled, write_bytes
+from reports.files.remarks import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError
 from reports.text import one_line
 
@@ -177,8 +177,8 @@ def _make(
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.build",
-        description=DESCRIPTION,
+        prog=spelled("python -m reports.build"),
+        description=spelled(DESCRIPTION),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -220,7 +220,7 @@ def main(args: list[str] | None = None) -> int:
             figures=options.figures,
         )
     except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     print_remarks(report.excluded, report.notes)
     print(f"results: {report.csv}\nreport:  {report.html}")

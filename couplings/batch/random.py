@@ -14,10 +14,16 @@ _FIRST = 0x9E3779B97F4A7C15  # of the seeds of the draws
 class Random(Coupling):
     """Pairs as they were drawn: image i keeps noise i.
 
-    The pairs are independent if the noise was drawn so; nothing is drawn here. ``draw`` other than
-    0 is a placebo: it permutes the noise samples of the pool by a stream of its own, so that random
-    pairing can be compared with itself. It shares all else with ``random``, as other couplings do,
-    and any claim about it is a wrong one.
+    The pairs are independent if the noise was drawn so; nothing is drawn here.
+
+    Options:
+        draw: other than 0 it is a placebo: it permutes the noise samples of the pool by a stream of
+            its own, so that random pairing can be compared with itself. It shares all else with
+            `random`, as other couplings do, and any claim about it is a wrong one.
+
+    Cost: none.
+
+    Source: the usual training of diffusion models, such as Karras et al. 2022 (arXiv 2206.00364).
     """
 
     independent: ClassVar[bool] = True

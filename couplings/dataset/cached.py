@@ -40,6 +40,8 @@ class Cached(DatasetCoupling):
         epochs: sweeps over the images in `fit`; 0 leaves it all to training.
         per_class: exchange within a class only, so that the noise does not depend on the label.
 
+    Cost: O(batch^3) time for each exchange of a batch; O(n caches) state.
+
     Source: the idea of LOOM-CFM (Davtyan et al. 2025, ICLR), for squared L2.
     """
 

@@ -71,6 +71,15 @@ def build(group: Group) -> Guidance | None:
     )
 
 
+def in_words(group: Group) -> dict[str, list[str]]:
+    """Coupling to its sentences, by the distance that the summary speaks of; empty without
+    guidance.
+    """
+    rows = with_weight(group.rows)
+    found = weights_of(rows, group) if len(rows) else []
+    return sentences([weights for weights in found if weights.metric == found[0].metric])
+
+
 def sentences(found: list[Weights]) -> dict[str, list[str]]:
     """Coupling to its sentences, over the NFEs."""
     lines: dict[str, list[str]] = {}

@@ -124,7 +124,7 @@ def test_configs_are_those_of_the_single_command():
         {"preset": "cifar10-aot-cond", "seed": 4},
         {"preset": "cifar10-aot-uncond", "conditional": True, "coupling": "random"},
         {"data": "fashion-mnist-16", "coupling": "sinkhorn:backend=pot,epsilon=0.1"},
-        {"preset": "cifar10-small", "data": "digits", "pool": 128, "batch": 64},
+        {"preset": "cifar10-small", "data": "image-folder", "pool": 128, "batch": 64},
         {},
     ],
 )
