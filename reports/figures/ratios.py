@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -259,7 +259,11 @@ def _label_lines(
     for place, name in names.items():
         colour = BASELINE_INK if place < 0 else look[table.rows[place].arms[0]].colour
         # From the end of the line to its name, however far that was moved.
-        leader = {"arrowstyle": "-", "relpos": (0, 0.5), "gid": mark(place, "leader")}
+        leader: dict[str, Any] = {
+            "arrowstyle": "-",
+            "relpos": (0, 0.5),
+            "gid": mark(place, "leader"),
+        }
         leader |= {"color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3}
         axes.annotate(
             name,
@@ -295,7 +299,7 @@ def apart(heights: Mapping[int, float], gap: float, low: float, high: float) -> 
         half = (len(block[0]) - 1) * gap / 2
         centre = max(low + half, min(high - half, block[1]))
         blocks.append((block[0], centre))
-    found = {}
+    found: dict[int, float] = {}
     for members, centre in blocks:
         start = centre - (len(members) - 1) * gap / 2
         found |= {place: start + number * gap for number, place in enumerate(members)}

@@ -83,7 +83,7 @@ def test_the_page_is_whole_and_alone(html):
     parts = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
     assert parts == [
         f"g1-{key}"
-        for key in ("figures", "reach", "values", "cost", "pareto", "straight", "images")
+        for key in ("images", "figures", "reach", "values", "cost", "pareto", "straight")
     ]
     assert set(parts) <= targets  # the contents list names them all
 
@@ -383,7 +383,7 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     parts = [
         attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes
     ]
-    assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
+    assert parts == ["g1-images", "g1-figures", "g1-cost", "g1-straight"]
 
 
 def test_that_there_is_no_verdict_is_said_once(tmp_path, make):
