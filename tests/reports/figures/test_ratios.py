@@ -1,4 +1,4 @@
-"""The figure of the first screen: places of its points, its marks, and names that do not overlap."""
+"""The figure of the first screen: its points, their words, and names that do not overlap."""
 
 import math
 import re
