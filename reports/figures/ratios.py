@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -259,7 +259,11 @@ def _label_lines(
     for place, name in names.items():
         colour = BASELINE_INK if place < 0 else look[table.rows[place].arms[0]].colour
         # From the end of the line to its name, however far that was moved.
-        leader = {"arrowstyle": "-", "relpos": (0, 0.5), "gid": mark(place, "leader")}
+        leader: dict[str, Any] = {
+            "arrowstyle": "-",
+            "relpos": (0, 0.5),
+            "gid": mark(place, "leader"),
+        }
         leader |= {"color": colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 1, "shrinkB": 3}
         axes.annotate(
             name,
@@ -281,27 +285,27 @@ def apart(heights: Mapping[int, float], gap: float, low: float, high: float) -> 
     """Heights moved as little as needed to be ``gap`` apart, in their order, within the limits if
     there is room.
     """
-    places = sorted(heights, key=heights.get)
-    # Blocks of touching labels: their heights and the sum of what each would shift the whole to.
+    # Blocks of touching labels, from below, and the height of the middle of each.
     blocks: list[tuple[list[int], float]] = []
-    for place in places:
-        block = ([place], heights[place])
+    for place in sorted(heights, key=lambda one: heights[one]):
+        members = [place]
+        middle = _middle(members, heights, gap, low, high)
         # A block that reaches into the one below becomes one with it, centred on its members.
-        while blocks and _overlap(blocks[-1], block, gap):
-            below = blocks.pop()
-            members = below[0] + block[0]
-            centre = sum(heights[one] for one in members) / len(members)
-            block = (members, centre)
-        half = (len(block[0]) - 1) * gap / 2
-        centre = max(low + half, min(high - half, block[1]))
-        blocks.append((block[0], centre))
-    found = {}
-    for members, centre in blocks:
-        start = centre - (len(members) - 1) * gap / 2
+        while blocks and middle - blocks[-1][1] < (len(members) + len(blocks[-1][0])) * gap / 2:
+            members = blocks.pop()[0] + members
+            middle = _middle(members, heights, gap, low, high)
+        blocks.append((members, middle))
+    found: dict[int, float] = {}
+    for members, middle in blocks:
+        start = middle - (len(members) - 1) * gap / 2
         found |= {place: start + number * gap for number, place in enumerate(members)}
     return found
 
 
-def _overlap(below: tuple[list[int], float], above: tuple[list[int], float], gap: float) -> bool:
-    room = (len(below[0]) + len(above[0])) * gap / 2
-    return above[1] - below[1] < room
+def _middle(
+    members: Sequence[int], heights: Mapping[int, float], gap: float, low: float, high: float
+) -> float:
+    """The middle of a block: the mean of its members, moved into the limits."""
+    half = (len(members) - 1) * gap / 2
+    mean = sum(heights[one] for one in members) / len(members)
+    return max(low + half, min(high - half, mean))

@@ -105,13 +105,13 @@ def _card(table: ChangeTable, outcome: _Outcome, nfes: Sequence[int]) -> Card:
     if outcome.row is not None:
         return _winner(table, outcome.row, nfes, place)
     if outcome.kind == RANDOM:
-        lines = (_others(table, nfes, "worse"),)
-        return Card(place, RANDOM, lines, RANDOM, table.baselines[0].arms[0])
+        worse = _others(table, nfes, "worse")
+        return Card(place, RANDOM, (worse,), RANDOM, table.baselines[0].arms[0])
     if outcome.kind == SEEDS:
         most = max(_shared_seeds(table, nfe) for nfe in nfes)
         missing = LEAST_SEEDS - most
-        lines = (_means(table, nfes), f"{plural(most, 'seed')} so far")
-        return Card(place, f"needs {plural(missing, 'more seed')}", lines, SEEDS)
+        title = f"needs {plural(missing, 'more seed')}"
+        return Card(place, title, (_means(table, nfes), f"{plural(most, 'seed')} so far"), SEEDS)
     lines = (_means(table, nfes), _others(table, nfes, "worse"), *_more_seeds(table, nfes))
     return Card(place, NO_WINNER, tuple(line for line in lines if line), UNCLEAR)
 

@@ -13,7 +13,7 @@ from reports.tables.groups import Group
 from reports.tables.runs import Run
 
 title = "Generated images"
-place = 100
+place = 5
 TANGENTS = "along the path"
 REAL = "real"  # the file of real images, and its label
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG

@@ -9,6 +9,7 @@ from reports.build import build, main
 from reports.tables.groups import groups
 from reports.tables.runs import ReportError, read
 from reports.tables.tidy import read_csv
+from tests.reports.conftest import PIXEL
 from tests.reports.oracle import near
 from tests.reports.pages import Page
 
@@ -82,7 +83,7 @@ def test_the_page_is_whole_and_alone(html):
     parts = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
     assert parts == [
         f"g1-{key}"
-        for key in ("figures", "reach", "values", "cost", "pareto", "straight", "images")
+        for key in ("images", "figures", "reach", "values", "cost", "pareto", "straight")
     ]
     assert set(parts) <= targets  # the contents list names them all
 
@@ -113,6 +114,14 @@ def test_sample_grids_are_those_of_the_first_seed_in_order_of_nfe(html):
         for nfe in (5, 13)
         for arm in ("random", "lapjv", "sinkhorn:epsilon=0.05")
     ]
+
+
+def test_real_images_stand_first_and_once(tmp_path, make):
+    for arm in ("random", "lapjv"):
+        write_bytes(make(tmp_path, arm, found=FEW).path / "samples" / "real.png", PIXEL)
+    alts = [a["alt"] for tag, a in Page(build(tmp_path).html.read_text()).tags if tag == "img"]
+    assert alts.index("Grid of real images, test split") == 0
+    assert len(alts) == 1 + 2 * 2
 
 
 def test_what_is_no_png_is_not_embedded(tmp_path, make):
@@ -374,7 +383,7 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     parts = [
         attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes
     ]
-    assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
+    assert parts == ["g1-images", "g1-figures", "g1-cost", "g1-straight"]
 
 
 def test_that_there_is_no_verdict_is_said_once(tmp_path, make):
