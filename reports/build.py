@@ -116,6 +116,7 @@ def _first_folder(paths: Sequence[Path]) -> Path:
 def _report(
     found: Studies, out: Path, mixed: bool, sections: Sequence[Section], figures: bool
 ) -> Report:
+    from reports.files.answer import answer_files
     from reports.files.drawings import FOLDER, drawings
     from reports.files.wide import wide_files
     from reports.overview.warnings import different_schedules
@@ -140,6 +141,7 @@ def _report(
     # A failure of the pages or the wide tables costs neither the results nor the other.
     problems = [
         _make("the wide tables", out, wide_files, cut),
+        _make("answer.md", out, answer_files, cut),
         _make(ENTRY, out, render, table, cut, found.runs, found.excluded, sections),
     ]
     if folder:

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from reports.files.answer import answer_text
 from reports.files.steered import guidance_lines, starts_table
+from reports.overview.first_screen import first_screen
 from reports.overview.seeds import notes
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
@@ -36,6 +38,7 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
     blocks = []
     for group in groups(table, runs):
         plain = group.plain
+        blocks.append(answer_text(first_screen(group), _WIDTH))
         blocks.append(_heading(group))
         judged = [panel for panel in plain.panels if panel.judged]
         # Published recipes may sample with Euler's method alone.
