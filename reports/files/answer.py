@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from bench.process.console import SPELLED
 from reports.overview.cards import Card
 from reports.overview.first_screen import Screen, View, first_screen
 from reports.tables.changes import ChangeTable, Row, change_of
@@ -16,8 +17,8 @@ _RANDOM = "random, distance"  # label of the row with the baseline's own values
 
 
 def answer_text(screen: Screen, width: int) -> str:
-    """The question, the facts and the cards in lines of at most so many letters; empty if nothing
-    was judged.
+    """The question, the facts and the cards in lines of at most so many letters, in ASCII as all of
+    the terminal's table; empty if nothing was judged.
     """
     view = screen.default
     if view is None:
@@ -29,7 +30,7 @@ def answer_text(screen: Screen, width: int) -> str:
     for card in view.cards:
         text = f"  {card.place:<{places}}  {_said(card)}"
         lines += textwrap.wrap(text, width, subsequent_indent=indent)
-    return "\n".join(lines)
+    return "\n".join(lines).encode("ascii", SPELLED).decode()
 
 
 def answer_files(groups: Sequence[Group]) -> dict[str, str]:

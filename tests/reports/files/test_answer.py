@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from bench.record import Measurement
 from reports.files.answer import answer_files, answer_text
 from reports.overview.first_screen import first_screen
 from reports.tables.groups import groups
@@ -36,7 +37,7 @@ def test_the_terminal_says_the_claim_first_and_fits_its_width(found):
     ]
     ratios = [2 / 3 + wobble for wobble in (0.0, 0.01, -0.01)]
     mean = math.exp(sum(map(math.log, ratios)) / 3)
-    assert int(re.search(r"−(\d+) %", said)[1]) == round(100 * (1 - mean))
+    assert int(re.search(r"-(\d+) %", said)[1]) == round(100 * (1 - mean))
 
 
 def test_the_file_has_the_table_with_claims_in_bold(found):
@@ -52,7 +53,7 @@ def test_the_file_has_the_table_with_claims_in_bold(found):
 def test_nothing_is_said_where_nothing_is_judged(tmp_path, make):
     from reports.build import build
 
-    make(tmp_path, "random", 0, found=[])
+    make(tmp_path, "random", 0, found=[Measurement("curvature_fm", 0.1, n=64)])
     group = groups(read_csv(build(tmp_path).csv))[0]
     assert answer_text(first_screen(group), 80) == ""
     assert answer_files([group]) == {"answer.md": ""}

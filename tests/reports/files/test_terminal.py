@@ -14,7 +14,8 @@ def test_terminal_table(study):
     lines = text.splitlines()
     assert text.isascii()
     assert max(map(len, lines)) < 110
-    assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
+    assert lines[0] == "Digits 8x8: which coupling at your NFE?"
+    assert any(line.startswith("digits, pool 1024; seeds 0, 1, 2") for line in lines)
     start = lines.index("fd_classifier, test")
     assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
     assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
@@ -36,7 +37,8 @@ def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
     config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
     text = terminal_table(read_runs(tmp_path))
     assert max(map(len, text.splitlines())) < 110
-    assert text.count("k=8") == 4  # two curves, the line on equal arms and the table of arms
+    # The card, two curves, the line on equal arms and the table of arms
+    assert text.count("k=8") == 5
     assert text.count("NFE ") > 2
 
 
