@@ -31,7 +31,7 @@ comparison has a page next to it), results.csv (a row for every measurement), an
 curvature and solver_cost as .csv, .md and .tex. Runs are compared with random pairing in the same
 configuration, seed by seed. Runs that differ in the objective or in the law of the training's noise
 levels are arms of one comparison, each against random pairing of its own objective and law; runs
-that differ in another field are separate comparisons. Refused, with the runs named: other data or
+that differ in another field are separate comparisons. Rejected, naming the runs: other data or
 features under one name, measurements of other numbers of images, and runs of several training
 budgets if only one has random pairing.
 

@@ -64,7 +64,7 @@ MARK = {"bundle.json": b'{"version": 1}\n'}
 @pytest.mark.parametrize(
     ("files", "part"),
     [
-        ({"a.png": b""}, "is no bundle"),
+        ({"a.png": b""}, "is not a bundle"),
         ({"bundle.json": b'{"version": 2}\n'}, "of a later version"),
         ({**MARK, "../config.json": b""}, "no file of a run"),
         ({**MARK, "run/../config.json": b""}, "no file of a run"),
