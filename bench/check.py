@@ -219,10 +219,10 @@ def _check_ranges(config: RunConfig) -> None:
     above_1 = {"--samples": evaluation.samples, "--grid-samples": evaluation.grid_samples}
     for option, value in above_0.items():
         if not value > 0:
-            raise ConfigError(f"{option} is too small: it must be above 0")
+            raise ConfigError(f"{option} must be above 0, got {value:g}")
     for option, value in above_1.items():
         if not value > 1:
-            raise ConfigError(f"{option} is too small: it must be above 1")
+            raise ConfigError(f"{option} must be above 1, got {value:g}")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.weight_decay >= 0:

@@ -14,7 +14,7 @@ import tyro
 from bench import cli
 from bench.arm import run_arm
 from bench.check import check, natural_schedule
-from bench.cli import RESUMES, main_of, read_first, survive
+from bench.cli import RESUMES, main_of, read_first, survive, write_report
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.config.guidance import GuidanceConfig
 from bench.evaluation.ledger import last_asked
@@ -22,7 +22,6 @@ from bench.process.background import end_process
 from bench.process.console import worker
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, spelled
-from bench.run.reporting import write_report
 from bench.suitable import network_digest
 
 if TYPE_CHECKING:

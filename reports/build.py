@@ -28,12 +28,13 @@ configuration: later seeds join them if the names of the runs, which end with it
 
 Written are report.html (self-contained; with several comparisons it has the summary, and each
 comparison has a page next to it), results.csv (a row for every measurement), and fd_vs_nfe,
-curvature and solver_cost as .csv, .md and .tex; --figures adds the folder figures. Runs are
-compared with random pairing in the same configuration, seed by seed. Runs that differ in the
-objective or in the law of the training's noise levels are arms of one comparison, each against
-random pairing of its own objective and law; runs that differ in another field are separate
-comparisons. Refused, with the runs named: other data or features under one name, measurements of
-other numbers of images, and runs of several training budgets if only one has random pairing.
+curvature and solver_cost as .csv, .md and .tex. answer.md holds the first screen as Markdown, and
+--figures adds the folder figures. Runs are compared with random pairing in the same configuration,
+seed by seed. Runs that differ in the objective or in the law of the training's noise levels appear
+in one comparison, each against random pairing of its own objective and law; runs that differ in
+another field are separate comparisons. Rejected, naming the runs: other data or features under one
+name, measurements of other numbers of images, and runs of several training budgets if only one has
+random pairing.
 
 Examples:
   python -m reports.build runs

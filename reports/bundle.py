@@ -63,14 +63,14 @@ def bundle(studies: Sequence[Path], out: Path | None = None) -> Bundled:
 
     Raises:
         ReportError: there is no finished run, or one holds other numbers in two studies, or the
-            file exists and is no bundle.
+            file exists and is not a bundle.
         CannotWrite: the file cannot be written.
 
     """
     target = out or _beside_first(studies)
     # A misplaced -o must not cost a file of another kind.
     if target.exists() and not is_bundle(target):
-        raise ReportError(f"{target} exists and is no bundle: choose another file with --out")
+        raise ReportError(f"{target} exists and is not a bundle: choose another file with --out")
     with opened(studies) as found:
         tables = [run.study for run in found.runs if run.from_csv]
         if tables:

@@ -56,7 +56,7 @@ class GuidanceConfig:
     it.
     """
     batch: int = 128
-    """Images a step, half of them real."""
+    """Images per step, half of them real."""
     fakes: int | None = None
     """Generated images; default: as many as training images."""
     fakes_nfe: int = 35

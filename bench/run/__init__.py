@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 from bench.arm import folder_of
 from bench.check import check
-from bench.cli import RESUMES, main_of, note_preset
+from bench.cli import RESUMES, main_of, note_preset, report
 from bench.config import RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, RunFolderError
 from bench.run.command import Command, parse
 from bench.run.foresight import Foresight, foresee, outline
 from bench.run.making import Planned, is_settled_or_damaged, make, shared_out
-from bench.run.reporting import report
 from bench.run.sharing import within_memory
 from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 from bench.training import noise_search

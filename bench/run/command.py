@@ -63,8 +63,8 @@ class Command:
     budget and learning rate.
     """
     from_checkpoint: tuple[Path, ...] = ()
-    """Networks to measure instead of training any: files that python -m models.import_edm made of
-    released pickles.
+    """Evaluate these networks instead of training any: safetensors files that python -m
+    models.import_edm made of released pickles.
     """
     data: str = "digits"
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
@@ -86,8 +86,8 @@ class Command:
     itself (labels in dataset.json, as EDM's tool writes it).
     """
     resolution: int | None = None
-    """Bring the images of image-folder or image-zip to this many pixels a side: the centred square
-    of each, averaged over areas. Default: as stored; they must then be equal squares.
+    """Centre-crop the images of image-folder or image-zip to a square and resize them to this many
+    pixels a side (area averaging). Default: as stored; they must then be equal squares.
     """
     runs: Path = Path("runs")
     """Folder that receives the run folders, results.csv and report.html."""
@@ -185,6 +185,9 @@ class Command:
 
 def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
+    # The usual slip, which the parser would only call unrecognized.
+    if args and not args[0].startswith("-"):
+        raise ConfigError(f"{args[0]}: options have names, such as --coupling {args[0]}")
     first = read_first(args, ("--data", "--preset"))
     refuse_other_preset(first.preset, first.data)
     base = load_preset(first.preset, first.data or "digits")

@@ -34,6 +34,7 @@ class Foresight:
         at_once: how many are made at the same time.
         pace: of the network; None if nothing is trained.
         processes: that share every batch.
+        images: of the training set; 0 if it is not loaded.
 
     """
 
@@ -41,6 +42,7 @@ class Foresight:
     at_once: int
     pace: Pace | None
     processes: int = 1
+    images: int = 0
 
     @property
     def memory(self) -> float:
@@ -102,7 +104,7 @@ def foresee(
         return Foresight(several, at_once, None)
     finally:
         torch.set_num_threads(before)
-    return Foresight(several, at_once, pace, ranks.count)
+    return Foresight(several, at_once, pace, ranks.count, len(dataset.train))
 
 
 def measured(
@@ -133,7 +135,7 @@ def outline(foresight: Foresight, done: int, available: float) -> list[str]:
     if foresight.pace is not None:
         rows = {
             "network": f"{_millions(foresight.pace.parameters)} parameters",
-            "training": _trained(configs),
+            "training": _trained(configs, foresight.images),
             "measured": _measured(configs[0]),
             "time": _time(foresight),
             "memory": _memory(foresight, available),
@@ -155,12 +157,17 @@ def _runs(configs: Sequence[RunConfig]) -> str:
     return f"{_counted(len(configs), 'run')} of {configs[0].data} ({'; '.join(parts)})"
 
 
-def _trained(configs: Sequence[RunConfig]) -> str:
+def _trained(configs: Sequence[RunConfig], available: int) -> str:
     training = configs[0].training
     # Pilots have fewer than the runs that follow them.
     counts = sorted({config.training.images for config in configs})
     images = " to ".join(f"{count:,}" for count in dict.fromkeys((counts[0], counts[-1])))
-    return f"{images} images each, batches of {training.batch:,}, pools of {training.pool:,}"
+    pools = f"pools of {training.pool:,}"
+    # Copies of an image in a pool compete for the same noise samples.
+    if 0 < available < training.pool:
+        times = f"{training.pool / available:.2g}"
+        pools += f" (more than the {available:,} training images: each comes {times} times)"
+    return f"{images} images each, batches of {training.batch:,}, {pools}"
 
 
 def _measured(config: RunConfig) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ from bench.training.state import TrainState, new_state
 from bench.training.step import Stepper, tf32
 from couplings import CouplingError, get
 from models.augment import Augment
+from models.denoiser import Denoiser
 
 FEW = 2  # images of the first step; a pair is the least that can be coupled
 FACTOR = 4  # from one step to the next, larger one
@@ -153,7 +155,7 @@ def _train_seconds(
 
 def _sample_seconds(state: TrainState, pairs: Pairs, device: str) -> float:
     """Seconds of an evaluation of the network for an image, as sampling asks for it."""
-    net = state.ema.net.eval()
+    net = cast(Denoiser, state.ema.net.eval())  # a copy of the denoiser
     labels = net.one_hot(pairs.labels)
     noise = pairs.noise[:CHUNK]
 

@@ -71,6 +71,7 @@ def _cells(rows: pd.DataFrame, nfe: list[int]) -> list[str]:
     found = values_by(rows, "nfe")
     texts = []
     for value in nfe:
-        by_coupling = found.get((float(value),)) or found.get((value,)) or {}
-        texts.append(number(Cell(*by_coupling.values(), {}).mean) if by_coupling else "-")
+        by_coupling = found.get((value,), {})
+        means = [number(Cell(by_seed, {}).mean) for by_seed in by_coupling.values()]
+        texts.append(means[0] if means else "-")
     return texts

@@ -116,6 +116,7 @@ def test_a_preset_for_another_objective_is_taken_and_a_line_says_so(tmp_path, mo
         (["--search-noise", "--nfe", "3"], ["--nfe above 3"]),
         (["--coupling", "lapjvv"], ["lapjvv", "lapjv"]),
         (["--coupling", "help"], ["python -m couplings"]),
+        (["lapjv"], ["--coupling lapjv"]),
         (["--coupling", "lapjv:cosst=l2"], ["cosst", "cost"]),
         (["--coupling", "sinkhorn:epsilon=0"], ["epsilon"]),
         (["--pool", "0"], ["--pool", "above 0"]),

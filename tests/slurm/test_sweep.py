@@ -206,7 +206,7 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
         ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),
-        ({"grid": {"pool": [0]}}, "pool=0: --pool is too small"),
+        ({"grid": {"pool": [0]}}, "pool=0: --pool must be above 0"),
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
         (
@@ -224,7 +224,7 @@ def test_a_wrong_entry_is_refused_in_one_line(changes, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), (b"name =", "is no TOML"), (b"\xff", "not a text file")],
+    [(None, "No such file"), (b"name =", "is not valid TOML"), (b"\xff", "not a text file")],
 )
 def test_an_unreadable_file_is_named(tmp_path, content, message):
     path = tmp_path / "sweep.toml"

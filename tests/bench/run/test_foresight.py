@@ -53,6 +53,8 @@ def test_the_plan_names_runs_budget_time_and_memory(runs):
     assert "2 at once, 1,000 training images a second each" in text
     assert "about 2.0 GB each" in text
     assert "shorter" not in text
+    few = "\n".join(outline(Foresight(runs, 2, PACE, images=50), done=0, available=8e9))
+    assert "pools of 128 (more than the 50 training images: each comes 2.6 times)" in few
 
 
 def test_a_long_or_large_comparison_is_said_to_be_so_with_the_way_out(runs):
