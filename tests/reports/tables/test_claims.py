@@ -1,6 +1,7 @@
 """The data frame of claims, and the primary question that it is made by."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -96,6 +97,21 @@ def test_equal_arms_are_said_and_count_once(tmp_path, make, over_rho):
     ]
     found = [claims(rows).query("coupling == 'lapjv'").adjusted.tolist() for rows in (both, one)]
     assert found[0] == found[1]
+
+
+def test_a_schedule_that_a_run_chose_before_is_not_the_question(tmp_path, make, over_rho):
+    """As runs have it that chose by themselves first and then with other seeds."""
+    for arm, level in (("random", 1.0), ("lapjv", 0.8)):
+        for seed in range(3):
+            found = over_rho({13: {7: 10.0, 16: 9.0 * level * (1 + seed / 50)}})
+            best = next(row for row in found if row.metric == "fd_classifier" and row.rho == 16)
+            # No first pass at 20 is left, so that no grid chose it.
+            make(tmp_path, arm, seed, found=[*found, replace(best, value=12.0, rho=20.0)])
+    (group,) = groups(read_runs(tmp_path))
+    assert "rho 20" in [panel.schedule for panel in group.panels]
+    assert "fd_classifier, test, best rho, at NFE 13" in question_line(group)
+    asked = claims(group.rows).query("role == 'primary'")
+    assert set(asked.schedule) == {"best rho"}
 
 
 def test_placebos_are_named(tmp_path, make, over_rho):
