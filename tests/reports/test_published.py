@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.files.answer import answer_files
+from reports.tables.groups import groups
+from reports.tables.tidy import read_csv
 from slurm.sweep import parse
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +48,18 @@ def test_its_page_is_small_and_names_no_folder_of_the_machine(study):
             assert not found, (file.name, found)
     for page in study.glob("*.html"):
         assert page.stat().st_size < LIMIT
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in PUBLISHED.glob("*/answer.md")])
+def test_its_answer_is_that_of_its_results(name):
+    """README shows one of them; numbers of the answer are recomputed in test_page_sections."""
+    table = read_csv(PUBLISHED / name / "results.csv")
+    (text,) = answer_files(groups(table)).values()
+    assert (PUBLISHED / name / "answer.md").read_text(encoding="utf-8") == text
+
+
+def test_readme_shows_the_answer_of_a_study():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<!-- answer -->\n(.*?)\n<!-- /answer -->", readme, re.DOTALL)
+    study = PUBLISHED / "fashion-mnist-16"
+    assert shown == (study / "answer.md").read_text(encoding="utf-8").strip()

@@ -244,12 +244,6 @@ def test_quality_and_cost(study, count):
         assert table.body
 
 
-def test_the_headline_table():
-    table = tables(ROOT / "README.md")[0]
-    check_nfes(table, results("fashion-mnist-16"))
-    assert len(table.body) > 5
-
-
 def test_pool_sizes():
     (table,) = tables(PUBLISHED / "pool-size/README.md")
     rows = results("pool-size")
