@@ -196,7 +196,8 @@ def by_schedule(
 
     A row at the fixed schedule that is also the best comes twice. A setting without a first pass
     uses that of its sampler from plain noise without guidance. Rows at a schedule that only another
-    metric chose are left out; a schedule that no grid chose is named like the fixed one.
+    metric chose are left out, and so are those at what a run chose before its seeds chose together.
+    A schedule that no grid chose is named like the fixed one.
 
     Args:
         rows: of one metric.
@@ -212,11 +213,27 @@ def by_schedule(
     anyones = own
     for _, part in best.groupby("metric"):
         anyones = anyones | _at(rows, part)
-    named = is_fixed(rows, fixed) | ~anyones
+    at_fixed_one = is_fixed(rows, fixed)
+    named = at_fixed_one | (~anyones & ~_is_left_over(rows, at_fixed_one, best))
     label = shown_at(rows, fixed)
     # Copies of rows, and no second column, because a row may belong to both panels.
     at_fixed = rows[named].assign(shown_at=label[named])
     return pd.concat([at_fixed, rows[own].assign(shown_at=best_word)])
+
+
+def _is_left_over(rows: pd.DataFrame, at_fixed: pd.Series, best: pd.DataFrame) -> pd.Series:
+    """True for rows at a schedule that a run which searched measured at some of its NFEs only.
+
+    A schedule that was asked for is measured at all of them; one that the run chose by itself, and
+    that its seeds then chose otherwise, only where it was the choice.
+    """
+    place = ["run_id", *SETTING, "split", "n"]
+    # NFEs at the fixed schedule only; the others count as missing.
+    fixed_nfe = rows["nfe"].where(at_fixed)
+    asked = fixed_nfe.groupby([rows[name] for name in place], dropna=False).transform("nunique")
+    own = rows.groupby([*place, "schedule"], dropna=False)["nfe"].transform("nunique")
+    searched = rows["run_id"].isin(best["run_id"])
+    return searched & has_schedule(rows) & (own < asked)
 
 
 def shown_at(rows: pd.DataFrame, fixed: Mapping[str, str]) -> pd.Series:
