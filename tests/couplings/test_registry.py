@@ -21,6 +21,7 @@ SHIPPED = {
     "partial",
     "unbalanced",
     "conditional-cost",
+    "swap",
     "semidiscrete",
     "cached",
 }
