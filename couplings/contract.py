@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from couplings import cost, memory
+from couplings import adjust, cost, memory
 from couplings._options import WithOptions
 from couplings.classes import largest_class, pair_within_classes
 from couplings.errors import CouplingError, require
@@ -28,13 +28,17 @@ SAVING_TOLERANCE = 1e-6
 class Coupling(WithOptions, ABC):
     """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
 
-    Every coupling has the option `within_class=true`, which solves for one label at a time: noise j
-    counts as of the class of image j. The noise then stays independent of the label, as it is when
-    a class is sampled; a pairing that ignores labels makes it depend on the label (arXiv
-    2403.05069, Sec. 4.2).
-
     The class variables state what the coupling keeps at its default options; the contract tests
     check them.
+
+    Options:
+        within_class: solve for one label at a time: noise j counts as of the class of image j. The
+            noise then stays independent of the label, as it is when a class is sampled; a pairing
+            that ignores labels makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
+        refine: `swap:K` lowers the squared L2 of the solution by K passes of pair exchanges, as
+            `swap` does from random pairs; for permutations that ignore labels.
+        mix: the share of the pairs, 0 to 1, that is permuted at random afterwards: the pairing goes
+            from that of the solver to a random one, and uses the same noise samples.
     """
 
     kind: ClassVar[str] = "batch"
@@ -44,6 +48,18 @@ class Coupling(WithOptions, ABC):
     deterministic: ClassVar[bool] = True  # needs no generator
 
     within_class: bool = False
+    refine: str = adjust.NOTHING
+    mix: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refines = adjust.passes_of(self.refine, self.name) > 0
+        require(
+            not refines or (self.permutes and not self.uses_labels),
+            f"{self.name}: refine={self.refine} exchanges the noise samples of a permutation by"
+            " their distances alone: leave it out",
+        )
+        require(0 <= self.mix <= 1, f"{self.name}: mix must be in [0, 1], got {self.mix}")
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -187,7 +203,15 @@ class Coupling(WithOptions, ABC):
         if not isinstance(solved, Pairing):
             raise self._refused(f"solve() must return Pairing(index), got {type(solved).__name__}")
         index = self._checked_index(solved.index, len(pool.images))
-        return replace(solved, index=index)
+        solved = replace(solved, index=index)
+        if self.refine == adjust.NOTHING and not self.mix:
+            return solved
+        require(
+            pool.generator is not None,
+            f"{self} draws pairs: pass generator=torch.Generator().manual_seed(seed)",
+        )
+        solved = adjust.refined(solved, pool, adjust.passes_of(self.refine, self.name))
+        return adjust.mixed(solved, pool, self.mix)
 
     def _checked_index(self, given: object, n: int) -> Tensor:
         """An index `[n]` int64 on the CPU; refuses one that is no tensor or leaves the pool."""

@@ -24,6 +24,8 @@ class Random(Coupling):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.draw >= 0, f"random: draw must be 0 or more, got {self.draw}")
+        # Nothing that is called random may depend on the images.
+        require(self.refine == "none", "random: refined random pairs are those of swap: take that")
 
     def solve(self, pool: Pool) -> Pairing:
         """The identity, or the permutation of the draw."""
