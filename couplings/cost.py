@@ -197,7 +197,9 @@ def scale_of(x: Tensor) -> float:
 
     Dividing by it is exact.
     """
-    peak = float(x.abs().max())
+    # Without a copy of the data, which `abs` would make.
+    low, high = torch.aminmax(x)
+    peak = max(-float(low), float(high))
     return math.ldexp(1.0, math.frexp(peak)[1] - 1) if peak else 1.0
 
 

@@ -22,6 +22,7 @@ SHIPPED = {
     "unbalanced",
     "conditional-cost",
     "swap",
+    "hiref",
     "semidiscrete",
     "cached",
 }
