@@ -12,6 +12,7 @@ Source: Sadr and Gorji 2024, "Collision-based dynamics for multi-marginal optima
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,16 +94,29 @@ def _exchange(x: Tensor, z: Tensor, index: Tensor, generator: torch.Generator) -
 
 def _saving(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor:
     """<x_i - x_j, z_index[j] - z_index[i]> `[m]` for couples `[m]`; exactly 0 for equal rows."""
-    elements = CUDA_BLOCK if x.is_cuda else BLOCK
     saving = x.new_empty(len(i))
-    d = x.shape[1]
-    # Allocating the gathered rows for every block would take as long as the sums.
-    of_images, of_noise, other = x.new_empty(3, max(1, elements // d), d)
-    for rows in blocks((len(i), d), elements):
+    couples = (len(i), x.shape[1])
+    if x.is_cuda:
+        for rows in blocks(couples, CUDA_BLOCK):
+            of_images = x[i[rows]] - x[j[rows]]
+            of_noise = z[index[j[rows]]] - z[index[i[rows]]]
+            saving[rows] = torch.linalg.vecdot(of_images, of_noise)
+        return saving
+    # NumPy works on the calling thread and gathers into buffers: torch's threads would wait for the
+    # cores that a trainer keeps busy, and allocating each block takes as long as the sums.
+    height = max(1, BLOCK // x.shape[1])
+    first, second, other = np.empty((3, height, x.shape[1]), x.numpy().dtype)
+    for rows in blocks(couples, BLOCK):
         count = rows.stop - rows.start
-        difference = torch.index_select(x, 0, i[rows], out=of_images[:count])
-        difference -= torch.index_select(x, 0, j[rows], out=other[:count])
-        opposite = torch.index_select(z, 0, index[j[rows]], out=of_noise[:count])
-        opposite -= torch.index_select(z, 0, index[i[rows]], out=other[:count])
-        saving[rows] = torch.linalg.vecdot(difference, opposite)
+        of_images = _gathered(x, i[rows], first[:count])
+        of_images -= _gathered(x, j[rows], other[:count])
+        of_noise = _gathered(z, index[j[rows]], second[:count])
+        of_noise -= _gathered(z, index[i[rows]], other[:count])
+        saving[rows] = torch.from_numpy(np.einsum("ij,ij->i", of_images, of_noise))
     return saving
+
+
+def _gathered(x: Tensor, rows: Tensor, out: np.ndarray) -> np.ndarray:
+    """Rows `[m]` of x, in a buffer `[m, d]`."""
+    # `clip` lets NumPy gather straight into the buffer; the rows are within range.
+    return x.numpy().take(rows.numpy(), 0, out=out, mode="clip")

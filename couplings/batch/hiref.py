@@ -16,6 +16,10 @@ from couplings.cost import scale_of
 STEPS = 20
 WARM = 1.0
 COLD = 0.2
+# All but the last steps see a sample, of so many points for each part: no less is gained, and pools
+# of 65,536 are split in a seventh of the time.
+SAMPLE = 256
+LAST_STEPS = 2
 # Updates of the prices that balance the parts. With 2 instead of 5 parts collapse: gain .92, not
 # .94.
 BALANCING = 5
@@ -46,7 +50,7 @@ class Hiref(Coupling):
         rank: the most parts of a split. Few splits into many parts lose less than many splits into
             few.
 
-    Cost: O(n d rank log(n / base) + n base (d + base)) time; a copy of the pool and O(n rank)
+    Cost: O(n d (rank log(n / base) + base) + n base^2) time; a copy of the pool and O(n rank)
     memory.
 
     Source: Halmos et al. 2025, "Hierarchical Refinement" (arXiv 2503.03025); the alternation is
@@ -116,49 +120,56 @@ def split(
     """
     x = _centred_rows(images, image_rows)
     z = _centred_rows(noise, noise_rows)
-    m = len(x)
-    sizes = torch.full((count,), m // count, device=x.device)
-    sizes[: m % count] += 1
-    # The start: random mixtures of the noise samples.
     generator = torch.Generator().manual_seed(0)
-    mixture = torch.randn(count, m, generator=generator, dtype=torch.float32, device="cpu")
-    means = mixture.to(x) @ z / m
-    of_images = _Side(x, sizes)
-    of_noise = _Side(z, sizes)
-    for step in range(STEPS):
-        temperature = WARM * (COLD / WARM) ** (step / (STEPS - 1))
-        means = of_images.soft_means(means, temperature)
-        means = of_noise.soft_means(means, temperature)
-    image_parts = of_images.assign(means)
-    noise_parts = of_noise.assign(of_images.hard_means(image_parts))
+    # Means of a sample are good enough to begin with.
+    drawn = torch.randperm(len(x), generator=generator, device="cpu")[: SAMPLE * count].to(x.device)
+    sampled = [_Side(x[drawn], count), _Side(z[drawn], count)]
+    # The start: random mixtures of the noise samples.
+    mixture = torch.randn(count, len(drawn), generator=generator, dtype=torch.float32, device="cpu")
+    means = mixture.to(x) @ sampled[1].points / len(drawn)
+    cooling = [WARM * (COLD / WARM) ** (step / (STEPS - 1)) for step in range(STEPS)]
+    means = _alternate(sampled, means, cooling[:-LAST_STEPS])
+    whole = [_Side(x, count, sampled[0].prices), _Side(z, count, sampled[1].prices)]
+    means = _alternate(whole, means, cooling[-LAST_STEPS:])
+    sizes = torch.full((count,), len(x) // count, device=x.device)
+    sizes[: len(x) % count] += 1
+    image_parts = whole[0].assign(means, sizes)
+    noise_parts = whole[1].assign(whole[0].means(image_parts, sizes), sizes)
     return image_parts, noise_parts
 
 
-class _Side:
-    """One cloud `[m, d]` of a split, and the prices of its parts, which stay from step to step."""
+def _alternate(sides: list["_Side"], means: Tensor, temperatures: list[float]) -> Tensor:
+    """The mean noise samples `[count, d]` of the parts, after assigning both sides by turns."""
+    for temperature in temperatures:
+        for side in sides:
+            means = side.soft_means(means, temperature)
+    return means
 
-    def __init__(self, points: Tensor, sizes: Tensor):
+
+class _Side:
+    """Points `[m, d]` of one cloud in a split, and the prices of its parts, kept over the steps."""
+
+    def __init__(self, points: Tensor, count: int, prices: Tensor | None = None):
         self.points = points
-        self.sizes = sizes
-        self.prices = torch.zeros(len(sizes), dtype=points.dtype, device=points.device)
+        self.prices = points.new_zeros(count) if prices is None else prices
 
     def soft_means(self, means: Tensor, temperature: float) -> Tensor:
         """The mean points `[count, d]` of the parts, for the means of the other cloud."""
         scores = self._scores(means)
         self._balance(scores, temperature, BALANCING)
         weights = ((scores - self.prices) / temperature).softmax(1)
-        return weights.T @ self.points / self.sizes[:, None]
+        return weights.T @ self.points * (len(means) / len(self.points))
 
-    def assign(self, means: Tensor) -> Tensor:
+    def assign(self, means: Tensor, sizes: Tensor) -> Tensor:
         """The part `[m]` of every point, as many for each as its size."""
         scores = self._scores(means)
         self._balance(scores, SHARP, SHARPENING)
-        return assign(scores - self.prices, self.sizes)
+        return assign(scores - self.prices, sizes)
 
-    def hard_means(self, parts: Tensor) -> Tensor:
+    def means(self, parts: Tensor, sizes: Tensor) -> Tensor:
         """The mean points `[count, d]` of parts `[m]`."""
-        sums = self.points.new_zeros(len(self.sizes), self.points.shape[1])
-        return sums.index_add_(0, parts, self.points) / self.sizes[:, None]
+        sums = self.points.new_zeros(len(sizes), self.points.shape[1])
+        return sums.index_add_(0, parts, self.points) / sizes[:, None]
 
     def _scores(self, means: Tensor) -> Tensor:
         """<x_i, mean_k> `[m, count]`, in units of their deviation within a row."""
@@ -169,7 +180,7 @@ class _Side:
 
     def _balance(self, scores: Tensor, temperature: float, steps: int) -> None:
         """Sinkhorn steps on the prices: a part that is wanted too much becomes dearer."""
-        count = len(self.sizes)
+        count = len(self.prices)
         least = torch.finfo(scores.dtype).tiny
         for _ in range(steps):
             wanted = ((scores - self.prices) / temperature).softmax(1).mean(0) * count
