@@ -1,4 +1,4 @@
-"""Changes to the solution of any batch coupling: pair exchanges, and a share of chance."""
+"""Changes to the solution of any batch coupling: pair exchanges, random pairs, fresh noise."""
 
 import re
 from dataclasses import replace
@@ -7,7 +7,7 @@ import torch
 
 from couplings import swaps
 from couplings.errors import require
-from couplings.pool import Pairing, Pool
+from couplings.pool import Jitter, Pairing, Pool
 
 NOTHING = "none"
 REFINE = re.compile(r"swap:([1-9]\d*)")
@@ -28,6 +28,14 @@ def passes_of(refine: str, name: str) -> int:
         f"{name}: refine must be none or swap:K with K passes above 0, got {refine!r}",
     )
     return int(match[1])
+
+
+def require_generator(generator: torch.Generator | None, what: str) -> None:
+    """Refuse to adjust a solution without a source of randomness."""
+    require(
+        generator is not None,
+        f"{what} draws at random: pass generator=torch.Generator().manual_seed(seed)",
+    )
 
 
 def refined(solved: Pairing, pool: Pool, passes: int) -> Pairing:
@@ -60,3 +68,13 @@ def mixed(solved: Pairing, pool: Pool, share: float) -> Pairing:
     # The order drawn is a uniform permutation of the chosen pairs, too.
     index[chosen] = solved.index[order[:count]]
     return replace(solved, index=index, saving=None)
+
+
+def drawn_jitter(share: float, generator: torch.Generator | None, what: str) -> Jitter | None:
+    """The jitter of a pool, whose seed is drawn; None for a share of 0."""
+    if not share:
+        return None
+    require_generator(generator, what)
+    # The seed travels between processes instead of the noise.
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return Jitter(share, int(seed))

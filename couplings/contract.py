@@ -39,6 +39,9 @@ class Coupling(WithOptions, ABC):
             `swap` does from random pairs; for permutations that ignore labels.
         mix: the share of the pairs, 0 to 1, that is permuted at random afterwards: the pairing goes
             from that of the solver to a random one, and uses the same noise samples.
+        jitter: the share b, 0 to 1, of fresh noise: image i goes with sqrt(1 - b) z + sqrt(b) e for
+            its noise sample z and e from N(0, I). The noise stays standard normal, and the pairing
+            goes to a random one (arXiv 2502.12456). `Pairing.of(noise)` gives the result.
     """
 
     kind: ClassVar[str] = "batch"
@@ -50,6 +53,7 @@ class Coupling(WithOptions, ABC):
     within_class: bool = False
     refine: str = adjust.NOTHING
     mix: float = 0.0
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +63,9 @@ class Coupling(WithOptions, ABC):
             f"{self.name}: refine={self.refine} exchanges the noise samples of a permutation by"
             " their distances alone: leave it out",
         )
-        require(0 <= self.mix <= 1, f"{self.name}: mix must be in [0, 1], got {self.mix}")
+        for option in ("mix", "jitter"):
+            share = getattr(self, option)
+            require(0 <= share <= 1, f"{self.name}: {option} must be in [0, 1], got {share}")
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -175,15 +181,21 @@ class Coupling(WithOptions, ABC):
         index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._share_of_duplicates(index)
+        jitter = adjust.drawn_jitter(self.jitter, pool.generator, str(self))
+        if jitter is None:
+            cost_after = _cost_after(pool, index, cost_before, solved.saving)
+        else:
+            paired = Pairing(index.to(pool.noise.device), jitter=jitter).of(pool.noise)
+            cost_after = cost.mean_pair_cost(pool.images, paired)
         report = {
             "cost_before": cost_before,
-            "cost_after": _cost_after(pool, index, cost_before, solved.saving),
+            "cost_after": cost_after,
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
         }
         report |= {key: float(value) for key, value in solved.report.items()}
-        return Pairing(index.to(device), report)
+        return Pairing(index.to(device), report, jitter=jitter)
 
     def _solve_checked(self, pool: Pool) -> Pairing:
         """`solve` for a pool of any size, within classes if asked for."""
@@ -206,10 +218,7 @@ class Coupling(WithOptions, ABC):
         solved = replace(solved, index=index)
         if self.refine == adjust.NOTHING and not self.mix:
             return solved
-        require(
-            pool.generator is not None,
-            f"{self} draws pairs: pass generator=torch.Generator().manual_seed(seed)",
-        )
+        adjust.require_generator(pool.generator, str(self))
         solved = adjust.refined(solved, pool, adjust.passes_of(self.refine, self.name))
         return adjust.mixed(solved, pool, self.mix)
 

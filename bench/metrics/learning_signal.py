@@ -251,7 +251,9 @@ def _on_training_images(
     if kind.name == "random" and plain:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
-    if isinstance(coupling, Coupling) and coupling.permutes and not training.conditional:
+    permutes = isinstance(coupling, Coupling) and coupling.permutes
+    # With jitter, the noise samples that two pools have in common are not those of training.
+    if permutes and not coupling.jitter and not training.conditional:
         value = variance_from_noise(config, train, coupling, effort)
         n = math.prod(effort.sharing(training.pool))
         rows.append(Measurement("target_variance_from_noise", value, split="train", n=n))

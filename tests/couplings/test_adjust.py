@@ -1,4 +1,4 @@
-"""The options refine and mix, which every batch coupling has."""
+"""The options refine, mix and jitter, which every batch coupling has."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from couplings import CouplingError, get
-from couplings.diagnostics import optimality_gap
+from couplings.diagnostics import marginal_ks, norm_ks, optimality_gap, transport_cost
 
 PERMUTATIONS = ["lapjv", "greedy", "stable", "sinkhorn", "partial", "minibatch-ot", "swap"]
 
@@ -45,6 +45,7 @@ def test_refined_pairs_stay_within_their_classes(pool, seeded):
         ("lapjv:refine=swap", "refine must be none or swap:K"),
         ("lapjv:refine=swap:0", "refine must be none or swap:K"),
         ("lapjv:mix=1.5", r"mix must be in \[0, 1\]"),
+        ("lapjv:jitter=-0.1", r"jitter must be in \[0, 1\]"),
     ],
 )
 def test_what_cannot_be_adjusted_is_refused(spec, message):
@@ -52,9 +53,9 @@ def test_what_cannot_be_adjusted_is_refused(spec, message):
         get(spec)
 
 
-@pytest.mark.parametrize("spec", ["lapjv:mix=0.5", "lapjv:refine=swap:3"])
+@pytest.mark.parametrize("spec", ["lapjv:mix=0.5", "lapjv:refine=swap:3", "lapjv:jitter=0.5"])
 def test_an_adjusted_coupling_draws(pool, spec):
-    with pytest.raises(CouplingError, match="draws pairs: pass generator"):
+    with pytest.raises(CouplingError, match="draws at random: pass generator"):
         get(spec).pair(*pool(8))
 
 
@@ -85,3 +86,51 @@ def test_all_mixed_is_a_uniform_permutation(pool, seeded):
         counts[tuple(coupling.pair(images, noise, generator=generator).index.tolist())] += 1
     assert len(counts) == 6
     assert all(abs(count - 200) < 65 for count in counts.values())
+
+
+@pytest.mark.parametrize("share", [0.2, 1.0])
+def test_jitter_keeps_the_law_of_the_noise_and_correlates_as_it_should(pool, seeded, share):
+    images, noise = pool(300, (3, 8, 8))
+    pairing = get(f"lapjv:jitter={share}").pair(images, noise, generator=seeded(0))
+    assert torch.equal(pairing.index, get("lapjv").pair(images, noise).index)
+    paired = pairing.of(noise)
+    assert torch.equal(paired, pairing.of(noise))
+    # Of 57,600 values: five deviations of their mean, their variance and their correlation.
+    assert float(paired.mean()) == pytest.approx(0, abs=5 / 240)
+    assert float(paired.var()) == pytest.approx(1, abs=5 * 2**0.5 / 240)
+    assert marginal_ks(paired).pvalue > 1e-3
+    assert norm_ks(paired).pvalue > 1e-3
+    correlation = float((paired * noise[pairing.index]).mean())
+    assert correlation == pytest.approx((1 - share) ** 0.5, abs=5 * 2**0.5 / 240)
+
+
+def test_jittered_pairs_lose_a_share_of_their_product(pool, seeded):
+    """Only <x, z> is paired: it falls by sqrt(1 - b). The mean of <x, e> deviates by .4."""
+    images, noise = pool(400, (3, 8, 8))
+    centred = images - images.mean(0)
+
+    def product(paired) -> float:
+        return float((centred * paired).sum((1, 2, 3)).mean())
+
+    plain = product(get("lapjv").pair(images, noise).of(noise))
+    assert plain > 15
+    for share in (0.1, 0.5, 1.0):
+        pairing = get(f"lapjv:jitter={share}").pair(images, noise, generator=seeded(0))
+        paired = pairing.of(noise)
+        assert product(paired) == pytest.approx((1 - share) ** 0.5 * plain, abs=2)
+        cost = pairing.report["cost_after"]
+        assert cost == pytest.approx(transport_cost(images, paired), rel=1e-6)
+
+
+def test_jitter_is_the_same_for_any_shape_dtype_and_layout(pool, seeded):
+    images, noise = pool(20)
+    coupling = get("lapjv:jitter=0.3")
+    expected = coupling.pair(images, noise, generator=seeded(0)).of(noise)
+    for change in (torch.Tensor.double, lambda x: x.to(memory_format=torch.channels_last)):
+        changed = change(noise)
+        found = coupling.pair(images, changed, generator=seeded(0)).of(changed)
+        torch.testing.assert_close(found.float(), expected)
+    flat = noise.flatten(1)
+    found = coupling.pair(images.flatten(1), flat, generator=seeded(0)).of(flat)
+    assert torch.equal(found, expected.flatten(1))
+    assert coupling.pair(images[:1], noise[:1], generator=seeded(0)).of(noise[:1]).shape[0] == 1
