@@ -50,12 +50,12 @@ def improve(
     """
     goes_on = _counted(passes) if milliseconds is None else _timed(milliseconds)
     index = index.to(images.device, copy=True)
-    x = _in_range(images)
-    z = _in_range(noise)
+    x = in_range(images)
+    z = in_range(noise)
     done = 0
     made = 0
     while goes_on(done):
-        made = _exchange(x, z, index, generator)
+        made = _pass(x, z, index, generator)
         done += 1
     tried = max(1, len(index) // 2)
     return index, {"passes": float(done), "swap_rate": made / tried}
@@ -70,30 +70,42 @@ def _timed(milliseconds: float) -> Callable[[int], bool]:
     return lambda done: not done or time.perf_counter() < end
 
 
-def _in_range(x: Tensor) -> Tensor:
+def in_range(x: Tensor) -> Tensor:
     """`[n, d]`, divided by a power of two if its dot products could leave the range of float32."""
     scale = scale_of(x)
     # A copy of the data: only where it must be.
     return x if 1 / SAFE_POWER < scale < SAFE_POWER else x / scale
 
 
-def _exchange(x: Tensor, z: Tensor, index: Tensor, generator: torch.Generator) -> int:
+def _pass(x: Tensor, z: Tensor, index: Tensor, generator: torch.Generator) -> int:
     """One pass over disjoint random couples; changes the index in place, returns the exchanges."""
     order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
     half = len(x) // 2
     first = order[:half]
     second = order[half : 2 * half]
-    lowers = _saving(x, z, first, second, index) > 0
-    i = first[lowers]
-    j = second[lowers]
+    lowers = savings(x, z, first, second, index) > 0
+    exchange(index, first[lowers], second[lowers])
+    return int(lowers.sum())
+
+
+def exchange(index: Tensor, i: Tensor, j: Tensor) -> None:
+    """Exchange the noise samples of images i and j `[m]`, all distinct, in an index, in place."""
     kept = index[i]
     index[i] = index[j]
     index[j] = kept
-    return len(i)
 
 
-def _saving(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor:
-    """<x_i - x_j, z_index[j] - z_index[i]> `[m]` for couples `[m]`; exactly 0 for equal rows."""
+def savings(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor:
+    """<x_i - x_j, z_index[j] - z_index[i]> `[m]` for couples `[m]`; exactly 0 for equal rows.
+
+    Args:
+        x: images `[n, d]`, as `in_range` returns them.
+        z: noise `[n, d]`, likewise.
+        i: `[m]`.
+        j: `[m]`.
+        index: `[n]`, the noise sample of each image.
+
+    """
     saving = x.new_empty(len(i))
     couples = (len(i), x.shape[1])
     if x.is_cuda:

@@ -23,6 +23,8 @@ SHIPPED = {
     "conditional-cost",
     "swap",
     "hiref",
+    "sliced",
+    "bsp",
     "semidiscrete",
     "cached",
 }
