@@ -106,19 +106,25 @@ def savings(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor
         index: `[n]`, the noise sample of each image.
 
     """
+    return _savings_on_gpu(x, z, i, j, index) if x.is_cuda else _savings(x, z, i, j, index)
+
+
+def _savings_on_gpu(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor:
     saving = x.new_empty(len(i))
-    couples = (len(i), x.shape[1])
-    if x.is_cuda:
-        for rows in blocks(couples, CUDA_BLOCK):
-            of_images = x[i[rows]] - x[j[rows]]
-            of_noise = z[index[j[rows]]] - z[index[i[rows]]]
-            saving[rows] = torch.linalg.vecdot(of_images, of_noise)
-        return saving
+    for rows in blocks((len(i), x.shape[1]), CUDA_BLOCK):
+        of_images = x[i[rows]] - x[j[rows]]
+        of_noise = z[index[j[rows]]] - z[index[i[rows]]]
+        saving[rows] = torch.linalg.vecdot(of_images, of_noise)
+    return saving
+
+
+def _savings(x: Tensor, z: Tensor, i: Tensor, j: Tensor, index: Tensor) -> Tensor:
     # NumPy works on the calling thread and gathers into buffers: torch's threads would wait for the
     # cores that a trainer keeps busy, and allocating each block takes as long as the sums.
-    height = max(1, BLOCK // x.shape[1])
-    first, second, other = np.empty((3, height, x.shape[1]), x.numpy().dtype)
-    for rows in blocks(couples, BLOCK):
+    d = x.shape[1]
+    first, second, other = np.empty((3, max(1, BLOCK // d), d), x.numpy().dtype)
+    saving = x.new_empty(len(i))
+    for rows in blocks((len(i), d), BLOCK):
         count = rows.stop - rows.start
         of_images = _gathered(x, i[rows], first[:count])
         of_images -= _gathered(x, j[rows], other[:count])

@@ -251,13 +251,16 @@ def _on_training_images(
     if kind.name == "random" and plain:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
-    permutes = isinstance(coupling, Coupling) and coupling.permutes
-    # With jitter, the noise samples that two pools have in common are not those of training.
-    if permutes and not coupling.jitter and not training.conditional:
+    if isinstance(coupling, Coupling) and _shares_noise(coupling) and not training.conditional:
         value = variance_from_noise(config, train, coupling, effort)
         n = math.prod(effort.sharing(training.pool))
         rows.append(Measurement("target_variance_from_noise", value, split="train", n=n))
     return rows
+
+
+def _shares_noise(coupling: Coupling) -> bool:
+    """True if pools can have noise samples in common: each is used once, and as it was drawn."""
+    return coupling.permutes and not coupling.jitter
 
 
 def _profile(metric: str, values: list[float], n: int, split: str) -> list[Measurement]:
