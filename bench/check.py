@@ -15,7 +15,7 @@ from bench.config import (
     TrainingConfig,
 )
 from bench.config.guidance import check_guidance, check_heun_nfe
-from bench.config.read import apply, load_preset
+from bench.config.read import apply, load_preset, refuse_other_preset
 from bench.record import LARGEST, flatten
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _check_coupling(config: RunConfig) -> str:
         raise ConfigError(str(error)) from None
     # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
-    blind = chosen.name != "random" and not _keeps_classes_apart(chosen)
+    blind = not chosen.independent and not _keeps_classes_apart(chosen)
     if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"
@@ -219,10 +219,10 @@ def _check_ranges(config: RunConfig) -> None:
     above_1 = {"--samples": evaluation.samples, "--grid-samples": evaluation.grid_samples}
     for option, value in above_0.items():
         if not value > 0:
-            raise ConfigError(f"{option} is too small: it must be above 0")
+            raise ConfigError(f"{option} must be above 0, got {value:g}")
     for option, value in above_1.items():
         if not value > 1:
-            raise ConfigError(f"{option} is too small: it must be above 1")
+            raise ConfigError(f"{option} must be above 1, got {value:g}")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.weight_decay >= 0:
@@ -377,7 +377,9 @@ def make(preset: str | None = None, overrides: dict[str, object] | None = None) 
     from bench.training.objectives import for_objectives
 
     overrides = overrides or {}
-    base = load_preset(preset, str(overrides.get("data", "digits")))
+    data = str(overrides.get("data", "digits"))
+    refuse_other_preset(preset, data if "data" in overrides else None)
+    base = load_preset(preset, data)
     config = apply(base, overrides)
     (training,) = for_objectives(config.training, [config.training.objective], base.training)
     return check(replace(config, training=training))

@@ -1,4 +1,6 @@
-"""Parts that the four commands share: parsing, defaults that options choose, errors, exit codes."""
+"""Parts that the commands share: parsing, defaults that options choose, errors, exit codes, and
+the report at their end.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,14 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import tyro
 
 from bench.config import ConfigError, load_preset
 from bench.process.ranks import leave
-from bench.record import OtherRunError, RunFolder, UserError, one_line
+from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
 
 if TYPE_CHECKING:
     from bench.process.ranks import Ranks
@@ -41,7 +44,7 @@ def main_of(
         leave()
         return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         if stopped:
@@ -66,8 +69,8 @@ def parse(command: type[C], module: str, description: str, args: list[str], defa
     """
     return tyro.cli(
         command,
-        prog=f"python -m {module}",
-        description=description,
+        prog=spelled(f"python -m {module}"),
+        description=spelled(description),
         args=args,
         default=default,
         config=(tyro.conf.FlagCreatePairsOff,),
@@ -135,3 +138,52 @@ def survive(error: Exception, number: int, folder: RunFolder, ranks: Ranks) -> N
     if number == 1 and isinstance(error, in_common):
         raise ConfigError(one_line(error)) from None
     print(folder.failure_line(error), file=sys.stderr, flush=True)
+
+
+def report(runs_dir: Path, finished: list[str]) -> bool:
+    """Print the table of some runs, and write results and page over all of the folder.
+
+    Neither failure costs the other, nor the runs, so each is one line.
+
+    Args:
+        runs_dir: folder of run folders.
+        finished: names of the runs of the table.
+
+    Returns:
+        True if all of it worked.
+
+    """
+    from reports.files.terminal import terminal_table
+    from reports.tables.runs import read
+    from reports.tables.tidy import results
+
+    worked = True
+    try:
+        runs, _ = read(runs_dir, finished)
+        print(terminal_table(results(runs), runs), flush=True)
+    except Exception as error:  # noqa: BLE001 - the files matter more than the table
+        print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
+        worked = False
+    return write_report(runs_dir) and worked
+
+
+def write_report(runs_dir: Path) -> bool:
+    """Write results and page over all of a folder; True if that worked, else it is one line."""
+    from reports.build import build
+    from reports.tables.runs import CannotWrite, ReportError
+
+    try:
+        # Runs that cannot be compared are marked, for it is too late to refuse them.
+        made = build(runs_dir, mixed=True)
+    except CannotWrite as error:
+        print(
+            f"error: {error.problem}: all runs are kept; make room, and the same command reports"
+            " them",
+            file=sys.stderr,
+        )
+        return False
+    except ReportError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return False
+    print(f"\nresults: {made.csv}\nreport:  {made.html}")
+    return True

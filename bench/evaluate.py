@@ -14,14 +14,14 @@ import tyro
 from bench import cli
 from bench.arm import run_arm
 from bench.check import check, natural_schedule
-from bench.cli import RESUMES, main_of, read_first, survive
+from bench.cli import RESUMES, main_of, read_first, survive, write_report
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.config.guidance import GuidanceConfig
 from bench.evaluation.ledger import last_asked
 from bench.process.background import end_process
 from bench.process.console import worker
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder
+from bench.record import RunFolder, spelled
 from bench.suitable import network_digest
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """Measure trained runs again: other NFE, schedules, samplers, features, more samples.
 
 Adds rows to each run's metrics.jsonl; what is there already is not measured again.
+
+The report of the runs' folder is built again at the end.
 
 Options default to what the first run was last measured with.
 
@@ -62,6 +64,8 @@ class Command:
     """Device to compute on: auto, cpu or cuda."""
     keep_samples: bool = False
     """Keep the generated images (RUN/samples/)."""
+    no_report: bool = False
+    """Do not build the report of the runs' folder again."""
     evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=EvaluationConfig
     )
@@ -171,7 +175,9 @@ def run(command: Command) -> int:
     from bench.process.ranks import join
 
     if not command.runs:
-        raise ConfigError("which runs? python -m bench.evaluate runs/digits-lapjv-... --nfe 11 21")
+        raise ConfigError(
+            "give at least one run folder: python -m bench.evaluate runs/digits-lapjv-... --nfe 11"
+        )
     # By content: runs record the hash of the file that they measured, not its name.
     files = {network_digest(path): path for path in command.from_checkpoint}
     guidance = replace(command.dg, kind=command.guidance)
@@ -189,16 +195,30 @@ def run(command: Command) -> int:
         try:
             added = _measure(config, path, execution, command.data_dir, file)
             if ranks.first:
-                print(f"{added} rows added", flush=True)
+                print(f"Added {added:,} row{'s' * (added != 1)}.", flush=True)
         # An unexpected error of one run must not stop the others.
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, RunFolder(path), ranks)
             failed += 1
     if failed < len(configs):
         failed += _share_schedules(command, configs, files, execution, ranks)
+    reported = True
     if failed < len(configs) and ranks.first:
-        print(f"python -m reports.build {command.runs[0].parent} shows them")
-    return int(failed > 0)
+        reported = _report(command)
+    return int(failed > 0 or not reported)
+
+
+def _report(command: Command) -> bool:
+    """Build the report of every folder of these runs again; True if that worked."""
+    # Each once: most runs lie in one folder.
+    folders = list(dict.fromkeys(path.parent for path in command.runs))
+    if command.no_report:
+        names = " ".join(map(str, folders))
+        print(spelled(f"Update the report with: python -m reports.build {names}"))
+        return True
+    # One that cannot be written costs none of the others.
+    failed = [folder for folder in folders if not write_report(folder)]
+    return not failed
 
 
 def _share_schedules(

@@ -29,7 +29,7 @@ def refuse_unwritable(runs_dir: Path) -> None:
     there = next(path for path in (runs_dir, *runs_dir.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ConfigError(
-            f"--runs {runs_dir}: {there} is no folder; choose another one with --runs"
+            f"--runs {runs_dir}: {there} is not a folder; choose another one with --runs"
         )
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(

@@ -29,14 +29,16 @@ class Coupling(WithOptions, ABC):
     """A batch coupling: a frozen dataclass whose fields are its options, and one method, `solve`.
 
     The class variables state what the coupling keeps at its default options; the contract tests
-    check them.
+    check them. `python -m couplings` shows them with the docstring, whose paragraphs `Options:`,
+    `Cost:` and `Source:` it finds by these words.
 
     Options:
         within_class: solve for one label at a time: noise j counts as of the class of image j. The
             noise then stays independent of the label, as it is when a class is sampled; a pairing
             that ignores labels makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
         refine: `swap:K` lowers the squared L2 of the solution by K passes of pair exchanges, as
-            `swap` does from random pairs; for permutations that ignore labels.
+            `swap` does from random pairs; for permutations that ignore labels
+            and are not random.
         mix: the share of the pairs, 0 to 1, that is permuted at random afterwards: the pairing goes
             from that of the solver to a random one, and uses the same noise samples.
         jitter: the share b, 0 to 1, of fresh noise: image i goes with sqrt(1 - b) z + sqrt(b) e for
@@ -49,6 +51,7 @@ class Coupling(WithOptions, ABC):
     exact_data_marginal: ClassVar[bool] = True  # every image is used exactly once
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = True  # needs no generator
+    independent: ClassVar[bool] = False  # its pairs are independent, with any options
 
     within_class: bool = False
     refine: str = adjust.NOTHING
@@ -57,11 +60,12 @@ class Coupling(WithOptions, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refines = adjust.passes_of(self.refine, self.name) > 0
+        is_free = self.permutes and not (self.uses_labels or self.independent)
         require(
-            not refines or (self.permutes and not self.uses_labels),
+            adjust.passes_of(self.refine, self.name) == 0 or is_free,
             f"{self.name}: refine={self.refine} exchanges the noise samples of a permutation by"
-            " their distances alone: leave it out",
+            " their distances alone, so pairs would no longer be what this coupling says: leave it"
+            " out (random pairs, refined, are swap)",
         )
         for option in ("mix", "jitter"):
             share = getattr(self, option)
@@ -177,7 +181,7 @@ class Coupling(WithOptions, ABC):
         if not math.isfinite(cost_before):
             raise not_finite(pool)
         start = time.perf_counter()
-        solved = self._solve_checked(pool)
+        solved = self.solve_checked(pool)
         index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._share_of_duplicates(index)
@@ -197,8 +201,15 @@ class Coupling(WithOptions, ABC):
         report |= {key: float(value) for key, value in solved.report.items()}
         return Pairing(index.to(device), report, jitter=jitter)
 
-    def _solve_checked(self, pool: Pool) -> Pairing:
-        """`solve` for a pool of any size, within classes if asked for."""
+    def solve_checked(self, pool: Pool) -> Pairing:
+        """`solve` for a checked pool of any size, within classes if asked for.
+
+        The index `[n]` int64 is on the CPU and stays in the pool.
+
+        Raises:
+            CouplingError: memory cannot hold the pool, or the solver failed.
+
+        """
         n = len(pool.images)
         if n < 2:
             return Pairing(torch.arange(n, device="cpu"))

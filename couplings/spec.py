@@ -105,6 +105,19 @@ def option_types(target: Callable[..., Any]) -> dict[str, Any]:
     return {key: hints.get(key, str) for key in keys}
 
 
+def option_words(target: Callable[..., Any]) -> dict[str, tuple[str, str]]:
+    """Each option of a dataclass to the words for what it takes and its default, as specs write
+    it.
+    """
+    words = {}
+    hints = option_types(target)
+    for field in dataclasses.fields(target):  # type: ignore[arg-type] # a class is one too
+        if field.init:
+            hint = hints[field.name]
+            words[field.name] = (_describe(hint, field.name), _write(field.default, hint))
+    return words
+
+
 def format_spec(instance: Any) -> str:
     """The canonical spec of a dataclass: its name, and the options that differ from their defaults.
 

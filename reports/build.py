@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.process.console import worker
-from bench.record import write_bytes
-from reports.files.terminal import print_remarks
+from bench.record import spelled, write_bytes
+from reports.files.remarks import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError
 from reports.text import one_line
 
@@ -28,16 +28,17 @@ configuration: later seeds join them if the names of the runs, which end with it
 
 Written are report.html (self-contained; with several comparisons it has the summary, and each
 comparison has a page next to it), results.csv (a row for every measurement), and fd_vs_nfe,
-curvature and solver_cost as .csv, .md and .tex. Runs are compared with random pairing in the same
-configuration, seed by seed. Runs that differ in the objective or in the law of the training's noise
-levels are arms of one comparison, each against random pairing of its own objective and law; runs
-that differ in another field are separate comparisons. Refused, with the runs named: other data or
-features under one name, measurements of other numbers of images, and runs of several training
-budgets if only one has random pairing.
+curvature and solver_cost as .csv, .md and .tex. answer.md holds the first screen as Markdown, and
+--figures adds the folder figures. Runs are compared with random pairing in the same configuration,
+seed by seed. Runs that differ in the objective or in the law of the training's noise levels appear
+in one comparison, each against random pairing of its own objective and law; runs that differ in
+another field are separate comparisons. Rejected, naming the runs: other data or features under one
+name, measurements of other numbers of images, and runs of several training budgets if only one has
+random pairing.
 
 Examples:
   python -m reports.build runs
-  python -m reports.build runs --out paper/figures
+  python -m reports.build runs --figures --out paper
   python -m reports.build runs study.zip ../other/runs -o both
   python -m reports.build reports/published/digits/results.csv runs
   python -m reports.build runs --sections my_project.my_section
@@ -51,6 +52,7 @@ class Report:
     Attributes:
         csv: results.csv.
         html: the page, or its entry.
+        figures: the folder of the figures as files; None if they were not asked for.
         excluded: the folders that it excludes.
         notes: lines on what was counted once or taken for granted, or could be measured better.
 
@@ -58,6 +60,7 @@ class Report:
 
     csv: Path
     html: Path
+    figures: Path | None = None
     excluded: tuple[Excluded, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -68,6 +71,7 @@ def build(
     run_ids: list[str] | None = None,
     mixed: bool = False,
     sections: Sequence[str] = (),
+    figures: bool = False,
 ) -> Report:
     """Write the report on finished runs; the same runs give the same bytes.
 
@@ -78,6 +82,7 @@ def build(
         mixed: mark runs that are not comparable (``reports.tables.comparable``) instead of refusing
             them.
         sections: modules of the user's own that are sections (``reports.sections.contract``).
+        figures: write the figures as SVG, PDF and PNG too, into the folder ``figures``.
 
     Raises:
         NotComparable: runs that would be compared are not comparable.
@@ -98,7 +103,7 @@ def build(
     out = out_dir or _first_folder(paths)
     # Pages show pictures, so bundles stay open until all is written.
     with opened(paths, run_ids) as found:
-        return _report(found, Path(out), mixed, loaded)
+        return _report(found, Path(out), mixed, loaded, figures)
 
 
 def _first_folder(paths: Sequence[Path]) -> Path:
@@ -109,7 +114,11 @@ def _first_folder(paths: Sequence[Path]) -> Path:
     raise ReportError("no folder of runs to write to: name one with --out")
 
 
-def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section]) -> Report:
+def _report(
+    found: Studies, out: Path, mixed: bool, sections: Sequence[Section], figures: bool
+) -> Report:
+    from reports.files.answer import answer_files
+    from reports.files.drawings import FOLDER, drawings
     from reports.files.wide import wide_files
     from reports.overview.warnings import different_schedules
     from reports.page import ENTRY, render, stale_pages
@@ -117,7 +126,9 @@ def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section])
     from reports.tables.groups import groups
     from reports.tables.tidy import csv_bytes, results
 
-    report = Report(out / "results.csv", out / ENTRY, tuple(found.excluded), tuple(found.notes))
+    folder = out / FOLDER if figures else None
+    remarks = tuple(found.excluded), tuple(found.notes)
+    report = Report(out / "results.csv", out / ENTRY, folder, *remarks)
     table = results(found.runs)
     differing = mismatches(table, found.runs)
     # Nothing is written for runs that must not be compared: an old report stays as it is.
@@ -131,8 +142,11 @@ def _report(found: Studies, out: Path, mixed: bool, sections: Sequence[Section])
     # A failure of the pages or the wide tables costs neither the results nor the other.
     problems = [
         _make("the wide tables", out, wide_files, cut),
+        _make("answer.md", out, answer_files, cut),
         _make(ENTRY, out, render, table, cut, found.runs, found.excluded, sections),
     ]
+    if folder:
+        problems.append(_make("the figures", folder, drawings, cut))
     if any(problems):
         raise ReportError(f"{'; '.join(filter(None, problems))}; {report.csv} is written") from None
     # Last, so that a failure leaves the earlier report complete.
@@ -151,7 +165,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _make(
-    what: str, folder: Path, make: Callable[..., Mapping[str, str]], *args: object
+    what: str, folder: Path, make: Callable[..., Mapping[str, str | bytes]], *args: object
 ) -> str | None:
     """Write the files that ``make(*args)`` returns, or return one line that says why it cannot."""
     try:
@@ -159,15 +173,15 @@ def _make(
     except Exception as error:  # noqa: BLE001 - no failure of a figure may cost the numbers
         return f"{what} cannot be made ({one_line(f'{type(error).__name__}: {error}')})"
     for name, content in made.items():
-        _write(folder / name, content.encode())
+        _write(folder / name, content if isinstance(content, bytes) else content.encode())
     return None
 
 
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.build",
-        description=DESCRIPTION,
+        prog=spelled("python -m reports.build"),
+        description=spelled(DESCRIPTION),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -188,6 +202,11 @@ def main(args: list[str] | None = None) -> int:
         "--mixed", action="store_true", help="mark what is not comparable instead of refusing it"
     )
     parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="write the figures as SVG, PDF and PNG too, into the folder figures next to the page",
+    )
+    parser.add_argument(
         "--sections",
         nargs="+",
         default=(),
@@ -196,12 +215,20 @@ def main(args: list[str] | None = None) -> int:
     )
     options = parser.parse_args(args)
     try:
-        report = build(options.runs, options.out, mixed=options.mixed, sections=options.sections)
+        report = build(
+            options.runs,
+            options.out,
+            mixed=options.mixed,
+            sections=options.sections,
+            figures=options.figures,
+        )
     except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     print_remarks(report.excluded, report.notes)
     print(f"results: {report.csv}\nreport:  {report.html}")
+    if report.figures:
+        print(f"figures: {report.figures}")
     return 0
 
 

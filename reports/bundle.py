@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.process.console import worker
+from bench.record import spelled
 from bench.record.bundle import SUFFIX, files_of, is_bundle, write_bundle
-from reports.files.terminal import print_remarks
+from reports.files.remarks import print_remarks
 from reports.tables.runs import CannotWrite, Excluded, ReportError, Run
 from reports.tables.search import FILE, as_csv, pilots
 from reports.tables.studies import opened
@@ -62,14 +63,14 @@ def bundle(studies: Sequence[Path], out: Path | None = None) -> Bundled:
 
     Raises:
         ReportError: there is no finished run, or one holds other numbers in two studies, or the
-            file exists and is no bundle.
+            file exists and is not a bundle.
         CannotWrite: the file cannot be written.
 
     """
     target = out or _beside_first(studies)
     # A misplaced -o must not cost a file of another kind.
     if target.exists() and not is_bundle(target):
-        raise ReportError(f"{target} exists and is no bundle: choose another file with --out")
+        raise ReportError(f"{target} exists and is not a bundle: choose another file with --out")
     with opened(studies) as found:
         tables = [run.study for run in found.runs if run.from_csv]
         if tables:
@@ -122,8 +123,8 @@ def first_seeds(runs: Iterable[Run]) -> set[str]:
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.bundle",
-        description=DESCRIPTION,
+        prog=spelled("python -m reports.bundle"),
+        description=spelled(DESCRIPTION),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -144,7 +145,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         made = bundle(options.runs, options.out)
     except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     print_remarks(made.excluded, made.notes)
     print(f"bundle: {made.path} ({plural(made.runs, 'run')}, {made.size / 1000:,.0f} kB)")

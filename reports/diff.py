@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.process.console import reader
-from bench.record import write_bytes
+from bench.record import spelled, write_bytes
 from reports.tables.metrics import Metrics, collect
 from reports.tables.panels import counts_images
 from reports.tables.runs import Excluded, ReportError, Run
@@ -276,8 +276,8 @@ def _percent(relative: float) -> str:
 def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.diff",
-        description=DESCRIPTION,
+        prog=spelled("python -m reports.diff"),
+        description=spelled(DESCRIPTION),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for side in "AB":
@@ -297,7 +297,7 @@ def main(args: list[str] | None = None) -> int:
         if options.csv:
             write_changes(found, options.csv)
     except ReportError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     print(as_text(found), end="")
     return 0

@@ -15,17 +15,21 @@ from bench.record.infos import Info
 from reports import text
 from reports.figures.style import looks
 from reports.files import html
-from reports.overview.pools import pools
+from reports.overview.face import Face, face
+from reports.overview.first_screen import first_screen
+from reports.overview.pools import CUT, pools
 from reports.overview.summary import Summary, summarise
 from reports.overview.warnings import warnings
 from reports.sections.contract import Section
 from reports.tables.arms import ordered
+from reports.tables.changes import certainty, change_of, direction, in_words, strength
 from reports.tables.groups import Group
 from reports.tables.metrics import verdict
 from reports.tables.primary import NFE
 from reports.tables.runs import Excluded, Run
 from reports.tables.statistics import Cell
 from reports.tables.tidy import varying_fields
+from reports.tables.titles import data_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +49,14 @@ class Part:
         key: end of its anchor.
         title: heading and entry in the contents.
         html: its content.
+        folded: True if a reader opens it.
 
     """
 
     key: str
     title: str
     html: Markup
+    folded: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Comparison:
 
     Attributes:
         group: the runs.
+        face: its first screen.
         summary: its findings in words.
         parts: its sections.
         page: file of its page; empty if it is on the entry page.
@@ -66,6 +73,7 @@ class Comparison:
     """
 
     group: Group
+    face: Face
     summary: Summary
     parts: list[Part]
     page: str
@@ -101,11 +109,13 @@ def render(
     environment = _environment(groups, sections)
     # A page for each comparison keeps pages small; one comparison needs no second click.
     several = len(groups) > 1
+    look = looks(groups[0].couplings if groups else [])
     comparisons = []
     for number, group in enumerate(groups, 1):
         page = _PAGE.format(number) if several else ""
         parts = _parts(environment, group, sections)
-        comparisons.append(Comparison(group, summarise(group), parts, page))
+        first = face(first_screen(group), look)
+        comparisons.append(Comparison(group, first, summarise(group), parts, page))
     # The entry is written last, so its links never lead to a page that is missing.
     pages = {}
     if several:
@@ -119,17 +129,56 @@ def render(
                 # A doubt about the runs of another page would be read as one about these.
                 warnings=warnings([group], group.runs),
             )
+    over_pools = pools(table)
+    lead = _lead(comparisons)
     pages[ENTRY] = environment.get_template(ENTRY).render(
+        title=_title(table, lead, bool(over_pools)),
+        facts=lead.face.facts if lead else _facts(runs, groups),
+        lead=lead,
         comparisons=comparisons,
         runs=runs,
         excluded=excluded,
-        data=sorted(set(table["data"])),
-        couplings=ordered(groups[0].couplings if groups else []),
         warnings=warnings(groups, runs),
-        pools=pools(table),
+        pools=over_pools,
+        saved=CUT,
         **_origins(runs),
     )
     return pages
+
+
+def _lead(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """The comparison that a report begins with: the newest of those with an answer, by the start of
+    its runs; that of most runs where this is not known. None without an answer.
+    """
+    answered = [one for one in comparisons if one.face.views] or [*comparisons][:1]
+    if len(comparisons) > 1 and not answered[0].face.views:
+        return None
+    return max(answered, key=_newest, default=None)
+
+
+def _newest(comparison: Comparison) -> tuple[str, int]:
+    started = [str(run.provenance.get("started") or "") for run in comparison.group.runs]
+    runs = comparison.group.rows["run_id"].nunique()
+    return max(started, default=""), int(runs)
+
+
+def _title(table: pd.DataFrame, lead: Comparison | None, over_pools: bool) -> str:
+    if lead:
+        return lead.face.title
+    data = text.join([data_title(name) for name in sorted(set(table["data"]))])
+    if over_pools:
+        return f"{data}: how large a pool?"
+    return f"{data}: paths and costs of couplings" if data else "Couplings compared"
+
+
+def _facts(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
+    """Phrases on all runs, where no comparison leads."""
+    facts = [text.plural(len(runs), "finished run")]
+    if groups:
+        facts.append(text.join(ordered(groups[0].couplings)))
+        most = max(max(map(len, group.seeds.values())) for group in groups)
+        facts.append(text.plural(most, "seed"))
+    return facts
 
 
 def stale_pages(folder: Path, count: int) -> list[Path]:
@@ -146,6 +195,8 @@ def _environment(groups: Sequence[Group], sections: Sequence[Section]) -> Enviro
     # Templates of a user's own sections stand next to their modules, wherever that is.
     templates = {str(own.template): own.template.read_text(encoding="utf-8") for own in sections}
     found = html.environment(templates)
+    for form in (change_of, certainty, strength, direction, in_words):
+        found.filters[form.__name__] = form
     found.filters["verdict"] = _verdict
     found.filters["value"] = _value
     found.globals["look"] = looks(groups[0].couplings if groups else [])
@@ -162,7 +213,8 @@ def _parts(environment: Environment, group: Group, sections: Sequence[Section]) 
             template = environment.get_template(str(section.template))
             # Its own template escaped it; as plain text the page would escape its tags once more.
             rendered = Markup(template.render(group=group, content=content))
-            parts.append(Part(section.key, section.module.title, rendered))
+            folded = bool(getattr(section.module, "folded", False))
+            parts.append(Part(section.key, section.module.title, rendered, folded))
     return parts
 
 

@@ -61,6 +61,14 @@ def change(ratio: float, low: float | None = None, high: float | None = None) ->
     return f"{texts[0]} % [{texts[1]}, {texts[2]}]"
 
 
+def added(share: float) -> str:
+    """Work that is added, ``0.029`` to ``+3 %``; below one percent with a decimal."""
+    # Rounded before the choice, or 0.0096 would become +1.0 %.
+    decimals = 1 if abs(round(share, 3)) < 0.01 else 0
+    rounded = f"{100 * share:+.{decimals}f}".replace("-", _MINUS)
+    return f"{rounded} %" if float(f"{100 * share:.{decimals}f}") else "0"
+
+
 def factors(low: float, high: float) -> str:
     """The ends of the interval of a ratio: ``[0.57, 0.63]``."""
     decimals = _decimals([low - 1, high - 1], 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from bench.record import spelled
 from slurm.resources import SweepError
 
 
@@ -24,11 +25,11 @@ def run(command: Callable[..., int], args: list[str] | None) -> int:
 
     layout = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     # Not its module, which has another name under ``python -m``.
-    program = f"python -m slurm.{command.__name__}"
+    program = spelled(f"python -m slurm.{command.__name__}")
     try:
         return tyro.cli(command, prog=program, args=args, config=layout)
     except SweepError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         # As the shell counts: 128 plus the number of SIGINT.

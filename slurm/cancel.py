@@ -15,7 +15,7 @@ from slurm.status import name_of
 
 
 def cancel(sweep: str, runs: Path = Path("runs")) -> int:
-    """Cancel the jobs of a sweep, and its report; running ones leave a checkpoint first.
+    """Cancel the jobs of a sweep, and its report; running jobs write a checkpoint first.
 
     Args:
         sweep: The sweep file, or the sweep's name.

@@ -41,6 +41,7 @@ def tasks_of(
             threads=entry.resources.cpus,
             processes=entry.resources.all_processes,
             attempts=folder.path / "attempts",
+            working_folder=Path.cwd(),
         )
         tasks.append(task)
     return tasks

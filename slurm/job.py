@@ -34,6 +34,7 @@ class RunTask:
         threads: CPU threads. By default torch takes all cores of a node, which other runs share.
         processes: how many jobs of this kind are one run.
         attempts: folder for the state of each run's latest job.
+        working_folder: the folder of the submission, whose modules a job finds last.
 
     """
 
@@ -44,6 +45,7 @@ class RunTask:
     threads: int
     processes: int
     attempts: Path
+    working_folder: Path | None = None
 
     def __call__(self) -> None:
         """Do the run, or resume it."""
@@ -54,6 +56,9 @@ class RunTask:
         from bench.config import Execution
         from bench.process.background import end_process
 
+        # Last, as in the commands: plug-ins of the user's own are found, and hide none of ours.
+        if self.working_folder is not None and str(self.working_folder) not in sys.path:
+            sys.path.append(str(self.working_folder))
         _handle_signals()
         is_first = True
         if self.processes > 1:
@@ -136,7 +141,8 @@ class ReportTask:
         for link in links.iterdir():
             if link.name not in self.run_ids:
                 link.unlink()
-        command = [sys.executable, "-m", "reports.build", str(links), "--mixed"]
+        # By the name that no folder of a user's has: a reports.py beside it would be run instead.
+        command = [sys.executable, "-m", "ot_couplings", "report", str(links), "--mixed"]
         # A process of its own: pandas and matplotlib would stay in memory with --cluster debug.
         subprocess.run([*command, "--out", str(self.out)], check=True)
 

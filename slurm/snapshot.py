@@ -38,7 +38,7 @@ _DIFF = (
     "HEAD",
     "--",
 )
-_PACKAGES = ("bench", "couplings", "models", "reports", "slurm")
+_PACKAGES = ("bench", "couplings", "models", "ot_couplings", "reports", "slurm")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.process.console import worker
-from bench.record import RunFolder
+from bench.record import RunFolder, spelled
 from slurm import _command, cluster, plan, snapshot
 from slurm.entry import Entry
 from slurm.folder import SweepFolder
@@ -297,7 +297,8 @@ class _Order:
             f"submitted as job {', '.join(submitted)}; job {report} builds"
             f" {self.folder.path}/report.html"
         )
-        print(f"state: python -m slurm.status {self.sweep.name} --runs {self.folder.runs_dir}")
+        state = f"python -m slurm.status {self.sweep.name} --runs {self.folder.runs_dir}"
+        print(spelled(f"state: {state}"))
 
 
 def main(args: list[str] | None = None) -> int:

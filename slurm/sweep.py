@@ -196,7 +196,7 @@ def read(path: Path) -> Sweep:
     except UnicodeDecodeError as error:
         raise SweepError(f"{path}: not a text file") from error
     except tomllib.TOMLDecodeError as error:
-        raise SweepError(f"{path} is no TOML: {error}") from error
+        raise SweepError(f"{path} is not valid TOML: {error}") from error
     return parse(content)
 
 

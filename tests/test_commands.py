@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.record import MODULES
+from ot_couplings.paths import arranged
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("bench", "couplings", "models", "reports", "slurm")
+CONSOLE = "ot_couplings"
 THEIRS = "raise SystemExit('a module of the user was run')\n"
 COMMANDS = [
     "bench.run",
@@ -40,6 +44,26 @@ if __name__ == "__main__":
     child.start()
     child.join()
 """
+SCRIPT = """
+import sys
+from ot_couplings.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+PLUGIN = '''
+"""Nearest to nothing."""
+
+from dataclasses import dataclass
+
+from couplings import Coupling
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nearest(Coupling):
+    def solve(self, pool):
+        """Pair nothing."""
+'''
 
 
 def environment(**more):
@@ -56,7 +80,7 @@ def environment(**more):
 def installed(request, tmp_path_factory):
     """A copy of the packages, which Python finds after the working folder."""
     place = tmp_path_factory.mktemp("installed") / request.param
-    for room in ROOMS:
+    for room in (*ROOMS, CONSOLE):
         shutil.copytree(ROOT / room, place / room, ignore=shutil.ignore_patterns("__pycache__"))
     (place / "slurm/probe.py").write_text(PROBE)
     (place / "bench/probe.py").write_text(PROBE)
@@ -84,6 +108,76 @@ def test_a_command_and_its_processes_take_all_packages_from_one_place(installed,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [str(installed / each / "__init__.py") for each in ROOMS] * 2
+
+
+def console(script, words, **options):
+    """Run a script as pip installs it: its own folder comes first on the path."""
+    return subprocess.run(
+        [sys.executable, script, *words], capture_output=True, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("theirs_first", [False, True])
+def test_the_console_command_takes_our_packages_and_finds_plugins_of_the_user(
+    installed, tmp_path, theirs_first
+):
+    """Also if the user's folder is on the path before ours."""
+    project = tmp_path / "project"
+    project.mkdir()
+    write_theirs(project, except_for=None)
+    (project / "mine").mkdir()
+    (project / "mine/nearest.py").write_text(PLUGIN)
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin/ot-couplings"
+    script.write_text(SCRIPT)
+    paths = [str(project), str(installed)] if theirs_first else [str(installed)]
+    options = {"env": environment(PYTHONPATH=os.pathsep.join(paths)), "cwd": project}
+    shown = console(script, ["couplings", "mine.nearest"], **options)
+    assert shown.stdout.startswith("mine.nearest  Nearest to nothing."), shown.stderr
+    built = console(script, ["report", "--help"], **options)
+    assert "usage: ot-couplings report" in built.stdout, built.stderr
+    assert "ot-couplings report runs" in built.stdout
+    assert "python -m reports.build" not in built.stdout
+    (tmp_path / "bin/probe").write_text(
+        f"from ot_couplings.paths import arrange\narrange()\n{PROBE}"
+    )
+    probed = console(tmp_path / "bin/probe", [], **options)
+    expected = [str(installed / each / "__init__.py") for each in ROOMS]
+    assert probed.stdout.splitlines() == expected * 2, probed.stderr
+
+
+def test_the_console_command_knows_its_words_and_names_the_near_one(tmp_path):
+    script = tmp_path / "ot-couplings"
+    script.write_text(SCRIPT)
+    options = {"env": environment(PYTHONPATH=ROOT), "cwd": tmp_path}
+    text = console(script, [], **options).stdout
+    for word in MODULES:
+        assert re.search(rf"^  {word} +\w", text, re.MULTILINE), word
+    assert max(map(len, text.splitlines())) <= 100
+    assert console(script, ["--version"], **options).stdout.startswith("ot-couplings 0.")
+    wrong = console(script, ["evalaute"], **options)
+    assert wrong.returncode == 2
+    assert "did you mean evaluate?" in wrong.stderr
+    helped = console(script, ["help", "cancel"], **options)
+    assert helped.stdout.startswith("usage: ot-couplings cancel")
+    # An error of a command is its exit code, and names commands as they were called.
+    refused = console(script, ["run", "--coupling", "help"], **options)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: ot-couplings couplings lists")
+
+
+def test_folders_keep_their_order_but_for_those_that_hide_ours(tmp_path):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/models.py").touch()
+    theirs = str(tmp_path / "theirs")
+    path = ["", theirs, "/usr/lib", "/x/site-packages", "/more"]
+    assert arranged(path, "/x/site-packages", "/here") == [
+        *["/usr/lib", "/x/site-packages", "/more"],
+        *[theirs, "/here"],
+    ]
+    assert arranged(path[:3], "/x", "/here") == ["/x", "/usr/lib", theirs, "/here"]
+    # In the checkout itself the working folder is ours.
+    assert arranged(path[:3], "/here", "/here") == ["/here", "/usr/lib", theirs]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("bench", "couplings", "models", "reports", "slurm")
+PACKAGES = ("bench", "couplings", "models", "ot_couplings", "reports", "slurm")
 MOST_LINES = 400
 # Share of comments among all lines of a package; the aim is 0.05 for each.
 LEAST_COMMENTS = 0.05  # of the lines of a package

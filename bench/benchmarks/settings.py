@@ -46,7 +46,7 @@ class Command:
     batch: int | None = None
     """Images a step, and images sampled at once. Default: the preset's on a GPU, 32 on a CPU."""
     rounds: int = 10
-    """Measured training steps of each setting, after two to warm up."""
+    """Measured training steps of each setting, after two warm-up steps."""
     sample_rounds: int = 2
     """Measured batches of samples of each setting, after one to warm up; 0 leaves sampling out."""
     nfe: int = 35

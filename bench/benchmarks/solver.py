@@ -39,8 +39,8 @@ class Command:
     rounds: int = 10
     """Measured rounds, each with another pool, after one to warm up."""
     limit: float = 30.0
-    """Seconds. A contender whose single solve would take longer is left out; one that has used
-    them up ends its rounds.
+    """Seconds for each solver: one whose single solve would take longer is skipped, and the rounds
+    of one end once they are used up.
     """
     seed: int = 0
     """Seed of the pools: the same seed gives the same pools."""

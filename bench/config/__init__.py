@@ -5,7 +5,7 @@ Other packages import from here, so that a move inside does not concern them.
 
 from bench.config.errors import ConfigError
 from bench.config.guidance import GuidanceConfig
-from bench.config.read import from_dict, load_preset, presets
+from bench.config.read import from_dict, load_preset, presets, refuse_other_preset
 from bench.config.schema import (
     DEFAULT_GROUPS,
     SAME_FOR_ALL_ROWS,
@@ -31,4 +31,5 @@ __all__ = [
     "from_dict",
     "load_preset",
     "presets",
+    "refuse_other_preset",
 ]

@@ -56,7 +56,7 @@ class GuidanceConfig:
     it.
     """
     batch: int = 128
-    """Images a step, half of them real."""
+    """Images per step, half of them real."""
     fakes: int | None = None
     """Generated images; default: as many as training images."""
     fakes_nfe: int = 35
@@ -130,14 +130,15 @@ def check_guidance(config: GuidanceConfig, coupling: str, conditional: bool) -> 
         ConfigError: with one line naming the option and the way out.
 
     """
+    from couplings import get
+
     checked = [_check_noising(one.coupling, conditional) for one in config.per_noising()]
     # Each once: a discriminator is trained for every one.
     noisings = tuple(dict.fromkeys(checked))
     # The command line can name the option and give it nothing.
     if not noisings:
         raise ConfigError("--guidance.noising needs at least one, such as independent")
-    coupled = coupling.partition(":")[0] != "random"
-    if config.boost and coupled and not config.boost_coupled:
+    if config.boost and not config.boost_coupled and not get(coupling).independent:
         raise ConfigError(
             f"--guidance.boost with a denoiser trained with {coupling}: boosting adds fresh noise,"
             " independent of the image, which such a denoiser has not seen; leave it out, or"
@@ -163,7 +164,7 @@ def _check_noising(spec: str, conditional: bool) -> str:
         )
     if (
         conditional
-        and noising.spec != "random"
+        and not noising.independent
         and not (noising.uses_labels or noising.within_class)
     ):
         separator = "," if ":" in noising.spec else ":"

@@ -41,6 +41,30 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
     return from_dict(tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8")))
 
 
+def refuse_other_preset(preset: str | None, data: str | None) -> None:
+    """Refuse a preset that was made for another data set of this repository than the one asked for.
+
+    Images of the user's own, and data sets in modules, may take any recipe.
+
+    Args:
+        preset: its name; None for that of the data set.
+        data: name of the data set; None if the preset is to choose it.
+
+    Raises:
+        ConfigError: they do not fit, or there is no such preset.
+
+    """
+    if preset is None or data is None:
+        return
+    made_for = load_preset(preset).data
+    is_own = data.startswith("image-") or "." in data
+    if data != made_for and not is_own:
+        raise ConfigError(
+            f"preset {preset} is for {made_for}, not {data}: leave --preset out to take that of"
+            f" {data}, or --data to take {made_for}"
+        )
+
+
 def from_dict(content: dict) -> RunConfig:
     """The configuration, unchecked, of nested dictionaries such as ``RunConfig.identity``.
 

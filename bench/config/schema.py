@@ -43,7 +43,7 @@ class NetworkConfig:
     channel_mult: tuple[int, ...] = (1, 2)
     """Width of each level as a multiple of the base width, finest first."""
     num_blocks: int = 1
-    """Residual blocks a level."""
+    """Residual blocks per level."""
     attn_resolutions: tuple[int, ...] = ()
     """Resolutions, in pixels, at which blocks attend."""
     dropout: float = 0.0
@@ -61,7 +61,7 @@ class TrainingConfig:
     pool_scope: Literal["rank", "global"] = "rank"
     """Couple the pool of each process by itself, or those of all processes as one."""
     batch: int = 128
-    """Images a step."""
+    """Images per step."""
     lr: float = 1e-3
     """Learning rate of Adam."""
     weight_decay: float = 0.0
@@ -71,7 +71,7 @@ class TrainingConfig:
     ema_halflife: int = 10_000
     """Half-life of the weights' moving average, in images."""
     ema_rampup: float = 0.05
-    """Early on the half-life is at most this fraction of the images seen so far."""
+    """Cap on the half-life early in training, as a fraction of the images seen."""
     select_every: int = 0
     """Images between checks of the loss on the validation split; the weights of the least loss are
     measured. 0 measures the last ones.
@@ -101,7 +101,7 @@ class TrainingConfig:
     0.12.
     """
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-    """Number format of the network in training; sampling is in float32. tf32 is for GPUs only."""
+    """Arithmetic precision of the network in training; sampling is in float32. tf32 needs a GPU."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class EvaluationConfig:
     my_project.start.
     """
     start_nfe: tuple[int, ...] = (3, 5, 9)
-    """Denoiser evaluations per image, counted from where a start begins."""
+    """Denoiser evaluations per image after the start."""
     samples: int = 2000
     """Generated images for each Frechet distance; for points in the plane also of each exact W2 and
     path energy, W2 of 10,000 at most (about a minute each).
@@ -218,17 +218,19 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """Execution of a run. It changes results only by rounding; with dropout, like another seed."""
+    """Execution settings: no part of what a run is. They change results only by rounding; with
+    dropout, like another seed.
+    """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
     workers: int | None = None
-    """Processes that couple pools in parallel to the training; 0 does it in a thread of the
+    """Processes that couple pools in parallel with the training; 0 does it in a thread of the
     trainer. Default: 1 if a GPU trains, else 0: on a CPU both share the cores.
     """
     micro_batch: int | None = None
-    """Images that go through the network at once; the gradients of a batch's parts are added up.
-    Default: the batch.
+    """Images that go through the network at once; gradients are accumulated over these
+    micro-batches. Fewer take less memory. Default: the batch.
     """
     parallel: int | None = None
     """Runs to make at once, each in a process of its own, with its share of the cores as threads
@@ -236,7 +238,7 @@ class Execution:
     Default: on a CPU as many as runs, cores and memory allow; 1 on a GPU or under torchrun.
     """
     compile: bool = False
-    """Compile the network with torch.compile: minutes at the start, quicker steps."""
+    """Compile the network with torch.compile: minutes of compilation, then faster steps."""
     keep_samples: bool = False
     """Keep the images generated now (RUN/samples/SAMPLER-nfe*/). Default: they are removed once
     measured.

@@ -33,6 +33,7 @@ from bench.metrics.contract import SolverMetric, Subject
 from bench.metrics.w2 import in_the_plane
 from bench.process.background import aside
 from bench.process.defaults import plain_torch
+from bench.process.progress import Progress
 from bench.process.ranks import Ranks
 from bench.record import Measurement, RunFolder
 from bench.record.best_schedule import BEST, Cell, SharedChoice, cells, choose
@@ -197,7 +198,7 @@ def _work(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> None:
             _work_batch(evaluation, batch, bar)
 
 
-def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None:
+def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: Progress) -> None:
     ranks = evaluation.ranks
     # All ranks must agree on the work, and only the first one's ledger is up to date.
     todo = ranks.from_first(_undone, evaluation.ledger, batch)
@@ -214,7 +215,7 @@ def _work_batch(evaluation: Evaluation, batch: Sequence[Job], bar: tqdm) -> None
     ranks.from_first(_record_jobs, evaluation, todo)
 
 
-def _advance(bar: tqdm, ranks: int, evaluations: int) -> None:
+def _advance(bar: Progress, ranks: int, evaluations: int) -> None:
     bar.update(evaluations * ranks)
 
 
@@ -330,22 +331,21 @@ def _finish(evaluation: Evaluation) -> None:
     evaluation.ledger.finish(subject.config)
 
 
-def _progress(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> tqdm:
-    """A bar over the evaluations of the denoiser, which begins where the work was stopped."""
+def _progress(evaluation: Evaluation, jobs: Sequence[Job], title: str) -> Progress:
+    """Progress over the evaluations of the denoiser, from where the work was stopped."""
     # More may be missing than these jobs count, if the dense reference was removed and is sampled
     # again.
     missing = evaluation.ranks.from_first(_missing_evaluations, evaluation, jobs)
     total = 0
     for job in jobs:
         total += job.n * _cost(job.setting)
-    return tqdm(
-        total=max(total, missing),
+    return Progress(
+        title,
+        max(total, missing),
+        "eval",
+        "evaluations",
         initial=max(0, total - missing),
-        desc=title,
-        unit="eval",
-        unit_scale=True,
-        # None hides it where the output is no terminal.
-        disable=None if evaluation.progress and evaluation.ranks.first and missing else True,
+        shown=bool(evaluation.progress and evaluation.ranks.first and missing),
     )
 
 

@@ -37,7 +37,7 @@ from bench.sampling.setting import Setting
 from bench.sampling.store import SampleStore
 
 SHOWN_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
-SHOWN_SIDE = 8  # images in a row, and rows
+SHOWN_SIDE = 6  # images in a row, and rows
 
 NotFinite = dict[str, tuple[int, int]]
 """By the name of a setting: how many samples were not finite, and of how many."""
@@ -267,3 +267,5 @@ def _show(subject: Subject, setting: Setting) -> None:
         return
     first = torch.cat(list(samples.images(min(SHOWN_SIDE**2, evaluation.samples))))
     save_grid(folder / f"nfe{setting.nfe}.png", as_images(first))
+    # What they are to look like; the same for every run.
+    save_grid(folder / f"{REAL}.png", as_images(subject.dataset.test.images[: SHOWN_SIDE**2]))

@@ -14,6 +14,7 @@ from bench.metrics.contract import HeldOut, Methods
 from bench.sampling.sample import Steering
 from bench.sampling.starts import prepare
 from bench.sampling.store import weights_digest
+from couplings import get
 from models.denoiser import Denoiser
 from models.guidance.guide import Guidance, Guide
 from models.starts.contract import PreparedStart
@@ -51,9 +52,7 @@ def prepare_methods(
             if weight:
                 guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
     # A network from a file was trained elsewhere: the coupling in the settings says nothing of it.
-    # Options of ``random`` leave its pairs independent.
-    kind = config.coupling.partition(":")[0]
-    coupled = not config.checkpoint and kind != "random"
+    coupled = not config.checkpoint and not get(config.coupling).independent
     starts = _prepare_starts(config, model, folder, coupled, progress)
     steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)
     return Methods(steering, starts, discriminators, prints)

@@ -13,12 +13,14 @@ from torch import Tensor
 from bench.record import write_bytes
 from models.ode import Point
 
+GUTTER = 1  # pixels between two images of a grid, before it is enlarged
+
 
 def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     """Write images ``[n, c, h, w]`` in [-1, 1] as tiles, one PNG; 2-D points have none.
 
-    As full rows of so many columns, or else as the largest full square. What is not a number is
-    grey.
+    Pixels are enlarged by a whole number. As full rows of so many columns, or else as the largest
+    full square. What is not a number is grey.
     """
     from PIL import Image
 
@@ -30,7 +32,11 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     rows = n // columns if columns else side
     columns = columns or side
     tiles = images[: rows * columns].reshape(rows, columns, c, h, w)
+    # A line of grey between them, or digits of 8 x 8 pixels run into one pattern.
+    tiles = torch.nn.functional.pad(tiles, (0, GUTTER, 0, GUTTER))
+    h, w = h + GUTTER, w + GUTTER
     tiles = tiles.permute(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+    tiles = tiles[: rows * h - GUTTER, : columns * w - GUTTER]
     # [-1, 1] to 0 ... 255; NaN becomes 0, which is grey.
     pixels = ((tiles.nan_to_num(nan=0.0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)

@@ -115,7 +115,7 @@ def _read(path: Path, device: str) -> tuple[nn.Module, str]:
         ) from None
     except RuntimeError:
         raise FeatureError(
-            f"{path} is no TorchScript file: write it with torch.jit.script(net).save(PATH)"
+            f"{path} is not a TorchScript file: write it with torch.jit.script(net).save(PATH)"
         ) from None
     for parameter in net.parameters():  # a script module has no requires_grad_ of its own
         parameter.requires_grad_(False)

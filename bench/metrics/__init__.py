@@ -196,7 +196,7 @@ def _problem(asked: str, evaluation: EvaluationConfig) -> str:
     found = owner(metric, [name for name in measured if "." in name])
     # What is measured once for a run, or in the search for the best schedule, is no quality at it.
     if found is None or found[1].per != "nfe" or _searches(load(found[0])):
-        return f"{metric} is no metric of samples at an NFE: it must be {_EXAMPLE}"
+        return f"{metric} is not a metric of samples at an NFE: it must be {_EXAMPLE}"
     if found[0] not in measured:
         return f"{metric} is not measured: add {found[0]} to --metrics, or ask for another metric"
     return _features_problem(metric, load(found[0]), evaluation)

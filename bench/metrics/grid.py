@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from bench.metrics._blocks import Blocks
 from bench.metrics._moments import Moments
 from bench.metrics.contract import FeatureSpace, SampleMetric, Values
 from bench.metrics.frechet import quiet_distance, rank_caution
@@ -67,8 +67,7 @@ class Grid(SampleMetric):
 
     def __init__(self, space: FeatureSpace, n: int) -> None:
         super().__init__(space, n)
-        self._blocks: list[Moments | None] = [None] * min(BLOCKS, n)
-        self._seen = 0
+        self._blocks = Blocks(n, BLOCKS)
 
     @classmethod
     def cautions(cls, space: FeatureSpace, n: int) -> list[str]:
@@ -78,19 +77,11 @@ class Grid(SampleMetric):
 
     def update(self, features: Tensor) -> None:
         """Add the features to the moments of their blocks."""
-        rows = torch.arange(self._seen, self._seen + len(features))
-        self._seen += len(features)
-        # By the number of the sample, so that a block has the same latents at every schedule.
-        # More samples than announced end the measurement, but not here.
-        block_of = (rows * len(self._blocks) // self.n).clamp(max=len(self._blocks) - 1)
-        for block in block_of.unique().tolist():
-            moments = Moments.of(features[block_of == block])
-            before = self._blocks[block]
-            self._blocks[block] = moments if before is None else before + moments
+        self._blocks.update(features)
 
     def compute(self) -> Values:
         """The distance to the training split: the test split takes no part in a choice."""
-        return {(METRIC, "train"): self._distance(range(len(self._blocks)))}
+        return {(METRIC, "train"): self._distance(self._blocks.all())}
 
     def against(self, fixed: Grid) -> Values:
         """The standard error of ln(distance / that of the fixed schedule), by the jackknife over
@@ -105,18 +96,10 @@ class Grid(SampleMetric):
     @cached_property
     def _left_out(self) -> list[float]:
         """Distances of all samples but those of one block, for each block."""
-        distances = []
-        for left in range(len(self._blocks)):
-            others = [block for block in range(len(self._blocks)) if block != left]
-            distances.append(self._distance(others))
-        return distances
+        return [self._distance(moments) for moments in self._blocks.left_out()]
 
-    def _distance(self, blocks: Sequence[int]) -> float:
-        parts = [self._blocks[block] for block in blocks]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return quiet_distance(total, self.space.real["train"].moments)
+    def _distance(self, moments: Moments) -> float:
+        return quiet_distance(moments, self.space.real["train"].moments)
 
 
 def jackknife_error(left_out: Sequence[float]) -> float:

@@ -248,7 +248,7 @@ def _on_training_images(
     kind = get(config.coupling)
     # With labels, augmentation or a source the posterior is another one than the closed form's.
     plain = not training.conditional and not training.augment and dataset.source is None
-    if kind.name == "random" and plain:
+    if kind.independent and plain:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
     if isinstance(coupling, Coupling) and _shares_noise(coupling) and not training.conditional:

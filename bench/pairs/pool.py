@@ -89,7 +89,7 @@ def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Dra
     than the pool is used several times. The pool depends on nothing but the arguments: all
     couplings are given the same images and noise samples, whatever came before. Those of a pool use
     all of them, if they keep both marginals; those of the training set choose images
-    (``semidiscrete``) or bring noise samples of their own (``cached``).
+    (``semidiscrete``) or bring noise samples of their own (``cached``, ``semidiscrete-balanced``).
 
     Args:
         split: images to draw from.

@@ -12,8 +12,9 @@ from typing import Any, TextIO
 
 from bench.process.defaults import wait_without_spinning
 
+SPELLED = "spelled"  # an error handler of codecs: letters that an encoding lacks are spelled
 # Letters of our tables and messages that a C locale or an old code page lacks
-_SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e"}
+_SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e", "É": "E"}
 
 
 def worker(main: Callable[[], int]) -> int:
@@ -108,4 +109,4 @@ def _spelled(error: UnicodeError) -> tuple[str, int]:
     return spelled, error.end
 
 
-codecs.register_error("spelled", _spelled)
+codecs.register_error(SPELLED, _spelled)

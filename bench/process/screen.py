@@ -12,6 +12,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from bench.process.outlook import Minute
+
 # Cursor movements of nested progress bars: each process has one line here.
 _MOVES = re.compile(r"\x1b\[[0-9]*[A-Z]")
 
@@ -59,9 +61,11 @@ class Screen:
 
     def __init__(self, slots: int):
         self._bars = []
+        self._minute = Minute()
         # tqdm asks the terminal alone, and some tell it no size.
         rows = shutil.get_terminal_size().lines
-        for slot in range(slots):
+        # The last line is that of all processes together.
+        for slot in range(slots + 1):
             # tqdm moves the cursor; None hides the lines where the output is no terminal.
             bar = tqdm(
                 bar_format="{desc}", position=slot, leave=False, disable=None, ncols=0, nrows=rows
@@ -72,6 +76,14 @@ class Screen:
         """Redraw the line of a process."""
         # A longer line would wrap, and the cursor would miss it when it is drawn again.
         self._bars[slot].set_description_str(text[: columns() - 1])
+
+    def show_total(self, text: str) -> None:
+        """Show the line of all processes together; where there is no terminal, once a minute."""
+        if self._bars[-1].disable:
+            if text and self._minute.is_over():
+                print(text, flush=True)
+            return
+        self.show(len(self._bars) - 1, text)
 
     def write(self, text: str, stream: TextIO) -> None:
         """Print a line above."""

@@ -58,6 +58,7 @@ def side_by_side(
     end: EndSignals,
     began: Callable[[int], None],
     ended: Callable[[int, Exception | None], None],
+    total: Callable[[], str] = str,
 ) -> None:
     """Do jobs in processes of their own, in their order, some of them at the same time.
 
@@ -72,6 +73,7 @@ def side_by_side(
         end: signals that announce the end; the caller's block raises them again.
         began: called with the number of a job, from 0, when its process starts.
         ended: called with the number and the error, or None, when its process has ended.
+        total: words on all jobs, shown below their own lines.
 
     """
     waiting = deque(enumerate(jobs))
@@ -89,6 +91,7 @@ def side_by_side(
                     workers.remove(worker)
                     with screen.printing():
                         ended(worker.number, worker.error())
+                screen.show_total(total())
         finally:
             _stop(workers, screen)
 

@@ -1,5 +1,6 @@
 """The files of runs: measurements, provenance, status. Every file is written whole."""
 
+from bench.record.command import COMMAND, MODULES, PROGRAM, command_line, readable, spelled
 from bench.record.errors import UserError, is_ours, one_line, unknown
 from bench.record.files import (
     digest,
@@ -12,13 +13,15 @@ from bench.record.files import (
 )
 from bench.record.folder import OtherRunError, RunFolder, RunFolderError, Session
 from bench.record.measurement import LARGEST, Measurement
-from bench.record.provenance import COMMAND, command_line, provenance, readable, utc_now
+from bench.record.provenance import provenance, utc_now
 
 __all__ = [
     "COMMAND",
     "LARGEST",
+    "MODULES",
     "Measurement",
     "OtherRunError",
+    "PROGRAM",
     "RunFolder",
     "RunFolderError",
     "Session",
@@ -32,6 +35,7 @@ __all__ = [
     "one_line",
     "provenance",
     "readable",
+    "spelled",
     "unknown",
     "utc_now",
     "write_bytes",

@@ -148,7 +148,7 @@ def _read(path: Path) -> dict[str, bytes]:
         raise BundleError(f"{path} does not exist: give a folder of run folders or a bundle")
     if not is_bundle(path):
         raise BundleError(
-            f"{path} is no bundle: make one of a folder of run folders with python -m"
+            f"{path} is not a bundle: make one of a folder of run folders with python -m"
             " reports.bundle"
         )
     try:
@@ -160,7 +160,9 @@ def _read(path: Path) -> dict[str, bytes]:
     foreign = [name for name in files if name not in (_MARK, SEARCH) and not _is_of_a_run(name)]
     # A name such as ../x would be written outside the folder.
     if foreign:
-        raise BundleError(f"{path} is damaged: it holds {foreign[0]!r}, which is no file of a run")
+        raise BundleError(
+            f"{path} is damaged: it holds {foreign[0]!r}, which is not a file of a run"
+        )
     return files
 
 

@@ -15,6 +15,9 @@ from typing import ClassVar, Literal
 from bench.record.files import write_json
 
 FILE = "metrics.json"
+# Names of a distance without one of so many blocks of latents: block_fd_1_classifier and so on
+BLOCK = "block_fd_"
+BLOCKS = 4
 _FLOOR = "_floor"
 _FLOOR_SD = "_floor_sd"
 # Earlier versions did not record which metrics are distances, or which of them the terminal shows.
@@ -60,8 +63,10 @@ class Info:
     better: Literal["lower", "higher"] | None = None
     per: Literal["nfe", "sigma", "run"] = "nfe"
     # Parts of the report; a metric of the user's own is a quality unless it says otherwise.
-    # Floors have no part of their own: reports show them with the metric.
-    kind: Literal["quality", "path", "cost", "signal", "guidance", "start", "floor"] = "quality"
+    # Floors and noise have no part of their own: reports show them with the metric.
+    kind: Literal["quality", "path", "cost", "signal", "guidance", "start", "floor", "noise"] = (
+        "quality"
+    )
     ratio: bool = True
     figure: bool = True
     family: str = ""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench.record.command import COMMAND, command_line
 from bench.record.git import git
 
-# Set for jobs: the command of the sweep, because that of a job says nothing to a reader
-COMMAND = "OT_BENCH_COMMAND"
 _PACKAGES = (
     "torch",
     "numpy",
@@ -30,24 +27,6 @@ _PACKAGES = (
 def utc_now() -> str:
     """The time in UTC, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def command_line() -> str:
-    """The command that started this process, as one would type it."""
-    return shlex.join(["python", *map(readable, sys.orig_argv[1:])])
-
-
-def readable(word: str) -> str:
-    """The word of a command line as UTF-8, also if the locale could not read it.
-
-    A C locale reads ASCII only; Python keeps other bytes as surrogates, which no page or table can
-    hold.
-    """
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(word).decode(errors="replace")
-    return word
 
 
 def provenance(device: str, **more: object) -> dict:

@@ -7,19 +7,20 @@ same latents, and writes a report. Finished work is reused; a stopped run resume
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.arm import folder_of
 from bench.check import check
-from bench.cli import RESUMES, main_of, note_preset
+from bench.cli import RESUMES, main_of, note_preset, report
 from bench.config import RunConfig
 from bench.process.defaults import plain_torch
-from bench.record import RunFolder, RunFolderError, one_line
+from bench.record import RunFolder, RunFolderError
 from bench.run.command import Command, parse
-from bench.run.making import Planned, is_settled_or_damaged, make
+from bench.run.foresight import Foresight, foresee, outline
+from bench.run.making import Planned, is_settled_or_damaged, make, shared_out
+from bench.run.sharing import within_memory
 from bench.suitable import network_of, refuse_unfit, refuse_unwritable
 from bench.training import noise_search
 from bench.training.noise_search import Trial
@@ -53,27 +54,34 @@ def run(command: Command) -> int:
         note_preset(command.preset, command.objective)
     planned = _planned(command, configs)
     pilots = _in_folders(noise_search.pilots(trials), command.runs / noise_search.FOLDER)
-    dataset = _checked_data(command, [*pilots, *planned], ranks)
+    dataset, todo = _checked_data(command, [*pilots, *planned], ranks)
+    foresight = _foresee(command, [*pilots, *planned], todo, dataset, ranks)
+    if command.dry_run:
+        return 0
     errors: list[Exception] = []
     if trials:
         if ranks.first:
             noise_search.share_cache(command.runs)
-        errors += make(command, pilots, dataset, ranks, "pilot ")
+        errors += make(command, pilots, dataset, ranks, foresight, "pilot ")
         configs = ranks.from_first(_with_own_laws, command, trials, configs)
         planned = _planned(command, configs)
-    failed = make(command, planned, dataset, ranks)
+    failed = make(command, planned, dataset, ranks, foresight)
     # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
     # damaged folder is the reason, which the user can mend.
     if len(failed) == len(planned):
         return 2 if all(isinstance(error, RunFolderError) for error in failed) else 1
-    errors += _share_schedules(command, planned, dataset, ranks)
+    errors += _share_schedules(command, planned, dataset, ranks, foresight)
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
-    reported = not ranks.first or _report(command, finished)
+    reported = not ranks.first or report(command.runs, finished)
     return int(bool(errors or failed) or not reported)
 
 
 def _share_schedules(
-    command: Command, planned: list[Planned], dataset: Dataset | None, ranks: Ranks
+    command: Command,
+    planned: list[Planned],
+    dataset: Dataset | None,
+    ranks: Ranks,
+    foresight: Foresight,
 ) -> list[Exception]:
     """Measure runs again at the schedules that the seeds of their coupling choose together; the
     errors of those that failed, which stay finished, at their earlier choice.
@@ -84,7 +92,9 @@ def _share_schedules(
 
     def measure(work: Work) -> bool:
         again = [replace(planned[member.number], shared=shared) for member, shared in work]
-        failed = make(command, again, dataset, ranks, "again ")
+        # Little is left to measure, and how much is not foreseen.
+        unknown = replace(foresight, pace=None)
+        failed = make(command, again, dataset, ranks, unknown, "again ")
         errors.extend(failed)
         return not failed
 
@@ -120,8 +130,35 @@ def _in_folders(configs: list[RunConfig], runs: Path) -> list[Planned]:
     return [Planned(config, folder_of(config, runs)) for config in configs]
 
 
-def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dataset | None:
-    """The data, shown to suit every run that has work to do; None if none has any.
+def _foresee(
+    command: Command,
+    planned: list[Planned],
+    todo: list[Planned],
+    dataset: Dataset | None,
+    ranks: Ranks,
+) -> Foresight:
+    """The time and memory that the runs which have work to do will take; printed."""
+    from couplings.memory import available_bytes
+
+    sharing = shared_out(command.execution, len(planned), ranks)
+    configs = [each.config for each in todo]
+    at_once = max(1, min(sharing.at_once, len(todo)))
+    if not ranks.first:
+        return Foresight(tuple(configs), at_once, None)
+    foresight = foresee(configs, at_once, sharing.threads, dataset, ranks, command.execution)
+    available = available_bytes(ranks.device)
+    if dataset is not None and at_once > 1:
+        fitting = within_memory(sharing, configs, dataset, available, foresight.memory)
+        foresight = replace(foresight, at_once=min(at_once, fitting.at_once))
+    for line in outline(foresight, len(planned) - len(todo), available):
+        print(line, flush=True)
+    return foresight
+
+
+def _checked_data(
+    command: Command, planned: list[Planned], ranks: Ranks
+) -> tuple[Dataset | None, list[Planned]]:
+    """The data, shown to suit every run that has work to do, and these runs; None if none has any.
 
     Raises:
         ConfigError: they are missing, or do not suit a run.
@@ -132,7 +169,7 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
     # Finished runs need no data: the report can be made again on a machine without them.
     todo = [each for each in planned if not ranks.from_first(is_settled_or_damaged, each)]
     if not todo:
-        return None
+        return None, []
     dataset = ranks.first_then_all(
         data.load, command.data, command.data_dir, command.resolution, command.source
     )
@@ -145,7 +182,7 @@ def _checked_data(command: Command, planned: list[Planned], ranks: Ranks) -> Dat
         refuse_unfit(each.config, dataset)
         if each.file is not None:
             network_of(each.file, dataset)
-    return dataset
+    return dataset, todo
 
 
 def _is_done(folder: RunFolder) -> bool:
@@ -153,45 +190,6 @@ def _is_done(folder: RunFolder) -> bool:
         return folder.is_done()
     except RunFolderError:
         return False  # already reported
-
-
-def _report(command: Command, finished: list[str]) -> bool:
-    """Print the table of the finished runs, and write results and page over all of the folder.
-
-    Neither failure costs the other, nor the runs, so each is one line.
-
-    Returns:
-        True if all of it worked.
-
-    """
-    from reports.build import build
-    from reports.files.terminal import terminal_table
-    from reports.tables.runs import CannotWrite, ReportError, read
-    from reports.tables.tidy import results
-
-    # The table shows the runs of this command, the page all of the folder.
-    worked = True
-    try:
-        runs, _ = read(command.runs, finished)
-        print(terminal_table(results(runs), runs), flush=True)
-    except Exception as error:  # noqa: BLE001 - the files matter more than the table
-        print(f"error: no table can be shown: {one_line(error)}", file=sys.stderr)
-        worked = False
-    try:
-        # Runs that cannot be compared are marked, for it is too late to refuse them.
-        report = build(command.runs, mixed=True)
-    except CannotWrite as error:
-        print(
-            f"error: {error.problem}: all runs are kept; make room, and the same command reports"
-            " them",
-            file=sys.stderr,
-        )
-        return False
-    except ReportError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return False
-    print(f"\nresults: {report.csv}\nreport:  {report.html}")
-    return worked
 
 
 def main(args: list[str] | None = None) -> int:

@@ -19,8 +19,10 @@ from bench.config import (
     RunConfig,
     TrainingConfig,
     load_preset,
+    refuse_other_preset,
 )
 from bench.config.guidance import GuidanceConfig
+from bench.run.quick import quick
 from bench.suitable import of_file
 from bench.training.noise_search import NoiseSearch
 
@@ -50,7 +52,10 @@ class Command:
     """The couplings to compare, the data, and the place of the results."""
 
     coupling: tuple[str, ...] = ("lapjv",)
-    """Couplings to compare, as name or name:key=value,key=value. The random baseline is added."""
+    """Couplings to compare, as name or name:key=value,key=value, or modules of your own, such as
+    my_project.nearest; python -m couplings lists them and their options. The random baseline is
+    added.
+    """
     objective: tuple[str, ...] = ()
     """Training objectives: edm, flow (flow matching, with t uniform), also with options such as
     flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
@@ -58,8 +63,8 @@ class Command:
     budget and learning rate.
     """
     from_checkpoint: tuple[Path, ...] = ()
-    """Networks to measure instead of training any: files that python -m models.import_edm made of
-    released pickles.
+    """Evaluate these networks instead of training any: safetensors files that python -m
+    models.import_edm made of released pickles.
     """
     data: str = "digits"
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
@@ -81,8 +86,8 @@ class Command:
     itself (labels in dataset.json, as EDM's tool writes it).
     """
     resolution: int | None = None
-    """Bring the images of image-folder or image-zip to this many pixels a side: the centred square
-    of each, averaged over areas. Default: as stored; they must then be equal squares.
+    """Centre-crop the images of image-folder or image-zip to a square and resize them to this many
+    pixels a side (area averaging). Default: as stored; they must then be equal squares.
     """
     runs: Path = Path("runs")
     """Folder that receives the run folders, results.csv and report.html."""
@@ -92,6 +97,15 @@ class Command:
     """Number of seeds, counted up from --seed."""
     no_baseline: bool = False
     """Do not add the random baseline."""
+    quick: bool = False
+    """Make little of everything, to see that all works before a long run: 640 images, few NFE, few
+    samples, the preset's network. Options on the command line are kept. Such runs are compared with
+    each other only.
+    """
+    dry_run: bool = False
+    """Print the runs, and the time and memory that they would take on this machine, measured on a
+    few steps; then stop. Trains nothing and writes nothing, but downloads missing data.
+    """
     execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
     network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=NetworkConfig
@@ -127,6 +141,10 @@ class Command:
         # ``--coupling`` without a word
         if not self.coupling:
             raise ConfigError("--coupling needs at least one name, such as lapjv")
+        if "help" in self.coupling:
+            raise ConfigError(
+                "python -m couplings lists the couplings; with a name it explains its options"
+            )
         check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
         shared = RunConfig(
@@ -167,8 +185,15 @@ class Command:
 
 def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
+    # The usual slip, which the parser would only call unrecognized.
+    if args and not args[0].startswith("-"):
+        raise ConfigError(f"{args[0]}: options have names, such as --coupling {args[0]}")
     first = read_first(args, ("--data", "--preset"))
+    refuse_other_preset(first.preset, first.data)
     base = load_preset(first.preset, first.data or "digits")
+    # Before the options are read, which have the last word.
+    if "--quick" in args:
+        base = quick(base)
     default = Command(
         coupling=Command.coupling if base.coupling == BASELINE else (base.coupling,),
         objective=(base.training.objective,),

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from bench.arm import is_done, is_settled, run_arm
 from bench.cli import survive
 from bench.config import ConfigError, Execution, RunConfig
+from bench.process.outlook import Outlook
+from bench.process.progress import among
 from bench.process.side_by_side import Job, side_by_side
 from bench.process.signals import EndSignals
 from bench.record import COMMAND, RunFolder, RunFolderError, command_line, one_line
 from bench.run.command import Command
+from bench.run.foresight import Foresight
 from bench.run.sharing import (
     THREADS,
     Sharing,
@@ -50,7 +53,12 @@ class Planned:
 
 
 def make(
-    command: Command, planned: list[Planned], dataset: Dataset | None, ranks: Ranks, kind: str = ""
+    command: Command,
+    planned: list[Planned],
+    dataset: Dataset | None,
+    ranks: Ranks,
+    foresight: Foresight,
+    kind: str = "",
 ) -> list[Exception]:
     """Make runs; the errors of those that failed.
 
@@ -59,6 +67,7 @@ def make(
         planned: the runs.
         dataset: the data; None if no run needs any.
         ranks: the processes of each run.
+        foresight: the time and memory that they are expected to take.
         kind: of the runs, printed before their number.
 
     Raises:
@@ -66,11 +75,11 @@ def make(
 
     """
     labels = [f"[{kind}{number}/{len(planned)}] " for number in range(1, len(planned) + 1)]
-    sharing = _sharing(command.execution, len(planned), ranks)
+    sharing = shared_out(command.execution, len(planned), ranks)
     # Without data there is nothing left to do.
     if sharing.at_once == 1 or dataset is None:
-        return _one_by_one(command, planned, labels, dataset, ranks)
-    return _side_by_side(command, planned, labels, dataset, ranks, sharing)
+        return _one_by_one(command, planned, labels, dataset, ranks, foresight)
+    return _side_by_side(command, planned, labels, dataset, ranks, sharing, foresight)
 
 
 def is_settled_or_damaged(each: Planned) -> bool:
@@ -81,7 +90,7 @@ def is_settled_or_damaged(each: Planned) -> bool:
         return False
 
 
-def _sharing(execution: Execution, runs: int, ranks: Ranks) -> Sharing:
+def shared_out(execution: Execution, runs: int, ranks: Ranks) -> Sharing:
     """Runs at once and their threads; a GPU, and processes that share a run, make one at a time."""
     asked = execution.parallel
     if ranks.count > 1 and asked not in (None, 1):
@@ -99,18 +108,23 @@ def _one_by_one(
     labels: list[str],
     dataset: Dataset | None,
     ranks: Ranks,
+    foresight: Foresight,
 ) -> list[Exception]:
     execution = replace(command.execution, parallel=1)
     errors: list[Exception] = []
+    outlook = Outlook([foresight.seconds(each.config) for each in planned])
     for number, each in enumerate(planned, 1):
+        outlook.began(number - 1)
         try:
             if ranks.first:
                 _announce(labels[number - 1], each)
-            _make_one(each, execution, command.data_dir, dataset)
+            with among(lambda: str(outlook)):
+                _make_one(each, execution, command.data_dir, dataset)
         # An unexpected error of one run must not stop the others.
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, each.folder, ranks)
             errors.append(error)
+        outlook.ended(number - 1)
     return errors
 
 
@@ -121,6 +135,7 @@ def _side_by_side(
     dataset: Dataset,
     ranks: Ranks,
     sharing: Sharing,
+    foresight: Foresight,
 ) -> list[Exception]:
     from couplings.memory import available_bytes
 
@@ -130,7 +145,8 @@ def _side_by_side(
             _announce(label, each)
         else:
             todo.append((label, each))
-    sharing = within_memory(sharing, [each.config for _, each in todo], dataset, available_bytes())
+    configs = [each.config for _, each in todo]
+    sharing = within_memory(sharing, configs, dataset, available_bytes(), foresight.memory)
     at_once = min(sharing.at_once, len(todo))
     if todo:
         each_has = f"{sharing.threads} thread{'s' * (sharing.threads != 1)}"
@@ -142,12 +158,15 @@ def _side_by_side(
     }
     errors: list[Exception] = []
     over = []
+    outlook = Outlook([foresight.seconds(config) for config in configs], at_once)
 
     def began(number: int) -> None:
+        outlook.began(number)
         _announce(*todo[number])
 
     def ended(number: int, error: Exception | None) -> None:
         label, each = todo[number]
+        outlook.ended(number)
         over.append(number)
         if error is None:
             print(f"{label}{each.config.run_id}: done", flush=True)
@@ -162,7 +181,7 @@ def _side_by_side(
         for label, each in todo:
             action = partial(_make_from_file, each, execution, command.data_dir, file)
             jobs.append(Job(label, action))
-        side_by_side(jobs, at_once, environment, end, began, ended)
+        side_by_side(jobs, at_once, environment, end, began, ended, lambda: str(outlook))
     if end.noted is not None:
         # A handler of the calling program has returned: the runs are not made all the same.
         raise ConfigError("stopped by a signal; run the same command to resume")

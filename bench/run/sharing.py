@@ -46,7 +46,11 @@ def share(asked: int | None, runs: int, cores: int, threads: int | None = None) 
 
 
 def within_memory(
-    sharing: Sharing, configs: Sequence[RunConfig], dataset: Dataset, available: float
+    sharing: Sharing,
+    configs: Sequence[RunConfig],
+    dataset: Dataset,
+    available: float,
+    expected: float = 0.0,
 ) -> Sharing:
     """Fewer runs at once, with the same threads, if memory would not hold them all.
 
@@ -55,9 +59,11 @@ def within_memory(
         configs: of the runs that have work to do.
         dataset: that they are trained on; all of them read one copy of it.
         available: bytes.
+        expected: bytes of each run with its pools, as far as they are known.
 
     """
     needed = LEAST_BYTES + max((pool_bytes(config, dataset) for config in configs), default=0)
+    needed = max(needed, expected)
     if math.isinf(available):
         return sharing
     return replace(sharing, at_once=max(1, min(sharing.at_once, int(available / needed))))

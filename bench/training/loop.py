@@ -14,6 +14,7 @@ from bench.pairs.cost import CouplingCost, evenness
 from bench.pairs.fit import fit
 from bench.pairs.stream import PairStream
 from bench.process.defaults import plain_torch
+from bench.process.progress import Progress
 from bench.process.ranks import Ranks
 from bench.process.signals import EndSignals
 from bench.record import Measurement, RunFolder
@@ -91,13 +92,13 @@ def train(
         augment=Augment(training.augment) if training.augment else None,
         labelled=training.conditional,
     )
-    bar = tqdm(
-        total=steps * training.batch,
+    bar = Progress(
+        f"train {config.coupling} seed {config.seed}",
+        steps * training.batch,
+        "img",
+        "images",
         initial=state.step * training.batch,
-        desc=f"train {config.coupling} seed {config.seed}",
-        unit="img",
-        unit_scale=True,
-        disable=None if progress and ranks.first else True,
+        shown=progress and ranks.first,
     )
     # After the stream, whose warm-up fails first if a solver's library is missing.
     stepper = Stepper(config, state, ranks, execution)
@@ -162,7 +163,7 @@ def _run_steps(
     selection: Selection | None,
     folder: RunFolder,
     steps: int,
-    bar: tqdm,
+    bar: Progress,
     check_every: int,
     checkpoint_seconds: float,
 ) -> None:
@@ -181,7 +182,7 @@ def _run_steps(
             if checking:
                 loss = checked_loss(state, ranks, folder)
                 state.history.append({"images": state.step * batch, "loss": loss})
-                bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+                bar.note(f"loss {loss:.3g}")
             # A single process saves as soon as a signal asks for it. Several must save after the
             # same step, so they decide together, at a check.
             asked = end.noted is not None

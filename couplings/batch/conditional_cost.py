@@ -40,6 +40,8 @@ class ConditionalCost(Coupling):
             makes dearer: 1/n if all differ, about half the share of cells of equal conditions
             otherwise.
 
+    Cost: O(n^3) time, O(n^2) memory; of the largest class if labels never cross.
+
     Source: Cheng and Schwing 2025, "The Curse of Conditions" (C2OT), whose bisection for the weight
     has a closed form.
     """

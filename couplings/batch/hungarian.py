@@ -10,7 +10,9 @@ from couplings.contract import Pairing, Pool
 
 @dataclass(frozen=True, kw_only=True)
 class Hungarian(Exact):
-    """The permutation of the noise samples with the least total cost, in O(n^3).
+    """The permutation of the noise samples with the least total cost.
+
+    Cost: O(n^3) time, 12 n^2 bytes.
 
     Source: Crouse 2016, "On implementing 2D rectangular assignment algorithms".
     """

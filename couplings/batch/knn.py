@@ -20,8 +20,6 @@ CANDIDATE_BYTES = 40
 class Knn(Coupling):
     """The nearest among image i's own noise sample and k - 1 others of the pool, drawn at random.
 
-    It takes O(n k d) time and, next to the pool itself, O(n + k) memory and a block of 32 MB.
-
     A noise sample may be chosen by several images and another by none. The noise that the model is
     trained with is no longer standard normal: short samples are near to every image, so its mean
     square falls to about .98 at k = 4 and .95 at k = 64 for d = 3072, while sampling starts from
@@ -29,7 +27,12 @@ class Knn(Coupling):
 
     The paper draws k fresh samples for every image. Here they come from the pool, so all couplings
     see the same samples; the choice of one image has the same law, but two images may share a
-    sample. k is cut to n.
+    sample.
+
+    Options:
+        k: candidates of an image, its own noise sample included; cut to n.
+
+    Cost: O(n k d) time and, next to the pool itself, O(n + k) memory and a block of 32 MB.
 
     Source: Li et al., "Improved Immiscible Diffusion" (k = 4 for flow matching).
     """

@@ -30,13 +30,15 @@ ITERATIONS = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Lapjv(Exact):
-    """The permutation of the noise samples with the least total cost, in O(n^3).
+    """The permutation of the noise samples with the least total cost.
 
     It is usually the quickest exact solver. It is exact for costs rounded to 2^-21 of their range,
     so a near-tie finer than that may fall either way.
 
-    Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for
-    dense and sparse LAPs".
+    Cost: O(n^3) time, 4 n^2 bytes; at most 46,340 images at once.
+
+    Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse
+    linear assignment problems".
     """
 
     def check_count(self, n: int) -> None:

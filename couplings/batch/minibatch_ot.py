@@ -28,8 +28,9 @@ class MinibatchOT(Exact):
             of torchcfm, which draws n cells of the whole plan with replacement and so drops a 1/e
             share of the images too: here images always stay where they are.
 
-    Source: Tong et al. 2023 (arXiv 2302.00482); Pooladian et al. 2023 (arXiv
-    2304.14772).
+    Cost: about O(n^3) time, 40 n^2 bytes.
+
+    Source: Tong et al. 2023 (arXiv 2302.00482); Pooladian et al. 2023 (arXiv 2304.14772).
     """
 
     replace: bool = False

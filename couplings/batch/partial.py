@@ -17,8 +17,14 @@ class Partial(Coupling):
     """Transport a share of the mass at the least squared L2; pair the rest at random.
 
     Of all ways to pair exactly round(share n) images and noise samples, the one of least total cost
-    is found in O(n^3). The images left out would have no partner in a training step, so they are
+    is found. The images left out would have no partner in a training step, so they are
     paired by chance: all noise samples are used once.
+
+    Options:
+        share: of the images and noise samples that are paired at the least cost, above 0 and at
+            most 1.
+
+    Cost: O(n^3) time, O(n^2) memory.
 
     Source: Chapel et al. 2020 (arXiv 2002.08276): partial transport as an assignment with dummy
     points.

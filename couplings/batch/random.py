@@ -1,6 +1,7 @@
 """Random pairing: the baseline of every comparison, and a placebo for it."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -13,19 +14,25 @@ _FIRST = 0x9E3779B97F4A7C15  # of the seeds of the draws
 class Random(Coupling):
     """Pairs as they were drawn: image i keeps noise i.
 
-    The pairs are independent if the noise was drawn so; nothing is drawn here. ``draw`` other than
-    0 is a placebo: it permutes the noise samples of the pool by a stream of its own, so that random
-    pairing can be compared with itself. It shares all else with ``random``, as other couplings do,
-    and any claim about it is a wrong one.
+    The pairs are independent if the noise was drawn so; nothing is drawn here.
+
+    Options:
+        draw: other than 0 it is a placebo: it permutes the noise samples of the pool by a stream of
+            its own, so that random pairing can be compared with itself. It shares all else with
+            `random`, as other couplings do, and any claim about it is a wrong one.
+
+    Cost: none.
+
+    Source: the usual training of diffusion models, such as Karras et al. 2022 (arXiv 2206.00364).
     """
+
+    independent: ClassVar[bool] = True
 
     draw: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.draw >= 0, f"random: draw must be 0 or more, got {self.draw}")
-        # Nothing that is called random may depend on the images.
-        require(self.refine == "none", "random: refined random pairs are those of swap: take that")
 
     def solve(self, pool: Pool) -> Pairing:
         """The identity, or the permutation of the draw."""

@@ -39,6 +39,8 @@ class Sinkhorn(Entropic):
             `replace=true` its memory is O(n d). `pot` is POT's solver, far slower and with several
             matrices: an independent check.
 
+    Cost: O(n^2) time an iteration, 16 n^2 bytes; above n = 8192 O(n^2 d) time an iteration.
+
     Source: Cuturi 2013; the log domain as in Feydy et al. 2019.
     """
 

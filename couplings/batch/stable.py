@@ -15,11 +15,13 @@ PART = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Stable(Coupling):
-    """A permutation without a blocking pair, in O(n^2 log n).
+    """A permutation without a blocking pair.
 
     A pair blocks if both are nearer to each other than to their mates. Images and noise samples
     rank each other by the same distance, so the nearest free pair of all would never part: taking
     it again and again gives the outcome of Gale and Shapley's proposals, with ties to the first.
+
+    Cost: O(n^2 log n) time, O(n^2) memory.
 
     Source: Pooladian et al. 2023, "Multisample Flow Matching" (arXiv 2304.14772), "Stable".
     """

@@ -28,8 +28,7 @@ class Unbalanced(Coupling):
 
     The plan P minimises <C, P> + eps KL(P | u) + rho KL(P 1 | a) + rho KL(P^T 1 | b). a and b are
     uniform, u = a b^T, and C is the squared L2 less its least value over the pool, in units of
-    twice the deviation of <x, y>, as in `sinkhorn`. It holds the cost matrix and its kernel, 16 n^2
-    bytes, and an iteration is two matrix-vector products.
+    twice the deviation of <x, y>, as in `sinkhorn`.
 
     Every image draws one noise sample from its own row of P, so each image is used once. The drawn
     noise therefore follows the mean of the rows of P, each divided by its sum, and not P's own
@@ -47,6 +46,8 @@ class Unbalanced(Coupling):
         max_iterations: a plan that needs more is refused.
         tolerance: the largest change of a potential, in units of eps, that an iteration without
             momentum would make where it stops.
+
+    Cost: O(n^2) time an iteration, two matrix-vector products; 32 n^2 bytes.
 
     Source: Chizat et al. 2018, "Scaling algorithms for unbalanced optimal transport problems"; the
     best shift between the potentials is after Sejourne et al. 2022, "Faster unbalanced optimal

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from couplings.dataset._numbered import numbered_noise
 from couplings.dataset.contract import (
     DatasetCoupling,
     DatasetPairing,
@@ -38,6 +39,8 @@ class Cached(DatasetCoupling):
         batch: images that exchange noise at once in `fit`, O(batch^3) each.
         epochs: sweeps over the images in `fit`; 0 leaves it all to training.
         per_class: exchange within a class only, so that the noise does not depend on the label.
+
+    Cost: O(batch^3) time for each exchange of a batch; O(n caches) state.
 
     Source: the idea of LOOM-CFM (Davtyan et al. 2025, ICLR), for squared L2.
     """
@@ -101,9 +104,7 @@ class CachedNoise(Fitted):
 
     def noise(self, slots: Tensor) -> Tensor:
         """The noise samples `[b, ...]` of slot numbers `[b]`, always the same, as the images."""
-        images = self.data.images
-        draws = [self._draw(slot) for slot in slots.tolist()]
-        return torch.stack(draws).to(images) if draws else images.new_empty(0, *images.shape[1:])
+        return numbered_noise(self.seed, "noise", slots, self.data.images)
 
     @torch.no_grad()
     def pair(self, index: Tensor, images: Tensor | None = None) -> Tensor:
@@ -195,13 +196,6 @@ class CachedNoise(Fitted):
         self.step = int(state["step"])
         self.swaps = int(state["swaps"])
         self.seconds = float(state["seconds"])
-
-    def _draw(self, slot: int) -> Tensor:
-        # The file holds the seed only, so the draw must be the same everywhere: in float32 on the
-        # CPU, whatever defaults the caller has set.
-        generator = torch.Generator("cpu").manual_seed(stream(self.seed, "noise", slot))
-        shape = self.data.images.shape[1:]
-        return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
     def _order(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(stream(self.seed, "sweep", epoch))

@@ -117,6 +117,7 @@ class DatasetCoupling(WithOptions, ABC):
     exact_data_marginal: ClassVar[bool] = True  # every image comes equally often
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = False  # needs no generator
+    independent: ClassVar[bool] = False  # its pairs are independent, with any options
 
     @abstractmethod
     def begin(self, data: TrainingSet, seed: int) -> Fitted:

@@ -61,6 +61,8 @@ class SemiDiscrete(DatasetCoupling):
             up to 2n - 1, which `mirrored` turns into images.
         per_class: one potential for each label; `fit` and `assign` then need labels.
 
+    Cost: O(n d) time for each noise sample, in the fit and when it is assigned; O(n) state.
+
     Source: Mousavi-Hosseini et al. 2025 (arXiv 2509.25519); Kong et al. 2025 (arXiv 2510.15038).
     """
 

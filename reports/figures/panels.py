@@ -211,6 +211,12 @@ def _set_log_axes(axes: Axes, panel: Panel, values: Sequence[float]) -> None:
 
 def bars(panel: Panel, look: dict[str, Look]) -> Markup:
     """One value per run: a bar from zero to the mean, and the seeds as dots."""
+    with drawing_style(STYLE):
+        return to_svg(bars_drawing(panel, look), describe([panel]))
+
+
+def bars_drawing(panel: Panel, look: dict[str, Look]) -> Figure:
+    """The bars as a figure of matplotlib; see ``bars``."""
     load_matplotlib()
     from matplotlib.figure import Figure
 
@@ -237,7 +243,7 @@ def bars(panel: Panel, look: dict[str, Look]) -> Markup:
         axes.xaxis.set_major_formatter(tick_text)
         longest = max((len(line) for line in "\n".join(labels).split("\n")), default=0)
         set_margins(figure, left=0.2 + LETTER * longest, bottom=0.5, top=0.1)
-        return to_svg(figure, describe([panel]))
+    return figure
 
 
 def describe(panels: Sequence[Panel]) -> str:

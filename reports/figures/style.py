@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 PALETTE = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C2BEA", "#5BBF21",
 )  # fmt: skip
+# Couplings of this repository in the order of their colours, so that each has one on all pages
+_KNOWN = (
+    "knn", "lapjv", "semidiscrete", "sinkhorn", "cached", "hungarian", "minibatch-ot",
+    "ott-sinkhorn", "greedy", "stable", "partial", "unbalanced", "conditional-cost",
+)  # fmt: skip
 _GOLDEN = (math.sqrt(5) - 1) / 2  # steps of this part of a turn never meet on the wheel of hues
 MARKERS = ("s", "^", "D", "v", "P", "X", "p")
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
@@ -95,11 +100,12 @@ def looks(couplings: Iterable[str]) -> dict[str, Look]:
     # All couplings of the report, so that a colour means the same on each of its pages.
     arms = ordered(couplings)
     others = ordered(name for name in map(coupling_of, arms) if name != BASELINE)
+    places = _places(others)
     variants = sorted({"", *map(variant_of, arms)})
     for arm in arms:
         name = coupling_of(arm)
         variant = variants.index(variant_of(arm))
-        base = _base(others.index(name)) if name != BASELINE else found[BASELINE]
+        base = _base(places[name]) if name != BASELINE else found[BASELINE]
         found[arm] = _variant(base, variant)
     return found
 
@@ -109,6 +115,20 @@ def level_look() -> Look:
     along it.
     """
     return Look(BASELINE_INK, "var(--baseline, #444)", "", "--")
+
+
+def _places(couplings: Sequence[str]) -> dict[str, int]:
+    """Coupling to its place in the order of colours: its own if it is known, else a free one."""
+    places: dict[str, int] = {}
+    for name in couplings:
+        base = name.partition(":")[0]
+        # The first of several with other options has the colour of the name.
+        if base in _KNOWN and _KNOWN.index(base) not in places.values():
+            places[name] = _KNOWN.index(base)
+    free = [place for place in range(2 * len(couplings)) if place not in places.values()]
+    others = [name for name in couplings if name not in places]
+    # More places than couplings are free or taken, so zip ends with the couplings.
+    return places | dict(zip(others, free, strict=False))
 
 
 def _base(place: int) -> Look:

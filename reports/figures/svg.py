@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,13 +36,22 @@ class Figure:
     marks: str = ""
 
 
-def to_svg(figure: Canvas, title: str) -> Markup:
+MARK = "mark|"  # start of the gid of artists that the page can point at: mark|ROW|KIND|NFE
+
+
+def mark(row: int, kind: str, nfe: int | str = "") -> str:
+    """The gid of an artist that the page can point at or hide."""
+    return f"{MARK}{row}|{kind}|{nfe}"
+
+
+def to_svg(figure: Canvas, title: str, tips: Mapping[str, str] | None = None) -> Markup:
     """A drawing as an <svg> element without prolog, namespaces, or ids that another drawing could
     share.
 
     Args:
         figure: of matplotlib.
         title: the drawing in a sentence, for readers who cannot see it.
+        tips: gid, from ``mark``, to words for whoever points at that artist.
 
     """
     buffer = io.StringIO()
@@ -55,6 +65,8 @@ def to_svg(figure: Canvas, title: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     # HTML knows the namespaces of SVG; what is left of xlink is written without it.
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
+    tips = tips or {}
+    text = re.sub(r'<g id="(mark\|[^"]*)"[^>]*>', lambda found: _marked(found[1], tips), text)
     # Groups are numbered alike in all figures, and nothing refers to them.
     # Ids of markers and clip paths stay, because other elements refer to them. They are hashes of
     # their content, so two drawings share one only where it means the same.
@@ -70,3 +82,11 @@ def to_svg(figure: Canvas, title: str) -> Markup:
     body = body.replace(INK, "currentColor").replace(BASELINE_INK, "var(--baseline, #444)")
     whole = f'<svg {box} {inches} {label} font-family="{FONT}">{body}'
     return Markup(re.sub(r"\n\s*", "\n", whole))
+
+
+def _marked(gid: str, tips: Mapping[str, str]) -> str:
+    """The opening of a group that the page can point at."""
+    _, row, kind, nfe = gid.split("|")
+    opening = f'<g class="mark {kind}" data-row="{row}" data-nfe="{nfe}">'
+    # Browsers show a title to whoever points at the group, also without scripts.
+    return f"{opening}<title>{escape(tips[gid])}</title>" if gid in tips else opening

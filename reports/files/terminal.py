@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from reports.files.answer import answer_text
+from reports.files.steered import guidance_lines, starts_table
+from reports.overview.first_screen import first_screen
 from reports.overview.seeds import notes
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
 from reports.tables.panels import Panel
-from reports.tables.runs import Excluded, Run
+from reports.tables.runs import Run
 from reports.tables.statistics import Cell
 from reports.text import aligned, number, percent, pieces
 
@@ -23,15 +25,6 @@ _WIDTH = 109
 _NFE_WIDTH = 5
 _CELL_WIDTH = 14  # of a mean with its ratio
 _MOST_PER_RUN = 6  # values per run that fit next to each other
-
-
-def print_remarks(excluded: Iterable[Excluded], notes: Iterable[str]) -> None:
-    """Print the folders that a command excludes, and its notes, to stderr."""
-    # Not to stdout, from which a script can read the paths.
-    for item in excluded:
-        print(f"left out: {item.folder}: {item.reason}", file=sys.stderr)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
 
 
 def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
@@ -45,12 +38,15 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
     blocks = []
     for group in groups(table, runs):
         plain = group.plain
+        blocks.append(answer_text(first_screen(group), _WIDTH))
         blocks.append(_heading(group))
         judged = [panel for panel in plain.panels if panel.judged]
         # Published recipes may sample with Euler's method alone.
         blocks += map(_curve, [panel for panel in judged if panel.plain] or judged)
         blocks.append("\n".join(textwrap.fill(line, _WIDTH) for line in notes(plain)))
         blocks.append(_per_run(plain))
+        blocks.append(guidance_lines(group, _WIDTH))
+        blocks.append(starts_table(group))
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import Look, level_look, looks
 from reports.figures.svg import Figure
-from reports.tables.arms import is_baseline, ordered, with_arms
+from reports.overview.cards import FACT, Card
+from reports.tables.arms import baseline_of, is_baseline, ordered, with_arms
 from reports.tables.groups import group_keys
+from reports.tables.overhead import overhead
 from reports.tables.panels import marks
 from reports.tables.select import begins_elsewhere, is_guided
 from reports.tables.statistics import Cell, by_coupling, cost_cuts, values_by
-from reports.text import setting
+from reports.text import added, number, percent, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 CUT = "transport cost saved"
 CURVATURE = "curvature_fm"
 _METRICS = ("transport_cost", "transport_cost_independent", CURVATURE)
+
+_MOST_CARDS = 8
 
 Lines = dict[str, dict[int, Cell]]
 
@@ -37,6 +41,7 @@ class Pools:
         measured: quantity to coupling to pool to Cell.
         charts: the same as lines.
         look: of the lines.
+        work: coupling to pool to the work that it adds to the training, as a fraction of it.
 
     """
 
@@ -45,6 +50,30 @@ class Pools:
     measured: dict[str, Lines]
     charts: list[Chart]
     look: dict[str, Look]
+    work: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def cards(self) -> list[Card]:
+        """Gain and cost of the smallest and the largest pool, for each coupling with both."""
+        found = []
+        for coupling, points in self.measured.get(CUT, {}).items():
+            if len(points) > 1 and not is_baseline(coupling):
+                for pool in (min(points), max(points)):
+                    found.append(self._card(coupling, pool, points[pool]))
+        # More than that are no answer any more, and the tables have them.
+        return found if len(found) <= _MOST_CARDS else []
+
+    def _card(self, coupling: str, pool: int, saved: Cell) -> Card:
+        lines = [f"{coupling}: of the transport cost"]
+        curved = self.measured.get(CURVATURE, {})
+        if pool in curved.get(coupling, {}):
+            # Random pairing does not depend on the pool, so that one pool is enough.
+            random = [*curved.get(baseline_of(coupling), {}).values()]
+            against = f", random {number(random[0].mean)}" if random else ""
+            lines.append(f"curvature {number(curved[coupling][pool].mean)}{against}")
+        if pool in self.work.get(coupling, {}):
+            lines.append(f"training work {added(self.work[coupling][pool])}")
+        return Card(f"pool {pool:,}", f"{percent(saved.mean)} saved", tuple(lines), FACT, coupling)
 
     @property
     def figure(self) -> Figure:
@@ -70,6 +99,9 @@ def pools(table: pd.DataFrame) -> list[Pools]:
         parts[values] = with_arms(part)
         arms.update(parts[values]["coupling"])
     look = looks(arms)
+    works = {}
+    for values, part in plain.groupby(keys, dropna=False, sort=False):
+        works[values] = _work(with_arms(part))
     found = []
     for values, part in parts.items():
         measured = {CUT: _cuts(part), CURVATURE: _curvature(part)}
@@ -80,7 +112,17 @@ def pools(table: pd.DataFrame) -> list[Pools]:
             charts = [_chart(name, lines) for name, lines in measured.items()]
             sizes = _sizes(measured)
             # Levels after couplings, because the legend has the order of the looks.
-            found.append(Pools(title, sizes, measured, charts, look | _levels(charts, look)))
+            own = look | _levels(charts, look)
+            found.append(Pools(title, sizes, measured, charts, own, works.get(values, {})))
+    return found
+
+
+def _work(rows: pd.DataFrame) -> dict[str, dict[int, float]]:
+    """Coupling to pool to the work that it adds to the training."""
+    found: dict[str, dict[int, float]] = {}
+    for pool, part in rows[rows["pool"].notna()].groupby("pool", sort=True):
+        for coupling, cell in overhead(part).items():
+            found.setdefault(coupling, {})[int(pool)] = cell.mean
     return found
 
 

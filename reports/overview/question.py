@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reports.tables.arms import is_placebo
 from reports.tables.groups import Group
 from reports.tables.panels import Panel
 from reports.tables.primary import comparisons, equal_arms, primary_panels
@@ -38,6 +39,15 @@ def equal_lines(group: Group) -> list[str]:
         f"{', '.join(names)}: equal, the same values to the last digit, so they count as one arm."
         for names in equal_arms(group.panels)
     ]
+
+
+def placebo_lines(group: Group) -> list[str]:
+    """A line on arms with random pairs, whose claims are wrong; none without such arms."""
+    found = [arm for arm in group.own_couplings if is_placebo(arm)]
+    if not found:
+        return []
+    verb = "is a placebo" if len(found) == 1 else "are placebos"
+    return [f"{join(found)} {verb}: the pairs are random, so any claim about them is chance."]
 
 
 def role_of(panel: Panel) -> str:

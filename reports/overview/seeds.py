@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from reports.overview.question import equal_lines, question_line
+from reports.overview.question import equal_lines, placebo_lines, question_line
 from reports.tables.arms import is_baseline
+from reports.tables.evaluation_noise import evaluation_variance
 from reports.tables.family import numbers_of
 from reports.tables.groups import Group
 from reports.tables.panels import Panel
@@ -14,8 +15,13 @@ from reports.text import plural
 
 
 def notes(group: Group) -> list[str]:
-    """Lines above the findings: the primary question, equal arms, and seeds; in ASCII."""
-    lines = [question_line(group), *equal_lines(group), *seed_lines(group)]
+    """Lines above the findings: the primary question, equal arms, placebos, and seeds; in ASCII."""
+    lines = [
+        question_line(group),
+        *equal_lines(group),
+        *placebo_lines(group),
+        *seed_lines(group),
+    ]
     return [line for line in lines if line]
 
 
@@ -37,6 +43,7 @@ def seed_lines(group: Group) -> list[str]:
         return []
     place = f"{panel.title}, at NFE {group.question.nfe}"
     lines = [f"{place}: {_differences(found)}."]
+    lines += _split(evaluation_variance(panel, group.question.nfe, group.rows), found)
     # The estimate of one coupling may be far from all three differences.
     for names, cell in cells.items():
         more = seeds_until_clear(cell)
@@ -46,6 +53,24 @@ def seed_lines(group: Group) -> list[str]:
                 f" be with {more} more, if mean and spread stay."
             )
     return lines
+
+
+def _split(variance: float | None, found: Plan) -> list[str]:
+    """A line on the share of evaluation in the variance over seeds; empty if it is not known."""
+    if variance is None or found.spread == 0:
+        return []
+    share = variance / found.spread**2
+    # The variance over a few seeds is itself uncertain, so the estimate may exceed all of it.
+    words = "nearly all" if share > 0.9 else f"about {5 * round(20 * share)} %"
+    if share < 0.05:
+        words = "less than 5 %"
+    advice = "more images (--samples) would help less than more seeds"
+    if share > 0.5:
+        advice = "more images (--samples) would help as more seeds would"
+    return [
+        f"Of the variance of that log ratio over seeds, {words} is evaluation, which other latents"
+        f" would change; the rest is training: {advice}."
+    ]
 
 
 def _different(panel: Panel, nfe: int) -> dict[str, Cell]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 title = "Adaptive sampler"
 place = 120
+folded = True
 NFE = Info("adaptive_nfe", "Evaluations that the sampler takes.", "lower")
 
 

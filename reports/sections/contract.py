@@ -27,6 +27,7 @@ class SectionModule(Protocol):
     Attributes:
         title: heading and entry in the contents.
         place: sections stand in the order of these numbers.
+        folded: True for details that a reader opens; False if a module does not say.
 
     """
 

@@ -7,6 +7,7 @@ from reports.tables.groups import Group
 
 title = "Cost of the coupling"
 place = 40
+folded = True
 
 
 def build(group: Group) -> PerRun | None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _SETTINGS = ("guidance", "start", "sampler", "schedule", "nfe")
 title = "Discriminator guidance"
 place = 130
+folded = True
 GUESS = "guessing"
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -68,6 +69,15 @@ def build(group: Group) -> Guidance | None:
         quality=_quality(own, look) if own else None,
         listing=everything(rows, _SETTINGS, group.metrics),
     )
+
+
+def in_words(group: Group) -> dict[str, list[str]]:
+    """Coupling to its sentences, by the distance that the summary speaks of; empty without
+    guidance.
+    """
+    rows = with_weight(group.rows)
+    found = weights_of(rows, group) if len(rows) else []
+    return sentences([weights for weights in found if weights.metric == found[0].metric])
 
 
 def sentences(found: list[Weights]) -> dict[str, list[str]]:

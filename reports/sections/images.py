@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reports.sections._first import first_runs
+from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.runs import Run
 
 title = "Generated images"
-place = 100
-TANGENTS = "D along the path"
+place = 5
+TANGENTS = "along the path"
+REAL = "real"  # the file of real images, and its label
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG
 
 
@@ -35,27 +37,38 @@ class Grid:
 
 @dataclass(frozen=True)
 class Images:
-    """All pictures of a comparison.
+    """All pictures of a comparison: a matrix of couplings x NFE, all from the same latents.
 
     Attributes:
-        grids: label, such as ``NFE 5``, to a picture of each coupling.
+        couplings: the columns.
+        rows: label, such as ``NFE 5``, to the pictures by coupling.
+        real: images of the test split; None in runs of earlier versions.
         tangents: True if the denoiser's output along the path is among them.
 
     """
 
-    grids: dict[str, list[Grid]]
+    couplings: list[str]
+    rows: dict[str, dict[str, Grid]]
+    real: Grid | None
     tangents: bool
 
 
 def build(group: Group) -> Images | None:
     """The pictures of each coupling's first seed; None without any."""
-    found = grids(group.runs)
-    return Images(found, TANGENTS in found) if found else None
+    rows = grids(group.runs)
+    # The same for all couplings.
+    real = next(iter(rows.pop(REAL, {}).values()), None)
+    if not rows:
+        return None
+    couplings: set[str] = set()
+    for row in rows.values():
+        couplings.update(row)
+    return Images(ordered(couplings), rows, real, TANGENTS in rows)
 
 
-def grids(runs: Sequence[Run]) -> dict[str, list[Grid]]:
-    """Label to the pictures of the couplings, each from its first seed."""
-    by_stem: dict[str, list[Grid]] = {}
+def grids(runs: Sequence[Run]) -> dict[str, dict[str, Grid]]:
+    """Label to the pictures by coupling, each from its first seed."""
+    by_stem: dict[str, dict[str, Grid]] = {}
     for coupling, run in first_runs(runs).items():
         # Sorted later by label, because file systems list in any order.
         for path in run.path.glob("samples/*.png"):
@@ -65,7 +78,7 @@ def grids(runs: Sequence[Run]) -> dict[str, list[Grid]]:
                 # Within the page, because people send a report as one file.
                 png = base64.b64encode(content).decode()
                 grid = Grid(coupling, int(run.config["seed"]), png)
-                by_stem.setdefault(path.stem, []).append(grid)
+                by_stem.setdefault(path.stem, {})[coupling] = grid
     return {_label(stem): by_stem[stem] for stem in sorted(by_stem, key=_natural)}
 
 

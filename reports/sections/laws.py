@@ -13,6 +13,7 @@ from reports.tables.search import FILE, Tried, tried
 
 title = "Noise laws"
 place = 36
+folded = True
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from reports.tables.groups import Group
 
 title = "Objectives compared"
 place = 34
+folded = True
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 title = "Pairs of one pool"
 place = 88
+folded = True
 
 _MARGIN = 0.05  # of the range of all pairs, around it
 

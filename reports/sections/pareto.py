@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
 from reports.figures.style import level_look, looks
@@ -12,14 +11,13 @@ from reports.figures.svg import Figure
 from reports.tables.arms import is_baseline, ordered
 from reports.tables.floors import REAL
 from reports.tables.groups import Group
+from reports.tables.overhead import overhead
 from reports.tables.primary import NFE
-from reports.tables.statistics import Cell, of_runs, per_run
-
-if TYPE_CHECKING:
-    import pandas as pd
+from reports.tables.statistics import Cell
 
 title = "Quality against training overhead"
 place = 50
+folded = True
 
 
 @dataclass(frozen=True)
@@ -98,26 +96,6 @@ def _chart(caption: str, points: list[Point], heights: str, levels: dict[str, fl
         lines.append(Line(point.coupling, {x: point.distance}, (x,) if point.front else ()))
     across = "coupling overhead, as a fraction of the training's work"
     return Chart(caption, across, lines, levels, log="y", y=heights)
-
-
-def overhead(rows: pd.DataFrame) -> dict[str, Cell]:
-    """Coupling to seconds that the solver worked, and fitted, over those that the same run trained
-    without waiting for it.
-
-    Each run is compared with itself, so other work of the machine cancels out. Runs that do not
-    record how long they trained, waited or solved are left out; a run without a fit spent no time
-    on one.
-    """
-    wide = per_run(
-        rows, ["train_seconds", "coupling_share", "coupling_wait_share", "coupling_fit_seconds"]
-    )
-    # Waiting for pairs is no work of the training.
-    training = wide["train_seconds"] * (1 - wide["coupling_wait_share"])
-    solving = wide["train_seconds"] * wide["coupling_share"]
-    # A fit counts in full, although it serves all runs of a study.
-    work = solving + wide["coupling_fit_seconds"].fillna(0.0)
-    cells = of_runs(work / training)
-    return {name: cell for name, cell in cells.items() if math.isfinite(cell.mean)}
 
 
 def _is_front(name: str, places: dict[str, tuple[float, float]]) -> bool:

@@ -9,6 +9,7 @@ from reports.tables.panels import side_by_side
 
 title = "Profiles over the noise level"
 place = 80
+folded = True
 
 
 def build(group: Group) -> list[Figure] | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 title = "The first pass over schedules"
 place = 110
+folded = True
 _COLD = math.log(1.5)  # values that are half as much again as the best have no colour
 
 

@@ -7,6 +7,7 @@ from reports.tables.groups import Group
 
 title = "Training signal and other values"
 place = 70
+folded = True
 
 
 def build(group: Group) -> PerRun | None:

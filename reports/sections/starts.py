@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 title = "Starts"
 place = 140
+folded = True
 MOST = 6  # figures; the table of everything has all numbers
 FULL = "full sampler"
 REAL = "held-out real images"

@@ -7,6 +7,7 @@ from reports.tables.groups import Group
 
 title = "Curvature of the paths"
 place = 60
+folded = True
 
 
 def build(group: Group) -> PerRun | None:

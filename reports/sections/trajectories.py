@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 title = "Trajectories"
 place = 89
+folded = True
 
 _MARGIN = 0.05  # of the range of all starts, around it
 

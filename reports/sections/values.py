@@ -13,6 +13,7 @@ from reports.text import number
 
 title = "Values at each NFE"
 place = 30
+folded = True
 
 
 @dataclass(frozen=True)

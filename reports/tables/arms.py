@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BASELINE = "random"
+PERMUTED = "permuted"  # the coupling whose pairs are those of another one, permuted
 SEPARATOR = ", "  # of an arm's coupling from the rest: specs have commas, but no spaces
 
 OBJECTIVE = "training.objective"
@@ -52,6 +53,12 @@ def baseline_of(arm: str) -> str:
 def is_baseline(arm: str) -> bool:
     """True for an arm with random pairing."""
     return coupling_of(arm) == BASELINE
+
+
+def is_placebo(arm: str) -> bool:
+    """True for an arm whose pairs are random too: another draw, or a permuted pairing."""
+    name, _, options = coupling_of(arm).partition(":")
+    return name == PERMUTED or (name == BASELINE and bool(options))
 
 
 def ordered(arms: Iterable[str]) -> list[str]:

@@ -135,6 +135,8 @@ def panels(
     """
     known = floors(rows, [metrics[name] for name in rows["metric"].unique()])
     rows = rows[~is_floor_of_samples(rows, metrics)]
+    # Of latents in blocks, by which the noise of the evaluation is told.
+    rows = rows[~rows["metric"].isin(metrics.of_kind("noise"))]
     # The search is few images against the train split: no quality to compare couplings by.
     rows = rows[rows["sigma"].isna() & ~is_search(rows) & ~is_adaptive(rows, metrics)]
     is_curve = rows["nfe"].notna() & ~is_per_run(rows, metrics)

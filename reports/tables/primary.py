@@ -80,7 +80,9 @@ def primary_panels(panels: Sequence[Panel], asked: Question) -> list[Panel]:
             found.append(panel)
     # Of several samplers the one that all are compared with.
     found = [panel for panel in found if panel.plain] or found
-    return [panel for panel in found if panel.family_title == found[0].family_title]
+    found = [panel for panel in found if panel.family_title == found[0].family_title]
+    # Panels of schedules that runs chose before they chose together come after the best one.
+    return sorted(found, key=lambda panel: panel.at_best)
 
 
 def decided(panels: Sequence[Panel], asked: Question | None) -> list[Panel]:

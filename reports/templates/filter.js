@@ -1,4 +1,4 @@
-for (const table of document.querySelectorAll("table.sortable")) {
+for (const table of document.querySelectorAll("table.sortable:not(.change)")) {
   const rows = [...table.tBodies[0].rows];
   if (rows.length < 10) continue;
   const field = document.createElement("input"), count = document.createElement("span"), bar = document.createElement("p");

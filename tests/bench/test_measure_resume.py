@@ -341,7 +341,7 @@ def test_other_features_are_measured_on_the_same_images(tmp_path, made, undistur
     assert made == []
     for new, old in zip(found, undisturbed[0], strict=True):
         if not new.metric.startswith("kid"):  # its kernel has no scale of its own
-            is_distance = new.metric.startswith(("fd_", "grid_fd_"))
+            is_distance = new.metric.startswith(("fd_", "grid_fd_", "block_fd_"))
             assert new.value == pytest.approx(old.value * (4 if is_distance else 1), rel=1e-6)
 
 

@@ -17,7 +17,13 @@ import torch
 from couplings import Coupling, CouplingError, Pairing, get, names
 from couplings.contract import Saving
 
-CLAIMS = ("exact_noise_marginal", "exact_data_marginal", "uses_labels", "deterministic")
+CLAIMS = (
+    "exact_noise_marginal",
+    "exact_data_marginal",
+    "uses_labels",
+    "deterministic",
+    "independent",
+)
 N = 24
 
 

@@ -9,7 +9,11 @@ import torch
 
 from couplings import get, names
 
-FITTED = {"semidiscrete": "batch=256,max_chi2=0.3", "cached": "caches=2,batch=16"}
+FITTED = {
+    "semidiscrete": "batch=256,max_chi2=0.3",
+    "semidiscrete-balanced": "batch=256,max_chi2=0.3",
+    "cached": "caches=2,batch=16",
+}
 
 
 def cpu(seed):

@@ -1,7 +1,50 @@
 // Looks at the page as a reader would see it, with everything folded open, and tells the page around it.
 addEventListener("load", () => setTimeout(() => {
+  // The first screen before anything is touched, and what its switches do.
+  const screen = document.querySelector(".screen"), first = {};
+  if (screen) {
+    const figure = screen.querySelector("figure"), view = () => screen.querySelector(".view-of:not([hidden])");
+    const before = document.createRange();
+    before.setStart(document.body, 0);
+    before.setEndBefore(figure);
+    const seen = before.cloneContents();
+    for (const one of seen.querySelectorAll("script, style, option, [hidden]")) one.remove();
+    first.words = seen.textContent.split(/\s+/).filter(Boolean).length;
+    first.bottom = view().querySelector(".answer").getBoundingClientRect().bottom;
+    const row = view().querySelector("tbody tr"), marks = [...view().querySelectorAll(`.mark[data-row="${row.dataset.row}"]`)];
+    const drawn = () => marks.filter((mark) => getComputedStyle(mark).display !== "none").length;
+    const counts = [marks.length, drawn()];
+    row.querySelector("input").click();
+    counts.push(drawn());
+    row.querySelector("input").click();
+    first.marks = [...counts, drawn()];
+    const tip = document.querySelector(".tip"), said = () => (tip.hidden ? "" : tip.textContent);
+    const point = view().querySelector(`.mark.point[data-row="${row.dataset.row}"]`), box = point.getBoundingClientRect();
+    const at = { clientX: box.x + box.width / 2 + 3, clientY: box.y + box.height / 2, bubbles: true };
+    const svg = view().querySelector("svg"), cell = row.querySelector("td[data-tip]");
+    svg.dispatchEvent(new PointerEvent("pointermove", at));
+    first.tips = [said()];
+    svg.dispatchEvent(new PointerEvent("pointerleave", at));
+    first.tips.push(said());
+    cell.dispatchEvent(new PointerEvent("pointermove", at));
+    first.tips.push(said());
+    cell.dispatchEvent(new PointerEvent("pointerleave", at));
+    const key = (one) => `${one.dataset.metric}; ${one.dataset.schedule}`;
+    first.views = [key(view())];
+    for (let left = 3; left; left -= 1) {
+      const menu = view().querySelector("select");
+      if (!menu) break;
+      menu.selectedIndex = (menu.selectedIndex + 1) % menu.options.length;
+      menu.dispatchEvent(new Event("change"));
+      first.views.push(key(view()));
+    }
+    first.shown = screen.querySelectorAll(".view-of:not([hidden])").length;
+    first.choices = new Set([...screen.querySelectorAll(".view-of")].map(key)).size;
+    // Back to the default, which everything else is about.
+    for (const [place, one] of [...screen.querySelectorAll(".view-of")].entries()) one.hidden = place > 0;
+  }
   for (const details of document.querySelectorAll("details")) details.open = true;
-  const found = { width: innerWidth, wide: [], cut: [], overlapping: [], tiny: [], network: [] };
+  const found = { first, width: innerWidth, wide: [], cut: [], overlapping: [], tiny: [], network: [] };
   const name = (element) => `${element.tagName} ${element.textContent.trim().slice(0, 40)}`;
   const text = (element) => element.checkVisibility() && element.textContent.trim();
 

@@ -107,6 +107,28 @@ def test_the_page_of_solvers_can_be_read_on_a_phone(tmp_path):
         assert visit.found[fault] == [], fault
 
 
+def test_the_answer_stands_on_the_first_screen(desk):
+    first = desk.found["first"]
+    assert 0 < first["words"] < 120
+    assert first["bottom"] < 800
+
+
+def test_switches_and_hover_of_the_first_screen(phone, desk):
+    for visit in (phone, desk):
+        first = visit.found["first"]
+        marks, drawn, off, on = first["marks"]
+        assert marks == drawn == on > 5
+        assert off == 0
+        at_point, left, at_cell = first["tips"]
+        assert at_point == at_cell.replace("\n", " ")
+        assert re.match(r"\S+ at 3 NFE: .* %.*, seeds 0, 1, 2; ", at_cell)
+        assert left == ""
+        # The menu goes round, with one view at a time.
+        assert first["shown"] == 1
+        assert len(set(first["views"])) == first["choices"] > 1
+        assert first["views"][0] == first["views"][first["choices"]]
+
+
 def test_it_loads_from_disk_without_errors_or_network(phone, desk, dark):
     for visit in (phone, desk, dark):
         assert visit.console == []

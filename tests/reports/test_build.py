@@ -9,6 +9,7 @@ from reports.build import build, main
 from reports.tables.groups import groups
 from reports.tables.runs import ReportError, read
 from reports.tables.tidy import read_csv
+from tests.reports.conftest import PIXEL
 from tests.reports.oracle import near
 from tests.reports.pages import Page
 
@@ -30,7 +31,7 @@ def test_pictures_are_called_by_what_they_show():
 
     assert [_label(stem) for stem in ("nfe13", "tangents", "other")] == [
         "NFE 13",
-        "D along the path",
+        "along the path",
         "other",
     ]
 
@@ -74,14 +75,15 @@ def test_the_page_is_whole_and_alone(html):
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5 + 2 + 1
+    # Two views of the first screen, and the sections
+    assert sum(tag == "svg" for tag, _ in page.tags) == 2 + 5 + 2 + 1
     names = [a["id"] for _, a in page.tags if "id" in a and "d" not in a]
     targets = {a["href"][1:] for tag, a in page.tags if tag == "a"}
     assert targets <= set(names)
     parts = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
     assert parts == [
         f"g1-{key}"
-        for key in ("figures", "reach", "values", "cost", "pareto", "straight", "images")
+        for key in ("images", "figures", "reach", "values", "cost", "pareto", "straight")
     ]
     assert set(parts) <= targets  # the contents list names them all
 
@@ -89,7 +91,7 @@ def test_the_page_is_whole_and_alone(html):
 def test_sections_of_the_page(html):
     text = " ".join(Page(html).text.split())
     for part in (
-        "9 finished runs on digits",
+        "Digits 8×8: which coupling at your NFE? 3 couplings · pool 1,024 · 200,000 training",
         "lapjv: lower (better) than random at NFE 3 and 5, most at NFE 3: −40 % [−40, −40]",
         "×0.60 [0.60, 0.60]",
         "finds differences that are not there",
@@ -112,6 +114,14 @@ def test_sample_grids_are_those_of_the_first_seed_in_order_of_nfe(html):
         for nfe in (5, 13)
         for arm in ("random", "lapjv", "sinkhorn:epsilon=0.05")
     ]
+
+
+def test_real_images_stand_first_and_once(tmp_path, make):
+    for arm in ("random", "lapjv"):
+        write_bytes(make(tmp_path, arm, found=FEW).path / "samples" / "real.png", PIXEL)
+    alts = [a["alt"] for tag, a in Page(build(tmp_path).html.read_text()).tags if tag == "img"]
+    assert alts.index("Grid of real images, test split") == 0
+    assert len(alts) == 1 + 2 * 2
 
 
 def test_what_is_no_png_is_not_embedded(tmp_path, make):
@@ -148,11 +158,11 @@ def test_groups_have_their_own_sections(tmp_path, make):
             make(tmp_path, coupling, data=data, found=FEW)
     report = build(tmp_path)
     ids = [a["id"] for tag, a in Page(report.html.read_text()).tags if tag == "h2"]
-    assert ids == ["summary", "warnings", "config", "provenance"]
+    assert ids == ["warnings", "summary", "others", "config", "provenance"]
     for number in (1, 2):
         page = Page((tmp_path / f"comparison-{number}.html").read_text())
         ids = [a["id"] for tag, a in page.tags if tag == "h2"]
-        assert ids == ["summary", "warnings", f"g{number}"]
+        assert ids == ["warnings", "summary", f"g{number}"]
     assert report.html.parent == report.csv.parent == tmp_path
     assert len(read(tmp_path)[0]) == 4
 
@@ -373,7 +383,7 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     parts = [
         attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes
     ]
-    assert parts == ["g1-figures", "g1-cost", "g1-straight", "g1-images"]
+    assert parts == ["g1-images", "g1-figures", "g1-cost", "g1-straight"]
 
 
 def test_that_there_is_no_verdict_is_said_once(tmp_path, make):

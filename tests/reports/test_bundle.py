@@ -178,8 +178,8 @@ def test_bad_input_is_one_line_and_writes_nothing(study, tmp_path, capsys):
     for words, part in (
         ([tmp_path / "unfinished", "-o", tmp_path / "x.zip"], "failed: out of memory"),
         ([tmp_path / "out/results.csv", "-o", tmp_path / "x.zip"], "holds no run folders"),
-        ([tmp_path / "photos.zip", "-o", tmp_path / "x.zip"], "is no bundle"),
-        ([a, "-o", tmp_path / "photos.zip"], "exists and is no bundle"),
+        ([tmp_path / "photos.zip", "-o", tmp_path / "x.zip"], "is not a bundle"),
+        ([a, "-o", tmp_path / "photos.zip"], "exists and is not a bundle"),
         ([tmp_path / "nowhere", "-o", tmp_path / "x.zip"], "does not exist"),
         ([a.with_suffix(".zip")], "give --out FILE"),
     ):

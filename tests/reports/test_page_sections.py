@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 
 from reports.build import build
+from reports.tables.claims import claims
+from reports.tables.tidy import read_csv
 from tests.reports.oracle import holm, interval, near, p_value, ratio
 from tests.reports.oracle import side as verdict
-from tests.reports.pages import site
+from tests.reports.pages import Page, site
 
 POOLS = {"g1": 256, "g2": 1024}
 FIRST = "fd_classifier, test"
@@ -22,9 +24,20 @@ PLAIN = {"start": "gaussian", "guidance": "none"}
 
 
 @pytest.fixture(scope="module")
-def built(jittered, tmp_path_factory):
-    out = build(jittered, tmp_path_factory.mktemp("sections"))
-    return site(out.html), pd.read_csv(out.csv)
+def report(jittered, tmp_path_factory):
+    return build(jittered, tmp_path_factory.mktemp("sections"))
+
+
+@pytest.fixture(scope="module")
+def built(report):
+    return site(report.html), pd.read_csv(report.csv)
+
+
+@pytest.fixture(scope="module")
+def screens(report):
+    """Pool to the page of its comparison."""
+    pages = [report.html.with_name(f"comparison-{number}.html") for number in (1, 2)]
+    return dict(zip(POOLS.values(), [page.read_text() for page in pages], strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -537,3 +550,86 @@ def test_where_the_verdict_depends_on_rho(page, tidy):
         }
         assert said == {place: both for place, both in judged.items() if both[0] != both[1]}
     assert lines
+
+
+METRICS = {
+    "Fréchet distance, classifier features": ("fd_classifier", "test"),
+    "Truncation error": ("truncation_error", None),
+}
+SCHEDULES = {"each at its own best rho": "best", "all at rho 7": "7"}
+
+
+def test_every_number_of_the_first_screen(screens, tidy, report):
+    claimed = claims(read_csv(report.csv))
+    judged = {}
+    for row in claimed.itertuples():
+        schedule = row.schedule.removesuffix(" rho").removeprefix("rho ")
+        judged[row.pool, row.metric, schedule, row.coupling, row.nfe] = row.verdict
+    views = set()
+    for pool, text in screens.items():
+        for cell in (cell for cell in Page(text).cells if "data-tip" in cell):
+            metric, split = METRICS[cell["data-metric"]]
+            schedule = SCHEDULES[cell["data-schedule"]]
+            nfe = int(cell["data-nfe"])
+            place = {"pool": pool, "metric": metric, "split": split, "nfe": nfe}
+            rows = of_schedule(tidy, schedule, **place)
+            arm = cell["head"].partition(" ")[0]
+            own, random = (seeds_of(pick(rows, coupling=name)) for name in (arm, "random"))
+            views.add((pool, metric, schedule))
+            if arm == "random":
+                assert near(cell["text"], random.mean())
+                continue
+            size = ratio(own, random)
+            assert float(cell["data-value"]) == pytest.approx(size, rel=1e-12)
+            low, high = cell["small"][0].strip("[]").split(",")
+            assert changed((cell["text"], low, high), own, random)
+            verdict_of = judged[pool, metric, schedule, arm, nfe]
+            assert ("claimed" in cell["class"]) == (verdict_of != "unclear")
+            assert f"clearly {verdict_of}" in cell["data-tip"] or verdict_of == "unclear"
+            assert f"seeds {', '.join(map(str, own.index))};" in cell["data-tip"]
+    assert len(views) == 2 * 3
+    assert {"better", "unclear"} <= set(judged.values())
+
+
+def test_cost_and_reach_of_the_first_screen(screens, tidy):
+    saved = 0
+    for pool, text in screens.items():
+        cost = pick(tidy, pool=pool).pivot_table("value", ["coupling", "seed"], "metric")
+        solving = cost["train_seconds"] * cost["coupling_share"]
+        work = solving + cost["coupling_fit_seconds"].fillna(0)
+        overhead = work / (cost["train_seconds"] * (1 - cost["coupling_wait_share"]))
+        shown = [cell for cell in Page(text).cells if cell["class"] == "work"]
+        assert shown
+        for cell in shown:
+            arm = cell["head"].partition(" ")[0]
+            assert cell["text"] == "0" or near(cell["text"], overhead[arm].mean())
+        pattern = (
+            r"fewer evaluations</span><strong>(\S+) NFE, not (\S+)</strong><span>(\w+), to reach"
+            r" twice random&#39;s best distance \((\S+)\)</span><span>×(\S+) \[(\S+), (\S+)\]"
+        )
+        views = re.split('<div class="view-of"', text)[1:]
+        rows = {}
+        for schedule in ("7", "best"):
+            place = {"pool": pool, "metric": "fd_classifier", "split": "test"}
+            rows[schedule] = of_schedule(tidy, schedule, **place)
+        means = [pick(r, coupling="random").groupby("nfe")["value"].mean() for r in rows.values()]
+        target = 2 * min(map(min, means))
+        for view in views:
+            found = re.search(pattern, view)
+            if not found:
+                continue
+            own, base, arm, goal, *times = found.groups()
+            schedule = SCHEDULES[re.search('data-schedule="([^"]*)"', view)[1]]
+            needed = {}
+            for name in (arm, "random"):
+                curves = pick(rows[schedule], coupling=name).groupby("seed")
+                reached = {s: crossing(c.set_index("nfe")["value"], target) for s, c in curves}
+                needed[name] = pd.Series(reached)
+            assert near(goal, target)
+            size = ratio(needed[arm], needed["random"])
+            ends = interval(needed[arm], needed["random"])
+            assert all(map(near, times, (size, *ends)))
+            assert near(own, np.exp(np.log(needed[arm]).mean()))
+            assert float(base) == pytest.approx(float(own) / size, rel=0.02)
+            saved += 1
+    assert saved

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tests.reports.oracle import holm
+
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "reports/published"
 FIXED = 7
+BEST = "distance at the best rho"
 TRAINING = ("train_seconds", "coupling_share", "coupling_wait_share")
 
 
@@ -175,10 +178,64 @@ def check_starts(table, rows):
             assert_shows(cell, by_seed(own[own.nfe.eq(int(nfe))], arm).mean())
 
 
-CHECKS = {"coupling": check_arms, "NFE": check_nfes, "start": check_starts}
+def compared(rows):
+    """Name of a row of a table of claims to its comparisons of three seeds or more: (arm, NFE) to
+    the values of both, by seed.
+    """
+    error = plain(rows)[lambda all: all.metric.eq("truncation_error") & all.rho.eq(FIXED)]
+    found = {}
+    for name, part in (
+        (BEST, quality(rows, best=True)),
+        ("distance at rho 7", quality(rows, best=False)),
+        ("truncation error at rho 7", error),
+    ):
+        values = part.pivot_table(index="seed", columns=["nfe", "coupling"], values="value")
+        found[name] = {}
+        for nfe, arm in values:
+            both = values[nfe][[arm, "random"]].dropna()
+            if arm != "random" and len(both) >= 3:
+                found[name][arm, nfe] = both
+    return found
 
 
-@pytest.mark.parametrize(("study", "count"), [("digits", 5), ("fashion-mnist-16", 4)])
+def claimed(comparisons, nfe):
+    """The p values that are claimed with the question at an NFE, by comparison (its numbers)."""
+    asked = {numbers(both) for (_, at), both in comparisons[BEST].items() if at == nfe}
+    p = {numbers(both): p_value(both) for part in comparisons.values() for both in part.values()}
+    family = {one: value for one, value in p.items() if one not in asked}
+    return holm(family) | {one for one in asked if p[one] < 0.05}
+
+
+def numbers(both):
+    return tuple(both.to_numpy().ravel())
+
+
+def p_value(both):
+    return stats.ttest_rel(*np.log(both.to_numpy()).T).pvalue
+
+
+def check_claims(table, rows):
+    """``| claims | comparisons | alone | question at NFE 13 |``: counts, lower and higher."""
+    for name, count, *cells in table.body:
+        pool = int(re.search(r"pools of ([\d,]+)", name)[1].replace(",", ""))
+        which = name.rpartition(", ")[2]
+        comparisons = compared(rows[rows.pool.eq(pool)])
+        own = comparisons[which].values()
+        assert int(count) == len(own)
+        for head, cell in zip(table.head[2:], cells, strict=True):
+            if head == "alone":
+                clear = [both for both in own if p_value(both) < 0.05]
+            else:
+                ours = claimed(comparisons, int(head.removeprefix("question at NFE ")))
+                clear = [both for both in own if numbers(both) in ours]
+            lower = sum(np.log(both.iloc[:, 0] / both.iloc[:, 1]).mean() < 0 for both in clear)
+            assert cell == f"{len(clear)} ({lower} lower, {len(clear) - lower} higher)", name
+
+
+CHECKS = {"coupling": check_arms, "NFE": check_nfes, "start": check_starts, "claims": check_claims}
+
+
+@pytest.mark.parametrize(("study", "count"), [("digits", 6), ("fashion-mnist-16", 5)])
 def test_quality_and_cost(study, count):
     rows, found = results(study), tables(PUBLISHED / study / "README.md")
     assert len(found) >= count

@@ -42,7 +42,8 @@ def test_every_link_leads_to_a_place_that_is_there(pools):
 
 def test_the_entry_has_the_summary_and_a_page_has_its_numbers(pools):
     entry = Page(build(pools).html.read_text())
-    assert [table["class"] for table in entry.tables] == ["sortable text", "sortable text"]
+    classes = [table["class"] for table in entry.tables]
+    assert classes == ["change sortable", "sortable text", "sortable text"]
     for pool in (64, 256, 1024):
         assert f"digits, pool {pool}" in entry.text
     middle = Page((pools / "comparison-2.html").read_text())

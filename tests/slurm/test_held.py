@@ -101,7 +101,7 @@ def test_a_study_that_cannot_be_read_is_one_line(sweep_file, elsewhere, tmp_path
     (tmp_path / "photos.zip").write_bytes(b"PK")
     words = [str(sweep_file), "--runs", str(tmp_path / "runs"), "--cluster", "local", "--have"]
     for study, part in (
-        (tmp_path / "photos.zip", "is no bundle"),
+        (tmp_path / "photos.zip", "is not a bundle"),
         (tmp_path / "nowhere", "does not exist"),
         (foreign, "another configuration"),
     ):

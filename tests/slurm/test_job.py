@@ -183,14 +183,15 @@ def test_the_report_is_of_the_sweeps_runs_alone(monkeypatch, folder):
     seen = []
 
     def run(command, check):
-        seen.append((command[1:], sorted(path.name for path in Path(command[3]).iterdir())))
+        seen.append((command[1:], sorted(path.name for path in Path(command[4]).iterdir())))
 
     monkeypatch.setattr(subprocess, "run", run)
     ReportTask(folder.runs_dir, ("ours-1", "ours-2", "ours-3"), folder.path)()
     ReportTask(folder.runs_dir, ("ours-2",), folder.path)()
     command = [
         "-m",
-        "reports.build",
+        "ot_couplings",
+        "report",
         str(folder.path / "runs"),
         "--mixed",
         "--out",

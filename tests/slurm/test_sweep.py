@@ -124,7 +124,7 @@ def test_configs_are_those_of_the_single_command():
         {"preset": "cifar10-aot-cond", "seed": 4},
         {"preset": "cifar10-aot-uncond", "conditional": True, "coupling": "random"},
         {"data": "fashion-mnist-16", "coupling": "sinkhorn:backend=pot,epsilon=0.1"},
-        {"preset": "cifar10-small", "data": "digits", "pool": 128, "batch": 64},
+        {"preset": "cifar10-small", "data": "image-folder", "pool": 128, "batch": 64},
         {},
     ],
 )
@@ -206,7 +206,7 @@ def test_nested_tables_are_dotted_keys():
         ({"grid": {"coupling": ["lapjw"]}}, "coupling=lapjw: .*lapjv"),
         ({"grid": {"coupling": [3]}}, "coupling must be of type str"),
         ({"grid": {"coupling": [["lapjv"]]}}, "coupling must be of type str"),
-        ({"grid": {"pool": [0]}}, "pool=0: --pool is too small"),
+        ({"grid": {"pool": [0]}}, "pool=0: --pool must be above 0"),
         ({"grid": {"seed": [-1]}}, "seed must be a whole number"),
         ({"grid": {"preset": ["cifar"]}}, "preset=cifar: unknown preset"),
         (
@@ -224,7 +224,7 @@ def test_a_wrong_entry_is_refused_in_one_line(changes, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "No such file"), (b"name =", "is no TOML"), (b"\xff", "not a text file")],
+    [(None, "No such file"), (b"name =", "is not valid TOML"), (b"\xff", "not a text file")],
 )
 def test_an_unreadable_file_is_named(tmp_path, content, message):
     path = tmp_path / "sweep.toml"

@@ -38,6 +38,7 @@ def test_what_cannot_run_is_refused_in_one_line(options, coupling, conditional, 
         ({}, "lapjv", True),
         ({"noising": ("lapjv:within_class=true",)}, "random", True),
         ({"boost": True}, "random", False),
+        ({"boost": True}, "permuted:of=lapjv", False),
         ({"boost": True, "boost_coupled": True}, "lapjv", False),
     ],
 )

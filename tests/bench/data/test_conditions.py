@@ -119,6 +119,8 @@ def test_a_coupling_that_ignores_the_labels_needs_a_word():
     given = {"data": "moons", "conditional": True, "coupling": "lapjv"}
     with pytest.raises(ConfigError, match="within_class=true.*or say --label-blind"):
         make(None, given)
+    # Independent pairs reveal nothing.
+    make(None, given | {"coupling": "permuted:of=lapjv"})
     config = make(None, given | {"label_blind": True})
     assert config.training.label_blind
     # The way out of the message, and its twin without labels, are runs of their own.

@@ -276,9 +276,10 @@ def test_paths_are_those_of_the_dense_sampler(found, config, net, dataset):
             number, rel=1e-4, abs=1e-7
         )
     pixels = np.asarray(Image.open(found[1].path / "samples" / "tangents.png")).astype(float)
-    scale = pixels.shape[1] // 40  # ten columns of four pixels
-    assert pixels.shape == (8 * 4 * scale, 10 * 4 * scale)
-    tiles = pixels[::scale, ::scale].reshape(8, 4, 10, 4).transpose(0, 2, 1, 3)
+    scale = pixels.shape[1] // 49  # ten columns of four pixels, with a line between two
+    assert pixels.shape == (39 * scale, 49 * scale)
+    tiles = np.pad(pixels[::scale, ::scale], ((0, 1), (0, 1))).reshape(8, 5, 10, 5)
+    tiles = tiles.transpose(0, 2, 1, 3)[..., :4, :4]
     levels = ((tangents.per_sample()["tangents"][:, :, 0] + 1) * 127.5).clamp(0, 255)
     np.testing.assert_allclose(tiles, levels.numpy(), atol=0.51)
 
@@ -300,6 +301,7 @@ def test_chunks_change_no_number(found, config, net, dataset, monkeypatch, tmp_p
 def test_sample_grids_are_written_for_the_shown_evaluations(found):
     assert [path.name for path in sorted((found[1].path / "samples").iterdir())] == [
         "nfe5.png",
+        "real.png",
         "tangents.png",
     ]
 
@@ -395,9 +397,11 @@ def test_grid_shows_images_row_by_row(channels, tmp_path):
     picture = Image.open(tmp_path / "grid.png")
     pixels = np.asarray(picture)
     assert picture.mode == ("L" if channels == 1 else "RGB")
-    assert pixels.shape[:2] == (256, 256)
-    corners = pixels[[0, 0, 255, 255], [0, 255, 0, 255]].reshape(4, -1)
+    # Two tiles of four pixels and a grey line, each pixel 28 wide
+    assert pixels.shape[:2] == (252, 252)
+    corners = pixels[[0, 0, 251, 251], [0, 251, 0, 251]].reshape(4, -1)
     assert corners.tolist() == [[v] * channels for v in (0, 51, 102, 153)]
+    assert np.unique(pixels[4 * 28 : 5 * 28]).tolist() == [128]
 
 
 def test_grid_of_so_many_columns(tmp_path):
@@ -405,8 +409,9 @@ def test_grid_of_so_many_columns(tmp_path):
     save_grid(tmp_path / "grid.png", levels.expand(6, 1, 2, 2), columns=3)
     pixels = np.asarray(Image.open(tmp_path / "grid.png"))
     height, width = pixels.shape
-    assert 3 * height == 2 * width
-    tiles = [pixels[height * i // 4, width * j // 6].item() for i in (1, 3) for j in (1, 3, 5)]
+    scale = width // 8
+    assert (height, width) == (5 * scale, 8 * scale)
+    tiles = [pixels[i * scale, j * scale].item() for i in (0, 3) for j in (0, 3, 6)]
     assert tiles == [0, 51, 102, 153, 204, 255]
 
 

@@ -170,8 +170,8 @@ def test_files_that_hold_no_network_are_refused(dataset, tmp_path):
     for spec, message in (
         ("torchscript", "which file\\? torchscript:path=PATH"),
         (f"torchscript:path={tmp_path}/none.pt", "none.pt cannot be read .No such file"),
-        (f"torchscript:path={tmp_path}/net.pt", "net.pt is no TorchScript file"),
-        (f"torchscript:path={tmp_path}/state.pt", "state.pt is no TorchScript file"),
+        (f"torchscript:path={tmp_path}/net.pt", "net.pt is not a TorchScript file"),
+        (f"torchscript:path={tmp_path}/state.pt", "state.pt is not a TorchScript file"),
         (f"torchscript:path={tmp_path}/net.pt,size=0", "size=0: at least 1 pixel"),
     ):
         with pytest.raises(FeatureError, match=message) as caught:

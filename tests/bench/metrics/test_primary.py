@@ -35,9 +35,9 @@ def test_what_is_measured_may_be_asked(primary, options):
         ("fd_classifier@11", {}, "NFE 11 is not measured: take one of --nfe (3, 5, 7, 9"),
         ("fd_clasifier@13", {}, "nothing is measured in the features clasifier: add them"),
         ("fd_inception@13", {}, "in the features inception: add them to --features"),
-        ("nonsense@13", {}, "nonsense is no metric of samples at an NFE"),
-        ("curvature_fm@13", {}, "curvature_fm is no metric of samples at an NFE"),
-        ("grid_fd_classifier@13", {}, "grid_fd_classifier is no metric of samples"),
+        ("nonsense@13", {}, "nonsense is not a metric of samples at an NFE"),
+        ("curvature_fm@13", {}, "curvature_fm is not a metric of samples at an NFE"),
+        ("grid_fd_classifier@13", {}, "grid_fd_classifier is not a metric of samples"),
         ("kid_pixels@13", {"metrics": ["frechet"]}, "add kid to --metrics"),
     ],
 )

@@ -64,12 +64,12 @@ MARK = {"bundle.json": b'{"version": 1}\n'}
 @pytest.mark.parametrize(
     ("files", "part"),
     [
-        ({"a.png": b""}, "is no bundle"),
+        ({"a.png": b""}, "is not a bundle"),
         ({"bundle.json": b'{"version": 2}\n'}, "of a later version"),
-        ({**MARK, "../config.json": b""}, "no file of a run"),
-        ({**MARK, "run/../config.json": b""}, "no file of a run"),
-        ({**MARK, "run/checkpoint.pt": b""}, "no file of a run"),
-        ({**MARK, "/config.json": b""}, "no file of a run"),
+        ({**MARK, "../config.json": b""}, "not a file of a run"),
+        ({**MARK, "run/../config.json": b""}, "not a file of a run"),
+        ({**MARK, "run/checkpoint.pt": b""}, "not a file of a run"),
+        ({**MARK, "/config.json": b""}, "not a file of a run"),
     ],
 )
 def test_another_zip_is_refused_in_one_line(tmp_path, files, part):

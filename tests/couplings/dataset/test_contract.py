@@ -8,13 +8,20 @@ import torch
 from couplings import Coupling, CouplingError, DatasetCoupling, get, names
 from couplings.dataset.contract import read_state, stream, training_set, write_state
 
-CLAIMS = ("exact_noise_marginal", "exact_data_marginal", "uses_labels", "deterministic")
+CLAIMS = (
+    "exact_noise_marginal",
+    "exact_data_marginal",
+    "uses_labels",
+    "deterministic",
+    "independent",
+)
 
 
 @pytest.fixture(params=names(kind="dataset"))
 def coupling(request):
     quick = {
         "semidiscrete": "semidiscrete:batch=256,max_chi2=0.1",
+        "semidiscrete-balanced": "semidiscrete-balanced:batch=256,max_chi2=0.1",
         "cached": "cached:caches=2,batch=8",
     }
     return get(quick.get(request.param, request.param))

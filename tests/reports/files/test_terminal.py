@@ -6,6 +6,7 @@ from bench.record.infos import Info, write_infos
 from reports.files.terminal import terminal_table
 from reports.tables.runs import read
 from reports.tables.tidy import read_runs, results
+from reports.text import number
 
 
 def test_terminal_table(study):
@@ -13,7 +14,8 @@ def test_terminal_table(study):
     lines = text.splitlines()
     assert text.isascii()
     assert max(map(len, lines)) < 110
-    assert lines[0].startswith("digits, pool 1024; seeds 0, 1, 2")
+    assert lines[0] == "Digits 8x8: which coupling at your NFE?"
+    assert any(line.startswith("digits, pool 1024; seeds 0, 1, 2") for line in lines)
     start = lines.index("fd_classifier, test")
     assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
     assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
@@ -35,17 +37,34 @@ def test_terminal_table_wraps_many_and_long_arms(tmp_path, make):
     config.write_text(config.read_text().replace('"long"', f'"{names[-1]}"'))
     text = terminal_table(read_runs(tmp_path))
     assert max(map(len, text.splitlines())) < 110
-    assert text.count("k=8") == 4  # two curves, the line on equal arms and the table of arms
+    # The card, two curves, the line on equal arms and the table of arms
+    assert text.count("k=8") == 5
     assert text.count("NFE ") > 2
 
 
-def test_guided_rows_are_not_in_the_terminal(tmp_path, make, guided_rows, started_rows):
+def test_guidance_and_starts_have_lines_of_their_own_below_the_plain_tables(
+    tmp_path, make, guided_rows, started_rows
+):
     for arm in ("random", "lapjv"):
-        found = [*guided_rows(arm, 0, (5,)), *started_rows(arm, 0, (5,))]
-        make(tmp_path, arm, found=[*{m.key: m for m in found}.values()])
+        found = {m.key: m for m in [*guided_rows(arm, 0, (5,)), *started_rows(arm, 0, (5,))]}
+        make(tmp_path, arm, found=[*found.values()])
     text = terminal_table(read_runs(tmp_path))
-    assert "fd_classifier, test" in text
-    assert not any(word in text for word in ("dg-", "guidance", "start", "truncated"))
+    assert text.isascii()
+    plain, guided = text.split("Discriminator guidance (")
+    assert not any(word in plain for word in ("dg-", "guidance", "truncated"))
+    guided, started = guided.split("fd_classifier, test, by the start of sampling")
+    assert "  lapjv, noising independent, NFE 5: weight" in guided
+    values = {}
+    for row in started_rows("lapjv", 0, (5,)):
+        if row.metric == "fd_classifier" and row.split == "test" and row.nfe == 5:
+            values[row.start] = row.value
+    lines = [line.split() for line in started.splitlines() if line.startswith("lapjv")]
+    assert [line[-1] for line in lines] == [
+        number(values[start]) for start in ("gaussian", *sorted(set(values) - {"gaussian"}))
+    ]
+    assert lines[0][1:4] == ["none", "(full", "sampler)"]
+    make(tmp_path / "plain", "random")
+    assert "start" not in terminal_table(read_runs(tmp_path / "plain"))
 
 
 def test_curves_of_another_sampler_are_shown_where_heun_was_not_used(tmp_path, make):

@@ -93,7 +93,7 @@ def test_without_random_nothing_is_said_of_an_nfe(tmp_path, make):
     assert "The first lines are of NFE" not in html
 
 
-def test_it_is_the_first_thing_on_the_page(study, tmp_path):
+def test_it_is_folded_below_the_answer(study, tmp_path):
     html = build(study, tmp_path).html.read_text()
     first = html.index("12.0 ms to couple a pool")
-    assert html.index('id="summary"') < first < html.index('id="warnings"') < html.index("<svg")
+    assert html.index("<svg") < html.index('id="warnings"') < html.index('id="summary"') < first

@@ -46,14 +46,14 @@ def test_all_sections_have_a_title_a_template_and_a_place_of_their_own():
     places = [section.module.place for section in found]
     assert places == sorted(set(places))
     assert len({section.module.title for section in found}) == len(found)
-    assert [section.key for section in found][:3] == ["figures", "reach", "values"]
+    assert [section.key for section in found][:4] == ["images", "figures", "reach", "values"]
 
 
 def test_a_section_of_the_user_stands_at_its_place_with_its_heading(own, study, tmp_path):
     report = build(study, tmp_path / "out", sections=[own])
     page = Page(report.html.read_text())
     ids = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
-    assert ids[:3] == ["g1-figures", "g1-counted-runs", "g1-reach"]
+    assert ids[:4] == ["g1-images", "g1-figures", "g1-counted-runs", "g1-reach"]
     assert {"href": "#g1-counted-runs"} in [a for tag, a in page.tags if tag == "a"]
     (table,) = [table for table in page.tables if table["class"] == "counted"]
     assert table["h3"] == "Number of runs"

@@ -1,13 +1,14 @@
 """The data frame of claims, and the primary question that it is made by."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from reports.build import build
 from reports.overview.headline import headlines
-from reports.overview.question import equal_lines, question_line, role_of
+from reports.overview.question import equal_lines, placebo_lines, question_line, role_of
 from reports.overview.seeds import seed_lines
 from reports.tables.claims import COLUMNS, claims
 from reports.tables.groups import groups
@@ -23,7 +24,7 @@ def table(folder, make, over_rho, seeds=3, arms=("random", "lapjv", "hungarian",
             # lapjv varies by 4 % against random, knn by 14 %.
             wobble = 1 + {"random": 0.0, "knn": 0.1}.get(arm, 0.03) * (seed - 1)
             values = {
-                nfe: {7: 40 / nfe * (1 + seed / 9), 16: 30 / nfe * levels[arm] * wobble}
+                nfe: {7: 40 / nfe * (1 + seed / 9), 16: 30 / nfe * levels.get(arm, 1.0) * wobble}
                 for nfe in (5, 9, 13)
             }
             make(folder, arm, seed, found=over_rho(values), **origin)
@@ -96,6 +97,32 @@ def test_equal_arms_are_said_and_count_once(tmp_path, make, over_rho):
     ]
     found = [claims(rows).query("coupling == 'lapjv'").adjusted.tolist() for rows in (both, one)]
     assert found[0] == found[1]
+
+
+def test_a_schedule_that_a_run_chose_before_is_not_the_question(tmp_path, make, over_rho):
+    """As runs have it that chose by themselves first and then with other seeds."""
+    for arm, level in (("random", 1.0), ("lapjv", 0.8)):
+        for seed in range(3):
+            found = over_rho({13: {7: 10.0, 16: 9.0 * level * (1 + seed / 50)}})
+            best = next(row for row in found if row.metric == "fd_classifier" and row.rho == 16)
+            # No first pass at 20 is left, so that no grid chose it.
+            make(tmp_path, arm, seed, found=[*found, replace(best, value=12.0, rho=20.0)])
+    (group,) = groups(read_runs(tmp_path))
+    assert "rho 20" in [panel.schedule for panel in group.panels]
+    assert "fd_classifier, test, best rho, at NFE 13" in question_line(group)
+    asked = claims(group.rows).query("role == 'primary'")
+    assert set(asked.schedule) == {"best rho"}
+
+
+def test_placebos_are_named(tmp_path, make, over_rho):
+    both = table(tmp_path / "both", make, over_rho, arms=("random", "random:draw=1", "permuted"))
+    (group,) = groups(both)
+    assert placebo_lines(group) == [
+        "permuted and random:draw=1 are placebos: the pairs are random, so any claim about them is"
+        " chance."
+    ]
+    (none,) = groups(table(tmp_path / "none", make, over_rho))
+    assert placebo_lines(none) == []
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,11 @@ def test_the_page_shows_the_line_the_column_the_excess_and_the_mark(study):
     # lapjv has 0.6 of random at NFE 3: (16.24 - 2) / (27.07 - 2)
     assert "excess ×0.57" in rows["3"]
     assert "Dashed: as many real training images, in place of the samples." in page
-    assert "real images" in re.search(r"<svg.*?</svg>", page, re.S)[0]
+    # First those of the first screen, of two metrics, of which the second has no floor.
+    first, second, curve = re.findall(r"<svg.*?</svg>", page, re.S)[:3]
+    assert "Grey: near the value of real images." in page.partition(first)[2].partition(second)[0]
+    assert "Grey" not in page.partition(second)[2].partition(curve)[0]
+    assert "real images" in curve
     train = re.search(
         r'<table[^>]*data-metric="fd_classifier" data-split="train".*?</table>', page, re.S
     )[0]

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.record import Measurement
-from reports.sections.reach import nfe_to_reach, reach
 from reports.tables.groups import groups
 from reports.tables.panels import side_by_side
+from reports.tables.reach import nfe_to_reach, reach
 from reports.tables.tidy import read_runs
 
 

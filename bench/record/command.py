@@ -1,0 +1,67 @@
+"""The command that started this process, and the names by which users call commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+# Set for jobs: the command of the sweep, because that of a job says nothing to a reader
+COMMAND = "OT_BENCH_COMMAND"
+PROGRAM = "ot-couplings"  # the console command; ``python -m MODULE`` does the same
+# The word after the console command, to the module that it runs.
+MODULES = {
+    "run": "bench.run",
+    "evaluate": "bench.evaluate",
+    "report": "reports.build",
+    "diff": "reports.diff",
+    "bundle": "reports.bundle",
+    "couplings": "couplings",
+    "solve": "bench.solve",
+    "speed": "bench.speed",
+    "submit": "slurm.submit",
+    "status": "slurm.status",
+    "cancel": "slurm.cancel",
+}
+_WORDS = {module: word for word, module in MODULES.items()}
+_CALL = re.compile(r"python -m ([a-z]+(?:\.[a-z]+)?)(?![\w.]*\w)")
+
+
+def command_line() -> str:
+    """The command that started this process, as one would type it."""
+    if is_console():
+        return shlex.join([PROGRAM, *map(readable, sys.argv[1:])])
+    return shlex.join(["python", *map(readable, sys.orig_argv[1:])])
+
+
+def is_console() -> bool:
+    """True if the console command started this process."""
+    return Path(sys.argv[0]).stem == PROGRAM
+
+
+def spelled(text: str) -> str:
+    """A text with its commands as the user calls them: ``ot-couplings run`` for ``python -m
+    bench.run`` if this process was started so.
+    """
+    return _CALL.sub(_as_called, text) if is_console() else text
+
+
+def _as_called(match: re.Match) -> str:
+    word = _WORDS.get(match[1])
+    # Other modules have no word there.
+    return f"{PROGRAM} {word}" if word else match[0]
+
+
+def readable(word: str) -> str:
+    """The word of a command line as UTF-8, also if the locale could not read it.
+
+    A C locale reads ASCII only; Python keeps other bytes as surrogates, which no page or table can
+    hold.
+    """
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(word).decode(errors="replace")
+    return word
