@@ -60,6 +60,7 @@ def mixed(solved: Pairing, pool: Pool, share: float) -> Pairing:
     generator = pool.generator
     n = len(solved.index)
     count = round(share * n)
+    # A single pair has none to be permuted with.
     if count < 2:
         return solved
     order = torch.randperm(n, generator=generator, device=generator.device).cpu()

@@ -57,6 +57,7 @@ def improve(
     while goes_on(done):
         made = _pass(x, z, index, generator)
         done += 1
+    # The rate of the last pass says whether more passes would pay.
     tried = max(1, len(index) // 2)
     return index, {"passes": float(done), "swap_rate": made / tried}
 
@@ -66,6 +67,7 @@ def _counted(passes: int) -> Callable[[int], bool]:
 
 
 def _timed(milliseconds: float) -> Callable[[int], bool]:
+    # From here on, so that the time to scale the data counts, too.
     end = time.perf_counter() + milliseconds / 1000
     return lambda done: not done or time.perf_counter() < end
 

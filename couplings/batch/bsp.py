@@ -48,6 +48,7 @@ class Bsp(Coupling):
 
     def solve(self, pool: Pool) -> Pairing:
         """All plans, merged one after the other."""
+        # As many halvings as it takes until every cell is a single point.
         levels = math.ceil(math.log2(len(pool.images)))
         x = swaps.in_range(pool.images)
         z = swaps.in_range(pool.noise)
@@ -68,10 +69,12 @@ def halved(of_images: Tensor, of_noise: Tensor) -> Tensor:
     cells = np.zeros(n, dtype=np.int64)
     for level in range(of_images.shape[1]):
         for side, points in enumerate(clouds):
+            # By the cell first, so that points are sorted within their cells.
             along = points[orders[side], level]
             orders[side] = orders[side][np.lexsort((along, cells))]
         _, first, sizes = np.unique(cells, return_index=True, return_counts=True)
         place = np.arange(n) - np.repeat(first, sizes)
+        # Of an odd cell both clouds leave the larger half on the same side.
         cells = 2 * cells + (place >= np.repeat(sizes // 2, sizes))
     index = np.empty(n, dtype=np.int64)
     index[orders[0]] = orders[1]

@@ -44,6 +44,7 @@ class Sliced(Coupling):
         lines = self._lines(pool)
         of_images = projections(pool.images, lines).argsort(dim=0, stable=True)
         of_noise = projections(pool.noise, lines).argsort(dim=0, stable=True)
+        # A line at a time, because the pairs of all lines would be as many copies of the noise.
         best = None
         least = torch.inf
         for images, noise in zip(of_images.T, of_noise.T, strict=True):

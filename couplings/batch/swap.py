@@ -47,6 +47,7 @@ class Swap(Coupling):
             pool.generator is not None,
             "swap draws its exchanges: pass generator=torch.Generator().manual_seed(seed)",
         )
+        # The noise is drawn independently of the images, so the pairs as they are are random ones.
         start = torch.arange(len(pool.images), device="cpu")
         index, report = swaps.improve(
             pool.images, pool.noise, start, pool.generator, self.passes, self.milliseconds
