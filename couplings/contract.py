@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from couplings import cost, memory
+from couplings import adjust, cost, memory
 from couplings._options import WithOptions
 from couplings.classes import largest_class, pair_within_classes
 from couplings.errors import CouplingError, require
@@ -36,6 +36,14 @@ class Coupling(WithOptions, ABC):
         within_class: solve for one label at a time: noise j counts as of the class of image j. The
             noise then stays independent of the label, as it is when a class is sampled; a pairing
             that ignores labels makes it depend on the label (arXiv 2403.05069, Sec. 4.2).
+        refine: `swap:K` lowers the squared L2 of the solution by K passes of pair exchanges, as
+            `swap` does from random pairs; for permutations that ignore labels
+            and are not random.
+        mix: the share of the pairs, 0 to 1, that is permuted at random afterwards: the pairing goes
+            from that of the solver to a random one, and uses the same noise samples.
+        jitter: the share b, 0 to 1, of fresh noise: image i goes with sqrt(1 - b) z + sqrt(b) e for
+            its noise sample z and e from N(0, I). The noise stays standard normal, and the pairing
+            goes to a random one (arXiv 2502.12456). `Pairing.of(noise)` gives the result.
     """
 
     kind: ClassVar[str] = "batch"
@@ -46,6 +54,22 @@ class Coupling(WithOptions, ABC):
     independent: ClassVar[bool] = False  # its pairs are independent, with any options
 
     within_class: bool = False
+    refine: str = adjust.NOTHING
+    mix: float = 0.0
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        is_free = self.permutes and not (self.uses_labels or self.independent)
+        require(
+            adjust.passes_of(self.refine, self.name) == 0 or is_free,
+            f"{self.name}: refine={self.refine} exchanges the noise samples of a permutation by"
+            " their distances alone, so pairs would no longer be what this coupling says: leave it"
+            " out (random pairs, refined, are swap)",
+        )
+        for option in ("mix", "jitter"):
+            share = getattr(self, option)
+            require(0 <= share <= 1, f"{self.name}: {option} must be in [0, 1], got {share}")
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -161,15 +185,21 @@ class Coupling(WithOptions, ABC):
         index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._share_of_duplicates(index)
+        jitter = adjust.drawn_jitter(self.jitter, pool.generator, str(self))
+        if jitter is None:
+            cost_after = _cost_after(pool, index, cost_before, solved.saving)
+        else:
+            paired = Pairing(index.to(pool.noise.device), jitter=jitter).of(pool.noise)
+            cost_after = cost.mean_pair_cost(pool.images, paired)
         report = {
             "cost_before": cost_before,
-            "cost_after": _cost_after(pool, index, cost_before, solved.saving),
+            "cost_after": cost_after,
             "seconds": seconds,
             "converged": 1.0,
             "duplicates": duplicates,
         }
         report |= {key: float(value) for key, value in solved.report.items()}
-        return Pairing(index.to(device), report)
+        return Pairing(index.to(device), report, jitter=jitter)
 
     def solve_checked(self, pool: Pool) -> Pairing:
         """`solve` for a checked pool of any size, within classes if asked for.
@@ -196,7 +226,12 @@ class Coupling(WithOptions, ABC):
         if not isinstance(solved, Pairing):
             raise self._refused(f"solve() must return Pairing(index), got {type(solved).__name__}")
         index = self._checked_index(solved.index, len(pool.images))
-        return replace(solved, index=index)
+        solved = replace(solved, index=index)
+        if self.refine == adjust.NOTHING and not self.mix:
+            return solved
+        adjust.require_generator(pool.generator, str(self))
+        solved = adjust.refined(solved, pool, adjust.passes_of(self.refine, self.name))
+        return adjust.mixed(solved, pool, self.mix)
 
     def _checked_index(self, given: object, n: int) -> Tensor:
         """An index `[n]` int64 on the CPU; refuses one that is no tensor or leaves the pool."""

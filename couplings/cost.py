@@ -10,7 +10,7 @@ from torch import Tensor
 
 from couplings.errors import require
 
-Cost = Literal["sqeuclidean", "l2", "dot"]
+Cost = Literal["sqeuclidean", "l2", "dot", "angular"]
 
 # Below this mean, squares of float32 may have been rounded to nothing.
 SAFE_SQUARE = 1e-25
@@ -41,11 +41,14 @@ def assignment_cost(images: Tensor, noise: Tensor, cost: Cost = "sqeuclidean") -
     Args:
         images: `[n, d]` float32 or float64, finite.
         noise: `[n, d]`, likewise.
-        cost: `sqeuclidean`, `dot` (the same optimum) or `l2`, the plain distance.
+        cost: `sqeuclidean`, `dot` (the same optimum), `l2`, the plain distance, or `angular`, the
+            angle between x and y.
 
     """
     if cost == "l2":
         return reduced(-_l2(images, noise))[0]
+    if cost == "angular":
+        return reduced(-_angles(images, noise))[0]
     return product_cost(images, noise)[0]
 
 
@@ -197,7 +200,9 @@ def scale_of(x: Tensor) -> float:
 
     Dividing by it is exact.
     """
-    peak = float(x.abs().max())
+    # Without a copy of the data, which `abs` would make.
+    low, high = torch.aminmax(x)
+    peak = max(-float(low), float(high))
     return math.ldexp(1.0, math.frexp(peak)[1] - 1) if peak else 1.0
 
 
@@ -248,6 +253,16 @@ def _l2(images: Tensor, noise: Tensor) -> Tensor:
         distance = _shifted_distance(x, y)
     # In units of its largest: it shrinks with the smaller cloud, and float32 would lose it.
     return _unit(distance)
+
+
+def _angles(images: Tensor, noise: Tensor) -> Tensor:
+    """arccos(<x, y> / (|x| |y|)), `[n, n]` float64; a right angle to a point at 0."""
+    x = _unit(images.double())
+    y = _unit(noise.double())
+    x = torch.nn.functional.normalize(x, dim=1, eps=torch.finfo(x.dtype).tiny)
+    y = torch.nn.functional.normalize(y, dim=1, eps=torch.finfo(y.dtype).tiny)
+    # Rounding takes equal directions beyond 1.
+    return (x @ y.T).clamp_(-1, 1).arccos_()
 
 
 def _shifted_distance(far: Tensor, small: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -84,7 +84,7 @@ def pair_global(
         _check_coupling(coupling)
         pairing = coupling.pair(images, noise, labels, generator)
         report = pairing.report | {"ranks": 1.0, "gather_seconds": 0.0}
-        return GlobalPairing(noise.detach()[pairing.index], pairing.index, report)
+        return GlobalPairing(pairing.of(noise), pairing.index, report)
     # Before anything is moved, because a rank that raised later would leave the others waiting.
     sizes = _agree(coupling, images, noise, labels, group)
     ranks = _Ranks(sizes, _wire(images.device, group), group)
@@ -97,7 +97,7 @@ def pair_global(
     def solve() -> tuple[tuple[Tensor, Tensor], dict[str, float]]:
         pairing = coupling.pair(all_images, all_noise, all_labels, generator)
         times = {"ranks": float(len(sizes)), "gather_seconds": gather_seconds}
-        return (all_noise[pairing.index], pairing.index), pairing.report | times
+        return (pairing.of(all_noise), pairing.index), pairing.report | times
 
     solved, report = _on_first(solve, group)
     chosen, index = solved or (None, None)
@@ -125,12 +125,12 @@ def pair_shared(
 
     """
 
-    def solve() -> tuple[None, tuple[Tensor, dict[str, float]]]:
+    def solve() -> tuple[None, Pairing]:
         pairing = coupling.pair(images, noise, labels, generator)
-        return None, (pairing.index.cpu(), pairing.report)
+        return None, replace(pairing, index=pairing.index.cpu())
 
-    _, (index, report) = _on_first(solve, group)
-    return Pairing(index.to(images.device), report)
+    _, pairing = _on_first(solve, group)
+    return replace(pairing, index=pairing.index.to(images.device))
 
 
 @dataclass(frozen=True)

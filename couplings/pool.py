@@ -20,6 +20,27 @@ class Saving:
     error: float
 
 
+@dataclass(frozen=True)
+class Jitter:
+    """Fresh Gaussian noise in every noise sample, `share` of its variance.
+
+    Attributes:
+        share: b in sqrt(1 - b) z + sqrt(b) e, from 0 to 1.
+        seed: of the draw of e, which is N(0, I): if z is, so is the sum.
+
+    """
+
+    share: float
+    seed: int
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """The noise samples `[n, ...]` with their share of fresh noise, the same in every call."""
+        # Drawn on the CPU, where it is the same for noise of any device and dtype.
+        generator = torch.Generator("cpu").manual_seed(self.seed)
+        fresh = torch.randn(noise.shape, generator=generator, dtype=torch.float32, device="cpu")
+        return math.sqrt(1 - self.share) * noise + math.sqrt(self.share) * fresh.to(noise)
+
+
 @dataclass(frozen=True, eq=False)
 class Pairing:
     """The result of a coupling.
@@ -31,12 +52,22 @@ class Pairing:
             cost matrix), `converged` (1.0 or 0.0), `duplicates` (1 - distinct noise samples / n),
             and what is natural to the coupling.
         saving: from `Coupling.solve` only, if the solver's costs are squared distances; else None.
+        jitter: of couplings with that option, else None; `of` applies it.
 
     """
 
     index: Tensor
     report: dict[str, float] = field(default_factory=dict)
     saving: Saving | None = None
+    jitter: Jitter | None = None
+
+    def of(self, noise: Tensor) -> Tensor:
+        """The noise `[n, ...]` as paired: row i goes with image i.
+
+        It is `noise[index]`, with jitter if the coupling has that option.
+        """
+        paired = noise.detach()[self.index]
+        return paired if self.jitter is None else self.jitter(paired)
 
 
 @dataclass(frozen=True, eq=False)

@@ -251,11 +251,16 @@ def _on_training_images(
     if kind.independent and plain:
         values = independent_target(config, train, effort)
         rows += _profile("target_variance", values, effort.queries, "train")
-    if isinstance(coupling, Coupling) and coupling.permutes and not training.conditional:
+    if isinstance(coupling, Coupling) and _shares_noise(coupling) and not training.conditional:
         value = variance_from_noise(config, train, coupling, effort)
         n = math.prod(effort.sharing(training.pool))
         rows.append(Measurement("target_variance_from_noise", value, split="train", n=n))
     return rows
+
+
+def _shares_noise(coupling: Coupling) -> bool:
+    """True if pools can have noise samples in common: each is used once, and as it was drawn."""
+    return coupling.permutes and not coupling.jitter
 
 
 def _profile(metric: str, values: list[float], n: int, split: str) -> list[Measurement]:

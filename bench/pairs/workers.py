@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.process.signals import ENDS
 from couplings import Coupling, CouplingError, Pairing
+from couplings.pool import Jitter
 
 _coupling: Coupling | None = None  # of this worker process
 
@@ -62,13 +63,13 @@ class Workers:
         arrays = (_as_array(images), _as_array(noise), _as_array(labels))
         stream = None if generator is None else generator.get_state().numpy()
         try:
-            index, report = self._processes.submit(_pair, arrays, stream).result()
+            index, report, jitter = self._processes.submit(_pair, arrays, stream).result()
         except BrokenProcessPool:
             raise CouplingError(
                 f"{self.coupling}: a worker process died, most likely for lack of memory: "
                 "take a smaller --pool, or --workers 0"
             ) from None
-        return Pairing(torch.from_numpy(index).to(images.device), report)
+        return Pairing(torch.from_numpy(index).to(images.device), report, jitter=jitter)
 
     def close(self, wait: bool = True) -> None:
         """Stop the processes; without ``wait`` those at work end with this one."""
@@ -103,8 +104,8 @@ def _end_with_parent() -> None:
 
 def _pair(
     arrays: tuple[np.ndarray | None, ...], stream: np.ndarray | None
-) -> tuple[np.ndarray, dict[str, float]]:
-    """Pair in a worker: images, noise and labels come in, the index goes out."""
+) -> tuple[np.ndarray, dict[str, float], Jitter | None]:
+    """Pair in a worker: images, noise and labels come in, the parts of the pairing go out."""
     generator = None
     if stream is not None:
         # The trainer's stream, so that the pairs do not depend on who solves.
@@ -112,4 +113,4 @@ def _pair(
         generator.set_state(torch.from_numpy(stream))
     images, noise, labels = (_as_tensor(array) for array in arrays)
     pairing = _coupling.pair(images, noise, labels, generator)
-    return pairing.index.numpy(), pairing.report
+    return pairing.index.numpy(), pairing.report, pairing.jitter

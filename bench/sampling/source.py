@@ -41,6 +41,8 @@ def _refusals(config: RunConfig) -> dict[str, str]:
             "a coupling of the training set draws Gaussian noise of its own (a coupling of a pool,"
             " such as lapjv, takes any source)"
         )
+    elif get(config.coupling).jitter:
+        found[f"--coupling {config.coupling}"] = "its jitter is Gaussian noise"
     if config.guidance.kind != "none":
         found[f"--guidance {config.guidance.kind}"] = (
             "its correction is a score under Gaussian noise"

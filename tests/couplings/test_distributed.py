@@ -34,6 +34,7 @@ EQUAL = {
     "many_labels": ("lapjv:within_class=true", HALVES),
     "layouts": ("lapjv", HALVES),
     "users": ("my_project.turned:k=2", THIRDS),
+    "jitter": ("lapjv:jitter=0.3", THIRDS),
     "last": ("lapjv", HALVES),  # after all errors
 }
 USERS = """
@@ -217,7 +218,7 @@ def test_ranks_get_what_one_process_with_the_whole_pool_gets(found, name):
     assert all("error" not in rank for rank in ranks), ranks
     assert [len(rank["noise"]) for rank in ranks] == list(sizes)
     assert torch.equal(torch.cat([rank["index"] for rank in ranks]), alone.index)
-    for rank, expected in zip(ranks, noise.detach()[alone.index].split(list(sizes)), strict=True):
+    for rank, expected in zip(ranks, alone.of(noise).split(list(sizes)), strict=True):
         assert rank["noise"].dtype == noise.dtype
         assert torch.equal(rank["noise"], expected)
         assert not rank["noise"].requires_grad

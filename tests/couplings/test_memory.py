@@ -201,6 +201,7 @@ SPECS = [
     "random",
     "lapjv",
     "lapjv:cost=l2",
+    "lapjv:cost=angular",
     "hungarian",
     "greedy",
     "stable",

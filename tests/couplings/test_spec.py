@@ -94,7 +94,7 @@ def test_canonical_spec_holds_what_differs_in_field_order():
         ("lapjv:cost=l2,cost=dot", "cost is given twice"),
         ("lapjv:cots=l2", r"unknown option of lapjv 'cots': did you mean cost\? known: .*cost"),
         ("random:epsilon=1", "unknown option of random 'epsilon'"),
-        ("lapjv:cost=L2", r"lapjv: cost must be sqeuclidean \| l2 \| dot, got 'L2'"),
+        ("lapjv:cost=L2", r"lapjv: cost must be sqeuclidean \| l2 \| dot \| angular, got 'L2'"),
         ("sinkhorn:epsilon=0", "epsilon must be above 0"),
         ("sinkhorn:epsilon=-1", "epsilon must be above 0"),
         ("sinkhorn:epsilon=nan", "epsilon must be a finite number"),

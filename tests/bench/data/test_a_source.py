@@ -93,6 +93,7 @@ def test_a_run_with_a_source_has_a_name_of_its_own_and_others_keep_theirs():
         ({"source": "image-folder"}, ["--source image-folder", "module"]),
         ({"coupling": "semidiscrete"}, ["--coupling semidiscrete", "lapjv"]),
         ({"coupling": "cached"}, ["--coupling cached", "lapjv"]),
+        ({"coupling": "lapjv:jitter=0.5"}, ["--coupling lapjv:jitter=0.5", "jitter is Gaussian"]),
         ({"samplers": ["heun", "euler-maruyama"]}, ["--samplers euler-maruyama"]),
         ({"start": ["truncated:sigma=0.5"], "start_nfe": [3]}, ["--start truncated"]),
         ({"guidance.kind": "discriminator"}, ["--guidance discriminator"]),

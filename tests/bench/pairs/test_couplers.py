@@ -32,8 +32,8 @@ def few(split):
 
 @pytest.fixture(scope="module")
 def workers():
-    """Two worker processes with a coupling that draws, asks for labels and can fail."""
-    found = Workers(get("sinkhorn:epsilon=0.5,within_class=true"), 2)
+    """Two worker processes with a coupling that draws, asks for labels, changes noise and fails."""
+    found = Workers(get("sinkhorn:epsilon=0.5,within_class=true,jitter=0.2"), 2)
     yield found
     found.close()
 
@@ -43,6 +43,7 @@ def test_a_worker_process_pairs_as_the_coupling_itself_does(split, workers):
     there = workers.pair(drawn.images, drawn.noise, drawn.labels, generator(7))
     here = workers.coupling.pair(drawn.images, drawn.noise, drawn.labels, generator(7))
     assert torch.equal(there.index, here.index)
+    assert torch.equal(there.of(drawn.noise), here.of(drawn.noise))
     assert there.report.keys() == here.report.keys()
 
 
@@ -100,9 +101,10 @@ if __name__ == "__main__":
 
 def test_a_stream_is_the_same_with_worker_processes_as_without(split):
     options = {"pool": 64, "batch": 32, "seed": 3, "stop_step": 10}
-    with PairStream(split, get("lapjv"), **options) as stream:
+    coupling = get("lapjv:jitter=0.2")
+    with PairStream(split, coupling, **options) as stream:
         here = list(stream)
-    with PairStream(split, get("lapjv"), workers=2, **options) as stream:
+    with PairStream(split, coupling, workers=2, **options) as stream:
         there = list(stream)
     for a, b in zip(here, there, strict=True):
         assert torch.equal(a.images, b.images)

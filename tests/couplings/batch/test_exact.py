@@ -112,6 +112,22 @@ def test_l2_of_clouds_of_very_different_size(pool, spec):
     assert get(spec).pair(images * 1e-20, noise * 1e20).index.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("solver", ["hungarian", "lapjv", "minibatch-ot"])
+def test_angles_are_scipys_and_know_no_norm(pool, solver, seeded):
+    images, noise = (x.double() for x in pool(60))
+    images[0] = 0  # without a direction: at a right angle to all
+    cosine = 1 - cdist(images[1:].flatten(1), noise.flatten(1), "cosine")
+    angle = np.arccos(np.concatenate([np.zeros((1, 60)), cosine]))
+    optimum = total(angle, linear_sum_assignment(angle)[1])
+    index = get(f"{solver}:cost=angular").pair(images, noise).index
+    assert total(angle, index) == pytest.approx(optimum, rel=1e-6)
+    assert not torch.equal(index, get(solver).pair(images, noise).index)
+    # Powers of two: exact.
+    norms = 2.0 ** torch.randint(-9, 9, (60, 1, 1, 1), generator=seeded(0))
+    scaled = get(f"{solver}:cost=angular").pair(images * norms, noise / norms).index
+    assert torch.equal(scaled, index)
+
+
 @pytest.mark.parametrize("spec", SQUARED + PLAIN)
 def test_an_offset_common_to_both_changes_nothing(pool, spec):
     images, noise = (x.double() for x in pool(60))
