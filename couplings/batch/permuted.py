@@ -22,6 +22,10 @@ class Permuted(Coupling):
     Options:
         of: spec of a batch coupling that uses every noise sample once, with at most one option of
             its own, as a comma would end it: `permuted:of=sinkhorn:epsilon=0.1`.
+
+    Cost: that of the coupling.
+
+    Source: none; the usual permutation control, as in Fisher 1935, "The Design of Experiments".
     """
 
     deterministic: ClassVar[bool] = False
