@@ -205,6 +205,9 @@ def _begin(
     )
     if not config.checkpoint:
         origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    # The scale of a user's own values, and which of them are held out.
+    if dataset.origin.notes:
+        origin["data_notes"] = list(dataset.origin.notes)
     if config.evaluation.primary:
         origin["primary"] = config.evaluation.primary
     # Without labels there is no class to ask for, and no law of classes.

@@ -29,8 +29,9 @@ class NetworkConfig:
     """The denoiser."""
 
     arch: str = "small"
-    """Network: small, ddpmpp, ncsnpp, adm, mlp or residual-mlp (perceptrons, for points), or your
-    own, such as my_project.net:Transformer. It is called with (image size, channels, label_dim,
+    """Network: small, ddpmpp, ncsnpp, adm, mlp or residual-mlp (perceptrons, for points), auto
+    (small with the levels that the size has room for, mlp for vectors), or your own, such as
+    my_project.net:Transformer. It is called with (image size, channels, label_dim,
     augment_dim, **options) and returns the raw network, F(x, c_noise, labels, augment_labels). The
     options below --arch-options are those of the U-Nets.
     """

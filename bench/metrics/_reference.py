@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, as_images
+from bench.data import Dataset, StoredImages, as_images
 from bench.features import Features
 from bench.metrics._moments import Moments
 from bench.record import write_bytes
@@ -34,7 +34,8 @@ def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) 
 
     Those of an image that is not finite are NaN.
     """
-    for chunk in images.split(CHUNK) if isinstance(images, Tensor) else images:
+    whole_set = isinstance(images, Tensor | StoredImages)
+    for chunk in images.split(CHUNK) if whole_set else images:
         whole = as_images(chunk)
         # Given NaN, some networks raise and others round it to 8 bits.
         finite = whole.flatten(1).isfinite().all(1)

@@ -41,6 +41,7 @@ Examples:
   python -m bench.run --guidance discriminator --guidance.noising independent lapjv
   python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
   python -m bench.run --data image-folder --data-dir photos --resolution 32
+  python -m bench.run --data arrays --data-dir latents.npy
   python -m bench.run --data my_project.spirals        a data set of your own
 """
 
@@ -65,7 +66,8 @@ class Command:
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
     the scales of publications: sf2m-8gaussians, sf2m-moons, sf2m-scurve, dsb-moons,
     dsb-8gaussians, c2ot-8gaussians, c2ot-moons, c2ot-moons-x; your own images: image-folder or
-    image-zip; or a module of your own, such as my_project.spirals.
+    image-zip; your own arrays, such as latents: arrays; or a module of your own, such as
+    my_project.spirals.
     """
     source: str = RunConfig.source
     """Data set that noise samples are drawn from, with images of the same shape as those of --data;
@@ -78,7 +80,8 @@ class Command:
     """Folder of the data sets' files; missing ones are downloaded to it. Default: data, below the
     current folder. For image-folder it is the folder of images itself (sub-folders are classes;
     train/ and test/ are the splits, else every 10th image is held out), for image-zip the zip
-    itself (labels in dataset.json, as EDM's tool writes it).
+    itself (labels in dataset.json, as EDM's tool writes it), for arrays the .npy, .npz,
+    .safetensors or .pt file, or the folder that holds train.npy and test.npy.
     """
     resolution: int | None = None
     """Bring the images of image-folder or image-zip to this many pixels a side: the centred square
