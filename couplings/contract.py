@@ -146,10 +146,10 @@ class Coupling(WithOptions, ABC):
         """
         with memory.shortage_explained(str(self), len(images)):
             pool = check_pool(images, noise, labels, generator)
-            return self._pair(pool, images.device)
+            return self._pair(pool, noise)
 
-    def _pair(self, pool: Pool, device: torch.device) -> Pairing:
-        """`pair` for a checked pool; the index is returned on the device."""
+    def _pair(self, pool: Pool, noise: Tensor) -> Pairing:
+        """`pair` for a checked pool of this noise; the index is returned on its device."""
         # Before the clock starts: the cost of the pool as given is not the solver's work. It also
         # finds values that are not finite without another pass over the data.
         cost_before = cost.mean_pair_cost(pool.images, pool.noise)
@@ -168,7 +168,7 @@ class Coupling(WithOptions, ABC):
             "duplicates": duplicates,
         }
         report |= {key: float(value) for key, value in solved.report.items()}
-        return Pairing(index.to(device), report)
+        return Pairing(index.to(noise.device), report, given_noise=noise)
 
     def solve_checked(self, pool: Pool) -> Pairing:
         """`solve` for a checked pool of any size, within classes if asked for.

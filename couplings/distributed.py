@@ -130,7 +130,7 @@ def pair_shared(
         return None, (pairing.index.cpu(), pairing.report)
 
     _, (index, report) = _on_first(solve, group)
-    return Pairing(index.to(images.device), report)
+    return Pairing(index.to(images.device), report, given_noise=noise)
 
 
 @dataclass(frozen=True)

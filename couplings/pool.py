@@ -31,12 +31,29 @@ class Pairing:
             cost matrix), `converged` (1.0 or 0.0), `duplicates` (1 - distinct noise samples / n),
             and what is natural to the coupling.
         saving: from `Coupling.solve` only, if the solver's costs are squared distances; else None.
+        given_noise: `[n, ...]`, the noise as it was given to `Coupling.pair`.
 
     """
 
     index: Tensor
     report: dict[str, float] = field(default_factory=dict)
     saving: Saving | None = None
+    given_noise: Tensor | None = None
+
+    @property
+    def noise(self) -> Tensor:
+        """`[n, ...]`, detached: `noise[i]` goes with `images[i]`; device and dtype as given.
+
+        Raises:
+            CouplingError: the pairing is not one of `Coupling.pair`.
+
+        """
+        require(
+            self.given_noise is not None,
+            "this pairing was made without noise: take that of coupling.pair(images, noise)",
+        )
+        # At each use, so that a trainer that takes the index pays for no second copy.
+        return self.given_noise.detach()[self.index]
 
 
 @dataclass(frozen=True, eq=False)

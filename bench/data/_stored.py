@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -14,10 +15,8 @@ from torch import Tensor
 from bench.record import UserError
 from couplings.memory import available_bytes, gigabytes
 
-BLOCK_BYTES = 2**26  # of a file that are mapped at once
+BLOCK_BYTES = 2**25  # of a file that are read at once, and then converted
 PART_VALUES = 2**24  # that are looked at together: 64 MiB of float32
-# A page that is touched brings its neighbours, up to so many bytes (Linux' fault_around_bytes).
-AROUND_BYTES = 2**16
 
 
 class StoredError(UserError):
@@ -100,25 +99,43 @@ class StoredImages:
         return self._read(places[key]).to(self.device)
 
     def _read(self, places: Tensor) -> Tensor:
-        row_bytes = math.prod(self.image) * np.dtype(self.stored).itemsize
-        size = max(1, BLOCK_BYTES // max(row_bytes, AROUND_BYTES))
+        """The rows of the file with these numbers ``[m]``."""
         images = torch.empty((len(places), *self.image), dtype=self.dtype)
-        parts = zip(images.split(size), places.split(size), strict=True)
-        for into, rows in parts:
-            # Mapped again for each block: what a mapping has touched counts as memory of the
-            # process as long as it is there, so one that stays grows to the whole file.
-            into.copy_(torch.from_numpy(self._mapped()[rows.numpy()].astype(_plain(self.stored))))
-        return images
-
-    def _mapped(self) -> np.ndarray:
+        if not len(places):
+            return images
+        size = max(1, BLOCK_BYTES // self._row_bytes)
         try:
-            shape = (self.count, *self.image)
-            return np.asarray(np.memmap(self.path, self.stored, "r", self.offset, shape))
-        except (OSError, ValueError) as error:
+            # Read, not mapped: pages of a mapping count as memory of the process, and a single row
+            # may bring megabytes of its neighbours.
+            with self.path.open("rb") as file:
+                for into, block in zip(images.split(size), places.split(size), strict=True):
+                    into.copy_(self._read_block(file, block.numpy()))
+        except (OSError, EOFError) as error:
             raise StoredError(
                 f"{self.path} can no longer be read ({error}): leave it as it is while a run uses"
                 " it"
             ) from None
+        return images
+
+    def _read_block(self, file: BinaryIO, places: np.ndarray) -> Tensor:
+        # In the order of the file: disks and network folders read ahead.
+        order = np.argsort(places)
+        ordered = places[order]
+        rows = np.empty((len(places), *self.image), self.stored)
+        # Rows that follow each other are one read.
+        begins = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
+        for part, first in zip(np.split(rows, begins[1:]), ordered[begins], strict=True):
+            file.seek(self.offset + int(first) * self._row_bytes)
+            if file.readinto(part.reshape(-1).view(np.uint8)) < part.nbytes:
+                raise EOFError("it is shorter than its header says")
+        images = torch.empty(rows.shape, dtype=self.dtype)
+        # As numbers of this machine: files may hold half precision or the other byte order.
+        images[torch.from_numpy(order)] = torch.from_numpy(rows.astype(_plain(self.stored)))
+        return images
+
+    @property
+    def _row_bytes(self) -> int:
+        return math.prod(self.image) * np.dtype(self.stored).itemsize
 
     def _check_room(self) -> None:
         needed = 4 * math.prod(self.shape)
