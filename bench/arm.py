@@ -90,7 +90,7 @@ def run_arm(
         net: Denoiser | None = None
         learned = None
         if checkpoint is not None:
-            net = network_of(checkpoint, dataset)
+            net = network_of(config, checkpoint, dataset)
             net.to(ranks.device)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0

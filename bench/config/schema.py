@@ -267,6 +267,9 @@ class RunConfig:
     # SHA-256 of the network file that is measured instead of training one. By content: a file of
     # the same name is another run.
     checkpoint: str | None = None
+    # True if that file holds weights of the user's own: the network and the objective above are
+    # theirs. Files of ``models.import_edm`` say so themselves.
+    own_weights: bool = False
 
     @property
     def identity(self) -> dict:
@@ -286,6 +289,8 @@ class RunConfig:
                 del content["training"][name]
         if self.source == RunConfig.source:
             del content["source"]
+        if not self.own_weights:
+            del content["own_weights"]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content

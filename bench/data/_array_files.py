@@ -190,7 +190,7 @@ def _pt(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise DataError(
-            f"{path} holds more than tensors, and reading it could run code: save the tensors"
+            f"{path} is damaged, or holds more than tensors, which could run code: save the tensors"
             " alone, torch.save({'images': images, 'labels': labels}, ...)"
         ) from None
     if isinstance(content, Tensor):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ class StoredImages:
             ) from None
         return images
 
-    def _read_block(self, file: BinaryIO, places: np.ndarray) -> Tensor:
+    def _read_block(self, file: BufferedReader, places: np.ndarray) -> Tensor:
         # In the order of the file: disks and network folders read ahead.
         order = np.argsort(places)
         ordered = places[order]
@@ -126,7 +126,7 @@ class StoredImages:
         begins = np.flatnonzero(np.diff(ordered, prepend=-2) != 1)
         for part, first in zip(np.split(rows, begins[1:]), ordered[begins], strict=True):
             file.seek(self.offset + int(first) * self._row_bytes)
-            if file.readinto(part.reshape(-1).view(np.uint8)) < part.nbytes:
+            if file.readinto(part.data.cast("B")) < part.nbytes:
                 raise EOFError("it is shorter than its header says")
         images = torch.empty(rows.shape, dtype=self.dtype)
         # As numbers of this machine: files may hold half precision or the other byte order.

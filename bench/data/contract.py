@@ -133,7 +133,7 @@ class Dataset:
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
                 # In parts: images may be larger than memory.
                 for part in in_parts(tensor):
-                    digest.update(part.contiguous().numpy())
+                    digest.update(part.contiguous().numpy().tobytes())
         # Other noise samples are other data: neither results nor fits may be shared.
         if self.source is not None:
             digest.update(self.source.checksum.encode())

@@ -42,6 +42,7 @@ Examples:
   python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
   python -m bench.run --data image-folder --data-dir photos --resolution 32
   python -m bench.run --data arrays --data-dir latents.npy
+  python -m bench.run --from-checkpoint net.pt --arch my_project.net:Net --objective flow
   python -m bench.run --data my_project.spirals        a data set of your own
 """
 
@@ -60,7 +61,8 @@ class Command:
     """
     from_checkpoint: tuple[Path, ...] = ()
     """Networks to measure instead of training any: files that python -m models.import_edm made of
-    released pickles.
+    released pickles; or weights of your own, by torch.save(net.state_dict(), FILE) or safetensors,
+    with the --arch, --objective and --conditional that they were trained with.
     """
     data: str = "digits"
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
@@ -144,13 +146,34 @@ class Command:
             source=self.source,
         )
         if self.from_checkpoint:
-            compared = [check(of_file(shared, path)) for path in self.from_checkpoint]
+            compared = self._of_files(shared)
         else:
             compared = self._compared(shared)
         # Seed by seed: after a part of the runs there are whole comparisons to report.
         configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
             configurations += [replace(config, seed=seed) for config in compared]
+        return configurations
+
+    def _of_files(self, shared: RunConfig) -> list[RunConfig]:
+        """The checked configuration of every file."""
+        from bench.training.objectives import for_objectives
+
+        specs = self.objective or (self.training.objective,)
+        preset = load_preset(self.preset, self.data).training
+        first, *others = for_objectives(self.training, specs, preset)
+        configurations = []
+        for path in self.from_checkpoint:
+            config = of_file(shared, path)
+            if config.own_weights and others:
+                raise ConfigError(
+                    f"--objective {' '.join(specs)} with --from-checkpoint {path}: name the one"
+                    " that these weights were trained under"
+                )
+            # Other files say themselves what their networks predict.
+            if config.own_weights:
+                config = replace(config, training=first)
+            configurations.append(check(config))
         return configurations
 
     def _compared(self, shared: RunConfig) -> list[RunConfig]:
