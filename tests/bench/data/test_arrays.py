@@ -245,6 +245,8 @@ def test_a_run_trains_measures_and_records_the_scale(tmp_path, images, labels, t
     notes = RunFolder(folder).provenance()["data_notes"]
     assert any(re.match("values as given: .* standard deviation", note) for note in notes)
     assert "fd_pixels" in capsys.readouterr().out
+    page = (tmp_path / "runs/report.html").read_text()
+    assert "Of arrays, distances are between such values, not between decoded images." in page
     # The file is another one now: its results must not mix with these.
     np.savez(path, images=images + 1)
     assert main(args) == 2
