@@ -95,12 +95,12 @@ class StoredImages:
         elif key == slice(None):
             self._check_room()
         # Of numbers, not of the file: 8 bytes for each image.
-        places = torch.arange(self.count) if self.rows is None else self.rows
+        places = torch.arange(self.count, device="cpu") if self.rows is None else self.rows
         return self._read(places[key]).to(self.device)
 
     def _read(self, places: Tensor) -> Tensor:
         """The rows of the file with these numbers ``[m]``."""
-        images = torch.empty((len(places), *self.image), dtype=self.dtype)
+        images = torch.empty((len(places), *self.image), dtype=self.dtype, device="cpu")
         if not len(places):
             return images
         size = max(1, BLOCK_BYTES // self._row_bytes)
@@ -128,7 +128,7 @@ class StoredImages:
             file.seek(self.offset + int(first) * self._row_bytes)
             if file.readinto(part.data.cast("B")) < part.nbytes:
                 raise EOFError("it is shorter than its header says")
-        images = torch.empty(rows.shape, dtype=self.dtype)
+        images = torch.empty(rows.shape, dtype=self.dtype, device="cpu")
         # As numbers of this machine: files may hold half precision or the other byte order.
         images[torch.from_numpy(order)] = torch.from_numpy(rows.astype(_plain(self.stored)))
         return images
