@@ -90,7 +90,7 @@ def run_arm(
         net: Denoiser | None = None
         learned = None
         if checkpoint is not None:
-            net = network_of(checkpoint, dataset)
+            net = network_of(config, checkpoint, dataset)
             net.to(ranks.device)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
@@ -205,6 +205,9 @@ def _begin(
     )
     if not config.checkpoint:
         origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    # The scale of a user's own values, and which of them are held out.
+    if dataset.origin.notes:
+        origin["data_notes"] = list(dataset.origin.notes)
     if config.evaluation.primary:
         origin["primary"] = config.evaluation.primary
     # Without labels there is no class to ask for, and no law of classes.

@@ -353,8 +353,8 @@ def natural_schedule(config: RunConfig) -> str:
     from bench.training.network import stated_objective
     from models.objectives.edm import EDM
 
-    # Files hold networks of EDM, whatever a preset would train.
-    if config.checkpoint:
+    # Files of models.import_edm hold networks of EDM, whatever a preset would train.
+    if config.checkpoint and not config.own_weights:
         return EDM.natural_schedule
     try:
         return stated_objective(config.training).natural_schedule

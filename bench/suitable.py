@@ -44,19 +44,24 @@ def refuse_unwritable(runs_dir: Path) -> None:
 
 
 def of_file(shared: RunConfig, path: Path) -> RunConfig:
-    """The configuration of a run that measures the network in a file of ``models.import_edm``.
+    """The configuration of a run that measures the network in a file.
 
-    The run is called by the file's stem.
+    It is one of ``models.import_edm``, or weights of the user's own. The run is called by the
+    file's stem.
 
     Raises:
         ConfigError: there is no such file, or it cannot be read.
 
     """
-    return replace(shared, coupling=readable(path.stem), checkpoint=network_digest(path))
+    from models.import_edm import is_network_file
+
+    digest = network_digest(path)
+    own = not is_network_file(path)
+    return replace(shared, coupling=readable(path.stem), checkpoint=digest, own_weights=own)
 
 
 def network_digest(path: Path) -> str:
-    """SHA-256 of a file of ``models.import_edm``.
+    """SHA-256 of the file of a network.
 
     Raises:
         ConfigError: there is no such file, it cannot be read, or it is empty.
@@ -68,26 +73,29 @@ def network_digest(path: Path) -> str:
     except OSError as error:
         why = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise ConfigError(
-            f"--from-checkpoint {path}: {why}; python -m models.import_edm makes such a file of a"
-            " pickle"
+            f"--from-checkpoint {path}: {why}; pass weights, torch.save(net.state_dict(), FILE),"
+            " or what python -m models.import_edm makes of a released pickle"
         ) from None
     if not content:
         raise ConfigError(
-            f"--from-checkpoint {path}: the file is empty; python -m models.import_edm makes it"
-            " again"
+            f"--from-checkpoint {path}: the file is empty; save it, or have python -m"
+            " models.import_edm make it, again"
         )
     return hashlib.sha256(content).hexdigest()
 
 
-def network_of(path: Path, dataset: Dataset) -> Denoiser:
-    """The network in a file.
+def network_of(config: RunConfig, path: Path, dataset: Dataset) -> Denoiser:
+    """The network in the file of a run.
 
     Raises:
         ConfigError: it is no network, or not one for these images.
 
     """
+    from bench.training.weights import load_weights
     from models.import_edm import ImportRefused, load_network
 
+    if config.own_weights:
+        return load_weights(path, config, dataset)
     try:
         net = load_network(path)
     except ImportRefused as error:

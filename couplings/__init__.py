@@ -2,7 +2,7 @@
 
     from couplings import get
     pairing = get("lapjv").pair(images, noise, generator=generator)  # [n, c, h, w] each, n >= 512
-    noise = noise[pairing.index]                      # images and labels stay where they are
+    paired = pairing.noise                            # images and labels stay where they are
 
 Couple the augmented images with unit noise first, draw sigma (or t) afterwards. `names()` lists the
 couplings, `pairing.report` holds what the pairing cost and gained, and a spec such as

@@ -171,10 +171,10 @@ class Coupling(WithOptions, ABC):
         """
         with memory.shortage_explained(str(self), len(images)):
             pool = check_pool(images, noise, labels, generator)
-            return self._pair(pool, images.device)
+            return self._pair(pool, noise)
 
-    def _pair(self, pool: Pool, device: torch.device) -> Pairing:
-        """`pair` for a checked pool; the index is returned on the device."""
+    def _pair(self, pool: Pool, noise: Tensor) -> Pairing:
+        """`pair` for a checked pool of this noise; the index is returned on its device."""
         # Before the clock starts: the cost of the pool as given is not the solver's work. It also
         # finds values that are not finite without another pass over the data.
         cost_before = cost.mean_pair_cost(pool.images, pool.noise)
@@ -185,6 +185,7 @@ class Coupling(WithOptions, ABC):
         index = torch.as_tensor(solved.index, device="cpu")
         seconds = time.perf_counter() - start
         duplicates = self._share_of_duplicates(index)
+        # After the solver, whose own draws are then those of a run without jitter.
         jitter = adjust.drawn_jitter(self.jitter, pool.generator, str(self))
         if jitter is None:
             cost_after = _cost_after(pool, index, cost_before, solved.saving)
@@ -199,7 +200,7 @@ class Coupling(WithOptions, ABC):
             "duplicates": duplicates,
         }
         report |= {key: float(value) for key, value in solved.report.items()}
-        return Pairing(index.to(device), report, jitter=jitter)
+        return Pairing(index.to(noise.device), report, jitter=jitter, given_noise=noise)
 
     def solve_checked(self, pool: Pool) -> Pairing:
         """`solve` for a checked pool of any size, within classes if asked for.

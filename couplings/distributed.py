@@ -127,10 +127,11 @@ def pair_shared(
 
     def solve() -> tuple[None, Pairing]:
         pairing = coupling.pair(images, noise, labels, generator)
-        return None, replace(pairing, index=pairing.index.cpu())
+        # Without the noise, which every rank holds.
+        return None, replace(pairing, index=pairing.index.cpu(), given_noise=None)
 
     _, pairing = _on_first(solve, group)
-    return replace(pairing, index=pairing.index.to(images.device))
+    return replace(pairing, index=pairing.index.to(images.device), given_noise=noise)
 
 
 @dataclass(frozen=True)

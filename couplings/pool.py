@@ -53,6 +53,7 @@ class Pairing:
             and what is natural to the coupling.
         saving: from `Coupling.solve` only, if the solver's costs are squared distances; else None.
         jitter: of couplings with that option, else None; `of` applies it.
+        given_noise: `[n, ...]`, the noise as it was given to `Coupling.pair`.
 
     """
 
@@ -60,6 +61,22 @@ class Pairing:
     report: dict[str, float] = field(default_factory=dict)
     saving: Saving | None = None
     jitter: Jitter | None = None
+    given_noise: Tensor | None = None
+
+    @property
+    def noise(self) -> Tensor:
+        """`[n, ...]`, detached: `noise[i]` goes with `images[i]`; device and dtype as given.
+
+        Raises:
+            CouplingError: the pairing is not one of `Coupling.pair`.
+
+        """
+        require(
+            self.given_noise is not None,
+            "this pairing was made without noise: take that of coupling.pair(images, noise)",
+        )
+        # At each use, so that a trainer that takes the index pays for no second copy.
+        return self.of(self.given_noise)
 
     def of(self, noise: Tensor) -> Tensor:
         """The noise `[n, ...]` as paired: row i goes with image i.

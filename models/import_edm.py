@@ -212,6 +212,16 @@ def load_network(path: str | os.PathLike) -> Denoiser:
     return _build(arch, keywords, sigma_data, tensors)
 
 
+def is_network_file(path: str | os.PathLike) -> bool:
+    """True for a file of ``write_network``, also of another version or a damaged one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        # Other tools write this suffix too, but their files can be opened.
+        return Path(path).suffix == ".safetensors"
+
+
 def _read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Read metadata and tensors of a file of this format."""
     # Safetensors reports every file that it cannot open as missing: open it here first.

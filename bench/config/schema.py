@@ -29,8 +29,9 @@ class NetworkConfig:
     """The denoiser."""
 
     arch: str = "small"
-    """Network: small, ddpmpp, ncsnpp, adm, mlp or residual-mlp (perceptrons, for points), or your
-    own, such as my_project.net:Transformer. It is called with (image size, channels, label_dim,
+    """Network: small, ddpmpp, ncsnpp, adm, mlp or residual-mlp (perceptrons, for points), auto
+    (small with the levels that the size has room for, mlp for vectors), or your own, such as
+    my_project.net:Transformer. It is called with (image size, channels, label_dim,
     augment_dim, **options) and returns the raw network, F(x, c_noise, labels, augment_labels). The
     options below --arch-options are those of the U-Nets.
     """
@@ -268,6 +269,9 @@ class RunConfig:
     # SHA-256 of the network file that is measured instead of training one. By content: a file of
     # the same name is another run.
     checkpoint: str | None = None
+    # True if that file holds weights of the user's own: the network and the objective above are
+    # theirs. Files of ``models.import_edm`` say so themselves.
+    own_weights: bool = False
 
     @property
     def identity(self) -> dict:
@@ -287,6 +291,8 @@ class RunConfig:
                 del content["training"][name]
         if self.source == RunConfig.source:
             del content["source"]
+        if not self.own_weights:
+            del content["own_weights"]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content

@@ -7,8 +7,10 @@ torch.Size([1437, 1, 8, 8])
 """
 
 from bench.data._description import announce, describe
+from bench.data._stored import StoredImages, in_parts
 from bench.data.contract import (
     GAUSSIAN,
+    OWN_DATA,
     OWN_IMAGES,
     DataError,
     Dataset,
@@ -26,17 +28,20 @@ from bench.data.contract import (
 
 __all__ = [
     "GAUSSIAN",
+    "OWN_DATA",
     "OWN_IMAGES",
     "DataError",
     "Dataset",
     "Origin",
     "Split",
+    "StoredImages",
     "announce",
     "as_images",
     "check_resolution",
     "check_source",
     "describe",
     "find",
+    "in_parts",
     "is_users_own",
     "load",
     "names",

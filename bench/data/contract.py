@@ -20,11 +20,14 @@ import torch
 from torch import Tensor
 
 from bench import plugins
+from bench.data._stored import StoredImages, in_parts
 from bench.process.defaults import plain_torch
 from bench.record import UserError
 
 # The user's own images: ``data_dir`` names them, and they can be resized.
 OWN_IMAGES = ("image-folder", "image-zip")
+# All data of the user's own that ``data_dir`` names.
+OWN_DATA = (*OWN_IMAGES, "arrays")
 GAUSSIAN = "gaussian"  # the source that is no data set: N(0, I)
 
 
@@ -37,6 +40,8 @@ class Split:
     """Images ``[n, c, h, w]``, uint8 or float32 in [-1, 1], and labels ``[n]`` int64.
 
     In place of classes, labels may be conditions ``[n, k]`` float32: k numbers for each image.
+
+    Images may also be ``StoredImages``, which are indexed as a tensor is and read from their file.
 
     ``source`` holds points ``[m, c, h, w]`` of the same kind that noise samples are drawn from;
     None for Gaussian noise.
@@ -126,7 +131,9 @@ class Dataset:
         for split in self.splits:
             for tensor in (split.images, split.labels):
                 digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
+                # In parts: images may be larger than memory.
+                for part in in_parts(tensor):
+                    digest.update(part.contiguous().numpy().tobytes())
         # Other noise samples are other data: neither results nor fits may be shared.
         if self.source is not None:
             digest.update(self.source.checksum.encode())
@@ -156,7 +163,13 @@ class Dataset:
 def as_images(images: Tensor) -> Tensor:
     """Bring stored images ``[n, c, h, w]`` to float32 in [-1, 1]: uint8 by x / 127.5 - 1, floats as
     is.
+
+    Raises:
+        StoredError: memory cannot hold images that are in a file.
+
     """
+    if isinstance(images, StoredImages):
+        images = images[:]
     # In place: a pool of photographs should not be held twice.
     if images.dtype == torch.uint8:
         return images.float().div_(127.5).sub_(1)
@@ -170,7 +183,7 @@ def names() -> tuple[str, ...]:
 
 def is_users_own(name: str) -> bool:
     """True if the name alone does not say which images it stands for: a user can change them."""
-    return name in OWN_IMAGES or "." in name
+    return name in OWN_DATA or "." in name
 
 
 def find(name: str) -> ModuleType:
@@ -219,7 +232,7 @@ def load(
     Args:
         name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``.
         data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of
-            images itself, for ``image-zip`` the zip itself.
+            images itself, for ``image-zip`` the zip, for ``arrays`` their file.
         resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
         source: name of the data set that noise samples are drawn from, or ``gaussian``.
 
@@ -287,7 +300,7 @@ def check_source(source: str) -> None:
     if source == GAUSSIAN:
         return
     # One folder cannot be that of the images and that of the source.
-    if source in OWN_IMAGES:
+    if source in OWN_DATA:
         raise DataError(
             f"--source {source}: --data-dir names the images of --data alone; write a module that"
             " loads the source, --source my_project.source"
@@ -330,7 +343,9 @@ def _check(split: Split, dataset: Dataset) -> None:
         )
     # One NaN would turn the loss of a whole training into NaN. Bytes are always finite.
     if images.is_floating_point():
-        bad = int((~images.flatten(1).isfinite().all(1)).sum())
+        bad = 0
+        for part in in_parts(images):
+            bad += int((~part.flatten(1).isfinite().all(1)).sum())
         if bad:
             raise DataError(f"{name}: images hold NaN or infinite values ({bad} of {len(images)})")
     if labels.dtype == torch.float32 and labels.dim() == 2:

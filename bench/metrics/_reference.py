@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, as_images
+from bench.data import Dataset, StoredImages, as_images
 from bench.features import Features
 from bench.metrics._moments import Moments
 from bench.record import write_bytes
@@ -34,7 +34,7 @@ def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) 
 
     Those of an image that is not finite are NaN.
     """
-    for chunk in images.split(CHUNK) if isinstance(images, Tensor) else images:
+    for chunk in images.split(CHUNK) if isinstance(images, Tensor | StoredImages) else images:
         whole = as_images(chunk)
         # Given NaN, some networks raise and others round it to 8 bits.
         finite = whole.flatten(1).isfinite().all(1)
@@ -68,6 +68,10 @@ class Reference:
 
     def rows(self, rows: Tensor) -> Tensor:
         """Features ``[m, d]`` of some images, by their numbers ``[m]``."""
+        # Of images that are quick to look at, and too many to keep, only these: a pass over
+        # millions for each draw of a few would take longer than the training.
+        if len(rows) and self._folder is None and not self._held:
+            return torch.cat(list(extract(self._images[rows], self.features, self.device)))
         # One pass in the order of the images, because features may have to be computed again and
         # rows come in any order.
         chosen = torch.empty(len(rows), self.features.size)

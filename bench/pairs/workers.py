@@ -69,7 +69,8 @@ class Workers:
                 f"{self.coupling}: a worker process died, most likely for lack of memory: "
                 "take a smaller --pool, or --workers 0"
             ) from None
-        return Pairing(torch.from_numpy(index).to(images.device), report, jitter=jitter)
+        on_device = torch.from_numpy(index).to(images.device)
+        return Pairing(on_device, report, jitter=jitter, given_noise=noise)
 
     def close(self, wait: bool = True) -> None:
         """Stop the processes; without ``wait`` those at work end with this one."""

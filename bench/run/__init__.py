@@ -181,7 +181,7 @@ def _checked_data(
         each.folder.check_data(dataset.checksum)
         refuse_unfit(each.config, dataset)
         if each.file is not None:
-            network_of(each.file, dataset)
+            network_of(each.config, each.file, dataset)
     return dataset, todo
 
 

@@ -43,6 +43,8 @@ Examples:
   python -m bench.run --guidance discriminator --guidance.noising independent lapjv
   python -m bench.run --coupling random --start expressway:sigma=0.5 random-index:sigma=0.5
   python -m bench.run --data image-folder --data-dir photos --resolution 32
+  python -m bench.run --data arrays --data-dir latents.npy
+  python -m bench.run --from-checkpoint net.pt --arch my_project.net:Net --objective flow
   python -m bench.run --data my_project.spirals        a data set of your own
 """
 
@@ -64,13 +66,16 @@ class Command:
     """
     from_checkpoint: tuple[Path, ...] = ()
     """Evaluate these networks instead of training any: safetensors files that python -m
-    models.import_edm made of released pickles.
+    models.import_edm made of released pickles; or weights of your own, by
+    torch.save(net.state_dict(), FILE) or safetensors, with the --arch, --objective and
+    --conditional that they were trained with.
     """
     data: str = "digits"
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
     the scales of publications: sf2m-8gaussians, sf2m-moons, sf2m-scurve, dsb-moons,
     dsb-8gaussians, c2ot-8gaussians, c2ot-moons, c2ot-moons-x; your own images: image-folder or
-    image-zip; or a module of your own, such as my_project.spirals.
+    image-zip; your own arrays, such as latents: arrays; or a module of your own, such as
+    my_project.spirals.
     """
     source: str = RunConfig.source
     """Data set that noise samples are drawn from, with images of the same shape as those of --data;
@@ -83,7 +88,8 @@ class Command:
     """Folder of the data sets' files; missing ones are downloaded to it. Default: data, below the
     current folder. For image-folder it is the folder of images itself (sub-folders are classes;
     train/ and test/ are the splits, else every 10th image is held out), for image-zip the zip
-    itself (labels in dataset.json, as EDM's tool writes it).
+    itself (labels in dataset.json, as EDM's tool writes it), for arrays the .npy, .npz,
+    .safetensors or .pt file, or the folder that holds train.npy and test.npy.
     """
     resolution: int | None = None
     """Centre-crop the images of image-folder or image-zip to a square and resize them to this many
@@ -159,13 +165,34 @@ class Command:
             source=self.source,
         )
         if self.from_checkpoint:
-            compared = [check(of_file(shared, path)) for path in self.from_checkpoint]
+            compared = self._of_files(shared)
         else:
             compared = self._compared(shared)
         # Seed by seed: after a part of the runs there are whole comparisons to report.
         configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
             configurations += [replace(config, seed=seed) for config in compared]
+        return configurations
+
+    def _of_files(self, shared: RunConfig) -> list[RunConfig]:
+        """The checked configuration of every file."""
+        from bench.training.objectives import for_objectives
+
+        specs = self.objective or (self.training.objective,)
+        preset = load_preset(self.preset, self.data).training
+        first, *others = for_objectives(self.training, specs, preset)
+        configurations = []
+        for path in self.from_checkpoint:
+            config = of_file(shared, path)
+            if config.own_weights and others:
+                raise ConfigError(
+                    f"--objective {' '.join(specs)} with --from-checkpoint {path}: name the one"
+                    " that these weights were trained under"
+                )
+            # Other files say themselves what their networks predict.
+            if config.own_weights:
+                config = replace(config, training=first)
+            configurations.append(check(config))
         return configurations
 
     def _compared(self, shared: RunConfig) -> list[RunConfig]:

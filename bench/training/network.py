@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from bench import plugins
 from bench.config import ConfigError, NetworkConfig, TrainingConfig
-from bench.data import Dataset, as_images
+from bench.data import Dataset, StoredImages, as_images, in_parts
 from bench.randomness import derive
 from bench.record import UserError
 from couplings import spec
@@ -80,9 +81,17 @@ def stated_objective(training: TrainingConfig) -> Objective:
 
 def deviation(dataset: Dataset) -> float:
     """Standard deviation of all values of the training images, in [-1, 1]: EDM's sigma_data."""
-    images = as_images(dataset.train.images)
+    images = dataset.train.images
     # In float64: a mean of many float32 values loses digits.
-    return images.double().std().item()
+    if not isinstance(images, StoredImages):
+        return as_images(images).double().std().item()
+    count = total = square = 0.0
+    for part in in_parts(images):
+        values = as_images(part).double()
+        count += values.numel()
+        total += values.sum().item()
+        square += values.square().sum().item()
+    return math.sqrt((square - total**2 / count) / (count - 1))
 
 
 def find_builder(arch: str) -> Callable[..., nn.Module]:

@@ -65,6 +65,7 @@ class Permuted(Coupling):
 
     def check_count(self, n: int) -> None:
         """Refuse what the coupling refuses."""
+        # Its solver has the limits of the coupling's own run.
         self.solver.check_count(n)
 
     def solve(self, pool: Pool) -> Pairing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from couplings.dataset._training_set import stream
+from couplings._streams import stream
 
 
 def numbered_noise(seed: int, purpose: str, numbers: Tensor, images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from couplings.dataset._training_set import stream
+from couplings._streams import stream
 from couplings.dataset._winners import winners
 
 

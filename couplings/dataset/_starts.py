@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from couplings._streams import stream
 from couplings.dataset._lift import lift, near_shortfalls
 from couplings.dataset._newton import backtrack, newton_step
 from couplings.dataset._semidual import Semidual
-from couplings.dataset._training_set import stream
 from couplings.dataset._winners import chi_square, winners
 
 # Noise samples per target of a Newton step: enough to tell a small cell from an empty one.

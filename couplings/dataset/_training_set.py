@@ -73,17 +73,6 @@ def groups(labels: Tensor | None, n: int) -> tuple[Tensor, list[Tensor]]:
     return values, [(inverse == g).nonzero()[:, 0] for g in range(len(values))]
 
 
-def stream(seed: int, *axes: str | int) -> int:
-    """The 63-bit seed of the stream of random numbers for one purpose, such as `("step", 7)`.
-
-    It does not depend on what was drawn before, so a resumed fit needs nothing but its seed and its
-    step.
-    """
-    text = "/".join(map(str, (seed, *axes)))
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1  # torch takes seeds below 2^63
-
-
 def _checked_labels(labels: Tensor, n: int) -> Tensor:
     require(
         isinstance(labels, Tensor) and labels.dim() in (1, 2),

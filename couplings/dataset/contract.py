@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from couplings._options import WithOptions
+from couplings._streams import stream
 from couplings.dataset._state import read_state, write_state
-from couplings.dataset._training_set import TrainingSet, groups, stream, training_set
+from couplings.dataset._training_set import TrainingSet, groups, training_set
 from couplings.errors import CouplingError, require
 
 __all__ = [

@@ -31,7 +31,13 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
     found = []
     for line, titles in said.items():
         found.append(line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}")
-    found += _noise_marginal(runs) + marginals(runs) + class_law(runs) + _features(groups)
+    found += (
+        _spaces(runs)
+        + _noise_marginal(runs)
+        + marginals(runs)
+        + class_law(runs)
+        + _features(groups)
+    )
     return found + _budgets(groups, runs) + _code(runs)
 
 
@@ -112,6 +118,17 @@ def _values(group: Group) -> list[str]:
             " between couplings."
         )
     return lines
+
+
+def _spaces(runs: Sequence[Run]) -> list[str]:
+    """A line for data whose distances are not those of images, such as latents."""
+    lines = []
+    for run in runs:
+        for note in json.loads(run.provenance.get("data_notes", "[]")):
+            # Other notes say how the files were read; they are in the provenance.
+            if note.startswith("distances "):
+                lines.append(f"Of {run.config.get('data')}, {note}.")
+    return list(dict.fromkeys(lines))
 
 
 def _origins(runs: Sequence[Run]) -> list[str]:

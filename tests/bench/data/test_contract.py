@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bench.data import (
+    OWN_DATA,
     OWN_IMAGES,
     DataError,
     Dataset,
@@ -59,7 +60,7 @@ def assert_contract(name, dataset):
 
 
 def test_every_data_set_is_accounted_for():
-    assert names() == tuple(sorted((*EXPECTED, *OWN_IMAGES, *PUBLISHED)))
+    assert names() == tuple(sorted((*EXPECTED, *OWN_DATA, *PUBLISHED)))
     assert set(EXPECTED) == set(EMBEDDED + FROM_FILES)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models import edm as networks
+from models.networks import auto
 
 GOLDEN = Path(__file__).parents[1] / "golden"  # names and shapes of the released networks' tensors
 RELEASED = {
@@ -39,6 +40,19 @@ def test_every_network_runs_on_images_and_points(name, size, channels, mult, see
     assert denoised.shape == x.shape
     assert denoised.dtype == torch.float32
     assert denoised.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("size", "mult", "levels"),
+    [(1, (1, 2), 0), (7, (1, 2, 2), 1), (12, (1, 2, 2), 2), (16, (1, 2, 2), 3), (64, (1, 2), 2)],
+)
+def test_auto_fits_any_size(size, mult, levels, seeded):
+    net = auto.build(size, 3, 2, 0, model_channels=16, channel_mult=mult, num_blocks=1)
+    x = torch.randn(2, 3, size, size, generator=seeded())
+    assert net(x, torch.zeros(2), torch.eye(2), None).shape == x.shape
+    # The U-Net names its blocks by their resolution.
+    sides = {key.split(".")[1].split("_")[0] for key in net.state_dict() if key.startswith("enc.")}
+    assert len(sides) == levels
 
 
 def test_weights_carry_over_to_a_second_network(seeded):
