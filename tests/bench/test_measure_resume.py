@@ -259,7 +259,7 @@ def test_chunks_go_when_their_measurements_are_recorded(tmp_path, monkeypatch, u
     # The floors of two metrics need no samples.
     of_real = [kept] * 2
     assert held == [{dense}, {dense, "nfe3-rho3"}, {dense, "nfe5-rho3"}, *of_grid, *of_real]
-    assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png"}
+    assert set(contents(tmp_path)) == {"nfe5.png", "tangents.png", "real.png"}
 
 
 def test_keep_samples_is_an_option_of_the_run(tmp_path, monkeypatch, tiny):
@@ -372,7 +372,7 @@ class Bar:
 
     made: list = []  # noqa: RUF012
 
-    def __init__(self, total, initial, **_):
+    def __init__(self, title, total, *_, initial, **__):
         self.total, self.initial, self.n = total, initial, initial
         Bar.made.append(self)
 
@@ -387,7 +387,7 @@ class Bar:
 
 
 def test_progress_begins_where_the_work_stopped_and_ends_at_its_total(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "tqdm", Bar)
+    monkeypatch.setattr(module, "Progress", Bar)
     Bar.made.clear()
     add, calls = SampleStore.add, []
 

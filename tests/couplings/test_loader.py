@@ -98,7 +98,7 @@ class Flipped(torch.utils.data.Dataset):
 
 
 def test_worker_processes_augment_before_and_names_stay_with_their_images():
-    given = DataLoader(Flipped(), 4, num_workers=1, multiprocessing_context="fork")
+    given = DataLoader(Flipped(), 4, num_workers=1, multiprocessing_context="spawn")
     batches = list(PairedLoader(given, "lapjv", pool=2, device="cpu"))
     images = torch.cat([batch[0] for batch in batches])
     assert torch.equal(images, dataset()[:10][0].flip(-1))

@@ -109,10 +109,10 @@ def test_no_class_of_a_condition_is_coupled_by_itself(moons, conditional):
     """Each would be a single point: the pairs would be as drawn, without a word."""
     coupling = "lapjv:within_class=true"
     given = {"data": "c2ot-moons-x", "conditional": conditional}
-    config = make("c2ot-moons", given | {"coupling": coupling})
+    config = make("c2ot-moons-x", given | {"coupling": coupling})
     with pytest.raises(ConfigError, match="conditions in place of classes"):
         refuse_unfit(config, moons)
-    refuse_unfit(make("c2ot-moons", given | {"coupling": "random"}), moons)
+    refuse_unfit(make("c2ot-moons-x", given | {"coupling": "random"}), moons)
 
 
 def test_a_coupling_that_ignores_the_labels_needs_a_word():

@@ -25,7 +25,7 @@ def runs(tiny):
 def test_seconds_are_those_of_training_coupling_and_sampling(runs):
     foresight = Foresight(runs, 1, PACE)
     # 100 samples at 3 and 5 evaluations, the grid of one schedule, and 16 paths of 8 steps
-    evaluated = (100 + 192) * 8 + 16 * 15
+    evaluated = (100 + 96) * 8 + 16 * 15
     assert evaluations(runs[0]) == evaluated
     assert foresight.seconds(runs[0]) == pytest.approx(OTHER * (640e-3 + evaluated * 1e-4))
     more = foresight.seconds(runs[1]) - foresight.seconds(runs[0])
