@@ -1,4 +1,4 @@
-"""Flow matching of one's own, random pairs against optimal-transport pairs, on eight Gaussians.
+"""Flow matching in your own loop: random pairs against optimal-transport pairs, eight Gaussians.
 
 python examples/flow_matching.py        about a minute on a CPU
 """

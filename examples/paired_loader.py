@@ -2,7 +2,7 @@
 
     python examples/paired_loader.py
 
-The loop is that of torchcfm's examples: noise x0, data x1, a point between them, its velocity. Only
+The loop follows torchcfm's examples: noise x0, data x1, a point between them, its velocity. Only
 the loader differs. The data are eight Gaussians in the plane; the error is the squared W2 distance
 between generated points and held-out ones, in few Euler steps and in many.
 """
