@@ -109,6 +109,9 @@ def _facts(group: Group) -> list[str]:
 def _training_images(group: Group) -> set[int]:
     """The training budgets of the runs; those of older tables from the images that were timed."""
     known = {run.config.get(BUDGET) for run in group.runs} - {None}
+    # A table that is read without its runs has their configuration in its columns.
+    if not known and BUDGET in group.rows:
+        known = set(group.rows[BUDGET].dropna().unique())
     if known:
         return {int(images) for images in known}
     timed = group.rows["n"][group.rows["metric"].eq("images_per_s")]

@@ -285,7 +285,7 @@ def test_solvers():
         assert_shows(memory, rows.peak_mb[contender, sizes[-1]])
     (readme,) = tables(ROOT / "docs/solvers.md")
     names = {
-        "matrix product alone": "matrix product",
+        "cost matrix only (lower bound)": "matrix product",
         "scipy on squared distances": "scipy assignment",
     }
     for n, *cells in readme.body:
