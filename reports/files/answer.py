@@ -63,7 +63,7 @@ def _table(view: View) -> str:
         lines.append([_code(row), *cells, row.extra_work])
     for row in table.baselines:
         cells = [number(row.cells[nfe].mean) if nfe in row.cells else "-" for nfe in table.nfes]
-        lines.append([row.label.replace("random", _RANDOM), *cells, "0"])
+        lines.append([row.label.replace("random", _RANDOM), *cells, row.extra_work])
     return _pipes(lines)
 
 

@@ -57,3 +57,12 @@ def test_nothing_is_said_where_nothing_is_judged(tmp_path, make):
     group = groups(read_csv(build(tmp_path).csv))[0]
     assert answer_text(first_screen(group), 80) == ""
     assert answer_files([group]) == {"answer.md": ""}
+
+
+def test_random_pairing_has_its_own_work_too(found):
+    """As the page has it, and not 0 by definition."""
+    group, _ = found
+    (text,) = answer_files([group]).values()
+    (row,) = first_screen(group).default.table.baselines
+    (line,) = [line for line in text.splitlines() if line.startswith("| random, distance")]
+    assert line.endswith(f" {row.extra_work} |")
