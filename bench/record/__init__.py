@@ -13,7 +13,7 @@ from bench.record.files import (
 )
 from bench.record.folder import OtherRunError, RunFolder, RunFolderError, Session
 from bench.record.measurement import LARGEST, Measurement
-from bench.record.provenance import provenance, utc_now
+from bench.record.provenance import provenance, shareable, utc_now
 
 __all__ = [
     "COMMAND",
@@ -35,6 +35,7 @@ __all__ = [
     "one_line",
     "provenance",
     "readable",
+    "shareable",
     "spelled",
     "unknown",
     "utc_now",

@@ -13,6 +13,7 @@ Unpacked it is a folder of run folders without checkpoints and samples. Equal ru
 from __future__ import annotations
 
 import io
+import json
 import re
 import secrets
 import shutil
@@ -24,7 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from bench.record.errors import UserError
-from bench.record.files import write_bytes
+from bench.record.files import as_json, write_bytes
+from bench.record.provenance import shareable
 
 # Read in this order: an entry of evaluation.json is written after its rows of metrics.jsonl, so
 # that a run that is measured meanwhile gives a record whose rows are all there.
@@ -68,8 +70,23 @@ def files_of(run: Path, pictures: bool = True) -> dict[str, bytes]:
     for path in paths:
         if path.exists():
             name = PurePosixPath(run.name, *path.relative_to(run).parts)
-            files[str(name)] = path.read_bytes()
+            files[str(name)] = _shared(path)
     return files
+
+
+def _shared(path: Path) -> bytes:
+    """The content of a run's file as others may read it."""
+    content = path.read_bytes()
+    if path.name != "provenance.json":
+        return content
+    try:
+        origin = json.loads(content)
+        shared = shareable(origin)
+    # Broken records stay as they are: the reader names them.
+    except (ValueError, AttributeError):
+        return content
+    # Equal bytes where there is nothing to leave out.
+    return content if shared == origin else as_json(shared)
 
 
 def write_bundle(path: Path, files: Mapping[str, bytes]) -> int:

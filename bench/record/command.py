@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # Set for jobs: the command of the sweep, because that of a job says nothing to a reader
 COMMAND = "OT_BENCH_COMMAND"
@@ -34,6 +34,27 @@ def command_line() -> str:
     if is_console():
         return shlex.join([PROGRAM, *map(readable, sys.argv[1:])])
     return shlex.join(["python", *map(readable, sys.orig_argv[1:])])
+
+
+def without_folders(command: str) -> str:
+    """A command line without the folders of this machine: ``/home/me/photos`` is ``.../photos``.
+
+    For pages and bundles, which are passed on. Relative paths stay.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        # Not of this project's making: nobody can tell its paths from its other words.
+        return ""
+    # Quoted only where it must be, as it was.
+    return shlex.join(map(_without_folder, words))
+
+
+def _without_folder(word: str) -> str:
+    """One word of a command line; a path may follow an option: ``--runs=/home/me/runs``."""
+    option, equals, value = word.rpartition("=")
+    path = PurePosixPath(value)
+    return f"{option}{equals}.../{path.name}" if path.is_absolute() else word
 
 
 def is_console() -> bool:

@@ -37,8 +37,13 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file atomically; a NaN raises ValueError, as JSON has no word for it."""
+    write_bytes(path, as_json(content))
+
+
+def as_json(content: dict) -> bytes:
+    """The bytes of a JSON file; a NaN raises ValueError."""
     text = json.dumps(content, indent=2, allow_nan=False)
-    write_bytes(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
 
 
 def write_csv(path: Path, row_type: type, rows: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.record.command import COMMAND, command_line
+from bench.record.command import COMMAND, command_line, without_folders
 from bench.record.git import git
 
 _PACKAGES = (
@@ -62,6 +62,25 @@ def provenance(device: str, **more: object) -> dict:
         "started": utc_now(),
         **more,
     }
+
+
+def shareable(origin: dict) -> dict:
+    """The provenance of a run for pages and bundles: its commands without folders of this machine.
+
+    Args:
+        origin: as read from provenance.json.
+
+    """
+    sessions = [_without_folders(session) for session in origin.get("earlier_sessions", [])]
+    shared = _without_folders(origin)
+    # Records of earlier versions have no such list, and get none.
+    return {**shared, "earlier_sessions": sessions} if sessions else shared
+
+
+def _without_folders(session: dict) -> dict:
+    if not isinstance(session.get("command"), str):
+        return session
+    return {**session, "command": without_folders(session["command"])}
 
 
 def _git_state() -> dict:

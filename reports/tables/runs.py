@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.record import LARGEST, Measurement, RunFolder
+from bench.record import LARGEST, Measurement, RunFolder, shareable
 from bench.record.infos import Info, read_infos
 from reports.tables.arms import BASELINE
 
@@ -196,7 +196,8 @@ def _read_one(path: Path) -> Run | Excluded:
         problem = _config_problem(config) or _status_problem(status)
         if problem:
             return Excluded(path.name, problem)
-        provenance = flatten(folder.provenance())
+        # Pages are passed on.
+        provenance = flatten(shareable(folder.provenance()))
         measurements = tuple(folder.measurements())
         infos = tuple(read_infos(path).values())
         run = Run(path, config, provenance, status, measurements, infos)

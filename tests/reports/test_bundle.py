@@ -1,3 +1,4 @@
+import json
 import shutil
 import signal
 import subprocess
@@ -92,6 +93,21 @@ def test_a_bundle_is_small_and_the_same_again_from_what_it_holds(study, tmp_path
         assert set(run) == expected
     again = bundle([tmp_path / "unpacked"], tmp_path / "again.zip")
     assert again.path.read_bytes() == made.path.read_bytes()
+
+
+def test_neither_bundle_nor_page_names_a_folder_of_the_machine(tmp_path):
+    run = make_run(tmp_path / "runs", "lapjv", 0)
+    path = run.path / "provenance.json"
+    origin = json.loads(path.read_text())
+    origin["command"] = "python -m bench.run --runs /home/somebody/runs"
+    path.write_text(json.dumps(origin))
+    made = bundle([tmp_path / "runs"], tmp_path / "study.zip")
+    with zipfile.ZipFile(made.path) as file:
+        assert not any(b"somebody" in file.read(name) for name in file.namelist())
+    page = build(tmp_path / "runs", tmp_path / "page").html.read_text()
+    assert "--runs .../runs" in page
+    assert "somebody" not in page
+    assert json.loads(path.read_text()) == origin  # the run's own record stays
 
 
 def test_bundles_merge(study, tmp_path):

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-from bench.record import COMMAND, provenance
+from bench.record import COMMAND, provenance, shareable
 
 module = import_module("bench.record.provenance")  # the package has a function of the same name
 
@@ -101,3 +101,29 @@ def test_a_checkout_of_another_owner_is_named(code):
 def test_a_job_records_the_command_of_its_sweep(monkeypatch):
     monkeypatch.setenv(COMMAND, "python -m slurm.submit sweep.toml")
     assert provenance("cpu")["command"] == "python -m slurm.submit sweep.toml"
+
+
+@pytest.mark.parametrize(
+    ("command", "shared"),
+    [
+        ("python -m bench.run --runs /home/me/runs", "python -m bench.run --runs .../runs"),
+        ("ot-couplings run --runs=/srv/a/b/", "ot-couplings run --runs=.../b"),
+        (
+            "python -m bench.run --data-dir '/home/me/my photos'",
+            "python -m bench.run --data-dir '.../my photos'",
+        ),
+        ("python -m bench.run --coupling 'sinkhorn:epsilon=0.1' --runs runs/a", None),
+        ("python -m bench.run --coupling 'unclosed", ""),
+    ],
+)
+def test_what_is_passed_on_names_no_folder_of_the_machine(command, shared):
+    origin = {"git_sha": "abc", "command": command}
+    expected = {"git_sha": "abc", "command": command if shared is None else shared}
+    if shared is None:
+        # Quoted only where a shell needs it.
+        expected["command"] = command.replace("'", "")
+    assert shareable(origin) == expected
+    # A page of a bundle is the page of its folder.
+    assert shareable(shareable(origin)) == shareable(origin)
+    resumed = {**origin, "earlier_sessions": [dict(origin)]}
+    assert shareable(resumed)["earlier_sessions"] == [expected]
