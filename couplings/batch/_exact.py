@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from couplings.batch._prices import epsilons, subtract_prices
 from couplings.contract import Coupling, Pool, require
 from couplings.cost import Cost, assignment_cost, principal_axes, product_cost
 
@@ -44,14 +45,20 @@ class Exact(Coupling):
         return {"l2": 32, "angular": 16}.get(self.cost, 4) * n * n
 
     def matrix(self, pool: Pool) -> Tensor:
-        """The costs to solve for, `[n, n]` on the CPU; see `assignment_cost`."""
+        """The costs to solve for, `[n, n]` on the CPU; see `costs`."""
         return self.costs(pool)[0]
 
     def costs(self, pool: Pool) -> tuple[Tensor, bool]:
         """The costs to solve for, and True if their unit is that of <x, y> in pixels.
 
-        Twice their differences are then those of squared distances.
+        They are those of `assignment_cost`, less prices where these save the solver more time than
+        they take. Twice the differences of <x, y> are those of squared distances.
         """
+        matrix, is_squared = self._unpriced(pool)
+        subtract_prices(matrix.numpy(), epsilons(*pool.images.shape))
+        return matrix, is_squared
+
+    def _unpriced(self, pool: Pool) -> tuple[Tensor, bool]:
         # Only costs in pixels give the saving of squared distances that a report holds.
         if self.project != NO_PROJECT:
             images, noise = self._projected(pool)

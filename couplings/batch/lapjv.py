@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from couplings.batch._exact import Exact
+from couplings.batch._prices import kernel_bytes
 from couplings.contract import Pairing, Pool, Saving, require
 from couplings.cost import blocks
 
@@ -19,13 +20,6 @@ LARGEST = math.isqrt(2**31 - 1)
 LEVELS = 2**21
 # Costs below this are scaled up first, else LEVELS / peak could leave the range of float32.
 SMALL = 2.0**-100
-# Up to so many coordinates prices of an entropic plan save more than they cost: pools of 512 in the
-# plane are solved 4 times as quickly, on a line 8 times. From 8 coordinates on they would delay.
-FEW_COORDINATES = 4
-# In larger pools the plan would take more memory than the costs themselves may.
-FEW_IMAGES = 8192
-EPSILON = 0.05  # of that plan, in standard deviations of the costs
-ITERATIONS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +29,7 @@ class Lapjv(Exact):
     It is usually the quickest exact solver. It is exact for costs rounded to 2^-21 of their range,
     so a near-tie finer than that may fall either way.
 
-    Cost: O(n^3) time, 4 n^2 bytes; at most 46,340 images at once.
+    Cost: O(n^3) time, 4 n^2 bytes, 8 n^2 from 256 to 8,192 images; at most 46,340 images at once.
 
     Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse
     linear assignment problems".
@@ -51,8 +45,7 @@ class Lapjv(Exact):
 
     def peak_bytes(self, n: int, d: int) -> int:
         """The costs in float32, in place, and the kernel of the prices if there are any."""
-        kernel = 8 * n * n if _is_priced(n, d) else 0
-        return self.matrix_bytes(n) + kernel
+        return self.matrix_bytes(n) + kernel_bytes(n, d)
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation of the rounded cost."""
@@ -60,47 +53,12 @@ class Lapjv(Exact):
 
         self.check_count(len(pool.images))
         matrix, is_squared = self.costs(pool)
-        if _is_priced(*pool.images.shape):
-            subtract_prices(matrix.numpy())
         # Before rounding, which overwrites the matrix.
         level = float(matrix.numpy().max()) / LEVELS
         whole = whole_numbers(matrix).numpy()
         columns, _, _ = lapjv(whole)
         saving = _saving(whole, columns, level) if is_squared else None
         return Pairing(torch.from_numpy(columns.astype(np.int64)), saving=saving)
-
-
-def _is_priced(n: int, d: int) -> bool:
-    return n <= FEW_IMAGES and d <= FEW_COORDINATES
-
-
-def subtract_prices(cost: np.ndarray) -> None:
-    """Subtract from every column of costs `[n, n]`, in place, its price in an entropic plan.
-
-    From every row its least cost is taken off after that. The optimal permutation stays, because
-    every permutation loses the same; but near-optimal prices leave the solver few rows to settle.
-    The prices are those of Sinkhorn's algorithm (Cuturi 2013).
-
-    Args:
-        cost: least 0 in every row; of any floating dtype.
-
-    """
-    epsilon = EPSILON * float(cost.std(dtype=np.float64))
-    # Of equal costs every permutation is optimal.
-    if epsilon == 0:
-        return
-    # Where a kernel underflows, prices are poor but finite, and any finite prices are allowed.
-    with np.errstate(all="ignore"):
-        kernel = np.exp(cost.astype(np.float64) / -epsilon)
-        tiny = np.finfo(np.float64).tiny
-        rows = np.ones(len(cost))
-        for _ in range(ITERATIONS):
-            columns = 1 / (rows @ kernel + tiny)
-            rows = 1 / (kernel @ columns + tiny)
-        prices = epsilon * np.log(columns)
-    if np.isfinite(prices).all():
-        cost -= prices.astype(cost.dtype)
-        cost -= cost.min(axis=1, keepdims=True)
 
 
 def whole_numbers(cost: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from couplings.batch._exact import Exact
 from couplings.contract import Pairing, Pool, require
 from couplings.plan import import_pot, pairing_from_plan
 
-# POT's own limit, 100000, stops before the optimum at n = 2048 and loses about 1 % of the gain.
+# POT's own limit, 100000, stops before the optimum at n = 2048 and loses about 1 % of the gain,
+# unless prices were subtracted.
 MAX_PIVOTS = 100_000_000
 OPTIMAL = 1  # POT's code for success
 # Of the mass of a cell of a permutation: less than this is left over from the simplex's additions.

@@ -5,7 +5,7 @@ from couplings import CouplingError, Pool, get
 
 
 def test_a_large_pool_reaches_the_optimum_or_is_refused(pool):
-    """POT's default of 100000 pivots ends n = 2048 above the optimum, with only a warning."""
+    """POT ends above the optimum, with only a warning, where its pivots are too few."""
     images, noise = pool(2048, (16,))
     optimum = get("lapjv").pair(images, noise).report["cost_after"]
     found = get("minibatch-ot").pair(images, noise).report["cost_after"]
@@ -15,7 +15,7 @@ def test_a_large_pool_reaches_the_optimum_or_is_refused(pool):
         pytest.warns(UserWarning, match="numItermax"),
         pytest.raises(CouplingError, match="stopped early"),
     ):
-        get("minibatch-ot").solve_within(flat, max_pivots=100_000)
+        get("minibatch-ot").solve_within(flat, max_pivots=1000)
 
 
 def test_the_plan_is_a_permutation_with_or_without_replacement(pool):
