@@ -177,7 +177,7 @@ def _decided(tables: list[Table]) -> list[Table]:
 
 def _leakage(group: Group) -> dict[str, Cell]:
     rows = group.rows[group.rows["metric"].eq(LEAKAGE)]
-    found = {}
+    found: dict[str, Cell] = {}
     for values in values_by(rows).values():
         # No ratio to random: that of random pairing is chance around 0.
         found |= {coupling: Cell(values[coupling], {}) for coupling in ordered(values)}
