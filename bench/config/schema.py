@@ -163,10 +163,10 @@ class EvaluationConfig:
     look. Default: that of the data set's preset, else the first distance at the NFE nearest to 13.
     """
     cfg: tuple[float, ...] = ()
-    """Weights of classifier-free guidance to sample with, in addition to 1, the conditional
-    denoiser: D_w = D + w (D_c - D), along the fixed schedule. The solver makes the evaluations of
-    --nfe; those of D_w take two of the network, which count as NFE, but for weight 0. Needs
-    --label-dropout.
+    """Weights w of classifier-free guidance, D + w (D_c - D), to sample with along the fixed
+    schedule; 1 is the conditional denoiser D_c, which is always measured. All weights take the
+    steps of --nfe. At weights other than 0 and 1 every evaluation takes two of the network, and NFE
+    counts both. Needs --label-dropout.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,

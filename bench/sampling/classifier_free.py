@@ -34,6 +34,6 @@ def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
     if not dropout:
         raise ConfigError(
             f"--cfg {weights[0]:g}: a network trained without label dropout has no unconditional"
-            " denoiser; train it with --conditional --label-dropout 0.1, or leave --cfg out"
+            " denoiser; train it with --conditional --label-dropout 0.1, or pass --cfg 1"
         )
     return weights
