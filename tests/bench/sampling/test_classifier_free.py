@@ -97,6 +97,7 @@ def test_weights_have_one_spelling():
         ({"label_dropout": 1.5, "conditional": True}, ["between 0 and 1"]),
         ({"cfg": [1, 2]}, ["--cfg 2", "--conditional --label-dropout 0.1"]),
         ({"cfg": [0], "conditional": True}, ["--cfg 0", "--label-dropout 0.1"]),
+        ({**TRAINED, "cfg": [2], "checkpoint": "0" * 64}, ["--cfg 2", "released networks"]),
     ],
 )
 def test_what_the_network_cannot_do_is_refused_with_the_way_out(overrides, words):
@@ -118,3 +119,10 @@ def test_label_dropout_is_another_run_and_weights_are_not():
     # What earlier versions have finished stays finished.
     assert "cfg" not in RunConfig().measured["evaluation"]
     assert make(None, {"conditional": True, "cfg": [1]}).measured == plain.measured
+
+
+def test_weights_of_the_users_own_may_be_trained_with_label_dropout():
+    own = {"checkpoint": "0" * 64, "own_weights": True, "cfg": [2]}
+    assert make(None, {**TRAINED, **own}).evaluation.cfg == (2.0,)
+    with pytest.raises(ConfigError, match="without label dropout"):
+        make(None, {"conditional": True, **own})
