@@ -31,6 +31,7 @@ def check(config: RunConfig) -> RunConfig:
     """
     from bench import data
     from bench.metrics import check_metrics, check_primary
+    from bench.sampling.classifier_free import check_classifier_free
     from bench.sampling.source import check_source
     from bench.training.network import check_network
 
@@ -55,6 +56,7 @@ def check(config: RunConfig) -> RunConfig:
     _check_evaluation(config.evaluation)
     evaluation = _check_schedules(config, training)
     evaluation = _canonical_evaluation(evaluation)
+    evaluation = replace(evaluation, cfg=check_classifier_free(config))
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):
         evaluation = replace(evaluation, class_law=EvaluationConfig.class_law)

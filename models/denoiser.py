@@ -92,13 +92,17 @@ class Denoiser(nn.Module):
     def one_hot(self, labels: Tensor) -> Tensor | None:
         """Encode classes ``[n]`` as this denoiser takes them: float32 ``[n, label_dim]``.
 
-        Conditions ``[n, label_dim]`` in floating point are returned as they are. None if the
-        denoiser is unconditional.
+        Conditions in floating point are returned as they are, ``[n, label_dim]``; with a last
+        number 1 if they are one number shorter than that. None if the denoiser is unconditional.
         """
         if not self.label_dim:
             return None
         if labels.is_floating_point():
-            return labels.float()
+            conditions = labels.float()
+            if conditions.shape[1] == self.label_dim - 1:
+                # Absent ones are zeros, which may be a condition too: this number tells them apart.
+                conditions = F.pad(conditions, (0, 1), value=1.0)
+            return conditions
         return F.one_hot(labels, self.label_dim).float()
 
 

@@ -19,9 +19,11 @@ DEFAULT_GROUPS = ("samples", "truncation", "grid", "paths", "local", "learning")
 SAME_FOR_ALL_ROWS = ("reference_steps", "sigma_min", "sigma_max")
 
 # Options of the training that came after the first runs were named.
-LATER_TRAINING = ("objective", "sigma_data", "weight_decay", "label_blind", "select_every")
+LATER_TRAINING = (
+    "objective", "sigma_data", "weight_decay", "label_blind", "select_every", "label_dropout",
+)  # fmt: skip
 # Options of the evaluation that came after the first ones were finished.
-LATER_EVALUATION = ("schedule", "shift", "shifts")
+LATER_EVALUATION = ("schedule", "shift", "shifts", "cfg")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,10 @@ class TrainingConfig:
     """Allow --conditional with couplings that ignore the labels, to show what that costs: the noise
     of a pair then depends on the label in training, but not in sampling.
     """
+    label_dropout: float = 0.0
+    """Probability that an image of a conditional training comes without its label, so that the
+    network also learns the unconditional denoiser, which --cfg needs. 0.1 is usual.
+    """
     augment: float = 0.0
     """Probability of each of EDM's geometric augmentations; 0 leaves them out. CIFAR-10 in EDM:
     0.12.
@@ -155,6 +161,12 @@ class EvaluationConfig:
     at its own best schedule: the only comparison that the report claims at the plain 5 % level; all
     others are adjusted for each other. It is recorded when a run begins, so declare it before you
     look. Default: that of the data set's preset, else the first distance at the NFE nearest to 13.
+    """
+    cfg: tuple[float, ...] = ()
+    """Weights w of classifier-free guidance, D + w (D_c - D), to sample with along the fixed
+    schedule; 1 is the conditional denoiser D_c, which is always measured. All weights take the
+    steps of --nfe. At weights other than 0 and 1 every evaluation takes two of the network, and NFE
+    counts both. Needs --label-dropout.
     """
     start: tuple[str, ...] = ()
     """Starts of sampling in addition to pure noise: expressway:sigma=0.5, ot-prior:sigma=2,tau=0.1,

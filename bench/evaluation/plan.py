@@ -22,8 +22,9 @@ from bench.metrics.contract import (
 )
 from bench.record import Measurement
 from bench.record.best_schedule import Cell, parameter
-from bench.record.specs import flow, karras
+from bench.record.specs import cfg, flow, karras
 from bench.sampling.setting import Setting
+from models.classifier_free import network_evaluations
 
 TWO_STEPS = 3  # evaluations that two Heun steps take
 STEP = 1.7  # factor between the end of a family of schedules and the next one beyond it
@@ -61,6 +62,7 @@ def plan(subject: Subject) -> list[Job]:
     several = [
         dense_reference(subject),
         *fixed_schedule(subject),
+        *classifier_free(subject),
         *guided(subject),
         *started(subject),
         *grid(subject),
@@ -84,15 +86,29 @@ def dense_reference(subject: Subject) -> Job:
     return Job(setting, tuple(tasks))
 
 
-def fixed_schedule(subject: Subject) -> list[Job]:
-    """All samplers along the fixed schedule, at every number of evaluations."""
+def fixed_schedule(subject: Subject, weight: float = 1.0) -> list[Job]:
+    """All samplers along the fixed schedule, at every number of evaluations of the denoiser.
+
+    ``weight`` is that of classifier-free guidance.
+    """
     evaluation = subject.config.evaluation
     jobs = []
     for sampler in evaluation.samplers:
         adaptive = not Setting(sampler).fixed_steps
-        for nfe in (None,) if adaptive else evaluation.nfe:
-            setting = Setting.along(evaluation.fixed_schedule, sampler, nfe)
+        for steps in (None,) if adaptive else evaluation.nfe:
+            # The same steps at every weight: guidance shows its full price in the column nfe.
+            nfe = None if steps is None else steps * network_evaluations(weight)
+            spec = evaluation.fixed_schedule
+            setting = Setting.along(spec, sampler, nfe, guidance=cfg(weight))
             jobs.append(all_metrics(subject, setting))
+    return jobs
+
+
+def classifier_free(subject: Subject) -> list[Job]:
+    """All samplers at every weight of classifier-free guidance."""
+    jobs = []
+    for weight in subject.config.evaluation.cfg:
+        jobs += fixed_schedule(subject, weight)
     return jobs
 
 

@@ -47,7 +47,7 @@ def fixed_of_search(evaluation: EvaluationConfig, nfe: int) -> Setting:
 
 def setting_name(subject: Subject, setting: Setting) -> str:
     """The setting's name, with the fingerprint of the discriminator that guides it."""
-    if setting.guidance == "none":
+    if not setting.uses_discriminator:
         return setting.name
     return f"{setting.name}@{subject.methods.prints[setting.guidance]}"
 
@@ -144,7 +144,7 @@ def sample_chunk(
             tensors[name] = tensor.cpu()
     if setting.nfe is None:
         tensors["evaluations"] = torch.full((len(rows),), sampled.nfe)
-    if setting.guidance != "none":
+    if setting.uses_discriminator:
         tensors["passes"] = torch.full((len(rows),), sampled.passes)
     # What is stored in 8 bits cannot say that it was not finite.
     finite = finite_rows(images)

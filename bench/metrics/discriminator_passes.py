@@ -29,8 +29,8 @@ class DiscriminatorPasses(SolverMetric):
 
     @classmethod
     def suits(cls, setting: Setting) -> bool:
-        """True for guided settings."""
-        return setting.guidance != "none"
+        """True if a discriminator guides."""
+        return setting.uses_discriminator
 
     @classmethod
     def samples(cls, evaluation: EvaluationConfig) -> int:

@@ -14,11 +14,11 @@ class Measurement:
     Attributes:
         metric: name of the metric, such as ``fd_classifier`` or ``curvature_fm``.
         value: the number.
-        nfe: denoiser evaluations per image.
+        nfe: evaluations of the network per image.
         rho: exponent of Karras' schedule.
         sampler: ``heun``, ``euler`` or an adaptive one with its tolerance.
         start: the start of sampling, such as ``gaussian``.
-        guidance: the guidance used, such as ``none``.
+        guidance: the guidance used, such as ``none`` or ``cfg:weight=2``.
         split: the split compared with, ``train`` or ``test``.
         n: number of images (or pools) the value was computed from.
         sigma: noise level, for profiles over sigma.

@@ -28,6 +28,7 @@ from bench.training.state import TrainState, new_state
 from bench.training.step import Stepper, tf32
 from couplings import CouplingError, get
 from models.augment import Augment
+from models.classifier_free import network_evaluations
 from models.denoiser import Denoiser
 
 FEW = 2  # images of the first step; a pair is the least that can be coupled
@@ -232,7 +233,9 @@ def evaluations(config: RunConfig) -> float:
     for sampler in evaluation.samplers:
         # An adaptive sampler chooses its evaluations.
         steps = evaluation.nfe if Setting(sampler).fixed_steps else (GUESSED_NFE,)
-        total += evaluation.samples * sum(steps)
+        # Weight 1 of classifier-free guidance is always sampled, the denoiser as it is.
+        each = sum(network_evaluations(weight) for weight in (1.0, *evaluation.cfg))
+        total += evaluation.samples * sum(steps) * each
     total += evaluation.trajectories * (2 * evaluation.reference_steps - 1)
     searched = evaluation.searched_schedules
     if searched:

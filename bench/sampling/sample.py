@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from bench.config import EvaluationConfig
+from bench.record.specs import cfg_weight
 from bench.sampling.latents import Latents
 from bench.sampling.setting import Setting
 from bench.sampling.starts import streams
+from models.classifier_free import ClassifierFree
 from models.denoiser import Denoiser
 from models.guidance.guide import Boost, Guide
+from models.ode import Denoise
 from models.samplers.contract import ODE, CountNFE, FlowODE, Observe, SigmaODE
 from models.schedules.contract import ends, flow_time
 from models.starts.contract import PreparedStart
@@ -44,8 +47,8 @@ class Steering:
     boost: bool = False
 
     def guide(self, label: str) -> Guide | None:
-        """The guide of a label; None for ``none``."""
-        if label == "none":
+        """The discriminator's guide of a label; None without one."""
+        if cfg_weight(label) is not None:
             return None
         guide = self.guides[label]
         return replace(guide, boost=Boost()) if self.boost else guide
@@ -57,7 +60,7 @@ class Sampled:
 
     Attributes:
         images: ``[n, c, h, w]`` float32 on the CPU.
-        nfe: measured evaluations of the denoiser per image, rounded.
+        nfe: measured evaluations of the network per image, rounded.
         passes: of a discriminator, forward and backward, per image, rounded.
 
     """
@@ -104,7 +107,8 @@ def sample(
         noise, times, own = _begin(setting, part, labels, config, steering)
         # A new counter each: the sum is weighted by the size of the chunk.
         denoise = CountNFE(net)
-        ode = _ode(setting, net, denoise, config.sigma_max)
+        # Around the counter, so that both evaluations of the network count.
+        ode = _ode(setting, net, ClassifierFree(denoise, setting.cfg), config.sigma_max)
         ode.labels = net.one_hot(labels)
         ode.observe = observe
         ode.guide = guide
@@ -159,12 +163,11 @@ def _times(setting: Setting, sigma_min: float, sigma_max: float) -> Tensor:
     """Times ``[steps + 1]`` of the schedule; only the ends for a sampler without fixed steps."""
     # On the CPU: samplers read the times as Python floats.
     if setting.fixed_steps:
-        steps = setting.solver.steps(setting.nfe)
-        return setting.plan.times(steps, sigma_min, sigma_max)
+        return setting.plan.times(setting.steps, sigma_min, sigma_max)
     return ends(setting.plan, sigma_min, sigma_max)
 
 
-def _ode(setting: Setting, net: Denoiser, denoise: CountNFE, sigma_max: float) -> ODE:
+def _ode(setting: Setting, net: Denoiser, denoise: Denoise, sigma_max: float) -> ODE:
     """The sampling ODE in the coordinates of the setting's schedule."""
     if setting.plan.coordinates == "sigma":
         return SigmaODE(denoise)

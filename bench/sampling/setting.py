@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.record import Measurement
+from bench.record.specs import cfg_weight
 from bench.sampling import samplers, schedules
+from models.classifier_free import network_evaluations
 from models.samplers.contract import Sampler
 from models.schedules.contract import Schedule
 from models.schedules.karras import Karras
@@ -22,11 +24,11 @@ class Setting:
 
     Attributes:
         sampler: canonical spec, such as ``heun`` or ``dopri5:tolerance=0.0001``.
-        nfe: denoiser evaluations per image; None until an adaptive sampler has been run.
+        nfe: evaluations of the network per image; None until an adaptive sampler has been run.
         rho: exponent of Karras' schedule; None on another one, or if the sampler chooses its own
             steps.
         start: spec of the start, ``gaussian`` for pure noise.
-        guidance: label of the guidance, ``none`` without.
+        guidance: label of the guidance, such as ``cfg:weight=2``; ``none`` without.
         schedule: spec of a schedule other than Karras', such as ``flow:shift=1``; of a sampler
             that chooses its own steps, the one whose coordinates it integrates in.
         search: True for samples of the search for the best schedule, which have latents of their
@@ -84,6 +86,29 @@ class Setting:
     def is_plain(self) -> bool:
         """True without a start of its own and without guidance."""
         return self.start == "gaussian" and self.guidance == "none"
+
+    @property
+    def uses_discriminator(self) -> bool:
+        """True if a discriminator guides the sampling."""
+        return cfg_weight(self.guidance) is None
+
+    @property
+    def cfg(self) -> float:
+        """Weight of classifier-free guidance; 1 is the denoiser as it is."""
+        weight = cfg_weight(self.guidance)
+        return 1.0 if weight is None else weight
+
+    @property
+    def steps(self) -> int:
+        """Steps of the sampler.
+
+        Raises:
+            ValueError: no number of steps takes ``nfe`` evaluations.
+
+        """
+        assert self.nfe is not None, "an adaptive sampler chooses its steps"
+        # A sampler evaluates the guided denoiser, and each of these takes two of the network.
+        return self.solver.steps(self.nfe // network_evaluations(self.cfg))
 
     @property
     def name(self) -> str:

@@ -176,8 +176,12 @@ def build_network(
     seed: int,
     augmented: bool = False,
     objective: Objective = EDM(),  # noqa: B008 - frozen
+    drops_labels: bool = False,
 ) -> Denoiser:
     """Build the denoiser with the initial weights of ``seed``: the same ones for every coupling.
+
+    One that is trained with dropped labels is given conditions with a last number 1. An absent
+    condition is zeros, among which that number tells it from a condition that is 0.
 
     Raises:
         NetworkError: the images are not square, or the options make no network.
@@ -189,6 +193,9 @@ def build_network(
             f"{dataset.name} has {height}x{width} images; the networks need square ones"
         )
     label_dim = dataset.label_dim if conditional else 0
+    # Zeros are no class in one-hot labels, so classes need no such number.
+    if conditional and drops_labels and dataset.has_conditions:
+        label_dim += 1
     augment_dim = AUGMENT_LABELS if augmented else 0
     builder = find_builder(network.arch)
     options = read_options(network)

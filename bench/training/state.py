@@ -116,6 +116,7 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
         config.seed,
         augmented=training.augment > 0,
         objective=find_objective(training, dataset),
+        drops_labels=training.label_dropout > 0,
     )
     # GPUs convolve images in this layout without converting them at every layer.
     on_gpu = device.startswith("cuda")

@@ -44,6 +44,16 @@ def draw_path_noise(
     return torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu")
 
 
+def kept_labels(dropout: float, count: int, seed: int, step: int) -> Tensor:
+    """Draw which labels of a whole batch stay: 1 or 0 for each ``[count, 1]``, on the CPU.
+
+    The numbers have a stream of their own, so that all else is drawn as without label dropout.
+    """
+    stream = generator(seed, "label-dropout", 0, step)
+    numbers = torch.rand(count, 1, generator=stream, dtype=torch.float32, device="cpu")
+    return (numbers >= dropout).float()
+
+
 class Stepper:
     """Takes steps of Adam, one mini-batch each.
 
@@ -120,6 +130,17 @@ class Stepper:
         first = self.ranks.rank * self.share
         return noise[first : first + self.share].to(images.device)
 
+    def _labels(self, labels: Tensor) -> Tensor | None:
+        """Encode the labels of this rank's share, with zeros for those that are dropped."""
+        training = self.config.training
+        encoded = self.state.net.one_hot(labels)
+        if encoded is None or not training.label_dropout:
+            return encoded
+        seed = self.config.seed
+        kept = kept_labels(training.label_dropout, training.batch, seed, self.state.step)
+        first = self.ranks.rank * self.share
+        return encoded * kept[first : first + self.share].to(encoded.device)
+
     def _backward(self, pairs: Pairs) -> Tensor:
         """Leave the gradient of the mean loss in the weights, and return that loss.
 
@@ -128,6 +149,7 @@ class Stepper:
         net = self.state.net
         sigma = self._sigma(str(pairs.images.device))
         path_noise = self._path_noise(pairs.images)
+        labels = self._labels(pairs.labels)
         total = torch.zeros((), device=pairs.images.device)
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
@@ -139,7 +161,7 @@ class Stepper:
                     part.images,
                     part.noise,
                     sigma[rows],
-                    net.one_hot(part.labels),
+                    None if labels is None else labels[rows],
                     part.augment_labels,
                     None if path_noise is None else path_noise[rows],
                 )

@@ -44,6 +44,7 @@ def load_weights(path: Path, config: RunConfig, dataset: Dataset) -> Denoiser:
             config.seed,
             augmented=bool(config.training.augment),
             objective=objective,
+            drops_labels=config.training.label_dropout > 0,
         )
     except ValueError as error:
         raise ConfigError(f"--arch {config.network.arch}: {error}") from None

@@ -13,7 +13,13 @@ from reports.tables.arms import ordered
 from reports.tables.floors import Floor, floor_of, floors
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
-from reports.tables.select import PREFIX, at_fixed_schedule, is_guided, is_unguided, where
+from reports.tables.select import (
+    PREFIX,
+    at_fixed_schedule,
+    is_unguided,
+    uses_discriminator,
+    where,
+)
 from reports.tables.statistics import LEAST_SEEDS, Cell, against, values_by
 from reports.text import join, listed, number, setting
 
@@ -168,7 +174,7 @@ def with_weight(rows: pd.DataFrame) -> pd.DataFrame:
 
     ``weight`` is empty for rows about the discriminator itself.
     """
-    guided = rows[is_guided(rows)]
+    guided = rows[uses_discriminator(rows)]
     parts = {name: _parse(name) for name in guided["guidance"].unique()}
     noising = guided["guidance"].map({name: noising for name, (noising, _) in parts.items()})
     weight = guided["guidance"].map({name: weight for name, (_, weight) in parts.items()})

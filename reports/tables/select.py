@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.record.specs import CFG
 from reports.tables.metrics import Metrics
 from reports.tables.schedules import fixed_schedules, has_schedule, is_fixed, is_search
 
@@ -16,6 +17,16 @@ _FLOOR = "mode_mixture_real"  # family of the metrics of real images
 
 
 def is_guided(rows: pd.DataFrame) -> pd.Series:
+    """True for rows of guidance of either kind, or about a discriminator."""
+    return uses_discriminator(rows) | is_classifier_free(rows)
+
+
+def is_classifier_free(rows: pd.DataFrame) -> pd.Series:
+    """True for rows of classifier-free guidance with another weight than 1."""
+    return rows["guidance"].str.startswith(CFG).fillna(False).astype(bool)
+
+
+def uses_discriminator(rows: pd.DataFrame) -> pd.Series:
     """True for rows of discriminator guidance, or of its discriminator."""
     # An empty cell of text gives NA, and so does its negation: without fillna, such a row would be
     # selected neither by this mask nor by ~ of it.

@@ -87,6 +87,19 @@ def test_a_network_takes_as_many_numbers_as_the_condition_has(moons):
     assert not torch.allclose(net(x, 1.0, labels), net(x, 1.0, labels + 1))
 
 
+def test_an_absent_condition_is_not_the_condition_0(moons):
+    config = make(None, CONDITIONED)
+    net = build_network(config.network, moons, True, seed=0, drops_labels=True)
+    assert net.label_dim == 2
+    labels = torch.tensor([[0.0], [0.7]])
+    assert torch.equal(net.one_hot(labels), torch.tensor([[0.0, 1.0], [0.7, 1.0]]))
+    x = moons.train.images[:2]
+    assert not torch.allclose(net(x, 1.0, None), net(x, 1.0, net.one_hot(0 * labels)))
+    # Zeros are no class already, so classes get no such number.
+    classes = data.load("moons")
+    assert build_network(config.network, classes, True, seed=0, drops_labels=True).label_dim == 2
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -109,3 +109,58 @@ def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, batches):
     assert [loss.isfinite().item() for loss in losses] == [True, False, True]
     assert weights(state.net).isfinite().all()
     assert weights(state.ema.net).isfinite().all()
+
+
+def test_dropped_labels_are_zeros_and_leave_all_other_draws_alone(digits, tiny, batches):
+    (pairs,) = batches(1)
+    seen = {}
+    for dropout in (0.0, 0.3):
+        config = with_training(tiny, conditional=True, label_dropout=dropout)
+        step, _, calls = recorded(config, digits)
+        step(pairs)
+        (seen[dropout],) = calls
+    whole, thinned = seen[0.0][4], seen[0.3][4]
+    dropped = thinned.sum(1) == 0
+    assert 5 < dropped.sum() < 35  # 19 of 64 on average
+    assert torch.equal(thinned[~dropped], whole[~dropped])
+    for place in (1, 2, 3):  # images, noise, sigma
+        assert torch.equal(seen[0.0][place], seen[0.3][place])
+
+
+def test_dropped_labels_depend_on_the_step_but_not_on_ranks_or_micro_batches(digits, tiny, batches):
+    config = with_training(tiny, conditional=True, label_dropout=0.5)
+    (pairs,) = batches(1)
+    step, _, calls = recorded(config, digits)
+    step(pairs)
+    step(pairs)
+    first, second = (args[4] for args in calls)
+    assert not torch.equal(first, second)
+    state = new_state(config, digits, "cpu")
+    shares = []
+    for rank in range(2):
+        stepper = Stepper(config, state, ALONE, Execution(micro_batch=16))
+        stepper.ranks = Ranks(rank, 2, "cpu")
+        stepper.share = 32
+        shares.append(stepper._labels(pairs.labels[32 * rank :][:32]))
+    assert torch.equal(torch.cat(shares), first)
+
+
+def test_training_without_any_label_is_unconditional_training(digits, tiny, batches):
+    """The same weights as a network without labels gets from the same start, to the bit."""
+    several = batches(3)
+    config = with_training(tiny, conditional=True, label_dropout=1.0)
+    told = new_state(config, digits, "cpu")
+    untold = new_state(tiny, digits, "cpu")
+    started = told.net.state_dict()
+    untold.net.load_state_dict({name: started[name] for name in untold.net.state_dict()})
+    of_labels = {name for name in started if ".map_label." in name}
+    assert started.keys() - untold.net.state_dict().keys() == of_labels
+    for pairs in several:
+        # Of zeros its layer makes a constant, which the other network lacks.
+        with torch.no_grad():
+            told.net.model.map_label.bias.zero_()
+        Stepper(config, told, ALONE)(pairs)
+        Stepper(tiny, untold, ALONE)(pairs)
+    trained = told.net.state_dict()
+    for name, value in untold.net.state_dict().items():
+        assert torch.equal(value, trained[name]), name

@@ -1,0 +1,39 @@
+"""Checks of ``--cfg`` and ``--label-dropout``: the network must know both denoisers."""
+
+from __future__ import annotations
+
+from bench.config import ConfigError, RunConfig
+
+
+def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
+    """Refuse classifier-free guidance, and label dropout, that the network cannot have; the weights
+    to sample with in addition to 1, each once.
+
+    Raises:
+        ConfigError: with one line naming the option and the way out.
+
+    """
+    training = config.training
+    dropout = training.label_dropout
+    if not 0 <= dropout <= 1:
+        raise ConfigError(f"--label-dropout {dropout:g}: a probability between 0 and 1")
+    if dropout and not training.conditional:
+        raise ConfigError(
+            f"--label-dropout {dropout:g}: there are no labels to drop; add --conditional, or leave"
+            " it out"
+        )
+    # Weight 1 is the denoiser as it is, which every evaluation measures.
+    weights = tuple(dict.fromkeys(weight for weight in config.evaluation.cfg if weight != 1))
+    if not weights:
+        return ()
+    if config.checkpoint and not config.own_weights:
+        raise ConfigError(
+            f"--cfg {weights[0]:g}: released networks were trained without label dropout, so they"
+            " have no unconditional denoiser; leave it out"
+        )
+    if not dropout:
+        raise ConfigError(
+            f"--cfg {weights[0]:g}: a network trained without label dropout has no unconditional"
+            " denoiser; train it with --conditional --label-dropout 0.1, or pass --cfg 1"
+        )
+    return weights
