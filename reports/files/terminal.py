@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from bench.process.console import SPELLED
 from reports.files.answer import answer_text
 from reports.files.steered import guidance_lines, starts_table
 from reports.overview.first_screen import first_screen
@@ -47,7 +48,9 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
         blocks.append(_per_run(plain))
         blocks.append(guidance_lines(group, _WIDTH))
         blocks.append(starts_table(group))
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    text = "\n\n".join(block for block in blocks if block) + "\n"
+    # A C locale or an old code page lacks the other letters.
+    return text.encode("ascii", SPELLED).decode()
 
 
 def _heading(group: Group) -> str:
@@ -58,14 +61,14 @@ def _heading(group: Group) -> str:
         seeds = "; ".join(
             f"{name}: {', '.join(map(str, own))}" for name, own in group.seeds.items()
         )
-    meaning = "mean over seeds"
+    word = "seed" if sum(map(len, different)) == 1 else "seeds"
+    meaning = "Mean over seeds"
     if any(map(is_baseline, group.own_couplings)):
         meaning += (
-            f", in brackets the ratio of geometric means to {BASELINE}, with * if claimed over"
-            " three seeds or more: the primary question and values per run if the 95 % interval"
-            " excludes 1, all others adjusted for each other by Holm's method"
+            f"; (ratio to {BASELINE}; * = 95 % interval excludes 1, needs 3 seeds; other metrics"
+            " and NFEs than the primary question are adjusted by Holm's method)"
         )
-    return textwrap.fill(f"{group.title}; seeds {seeds} ({meaning})", _WIDTH)
+    return textwrap.fill(f"{group.title}, {word} {seeds}. {meaning}", _WIDTH)
 
 
 def _curve(panel: Panel) -> str:
@@ -152,7 +155,7 @@ def _value(group: Group, metric: str, cell: Cell, coupling: str) -> str:
     if group.metrics[metric].share:
         return percent(cell.mean)
     if metric == "transport_cost" and coupling in group.cost_cut:
-        return f"{number(cell.mean)} (cut {percent(group.cost_cut[coupling])})"
+        return f"{number(cell.mean)} ({percent(group.cost_cut[coupling])} saved)"
     return _with_ratio(cell) if group.metrics[metric].ratio else number(cell.mean)
 
 

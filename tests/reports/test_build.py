@@ -96,7 +96,7 @@ def test_sections_of_the_page(html):
         "×0.60 [0.60, 0.60]",
         "finds differences that are not there",
         "were measured at rho 7 only",
-        "the crossover is between NFE 5 and 13",
+        "the mean changes sign between NFE 5 and 13",
         "no FID",
         "dots are the single seeds (3)",
         "P_mean",
@@ -366,7 +366,7 @@ def test_samplers_are_not_mixed(full):
     assert not any("NFE from 3 to 5" in label for label in labels if "sampler euler" not in label)
     assert "Adaptive sampler" in full.text
     assert "51.0" in full.text  # mean of 50, 51 and 52 evaluations
-    assert any("local_error_euler against sigma from 0.1 to 1" in label for label in labels)
+    assert any("(local_error_euler) over sigma from 0.1 to 1" in label for label in labels)
 
 
 def test_the_first_pass_is_a_heat_table_with_the_best_of_each_column_marked(full):

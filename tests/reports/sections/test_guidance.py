@@ -64,7 +64,7 @@ def test_the_weight_is_chosen_on_train_and_told_on_test(tmp_path, make, guided_r
         (
             {0: 2.0, 1: 1.0},
             {0: 1.0, 1: 1.5},
-            "no claim with 1 of the 3 seeds that one needs: 1.50 against 1.00, +50 %",
+            "no claim (1 seed, 3 needed): 1.50 vs 1.00, +50 %",
         ),
         ({0: 2.0, 1: float("inf"), 2: 1.0}, {0: 2.0, 2: 1.0}, "weight 2 of 0, 1 and 2 is chosen"),
     ],
