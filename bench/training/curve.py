@@ -45,6 +45,10 @@ class Watch:
         self.output = output.detach()
         return output
 
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else an objective asks of its network."""
+        return getattr(self.denoise, name)
+
 
 def new_sums(device: str = "cpu") -> Tensor:
     """Sums ``[2, levels]`` without any image: of the errors, and their number."""

@@ -151,7 +151,8 @@ class Stepper:
                 loss = loss * (len(part.images) / self.share)
                 loss.backward()
             total += loss.detach()
-            if watched and watch.output is not None:
+            # An objective of the user's own may call its network in another way.
+            if watched and watch.output is not None and watch.output.shape == part.images.shape:
                 target = part.images
                 if part_noise is not None:
                     # As in the objective: noise of the path moves the image with it.

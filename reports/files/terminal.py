@@ -12,6 +12,7 @@ from reports.files.answer import answer_text
 from reports.files.steered import guidance_lines, starts_table
 from reports.overview.first_screen import first_screen
 from reports.overview.seeds import notes
+from reports.overview.warnings import UNEVEN, unevenness
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
 from reports.tables.panels import Panel
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _WIDTH = 109
 _NFE_WIDTH = 5
 _CELL_WIDTH = 14  # of a mean with its ratio
+_TIMES = ("coupling_ms", "coupling_fit_seconds", "images_per_s")
 _MOST_PER_RUN = 6  # values per run that fit next to each other
 
 
@@ -120,7 +122,11 @@ def _head(couplings: Sequence[str]) -> list[list[str]]:
 def _per_run(group: Group) -> str:
     """A table of the values per run: rows couplings."""
     cells: dict[str, Mapping[str, Cell]] = {}
+    # Times of a busy machine would be read as those of the couplings.
+    hidden = _TIMES if unevenness(group) > UNEVEN else ()
     for panel in group.values:
+        if panel.metric in hidden:
+            continue
         # The first setting of each metric, which is the plain one: more do not fit.
         if panel.info.kind in ("path", "cost") and panel.info.terminal:
             cells.setdefault(panel.metric, panel.cells[None])

@@ -297,7 +297,7 @@ def _means(curve: Curve, grid: list[int]) -> str:
     """The side of the means, where it is not a claim: ``; lower mean at NFE 7 to 35 (...)``."""
     below = [nfe for nfe in grid if curve[nfe].ratio < 1]
     above = [nfe for nfe in grid if curve[nfe].ratio > 1]
-    parts = []
+    parts: list[str] = []
     for word, select, chosen in (("lower", min, below), ("higher", max, above)):
         if chosen:
             most = _extreme(select, curve, chosen)

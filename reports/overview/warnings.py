@@ -108,15 +108,24 @@ def _values(group: Group) -> list[str]:
     trained = speeds["n"].dropna().unique()
     if len(trained) > 1:
         lines.append(f"Unequal training: the runs saw {counts(trained)} images.")
-    # Runs of one coupling: couplings may well have different speeds, seeds of one may not.
-    by_coupling = speeds.groupby("coupling")["value"]
-    uneven = (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
+    uneven = unevenness(group)
     if uneven > UNEVEN:
         lines.append(
             f"Identical runs differ up to {uneven:.1f}x in speed, so the machine was busy: do not"
             " compare times."
         )
     return lines
+
+
+def unevenness(group: Group) -> float:
+    """The largest ratio of the speeds of runs of one coupling; above ``UNEVEN`` times mean nothing.
+
+    1 if no speed was measured twice.
+    """
+    speeds = group.rows[group.rows["metric"].eq("images_per_s")]
+    # Couplings may well have different speeds, seeds of one may not.
+    by_coupling = speeds.groupby("coupling")["value"]
+    return (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
 
 
 def _spaces(runs: Sequence[Run]) -> list[str]:

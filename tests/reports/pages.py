@@ -9,7 +9,7 @@ _TEXTS = ("td", "th", "li", "h3", "h4", "caption")
 
 def code(title):
     """``fd_classifier, test`` of a title in words, which has the code name in brackets."""
-    return re.sub(r"^[^()]*\((\w+_\w+|w2)\)", r"\1", title)
+    return re.sub(r"^[^()]*\(([\w.]+_[\w.]+|w2)\)", r"\1", title)
 
 
 class Page(HTMLParser):

@@ -212,7 +212,7 @@ def test_size_of_the_pool(page, tidy):
             tidy["metric"].isin(["transport_cost", "transport_cost_independent", "curvature_fm"])
         ]
         wide = wide.pivot_table("value", ["pool", "coupling", "seed"], "metric")
-        wide["transport cost saved"] = (
+        wide["Transport cost saved"] = (
             1 - wide["transport_cost"] / wide["transport_cost_independent"]
         )
         arms = table["rows"][0][1:]

@@ -174,7 +174,7 @@ def test_the_summary_compares_the_quickest_optimum_with_the_peers(table):
     unfinished = [
         row for row in small.rows if row.contender != "lapjv" and row.contender != "sinkhorn"
     ]
-    assert "none is known to reach it" in finding(type(small)(128, unfinished))
+    assert "no coupling is known to reach the optimum" in finding(type(small)(128, unfinished))
 
 
 def test_the_floor_counts_operations(table):

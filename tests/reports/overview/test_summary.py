@@ -283,6 +283,8 @@ def test_equal_runs_at_unequal_speeds_are_a_warning(tmp_path, make, speeds, unev
     _, _, text = said(tmp_path)
     assert ("Identical runs differ up to 2.1x in speed" in text) == uneven
     assert ("Identical runs" in text) == uneven
+    # Nor does the terminal give speeds that cannot be compared.
+    assert ("images_per_s" in terminal_table(read_runs(tmp_path))) != uneven
 
 
 @pytest.mark.parametrize(

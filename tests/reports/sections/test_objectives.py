@@ -75,7 +75,7 @@ def test_the_reference_is_edm_under_its_own_law():
 
 def test_the_summary_speaks_of_schedules(group):
     summary = summarise(group)
-    assert "The best schedule is chosen at each NFE" in summary.schedule
+    assert "Best schedule: chosen at each NFE" in summary.schedule
     labels = [view.label for view in summary.findings[0].views]
     assert labels == ["at fixed schedule", "each coupling at its own best schedule"]
     claims = dict(summary.findings[0].views[0].claims)
@@ -111,6 +111,6 @@ def test_flow_alone_speaks_of_shift(tmp_path, make, by_objective):
     titles = [panel.title for panel in group.curves if panel.metric == "fd_classifier"]
     assert "fd_classifier, test, shift 1" in titles
     assert "fd_classifier, test, best shift" in titles
-    assert "The best shift is chosen" in summarise(group).schedule
+    assert "Best shift: chosen" in summarise(group).schedule
     page = build(tmp_path).html.read_text()
-    assert "The best shift for fd_classifier is the largest that was tried" in page
+    assert "Best shift for fd_classifier is at the upper end of the search" in page

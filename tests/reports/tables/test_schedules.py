@@ -226,7 +226,7 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
     table = read_runs(tmp_path)
     assert schedules.at_the_end(table, schedules.best_schedules(table), "fd_classifier") == [
         "Best rho for fd_classifier is at the upper end of the search; a larger one may be"
-        " better: lapjv at NFE 9."
+        " better (extend --rhos): lapjv at NFE 9."
     ]
     random = table[table["coupling"].eq("random")]
     assert schedules.at_the_end(random, schedules.best_schedules(random), "fd_classifier") == []
