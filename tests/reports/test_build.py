@@ -98,7 +98,7 @@ def test_sections_of_the_page(html):
         "were measured at rho 7 only",
         "the mean changes sign between NFE 5 and 13",
         "not FID",
-        "dots are the single seeds (3)",
+        "dots: single seeds (3)",
         "P_mean",
         "0123456789abcdef",
         "2.13.0",
