@@ -59,6 +59,7 @@ def run_arm(
     from bench.evaluation.ledger import is_whole
     from bench.evaluation.loop import evaluate
     from bench.process.ranks import join
+    from bench.training.curve import FILE, write_curve
     from bench.training.loop import train, training_measurements
 
     # Commands check before they come here; this guards callers from other programs.
@@ -101,6 +102,8 @@ def run_arm(
             # The average is a copy of the denoiser, so it is one.
             net = cast("Denoiser", state.ema.net)
             learned = state.coupling
+            if ranks.first:
+                write_curve(folder.path / FILE, state.history)
             images = state.step * config.training.batch
             session.add(training_measurements(state.cost, state.seconds, images, state.selected))
         # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.

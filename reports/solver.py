@@ -120,7 +120,7 @@ PLOTS = (
         label="memory, MB",
         field="peak_mb",
         log=True,
-        about="The most that one solve held in addition to the pool, in its own process.",
+        about="Peak of one solve in its own process, without the pool.",
     ),
     Plot(
         title="Gain",
@@ -128,9 +128,9 @@ PLOTS = (
         field="gain",
         log=False,
         about=(
-            "Share of the possible cut in squared distance, mean over the rounds: 0 is the average"
-            " of random pairs, 1 the optimum. Only a pairing that repeats noise samples can exceed"
-            " 1."
+            "Share of the possible saving in squared distance, mean over the rounds: 0 is the"
+            " average of random pairs, 1 the optimum. Only a pairing that repeats noise samples can"
+            " exceed 1."
         ),
     ),
 )
@@ -267,21 +267,21 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
 
 
 def finding(size: Size) -> str:
-    """The quickest coupling that reaches the optimum at this size, and the peers' times compared
-    with it.
+    """The fastest coupling that reaches the optimum at this size, and the times of other libraries
+    compared with it.
     """
     # Only optimal pairings compete: a faster but worse one answers another question.
     exact = [row for row in size.of_kind("coupling") if row.is_optimal]
     if not exact:
-        return f"n = {size.n}: none is known to reach it."
+        return f"n = {size.n}: no coupling is known to reach the optimum."
     best = min(exact, key=lambda row: row.median_ms)  # a mean would follow one slow round
-    peers = []
+    compared = ""
     for row in size.of_kind("peer"):
-        times = text.number(row.median_ms / best.median_ms)
-        short = "" if row.converged else " and stops short of the optimum"
-        peers.append(f"{row.contender} takes {times} times as long{short}")
-    compared = f" {text.join(peers)}." if peers else ""
-    return f"n = {size.n}: {best.contender}, {text.number(best.median_ms)} ms.{compared}"
+        ratio = row.median_ms / best.median_ms
+        times = f"{ratio:.1f}x slower" if ratio >= 1 else f"{1 / ratio:.1f}x faster"
+        short = "" if row.converged else " (stopped short of the optimum)"
+        compared += f"; {times}: {row.contender}{short}"
+    return f"n = {size.n}: {best.contender}, {text.number(best.median_ms)} ms{compared}."
 
 
 def floor(rows: Sequence[Row]) -> str:
@@ -297,15 +297,15 @@ def floor(rows: Sequence[Row]) -> str:
     speed = text.number(operations / row.median_ms / 1e6)
     return (
         f"The floor: the float32 product of {row.n:,} images with {row.n:,} noise samples is 2 n² d"
-        f" = {text.number(operations / 1e9)} billion operations and takes"
+        f" = {text.number(operations / 1e9)} billion operations. It takes"
         f" {text.number(row.median_ms)} ms here ({speed} GFLOP/s). Comparing every image with every"
-        " noise sample takes at least about as long."
+        " noise sample needs at least about as long."
     )
 
 
 def warnings(sizes: Sequence[Size]) -> list[str]:
     """Lines to read before believing a number."""
-    lines = ["Compare times and memory within this page only: another machine has others."]
+    lines = ["Compare times and memory within this page only: other machines will differ."]
     for size in sizes:
         failed = [row.contender for row in size.rows if row.converged is False]
         few = [row.contender for row in size.rows if 0 < row.rounds < _FEW_ROUNDS]
@@ -321,11 +321,9 @@ def warnings(sizes: Sequence[Size]) -> list[str]:
 
 
 def _figure(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Figure:
-    linear = "The axis of n is logarithmic, the other includes 0"
-    scale = "Both axes are logarithmic" if plot.log else linear
     caption = (
-        f"{plot.about} {scale}; dashed lines are other libraries, the dotted one is the floor; a"
-        " ring: not converged."
+        f"{plot.about} Dashed: other libraries. Dotted: the floor, a matrix product. Ring: not"
+        " converged."
     )
     return Figure(plot.title, draw(plot, rows, look), caption)
 
@@ -365,7 +363,7 @@ def describe(plot: Plot, rows: Sequence[Row]) -> str:
         at_last = [row for row in line if row.n == sizes[-1]]
         values += [f"{name} {text.number(getattr(row, plot.field))}" for row in at_last]
     return (
-        f"Line chart of {plot.label} against pool size from {sizes[0]} to {sizes[-1]}. At n ="
+        f"Line chart of {plot.label} over pool size from {sizes[0]} to {sizes[-1]}. At n ="
         f" {sizes[-1]}: {', '.join(values)}."
     )
 
@@ -385,7 +383,8 @@ def _set_axes(axes: Axes, plot: Plot, sizes: Sequence[int]) -> None:
         # Random pairs may have a gain slightly below zero.
         axes.set_ylim(min(0.0, low), max(0.0, 1.04 * high))
     axes.yaxis.set_major_formatter(_height_text)
-    axes.set(xlabel="n, images in a pool", ylabel=plot.label)
+    heights = f"{plot.label} (log)" if plot.log else plot.label
+    axes.set(xlabel="pool size n (log)", ylabel=heights)
 
 
 def _height_text(value: float, position: int | None = None) -> str:

@@ -20,7 +20,7 @@ def number(value: float) -> str:
         # In words: "nan" in a table reads like a fault of the report, but here the run diverged.
         return "not finite"
     if math.isinf(value):
-        return "infinite" if value > 0 else "-infinite"
+        return "∞" if value > 0 else f"{_MINUS}∞"
     if value == 0:
         return "0"
     # From here on three digits would round away whole numbers that a reader counts.

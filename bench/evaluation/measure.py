@@ -11,7 +11,7 @@ from bench import metrics
 from bench.data import as_images
 from bench.evaluation._values import as_rows, by_name, by_pair
 from bench.evaluation.ledger import Recorded, Task
-from bench.evaluation.pictures import save_grid
+from bench.evaluation.pictures import WIDTH, save_grid
 from bench.evaluation.plan import Job
 from bench.evaluation.points import MOST, PATHS, REAL, points_file, save_points, save_trajectories
 from bench.evaluation.subject import (
@@ -30,6 +30,7 @@ from bench.metrics.contract import (
     SolverMetric,
     Subject,
 )
+from bench.metrics.copies import nearest_rows
 from bench.metrics.w2 import in_the_plane
 from bench.record import Measurement
 from bench.sampling.latents import finite_rows
@@ -38,6 +39,7 @@ from bench.sampling.store import SampleStore
 
 SHOWN_NFE = (5, 13, 35)  # numbers of evaluations, if sampled, whose images are shown
 SHOWN_SIDE = 6  # images in a row, and rows
+NEAREST = 8  # samples that are shown with their nearest training image
 
 NotFinite = dict[str, tuple[int, int]]
 """By the name of a setting: how many samples were not finite, and of how many."""
@@ -269,3 +271,21 @@ def _show(subject: Subject, setting: Setting) -> None:
     save_grid(folder / f"nfe{setting.nfe}.png", as_images(first))
     # What they are to look like; the same for every run.
     save_grid(folder / f"{REAL}.png", as_images(subject.dataset.test.images[: SHOWN_SIDE**2]))
+    most = max((nfe for nfe in SHOWN_NFE if nfe in evaluation.nfe), default=setting.nfe)
+    if setting.nfe == most:
+        _show_nearest(subject, first[:NEAREST])
+
+
+def _show_nearest(subject: Subject, samples: Tensor) -> None:
+    """Write a picture of stored samples ``[n, ...]``, and below each its nearest training image.
+
+    In the features of the first distance; pixels only if there are no others.
+    """
+    spaces = sorted(subject.spaces.values(), key=lambda space: space.features.name == "pixels")
+    space = spaces[0]
+    features = torch.cat(list(space.extract(samples)))
+    _, rows = nearest_rows(features.to(space.device), space.real["train"].parts())
+    images = as_images(subject.dataset.train.images[rows.cpu()])
+    path = subject.samples_folder / f"nearest-{space.features.name}.png"
+    both = torch.cat([as_images(samples), images.cpu()])
+    save_grid(path, both, columns=len(samples), width=2 * WIDTH)

@@ -13,14 +13,15 @@ from torch import Tensor
 from bench.record import write_bytes
 from models.ode import Point
 
+WIDTH = 256  # pixels up to which a picture is enlarged
 GUTTER = 1  # pixels between two images of a grid, before it is enlarged
 
 
-def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
+def save_grid(path: Path, images: Tensor, columns: int | None = None, width: int = WIDTH) -> None:
     """Write images ``[n, c, h, w]`` in [-1, 1] as tiles, one PNG; 2-D points have none.
 
-    Pixels are enlarged by a whole number. As full rows of so many columns, or else as the largest
-    full square. What is not a number is grey.
+    Pixels are enlarged by a whole number, to at most ``width`` pixels. As full rows of so many
+    columns, or else as the largest full square. What is not a number is grey.
     """
     from PIL import Image
 
@@ -41,7 +42,7 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None) -> None:
     pixels = ((tiles.nan_to_num(nan=0.0) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if c == 1 else pixels)
     # Small images are enlarged without smoothing, so that single pixels can be seen.
-    scale = max(1, 256 // picture.width)
+    scale = max(1, width // picture.width)
     picture = picture.resize(
         (picture.width * scale, picture.height * scale), Image.Resampling.NEAREST
     )

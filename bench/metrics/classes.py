@@ -23,6 +23,7 @@ class Classes(SampleMetric):
             "Share of samples that the classifier takes for the class asked for.",
             "higher",
             figure=False,
+            title="Class agreement",
             place=170,
         ),
         Info(
@@ -31,6 +32,7 @@ class Classes(SampleMetric):
             " real images.",
             "lower",
             figure=False,
+            title="Class distance",
             place=190,
         ),
     )

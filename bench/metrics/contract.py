@@ -164,7 +164,21 @@ class SampleMetric(Metric):
         if best.name in alone:
             return len(metric), best
         family = best.family or best.name
-        return len(best.name), replace(best, name=metric, family=family)
+        title = best.title and f"{best.title}, {features_in_words(metric, best.name)}"
+        return len(best.name), replace(best, name=metric, family=family, title=title)
+
+
+_FEATURES = {
+    "pixels": "pixels",
+    "inception": "Inception features",
+    "dinov2": "DINOv2 features",
+}
+
+
+def features_in_words(metric: str, family: str) -> str:
+    """``classifier features`` for ``fd_classifier`` of ``fd``."""
+    features = metric.removeprefix(f"{family}_")
+    return _FEATURES.get(features, f"{features} features")
 
 
 @dataclass(frozen=True)

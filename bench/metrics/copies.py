@@ -31,6 +31,7 @@ class Copies(FirstSamples):
             " As new as these is 0.05; more means copies, less means samples unlike any image, so"
             " neither higher nor lower is better.",
             figure=False,
+            title="Copy rate",
             place=160,
         ),
         Info(
@@ -39,6 +40,7 @@ class Copies(FirstSamples):
             " new as these; below means copies, above means samples unlike any image, so neither"
             " higher nor lower is better.",
             figure=False,
+            title="Distance to the nearest training image",
             place=161,
         ),
     )
@@ -72,16 +74,26 @@ def nearest(x: Tensor, reference: Iterable[Tensor]) -> Tensor:
     two: that of a copy is exactly 0. Among rows whose distances differ by less than some 1e-8 of
     the spread of the data the choice is open.
     """
+    return nearest_rows(x, reference)[0]
+
+
+def nearest_rows(x: Tensor, reference: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Distance ``[n]`` as ``nearest``, and the row ``[n]`` of the nearest reference."""
     x = x.double()
     found = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+    row = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    start = 0
     for chunk in reference:
         rows = chunk.to(x.device).double()
         centre = rows.mean(0)
         chosen = torch.cdist(
             x - centre, rows - centre, compute_mode="use_mm_for_euclid_dist"
         ).argmin(1)
-        torch.minimum(found, (x - rows[chosen]).norm(dim=1), out=found)
-    return found
+        distance = (x - rows[chosen]).norm(dim=1)
+        row = torch.where(distance < found, start + chosen, row)
+        torch.minimum(found, distance, out=found)
+        start += len(rows)
+    return found, row
 
 
 def copy_rate(generated: Tensor, held_out: Tensor, quantile: float = QUANTILE) -> float:

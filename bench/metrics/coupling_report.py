@@ -39,17 +39,20 @@ class CouplingReport(DenoiserMetric):
             "coupling_optimality_gap",
             "Cost of the pairs above that of an exact assignment of the pool, as a share of what"
             " random pairs are above it: 0 at the optimum, about 1 for random pairs.",
+            title="Optimality gap of the coupling",
             place=71,
         ),
         _signal(
             "coupling_entropy",
             "Entropy of the transport plan that pairs are drawn from: 0 for an assignment, 1 for"
             " independent pairs.",
+            title="Entropy of the plan",
             place=72,
         ),
         _signal(
             "coupling_marginal_error",
             "Largest L1 distance of a marginal of the plan from equal weights; 2 is the worst.",
+            title="Marginal error of the plan",
             place=73,
         ),
         _signal("coupling_transported", "Mass that the plan transports, of 1.", place=74),
@@ -57,24 +60,28 @@ class CouplingReport(DenoiserMetric):
             "coupling_duplicates",
             "Share of a pool's noise samples that no image gets, as others come more than once.",
             share=True,
+            title="Unused noise samples",
             place=75,
         ),
         _signal(
             "coupling_noise_norm_drift",
             "Mean of |z|²/d over the noise samples of the pairs, less 1: 0 for Gaussian noise,"
             " negative if short samples are preferred.",
+            title="Drift of the noise norm",
             place=76,
         ),
         _signal(
             "coupling_label_leakage",
             "Share of the variance of the noise samples that their class explains, less that of"
             " random labels: 0 if noise is independent of the class, as it is in sampling.",
+            title="Class information in the noise",
             place=77,
         ),
         _signal(
             "coupling_images_chi2",
             "Chi-square of how often each training image came, over its degrees of freedom: 0 if"
             " all came equally often, 1 if each was drawn by itself.",
+            title="Chi-square of image uses",
             place=78,
         ),
         _signal(
@@ -82,8 +89,18 @@ class CouplingReport(DenoiserMetric):
             "Chi-square of the images' shares of the noise in the fitted map, against equal ones.",
             place=79,
         ),
-        _signal("coupling_images_least", "Least uses of a training image.", place=99),
-        _signal("coupling_images_most", "Most uses of a training image.", place=100),
+        _signal(
+            "coupling_images_least",
+            "Least uses of a training image.",
+            title="Least uses of an image",
+            place=99,
+        ),
+        _signal(
+            "coupling_images_most",
+            "Most uses of a training image.",
+            title="Most uses of an image",
+            place=100,
+        ),
         _signal(
             "coupling_ratio",
             "Share of the pool's cells that cost no more than the pairs as drawn, with the price of"
@@ -93,9 +110,18 @@ class CouplingReport(DenoiserMetric):
         _signal("coupling_weight", "Price of the condition, in squared distances.", place=102),
         _signal("coupling_classes", "Classes in a pool, each paired by itself.", place=103),
         _signal("coupling_singletons", "Classes of one image, which keeps its noise.", place=104),
-        _cost("coupling_iterations", "Iterations of the solver for a pool.", place=118),
         _cost(
-            "coupling_converged", "Share of pools whose solver converged.", share=True, place=119
+            "coupling_iterations",
+            "Iterations of the solver for a pool.",
+            title="Solver iterations",
+            place=118,
+        ),
+        _cost(
+            "coupling_converged",
+            "Share of pools whose solver converged.",
+            share=True,
+            title="Converged pools",
+            place=119,
         ),
         _cost("coupling_fit_steps", "Steps of the fit.", place=126),
         _cost("coupling_fit_noises", "Noise samples that the fit drew.", place=127),

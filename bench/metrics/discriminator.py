@@ -30,12 +30,14 @@ class Quality(DenoiserMetric):
             "dg_auc",
             "Chance that the discriminator ranks a held-out real image over a generated one, both"
             " noised: 0.5 where it cannot tell them apart, so neither higher nor lower is better.",
+            title="Discriminator AUC",
             place=80,
         ),
         _quality(
             "dg_accuracy",
             "Share of held-out noisy images that it sorts rightly into real and generated: 0.5 is"
             " guessing, and neither higher nor lower is better.",
+            title="Discriminator accuracy",
             place=81,
         ),
         _quality(
@@ -43,6 +45,7 @@ class Quality(DenoiserMetric):
             "How far its probabilities are from the shares that turn out real; guidance believes"
             " them.",
             "lower",
+            title="Discriminator calibration error",
             place=82,
         ),
     )

@@ -21,6 +21,7 @@ class DiscriminatorPasses(SolverMetric):
             " denoiser's evaluations.",
             "lower",
             kind="guidance",
+            title="Discriminator passes",
             place=70,
         ),
     )

@@ -31,6 +31,7 @@ _FD = Info(
     family="fd",
     distance=True,
     floor=True,
+    title="Fréchet distance",
     place=20,
 )
 _FID = Info(
@@ -39,6 +40,7 @@ _FID = Info(
     "lower",
     distance=True,
     floor=True,
+    title="FID",
     place=21,
 )
 # No ``distance``: couplings are not to be judged by a value that may fall below zero.
@@ -48,6 +50,7 @@ _INFINITY = Info(
     "lower",
     figure=False,
     floor=True,
+    title="Fréchet distance for infinitely many images",
     place=130,
 )
 # What is to be said of the distance in features that come with this project, and where it stands
@@ -150,9 +153,7 @@ def rank_caution(metric: str, count: int, space: FeatureSpace) -> list[str]:
     size = space.features.size
     if count > size:
         return []
-    return [
-        f"{metric}: {count} samples in {size} features; values are biased, compare runs with care"
-    ]
+    return [f"{metric} from {count} images in {size} dimensions is unreliable"]
 
 
 def _extrapolated(space: FeatureSpace, n: int) -> list[int]:

@@ -29,24 +29,26 @@ class Grid(SampleMetric):
     infos = (
         Info(
             METRIC,
-            "First pass: Fréchet distance of few images at each schedule and NFE, by which the best"
+            "Search: Fréchet distance of few images at each schedule and NFE, by which the best"
             " schedule is chosen.",
             "lower",
             figure=False,
+            title="Search: Fréchet distance",
             place=120,
         ),
         Info(
             NOISE,
-            "First pass: standard error of the logarithm of the distance over that at the fixed"
+            "Search: standard error of the logarithm of the distance over that at the fixed"
             " schedule, from the same latents; 0 at the fixed schedule itself.",
             ratio=False,
             figure=False,
+            title="Search: noise of the gain",
             place=121,
         ),
         Info(
             "best_schedule",
             "Parameter of the best schedule: the exponent of Karras' schedule, the shift of flow"
-            " matching's. The fixed one, unless the first pass shows a gain beyond its noise.",
+            " matching's. The fixed one, unless the search shows a gain beyond its noise.",
             ratio=False,
             figure=False,
             place=122,

@@ -32,6 +32,7 @@ class KID(FirstSamples):
             "lower",
             figure=False,
             floor=True,
+            title="Kernel distance",
             place=140,
         ),
     )

@@ -67,6 +67,7 @@ class LearningSignal(DenoiserMetric):
             "lower",
             per="sigma",
             kind="signal",
+            title="Target variance, independent noise",
             place=60,
         ),
         Info(
@@ -76,6 +77,7 @@ class LearningSignal(DenoiserMetric):
             "lower",
             per="sigma",
             kind="signal",
+            title="Training loss per pixel",
             place=61,
         ),
         _per_run(
@@ -83,6 +85,7 @@ class LearningSignal(DenoiserMetric):
             "Variance of the image that belongs to a noise sample, per pixel, where sigma is large:"
             " 0 for an exact map, the variance of the data for random pairs.",
             "lower",
+            title="Image variance given the noise",
             place=62,
         ),
         Info(
@@ -92,6 +95,7 @@ class LearningSignal(DenoiserMetric):
             per="sigma",
             kind="signal",
             ratio=False,
+            title="Validation loss, own pairs",
             place=63,
         ),
         Info(
@@ -100,18 +104,21 @@ class LearningSignal(DenoiserMetric):
             " for all couplings, but not the one that a coupled run was trained for.",
             per="sigma",
             kind="signal",
+            title="Validation loss, independent noise",
             place=64,
         ),
         _per_run(
             "validation_loss_edm_own",
             "The loss of training on held-out images, with noise paired as in training; each"
             " coupling has its own task, so couplings cannot be compared by it.",
+            title="Weighted validation loss, own pairs",
             place=65,
         ),
         _per_run(
             "validation_loss_edm_independent",
-            "The same with independent noise: one task for all couplings, but not the one that a"
-            " coupled run was trained for.",
+            "The loss of training on held-out images, with independent noise: one task for all"
+            " couplings, but not the one that a coupled run was trained for.",
+            title="Weighted validation loss, independent noise",
             place=66,
         ),
         Info(
@@ -121,18 +128,21 @@ class LearningSignal(DenoiserMetric):
             "lower",
             per="run",
             kind="signal",
+            title="Gradient variance",
             place=67,
         ),
         _per_run(
             "gradient_signal",
             "Squared norm of the mean gradient at the final weights; small near a minimum, so"
             " neither higher nor lower is better.",
+            title="Gradient signal",
             place=68,
         ),
         _per_run(
             "gradient_noise_scale",
             "Variance over signal: images in a batch at which the gradient's noise equals its"
             " signal; noisy itself, and neither higher nor lower is better.",
+            title="Gradient noise scale",
             place=69,
         ),
     )

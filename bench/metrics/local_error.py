@@ -49,9 +49,19 @@ class LocalError(DenoiserMetric):
             "lower",
             per="sigma",
             kind="path",
+            title="Local error of an Euler step",
             place=50,
         ),
-        Info(HEUN, "The same of one Heun step.", "lower", per="sigma", kind="path", place=51),
+        Info(
+            HEUN,
+            "Root mean square per pixel that one Heun step of the 9-step schedule errs, from a"
+            " point of the exact path at that sigma.",
+            "lower",
+            per="sigma",
+            kind="path",
+            title="Local error of a Heun step",
+            place=51,
+        ),
     )
     group: ClassVar[str] = "local"
 

@@ -33,13 +33,16 @@ def _infos() -> tuple[Info, ...]:
                 "lower",
                 figure=False,
                 family="mode_mixture",
+                title=f"Mode mixture at {threshold:g}",
                 place=180,
             ),
             Info(
                 metric_name(threshold, "_real"),
-                "The same share of held-out real images: what an exact sampler would have.",
+                "Share of held-out real images that the classifier places in two classes or more"
+                " at once: what an exact sampler would have.",
                 figure=False,
                 family="mode_mixture_real",
+                title=f"Mode mixture of real images at {threshold:g}",
                 place=181,
             ),
         ]

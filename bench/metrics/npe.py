@@ -41,14 +41,17 @@ class NPE(PathEnergy):
             "lower",
             per="run",
             kind="path",
+            title="Normalised path energy",
             place=47,
         ),
         Info(
             "sampler_npe",
-            "The same of the path that the sampler takes in its steps.",
+            "Relative difference of the energy of the path that the sampler takes in its steps"
+            " from the squared W2 distance between noise and data.",
             "lower",
             kind="path",
             figure=False,
+            title="Normalised path energy of the sampler",
             place=49,
         ),
     )

@@ -48,14 +48,17 @@ class PathEnergy(PathMetric):
             kind="path",
             figure=False,
             terminal=False,
+            title="Path energy",
             place=46,
         ),
         Info(
             "sampler_path_energy",
-            "The same of the path that the sampler takes in its steps.",
+            "Squared velocity in flow-matching time along the path that the sampler takes in its"
+            " steps, summed over coordinates.",
             "lower",
             kind="path",
             figure=False,
+            title="Path energy of the sampler",
             place=48,
         ),
     )

@@ -144,29 +144,34 @@ class Paths(PathMetric):
             "lower",
             per="run",
             kind="path",
+            title="Path curvature",
             place=40,
         ),
         _of_path(
             "path_excess_fm",
             "Length of the path over its chord, less 1, in flow-matching coordinates; 0 is"
             " straight.",
+            title="Path length excess",
             place=41,
         ),
         _of_path(
             "path_excess_sigma",
-            "The same in EDM's coordinates, x against sigma; small, for most of that length is"
-            " noise.",
+            "Length of the path over its chord, less 1, in EDM's coordinates (x over sigma); small,"
+            " because most of that length is noise.",
+            title="Path length excess, EDM coordinates",
             place=42,
         ),
         _of_path(
             "turning_angle_fm",
             "Radians that the velocity turns along the path, in flow-matching coordinates; 0 is"
             " straight.",
+            title="Turning angle",
             place=43,
         ),
         _of_path(
             "turning_angle_sigma",
-            "The same in EDM's coordinates, x against sigma.",
+            "Radians that the velocity turns along the path, in EDM's coordinates (x over sigma).",
+            title="Turning angle, EDM coordinates",
             place=44,
         ),
         Info(
@@ -176,6 +181,7 @@ class Paths(PathMetric):
             "lower",
             per="sigma",
             kind="path",
+            title="Change of the denoiser output along the path",
             place=45,
         ),
     )

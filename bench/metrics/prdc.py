@@ -27,16 +27,19 @@ class Neighbours(FirstSamples):
         _share_of(
             "precision",
             "Share of samples that lie among real images: fidelity.",
+            title="Precision",
             place=150,
         ),
         _share_of(
             "recall",
             "Share of real images that lie among the samples: diversity.",
+            title="Recall",
             place=151,
         ),
         _share_of(
             "coverage",
             "Share of real images with a sample nearby.",
+            title="Coverage",
             place=152,
         ),
         Info(
@@ -45,6 +48,7 @@ class Neighbours(FirstSamples):
             " mean that samples crowd at the most common images, so neither higher nor lower is"
             " better.",
             figure=False,
+            title="Density",
             place=153,
         ),
     )

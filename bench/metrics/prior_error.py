@@ -36,6 +36,7 @@ class PriorError(DenoiserMetric):
             "prior_error",
             "Squared W2 from where sampling begins to the targets that the start is meant to hit.",
             "lower",
+            title="Prior error",
             place=92,
         ),
         _of_start(
@@ -43,31 +44,38 @@ class PriorError(DenoiserMetric):
             "Squared W2 from where sampling begins to freshly noised images; a perfect"
             " start reaches prior_error_floor on average.",
             "lower",
+            title="Prior error, fresh images",
             place=93,
         ),
         _of_start(
             "prior_error_floor",
-            "The same between two sets of freshly noised images: what finite samples cost.",
+            "Squared W2 between two sets of freshly noised images: the least that finite samples"
+            " allow.",
+            title="Prior error of real images",
             place=94,
         ),
         _of_start(
             "start_sigma",
             "Noise level where sampling begins.",
+            title="Start level",
             place=90,
         ),
         _of_start(
             "start_targets",
             "Images that the start can jump to.",
+            title="Start targets",
             place=91,
         ),
         _of_start(
             "start_fit_seconds",
             "Seconds to fit the start's transport map, once for all images ever sampled.",
+            title="Start fit time, s",
             place=95,
         ),
         _of_start(
             "start_fit_noises",
             "Noise samples that the fit saw.",
+            title="Noise samples of the start fit",
             place=96,
         ),
         _of_start(

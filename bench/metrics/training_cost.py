@@ -17,13 +17,15 @@ class TrainingCost(RecordedMetric):
         _per_run(
             "transport_cost",
             "Mean cost of the pairs that were trained on; lower means closer pairs.",
+            title="Transport cost",
             place=110,
         ),
         _per_run(
             "transport_cost_independent",
-            "The same cost before pairing.",
+            "Mean cost of the same images and noise samples as drawn, before pairing.",
             ratio=False,
             terminal=False,
+            title="Transport cost of random pairs",
             place=111,
         ),
         Info(
@@ -32,28 +34,32 @@ class TrainingCost(RecordedMetric):
             per="run",
             kind="cost",
             ratio=False,
+            title="Solving time per pool, ms",
             place=112,
         ),
         _per_run(
             "coupling_share",
-            "Time the solver worked, as a share of the training time: it runs at the same time and"
+            "Time that the solver worked, as a share of the training time. It runs in parallel and"
             " is not added to it.",
             ratio=False,
             share=True,
+            title="Solver time, share of training",
             place=113,
         ),
         _per_run(
             "coupling_fit_seconds",
             "Seconds to fit the coupling on the training set, once, before the training.",
             ratio=False,
+            title="Coupling fit time, s",
             place=114,
         ),
         _per_run(
             "coupling_wait_share",
-            "Share of the training time that the trainer stood still for the coupling.",
+            "Share of the training time that the trainer waited for the coupling.",
             ratio=False,
             share=True,
             terminal=False,
+            title="Waiting time, share of training",
             place=115,
         ),
         _per_run(
@@ -61,12 +67,14 @@ class TrainingCost(RecordedMetric):
             "Training images that the measured weights had seen: those of least validation loss.",
             ratio=False,
             terminal=False,
+            title="Images seen by the selected weights",
             place=116,
         ),
         _per_run(
             "images_per_s",
-            "Training images a second; the fit of a coupling comes on top.",
+            "Training images per second, without the fit of a coupling.",
             "higher",
+            title="Training images per second",
             place=117,
         ),
         Info(
@@ -77,18 +85,21 @@ class TrainingCost(RecordedMetric):
             ratio=False,
             figure=False,
             share=True,
+            title="Accuracy of the feature classifier",
             place=900,
         ),
         _per_run(
             "evaluate_seconds",
             "Seconds that the evaluation took, over all sessions.",
             terminal=False,
+            title="Evaluation time, s",
             place=901,
         ),
         _per_run(
             "train_seconds",
             "Seconds that the training took, without the fit of a coupling.",
             terminal=False,
+            title="Training time, s",
             place=902,
         ),
     )

@@ -23,6 +23,7 @@ class Truncation(SolverMetric):
             "Root mean square difference per pixel from where a dense solver ends, from the same"
             " noise.",
             "lower",
+            title="Truncation error",
             place=30,
         ),
     )

@@ -84,11 +84,13 @@ class W2(SampleMetric):
             " one n only.",
             "lower",
             distance=True,
+            title="Wasserstein distance",
             place=10,
         ),
         Info(
             "w2_floor",
             "W2 between two sets of real points: the best that a perfect model can expect.",
+            title="Wasserstein distance of real points",
             place=11,
         ),
     )

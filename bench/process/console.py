@@ -14,7 +14,7 @@ from bench.process.defaults import wait_without_spinning
 
 SPELLED = "spelled"  # an error handler of codecs: letters that an encoding lacks are spelled
 # Letters of our tables and messages that a C locale or an old code page lacks
-_SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e", "É": "E"}
+_SPELLED = {"×": "x", "−": "-", "–": "-", "±": "+/-", "²": "^2", "é": "e", "É": "E", "∞": "inf"}
 
 
 def worker(main: Callable[[], int]) -> int:

@@ -37,12 +37,14 @@ RECORDS = (
     "metrics.jsonl",
     "provenance.json",
     "status.json",
+    "training.csv",
 )
 SEARCH = "noise-search.csv"
 SUFFIX = ".zip"
 
 _MARK = "bundle.json"
-_MARKED = b'{"version": 1}\n'
+_MARKED = b'{"version": 2}\n'
+_EARLIER = (b'{"version": 1}\n',)  # without training curves
 _PICTURES = (".csv", ".png")
 # The time of every file in a bundle, the earliest that a zip can hold
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -147,8 +149,8 @@ def run_folders(path: Path) -> Iterator[Path]:
 
 def _unpack(path: Path, folder: Path) -> None:
     files = _read(path)
-    # Compared as a whole: bundles of this version have this content and no other.
-    if files.pop(_MARK) != _MARKED:
+    # Compared as a whole: bundles of a version have this content and no other.
+    if files.pop(_MARK) not in (_MARKED, *_EARLIER):
         raise BundleError(
             f"{path} is a bundle of a later version: update this repository, or make the bundle"
             " again with its version"

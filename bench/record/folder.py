@@ -7,6 +7,7 @@ A run folder holds::
     status.json              state (pending, running, done, failed), stage or reason, time
     metrics.jsonl            one Measurement a line
     metrics.json             description of each metric in it
+    training.csv             loss over the images seen, whole and by noise level
     evaluation.json          which measurements are made, and from which weights
     checkpoint.pt            the newest training state; checkpoint-previous.pt the one before
     guidance/                discriminators, if any were trained

@@ -55,6 +55,7 @@ class Info:
         place: where it stands in a report; metrics with lower numbers come first.
         floor: True if it is also measured of as many real training images as there are samples,
             against the test split: the best value that a perfect model can expect.
+        title: name in words for axes and tables, such as ``Path curvature``; by default its name.
 
     """
 
@@ -75,6 +76,17 @@ class Info:
     terminal: bool = True
     place: int = 1000
     floor: bool = False
+    title: str = ""
+
+    @property
+    def words(self) -> str:
+        """The name in words."""
+        return self.title or self.name
+
+    @property
+    def full_title(self) -> str:
+        """``Path curvature (curvature_fm)``: in words, and as in the column ``metric``."""
+        return f"{self.title} ({self.name})" if self.title not in ("", self.name) else self.name
 
     @property
     def floor_name(self) -> str:
@@ -102,6 +114,7 @@ class Info:
             family=f"{family}{_FLOOR}",
             about=f"{self.name} of as many real training images, mean over draws: the best that a"
             " perfect model can expect.",
+            title=self.title and f"{self.title} of real images",
         )
         spread = replace(
             told,
@@ -109,6 +122,7 @@ class Info:
             family=f"{family}{_FLOOR_SD}",
             about=f"Standard deviation of {self.name} of as many real training images, from draw to"
             " draw.",
+            title=self.title and f"{self.title} of real images, standard deviation",
         )
         return mean, spread
 
@@ -126,7 +140,9 @@ class Described:
 
 def write_infos(folder: Path, infos: Iterable[Info]) -> None:
     """Write ``metrics.json`` of a run folder; the order is that of the report."""
-    write_json(folder / FILE, {"metrics": [asdict(info) for info in infos]})
+    # With a title in any case: reports look up those of earlier versions, which wrote none.
+    entries = [asdict(info) | {"title": info.words} for info in infos]
+    write_json(folder / FILE, {"metrics": entries})
 
 
 def read_infos(folder: Path) -> dict[str, Info]:

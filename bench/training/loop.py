@@ -19,6 +19,7 @@ from bench.process.ranks import Ranks
 from bench.process.signals import EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
+from bench.training.curve import means
 from bench.training.selection import Selection
 from bench.training.state import Selected, TrainState, new_state, total_steps
 from bench.training.step import Stepper, tf32
@@ -181,7 +182,9 @@ def _run_steps(
             checking = last or state.step % check_every == 0
             if checking:
                 loss = checked_loss(state, ranks, folder)
-                state.history.append({"images": state.step * batch, "loss": loss})
+                levels = means(state.level_sums)
+                state.level_sums.zero_()
+                state.history.append({"images": state.step * batch, "loss": loss, **levels})
                 bar.note(f"loss {loss:.3g}")
             # A single process saves as soon as a signal asks for it. Several must save after the
             # same step, so they decide together, at a check.

@@ -12,6 +12,7 @@ from bench.config import RunConfig
 from bench.data import Dataset
 from bench.pairs.cost import CouplingCost
 from bench.record import UserError
+from bench.training.curve import Entry, new_sums
 from bench.training.network import build_network, find_objective
 from models.denoiser import Denoiser
 from models.ema import EMA
@@ -49,8 +50,10 @@ class TrainState:
         seconds: spent in training so far, over all sessions.
         cost: of the coupling so far.
         coupling: state of a dataset coupling that learns during the training, else None.
-        history: ``{"images", "loss"}`` at each check of the loss.
+        history: images, loss and error by noise level at each check of the loss; see
+            ``bench.training.curve``.
         losses: of the steps since the last check, scalars on the device.
+        level_sums: errors by noise level since the last check, of this process.
         processes: number of processes that trained it. With pools per process, another number
             would draw other pools.
         selected: weights of least validation loss so far; None without a selection.
@@ -64,8 +67,9 @@ class TrainState:
     seconds: float = 0.0
     cost: CouplingCost = field(default_factory=CouplingCost)
     coupling: dict[str, Tensor] | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Entry] = field(default_factory=list)
     losses: list[Tensor] = field(default_factory=list)
+    level_sums: Tensor = field(default_factory=new_sums)
     processes: int = 1
     selected: Selected | None = None
 
@@ -81,6 +85,7 @@ class TrainState:
             "coupling": self.coupling,
             "history": self.history,
             "losses": torch.stack(self.losses) if self.losses else None,
+            "level_sums": self.level_sums,
             "processes": self.processes,
             "selected": asdict(self.selected) if self.selected else None,
         }
@@ -102,6 +107,8 @@ class TrainState:
         # Checkpoints of earlier versions have no losses.
         losses = content.get("losses")
         self.losses = [] if losses is None else list(losses)
+        # Nor errors by noise level.
+        self.level_sums = content.get("level_sums", self.level_sums)
         selected = content.get("selected")
         self.selected = Selected(**selected) if selected else None
 
@@ -130,7 +137,7 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
     # Before the dtype is set: samples are drawn from the average in float32.
     ema = EMA(net, training.ema_halflife, training.ema_rampup)
     net.dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32
-    return TrainState(net.train(), ema, optimizer)
+    return TrainState(net.train(), ema, optimizer, level_sums=new_sums(device))
 
 
 def total_steps(config: RunConfig) -> int:

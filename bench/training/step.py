@@ -14,6 +14,7 @@ from bench.config import Execution, RunConfig
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
+from bench.training.curve import EVERY, Watch, add_errors
 from bench.training.network import is_own
 from bench.training.state import TrainState
 from models.objectives.contract import Objective
@@ -151,24 +152,34 @@ class Stepper:
         path_noise = self._path_noise(pairs.images)
         labels = self._labels(pairs.labels)
         total = torch.zeros((), device=pairs.images.device)
+        watched = self.state.step % EVERY == 0
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             part = pairs[rows]
             last = rows.stop >= self.share
+            part_noise = None if path_noise is None else path_noise[rows]
+            watch = Watch(self.denoise)
             with self._all_reduce_if(last), self._dropout_stream(first):
                 loss = net.objective.loss(
-                    self.denoise,
+                    watch if watched else self.denoise,
                     part.images,
                     part.noise,
                     sigma[rows],
                     None if labels is None else labels[rows],
                     part.augment_labels,
-                    None if path_noise is None else path_noise[rows],
+                    part_noise,
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)
                 loss.backward()
             total += loss.detach()
+            # An objective of the user's own may call its network in another way.
+            if watched and watch.output is not None and watch.output.shape == part.images.shape:
+                target = part.images
+                if part_noise is not None:
+                    # As in the objective: noise of the path moves the image with it.
+                    target = target + net.objective.path_sigma * part_noise
+                add_errors(self.state.level_sums, watch.output, target, sigma[rows])
         return total
 
     def _all_reduce_if(self, last: bool) -> AbstractContextManager:

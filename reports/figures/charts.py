@@ -11,10 +11,13 @@ from markupsafe import Markup
 
 from reports.figures.drawing import drawing_style, load_matplotlib
 from reports.figures.style import (
+    LABEL,
     LEGEND,
     PANEL,
     STYLE,
+    WIDE_LABEL,
     Look,
+    axis_label,
     line_style,
     log_heights,
     set_legend,
@@ -139,7 +142,8 @@ def describe(chart: Chart) -> str:
     """The chart in a sentence, for readers who cannot see it."""
     parts = [f"{line.name} {_ends(line.means)}" for line in chart.lines if line.means]
     parts += [f"{name} {number(value)} throughout" for name, value in chart.levels.items()]
-    return f"Chart of {chart.title} against {chart.x}: {'; '.join(parts) or 'nothing to draw'}."
+    drawn = "; ".join(parts) or "nothing to draw"
+    return f"Chart of {chart.title or chart.y} over {chart.x}: {drawn}."
 
 
 def caption(charts: Sequence[Chart]) -> str:
@@ -149,11 +153,8 @@ def caption(charts: Sequence[Chart]) -> str:
         for line in chart.lines:
             most = max([most, *(len(cell.values) for cell in line.points.values())])
     if most < 2:
-        return "One seed each, so nothing shows how far chance moves the points."
-    return (
-        f"Points are means over seeds; bars reach from the lowest to the highest of up to {most}"
-        " seeds."
-    )
+        return "Points: one seed each, no error bars."
+    return f"Points: means over seeds; vertical bars: lowest to highest of up to {most} seeds."
 
 
 def _ends(means: dict[float, float]) -> str:
@@ -172,8 +173,9 @@ def _draw(ax: Axes, chart: Chart, look: dict[str, Look]) -> None:
     for name, height in chart.levels.items():
         ax.axhline(height, color=look[name].colour, linestyle=look[name].line, linewidth=1.4)
         heights.append(height)
-    ax.set_title(chart.title, fontsize=9)
-    ax.set(xlabel=chart.x, ylabel=chart.y)
+    ax.set_title(axis_label(chart.title, WIDE_LABEL), fontsize=9)
+    ax.set_xlabel(axis_label(chart.x, WIDE_LABEL, log="x" in chart.log))
+    ax.set_ylabel(axis_label(chart.y, LABEL, log="y" in chart.log))
     _set_horizontal(ax, chart)
     _set_vertical(ax, chart, [height for height in heights if height > 0])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,11 @@ from reports.figures.style import (
     LEGEND,
     LETTER,
     PANEL,
+    SIGMA,
     STYLE,
+    WIDE_LABEL,
     Look,
+    axis_label,
     is_drawable,
     level_look,
     line_style,
@@ -34,13 +36,14 @@ from reports.tables.arms import ordered
 from reports.tables.floors import REAL
 from reports.tables.panels import Panel
 from reports.tables.statistics import Cell
-from reports.text import number, pieces, wrapped
+from reports.text import number, pieces
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # A band of three or four values would look like a distribution that is known.
+_BAR_LABEL = 24  # letters along the width of bars, next to their names
 FEW_SEEDS = 5  # over NFE, fewer seeds than this are dots, and more are a band
 
 
@@ -66,10 +69,10 @@ def curve_drawing(panels: Sequence[Panel], look: dict[str, Look]) -> Figure:
         for panel, ax in zip(panels, axes, strict=True):
             _draw(ax, panel, look)
             _set_log_axes(ax, panel, values)
-            ax.set(xlabel="NFE" if panel.per_nfe else panel.over)
+            ax.set(xlabel=axis_label("NFE" if panel.per_nfe else SIGMA, WIDE_LABEL, log=True))
             if len(panels) > 1:
                 ax.set_title(panel.schedule, fontsize=9)
-        axes[0].set(ylabel=_label(panels[0].metric))
+        axes[0].set(ylabel=axis_label(panels[0].info.full_title, LABEL, log=True))
         # Heights of the legend and widths of the ticks are known only now, so margins come last.
         levels = {REAL: level_look()} if _floors(panels) else {}
         legend = set_legend(figure, [*_couplings(panels), *levels], look | levels)
@@ -93,14 +96,6 @@ def _floors(panels: Sequence[Panel]) -> list[float]:
     """Heights of the lines of real images, each once."""
     found = [panel.floor.value for panel in panels if panel.floor]
     return sorted({value for value in found if is_drawable(value)})
-
-
-def _label(metric: str) -> str:
-    """A name that fits along the height of a figure, in lines that break after ``_`` if
-    possible.
-    """
-    parts = re.findall(rf"[^_]{{1,{LABEL}}}_*|_+", metric)
-    return "\n".join(wrapped(parts, LABEL))
 
 
 def _left(axes: Axes) -> float:
@@ -237,12 +232,15 @@ def bars_drawing(panel: Panel, look: dict[str, Look]) -> Figure:
                 seeds = [value for value in cell.values.values() if math.isfinite(value)]
                 dots = {"s": 12, "alpha": 0.75, "linewidths": 0, "zorder": 3}
                 axes.scatter(seeds, [place] * len(seeds), color=INK, **dots)
-        axes.set(xlabel=panel.metric, yticks=range(len(labels)), yticklabels=labels)
+        name = axis_label(panel.info.full_title, _BAR_LABEL)
+        axes.set(xlabel=name, yticks=range(len(labels)), yticklabels=labels)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
         axes.xaxis.set_major_formatter(tick_text)
         longest = max((len(line) for line in "\n".join(labels).split("\n")), default=0)
-        set_margins(figure, left=0.2 + LETTER * longest, bottom=0.5, top=0.1)
+        figure.set_figheight(height + 0.17 * name.count("\n"))
+        bottom = 0.5 + 0.17 * name.count("\n")
+        set_margins(figure, left=0.2 + LETTER * longest, bottom=bottom, top=0.1)
     return figure
 
 
@@ -257,11 +255,11 @@ def _describe(panel: Panel) -> str:
     last = places[-1]
     means = [f"{name} {number(cell.mean)}" for name, cell in panel.cells[last].items()]
     if panel.over is None:
-        return f"Bar chart of {panel.title}: {', '.join(means)}."
+        return f"Bar chart of {panel.heading}: {', '.join(means)}."
     over = "NFE" if panel.per_nfe else panel.over
     real = f" {REAL.capitalize()}: {panel.floor.words}." if panel.floor else ""
     return (
-        f"Line chart of {panel.title} against {over} from {first:g} to {last:g}. Means at {over}"
+        f"Line chart of {panel.heading} over {over} from {first:g} to {last:g}. Means at {over}"
         f" {last:g}: {', '.join(means)}.{real}"
     )
 
@@ -269,19 +267,20 @@ def _describe(panel: Panel) -> str:
 def caption(panels: Sequence[Panel]) -> str:
     """The meaning of the marks of the figure."""
     most = max(map(_most_seeds, panels))
+    bars = panels[0].over is None
     if most == 1:
-        seeds = "; with one seed per coupling, nothing shows how far chance moves them"
+        seeds = f" (one seed, no {'error bars' if bars else 'spread'})"
     elif any(map(_is_banded, panels)):
-        seeds = f"; bands reach from the lowest to the highest of up to {most} seeds"
+        seeds = f"; bands: lowest to highest of up to {most} seeds"
     else:
-        seeds = f"; dots are the single seeds ({most})"
-    if panels[0].over is None:
-        return f"Bars end at the means over seeds{seeds}. The axis begins at 0."
+        seeds = f"; dots: single seeds ({most})"
+    if bars:
+        return f"Bars: means over seeds{seeds}."
     values = _drawn_values(panels)
     cut = ""
     if span(values) > DECADES:
         cut = " Values below a millionth of the highest one are cut off."
     real = ""
     if _floors(panels):
-        real = " Dashed: as many real training images, in place of the samples."
-    return f"Lines join the means over seeds{seeds}. Both axes are logarithmic.{cut}{real}"
+        real = " Dashed: as many real training images instead of samples."
+    return f"Lines: means over seeds{seeds}.{cut}{real}"

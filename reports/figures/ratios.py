@@ -71,7 +71,7 @@ def describe(table: ChangeTable) -> str:
     for row in _drawn(table):
         sizes = [f"{change_of(row.cells[nfe])} at NFE {nfe}" for nfe in _ratios(row)]
         parts.append(f"{row.label} {', '.join(sizes)}")
-    return f"Change of {table.panel.metric} against {BASELINE}: {'; '.join(parts)}."
+    return f"Change of {table.panel.metric} vs {BASELINE}: {'; '.join(parts)}."
 
 
 def ratio_drawing(
@@ -206,7 +206,7 @@ def _set_axes(axes: Axes, table: ChangeTable, low: float, high: float) -> None:
     axes.yaxis.set_major_formatter(lambda ratio, _: _change(ratio))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(ticker.NullLocator())
-    axes.set_xlabel("network evaluations (NFE)")
+    axes.set_xlabel("network evaluations (NFE, log)")
 
 
 def _change(ratio: float) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reports.figures.drawing import load_matplotlib
 from reports.tables.arms import BASELINE, coupling_of, ordered, variant_of
-from reports.text import pieces
+from reports.text import pieces, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +36,8 @@ HEIGHT = 3.0  # inches of a figure with its legend
 LEGEND = 0.32  # inches of one row of the legend
 LETTER = 0.078  # inches that a letter is wide
 LABEL = 26  # letters that fit along the height of a figure
+WIDE_LABEL = 46  # and along the width of a pair of axes
+SIGMA = "noise level sigma"  # name of its axis
 DECADES = 1e6  # a logarithmic axis ends at its largest value over this
 _LEGEND_LETTERS = 13.7  # letters of a legend in an inch
 _LEGEND_WIDTH = 44  # letters after which a name in a legend is broken
@@ -262,6 +265,21 @@ def line_style(look: Look, size: float, width: float) -> dict[str, Any]:
         "markeredgecolor": "none",
         "linewidth": width,
     }
+
+
+def axis_label(words: str, width: int, log: bool = False) -> str:
+    """A name in lines of at most so many letters; a logarithmic axis says so.
+
+    Lines break between words, and within a word that is too long after ``_``.
+    """
+    text = f"{words} (log)" if log else words
+    if log and not words:
+        text = "log scale"
+    lines = []
+    for line in textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False):
+        parts = re.findall(rf"[^_]{{1,{width}}}_*|_+", line)
+        lines += wrapped(parts, width)
+    return "\n".join(lines)
 
 
 def tick_text(value: float, position: int | None = None) -> str:

@@ -56,7 +56,7 @@ def _said(card: Card) -> str:
 
 def _table(view: View) -> str:
     table = view.table
-    head = ["against random, NFE", *map(str, table.nfes), "extra training work"]
+    head = ["change vs random at NFE", *map(str, table.nfes), "extra training work"]
     lines = [head]
     for row in table.rows:
         cells = [_change(table, row.cells.get(nfe)) for nfe in table.nfes]
@@ -86,7 +86,7 @@ def _pipes(lines: Sequence[Sequence[str]]) -> str:
 
 def _legend(view: View) -> str:
     return (
-        "Change of the geometric mean against random pairing, with its 95 % interval from three"
-        f" seeds on. Bold: claimed, at NFE {view.table.asked} as the primary question, elsewhere"
-        " adjusted for all other comparisons (Holm 1979)."
+        "Change of the geometric mean compared with random pairing. Brackets: 95 % interval, with"
+        f" three seeds or more. Bold: claimed, at NFE {view.table.asked} as the primary question,"
+        " elsewhere adjusted for all other comparisons (Holm 1979)."
     )

@@ -45,7 +45,7 @@ def drawings(groups: Sequence[Group]) -> dict[str, bytes]:
 def _ratios(group: Group, look: dict[str, Look]) -> Iterator[tuple[str, Figure]]:
     for view in first_screen(group).views:
         if has_ratios(view.table):
-            title = f"{view.metric}\nchange against random pairing"
+            title = f"{view.metric}\nchange vs random pairing (log scale)"
             yield f"{view.table.panel.title} ratio", ratio_drawing(view.table, look, title=title)
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from bench.process.console import SPELLED
 from reports.files.answer import answer_text
 from reports.files.steered import guidance_lines, starts_table
 from reports.overview.first_screen import first_screen
 from reports.overview.seeds import notes
+from reports.overview.warnings import UNEVEN, unevenness
 from reports.tables.arms import BASELINE, is_baseline, ordered
 from reports.tables.groups import Group, groups
 from reports.tables.panels import Panel
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _WIDTH = 109
 _NFE_WIDTH = 5
 _CELL_WIDTH = 14  # of a mean with its ratio
+_TIMES = ("coupling_ms", "coupling_fit_seconds", "images_per_s")
 _MOST_PER_RUN = 6  # values per run that fit next to each other
 
 
@@ -47,7 +50,9 @@ def terminal_table(table: pd.DataFrame, runs: Sequence[Run] = ()) -> str:
         blocks.append(_per_run(plain))
         blocks.append(guidance_lines(group, _WIDTH))
         blocks.append(starts_table(group))
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    text = "\n\n".join(block for block in blocks if block) + "\n"
+    # A C locale or an old code page lacks the other letters.
+    return text.encode("ascii", SPELLED).decode()
 
 
 def _heading(group: Group) -> str:
@@ -58,14 +63,14 @@ def _heading(group: Group) -> str:
         seeds = "; ".join(
             f"{name}: {', '.join(map(str, own))}" for name, own in group.seeds.items()
         )
-    meaning = "mean over seeds"
+    word = "seed" if sum(map(len, different)) == 1 else "seeds"
+    meaning = "Mean over seeds"
     if any(map(is_baseline, group.own_couplings)):
         meaning += (
-            f", in brackets the ratio of geometric means to {BASELINE}, with * if claimed over"
-            " three seeds or more: the primary question and values per run if the 95 % interval"
-            " excludes 1, all others adjusted for each other by Holm's method"
+            f"; (ratio to {BASELINE}; * = 95 % interval excludes 1, needs 3 seeds; other metrics"
+            " and NFEs than the primary question are adjusted by Holm's method)"
         )
-    return textwrap.fill(f"{group.title}; seeds {seeds} ({meaning})", _WIDTH)
+    return textwrap.fill(f"{group.title}, {word} {seeds}. {meaning}", _WIDTH)
 
 
 def _curve(panel: Panel) -> str:
@@ -117,7 +122,11 @@ def _head(couplings: Sequence[str]) -> list[list[str]]:
 def _per_run(group: Group) -> str:
     """A table of the values per run: rows couplings."""
     cells: dict[str, Mapping[str, Cell]] = {}
+    # Times of a busy machine would be read as those of the couplings.
+    hidden = _TIMES if unevenness(group) > UNEVEN else ()
     for panel in group.values:
+        if panel.metric in hidden:
+            continue
         # The first setting of each metric, which is the plain one: more do not fit.
         if panel.info.kind in ("path", "cost") and panel.info.terminal:
             cells.setdefault(panel.metric, panel.cells[None])
@@ -152,7 +161,7 @@ def _value(group: Group, metric: str, cell: Cell, coupling: str) -> str:
     if group.metrics[metric].share:
         return percent(cell.mean)
     if metric == "transport_cost" and coupling in group.cost_cut:
-        return f"{number(cell.mean)} (cut {percent(group.cost_cut[coupling])})"
+        return f"{number(cell.mean)} ({percent(group.cost_cut[coupling])} saved)"
     return _with_ratio(cell) if group.metrics[metric].ratio else number(cell.mean)
 
 

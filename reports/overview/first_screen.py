@@ -15,7 +15,7 @@ from reports.tables.overhead import overhead
 from reports.tables.panels import Panel, side_by_side
 from reports.tables.primary import equal_arms, primary_panels
 from reports.tables.reach import reach
-from reports.tables.titles import data_title, metric_title, short_names
+from reports.tables.titles import data_title, short_names
 from reports.text import is_missing, listed, plural
 
 
@@ -135,7 +135,7 @@ def _views(group: Group) -> list[View]:
             table = change_table(panel, group.question, equal, work)
             saving = reach_card(reached, panel.schedule, names)
             shown = (*cards(table), *([saving] if saving else []))
-            metric = listed([metric_title(panel.info), panel.settings])
+            metric = listed([panel.info.words, panel.settings])
             default = any(panel is one for one in answers)
             view = View(metric, panel.metric, _schedule(panel), table, shown, default)
             found.append(view)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reports.tables.arms import baseline_of, is_baseline
 from reports.tables.floors import change
 from reports.tables.groups import Group
 from reports.tables.metrics import claim
+from reports.tables.overhead import overhead
 from reports.tables.panels import Panel, side_by_side
 from reports.tables.primary import NFE, primary_panels
 from reports.tables.statistics import LEAST_SEEDS, PRIMARY, Cell
-from reports.text import number, percent
+from reports.text import added, number, plural
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One coupling against random.
+    """One coupling compared with random.
 
     Attributes:
         coupling: its name.
         quality: empty if the two were not measured alike.
-        cost: empty if nothing was timed.
+        cost: the work that it adds to the training; empty if that was not timed.
 
     """
 
@@ -37,11 +39,12 @@ def headlines(group: Group) -> list[Headline]:
     Without one it is the first judged distance to the test split at ``NFE``.
     """
     shared, nfe = _asked(group)
+    work = overhead(group.rows)
     found = []
     for coupling in group.own_couplings:
         if not is_baseline(coupling):
             quality = _quality(shared, nfe, coupling)
-            headline = Headline(coupling, quality, _cost(group, coupling))
+            headline = Headline(coupling, quality, _cost(work, coupling))
             found += [headline] if headline.quality or headline.cost else []
     return found
 
@@ -68,7 +71,7 @@ def _quality(shared: list[Panel], nfe: int, coupling: str) -> str:
     if not parts:
         return ""
     first = shared[0]
-    title = f"{first.family_title} ({first.note})" if first.note else first.family_title
+    title = f"{first.family_heading} ({first.note})" if first.note else first.family_heading
     return f"{title}, at NFE {nfe}{',' if first.schedule else ':'} {'; '.join(parts)}"
 
 
@@ -78,31 +81,20 @@ def _compared(panel: Panel, nfe: int, coupling: str) -> str:
         return ""
     # The means of the comparison, so that their quotient is the change next to them.
     own, reference = cell.shared_means
-    both = f"{number(own)} against {number(reference)} of {baseline_of(coupling)}"
+    both = f"{number(own)} vs {number(reference)} for {baseline_of(coupling)}"
     if cell.ratio is None and cell.estimate is None:
         return f"{both} (no comparison)"
-    numbers = both if cell.ratio is None else f"{both}, {change(cell, panel.floor)}"
     if cell.estimate is None:
-        seeds = f"{len(cell.baseline)} of the {LEAST_SEEDS} seeds that one needs"
-        return f"{numbers}; no claim: {seeds}"
+        seeds = f"{plural(len(cell.baseline), 'seed')}, {LEAST_SEEDS} needed for a claim"
+        return f"{both} ({change(cell, panel.floor)}; {seeds})"
+    numbers = both if cell.ratio is None else f"{both}, {change(cell, panel.floor)}"
     role = "primary" if cell.role == PRIMARY else "adjusted"
     return f"{numbers}: {claim(panel.info, cell)}, {role}"
 
 
-def _cost(group: Group, coupling: str) -> str:
-    cells: dict[str, Cell] = {}
-    for panel in group.values:
-        if coupling in panel.cells[None]:
-            cells[panel.metric] = panel.cells[None][coupling]
-    # In the order of a training: fitted once, then solved for every pool.
-    phrases = (
-        ("coupling_fit_seconds", number, "{} s to fit once"),
-        ("coupling_ms", number, "{} ms to couple a pool"),
-        ("coupling_share", percent, "the solver at work for {} of the training time"),
-        ("images_per_s", number, "{} training images a second"),
-    )
-    parts = []
-    for metric, form, phrase in phrases:
-        if metric in cells and math.isfinite(cells[metric].mean):
-            parts.append(phrase.format(form(cells[metric].mean)))
-    return ", ".join(parts)
+def _cost(work: Mapping[str, Cell], coupling: str) -> str:
+    """One number, because times of runs on a busy machine cannot be compared: the share is taken
+    within each run.
+    """
+    mean = work[coupling].mean if coupling in work else math.nan
+    return f"training work {added(mean)}" if math.isfinite(mean) else ""

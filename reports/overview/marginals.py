@@ -44,7 +44,7 @@ class Counted:
         """Words for the faults of the noise samples."""
         found = []
         if self.duplicates is not None and self.duplicates > NOISE:
-            found.append(f"{100 * self.duplicates:.0f} % of a pool's noise samples are not used")
+            found.append(f"{100 * self.duplicates:.0f} % of a pool's noise samples were unused")
         # As if each pair had one value, so that chance is never taken for a fault.
         chance = SIGMAS * math.sqrt(2 / self.pairs) if self.pairs else math.inf
         if self.drift is not None and abs(self.drift) > max(NOISE, chance):
@@ -73,13 +73,10 @@ def marginals(runs: Sequence[Run]) -> list[str]:
             )
     lines = []
     if noise:
-        lines.append(
-            f"Noise that was counted in the training was not Gaussian: {'; '.join(noise)}."
-        )
+        lines.append(f"The noise seen in training was not exactly Gaussian: {'; '.join(noise)}.")
     if images:
         lines.append(
-            "Training images did not come equally often, nor as often as independent draws would"
-            f" have it: {'; '.join(images)}."
+            f"Training images were used less evenly than by independent draws: {'; '.join(images)}."
         )
     return lines
 

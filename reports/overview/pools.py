@@ -1,4 +1,4 @@
-"""Transport cost and curvature against the size of the pool."""
+"""Effect of the pool size on transport cost and curvature."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ CUT = "transport cost saved"
 CURVATURE = "curvature_fm"
 _METRICS = ("transport_cost", "transport_cost_independent", CURVATURE)
 
+_TITLES = {CUT: "Transport cost saved", CURVATURE: "Path curvature (curvature_fm)"}
 _MOST_CARDS = 8
 
 Lines = dict[str, dict[int, Cell]]
@@ -75,20 +76,25 @@ class Pools:
             lines.append(f"training work {added(self.work[coupling][pool])}")
         return Card(f"pool {pool:,}", f"{percent(saved.mean)} saved", tuple(lines), FACT, coupling)
 
+    @staticmethod
+    def words(quantity: str) -> str:
+        """A quantity in words, with the name of the metric."""
+        return _TITLES.get(quantity, quantity)
+
     @property
     def figure(self) -> Figure:
         """The charts side by side."""
-        about = "The axis of pools is logarithmic."
+        about = ""
         if any(chart.levels for chart in self.charts):
-            about += (
-                " Random pairing was measured at one pool and does not depend on it: the dashed"
-                " line."
+            about = (
+                "Dashed: random pairing, which was measured at one pool size and does not depend on"
+                " it."
             )
-        return figure_of(f"Against the pool, {self.title}", self.charts, self.look, about)
+        return figure_of(f"Effect of pool size, {self.title}", self.charts, self.look, about)
 
 
 def pools(table: pd.DataFrame) -> list[Pools]:
-    """Transport cost saved and curvature against the pool, for runs with several pools."""
+    """Transport cost saved and curvature by pool size, for runs with several pools."""
     # Guided sampling and other starts would repeat values of the same training.
     plain = table[~is_guided(table) & ~begins_elsewhere(table)]
     rows = plain[plain["metric"].isin(_METRICS)]
@@ -168,7 +174,7 @@ def _chart(name: str, lines: Lines) -> Chart:
                 levels[f"{coupling}, pool {pool}"] = cell.mean
         else:
             drawn.append(Line(coupling, points))
-    return Chart(name, "pool", drawn, levels)
+    return Chart(Pools.words(name), "pool size", drawn, levels)
 
 
 def _cuts(rows: pd.DataFrame) -> Lines:

@@ -14,7 +14,9 @@ def question_line(group: Group) -> str:
     """The primary question, and how many comparisons are adjusted; empty if nothing is judged."""
     # The number is said, because it is what makes claims harder.
     adjusted = comparisons(group.panels)
-    others = f"all else is adjusted ({plural(adjusted, 'comparison')})" if adjusted else ""
+    others = ""
+    if adjusted:
+        others = f"all other claims are adjusted ({plural(adjusted, 'comparison')})"
     if len(group.declared) > 1:
         return (
             f"No primary question: the runs declare several ({join(group.declared)}), so all claims"
@@ -34,20 +36,21 @@ def question_line(group: Group) -> str:
 
 
 def equal_lines(group: Group) -> list[str]:
-    """Lines on arms that are one arm with several names."""
+    """Lines on couplings that gave the same network under several names."""
     return [
-        f"{', '.join(names)}: equal, the same values to the last digit, so they count as one arm."
+        f"{join(names)} gave identical results, to the last digit, so they are counted once."
         for names in equal_arms(group.panels)
     ]
 
 
 def placebo_lines(group: Group) -> list[str]:
-    """A line on arms with random pairs, whose claims are wrong; none without such arms."""
+    """A line on couplings with random pairs, whose claims are wrong; none without them."""
     found = [arm for arm in group.own_couplings if is_placebo(arm)]
     if not found:
         return []
-    verb = "is a placebo" if len(found) == 1 else "are placebos"
-    return [f"{join(found)} {verb}: the pairs are random, so any claim about them is chance."]
+    if len(found) == 1:
+        return [f"{found[0]} is a placebo: its pairs are random, so any claim about it is chance."]
+    return [f"{join(found)} are placebos: their pairs are random, so any claim is chance."]
 
 
 def role_of(panel: Panel) -> str:

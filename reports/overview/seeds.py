@@ -49,8 +49,8 @@ def seed_lines(group: Group) -> list[str]:
         more = seeds_until_clear(cell)
         if more:
             lines.append(
-                f"{names}: x{cell.ratio:.2f} is not clear with {len(cell.baseline)} seeds; it would"
-                f" be with {more} more, if mean and spread stay."
+                f"{names}: x{cell.ratio:.2f} is not significant with {len(cell.baseline)} seeds."
+                f" With {more} more it would be, if mean and spread stay the same."
             )
     return lines
 
@@ -68,8 +68,8 @@ def _split(variance: float | None, found: Plan) -> list[str]:
     if share > 0.5:
         advice = "more images (--samples) would help as more seeds would"
     return [
-        f"Of the variance of that log ratio over seeds, {words} is evaluation, which other latents"
-        f" would change; the rest is training: {advice}."
+        f"Evaluation (which latents are drawn) accounts for {words} of the variance of that log"
+        f" ratio over seeds, training for the rest: {advice}."
     ]
 
 
@@ -86,19 +86,19 @@ def _different(panel: Panel, nfe: int) -> dict[str, Cell]:
 
 
 def _differences(found: Plan) -> str:
-    """``2 more seeds would show a difference of 20 %; 10 % takes 14 seeds, 5 % takes 52``."""
+    """``2 more seeds would show a difference of 20 %; 10 % needs 14 seeds, 5 % needs 52``."""
     shown = []
     missing = []
     # The largest difference first, which needs the fewest seeds.
     for effect, seeds in sorted(found.needed.items(), reverse=True):
         size = f"{100 * effect:.0f} %"
         if seeds is None:
-            missing.append(f"{size} takes more than {MOST_SEEDS:,} seeds")
+            missing.append(f"{size} needs more than {MOST_SEEDS:,} seeds")
         elif seeds <= found.seeds:
             shown.append(size)
         elif missing:
             # In all: only the first number is what somebody may add today.
-            missing.append(f"{size} takes {seeds} seeds")
+            missing.append(f"{size} needs {seeds} seeds")
         else:
             more = plural(seeds - found.seeds, "more seed")
             missing.append(f"{more} would show a difference of {size}")

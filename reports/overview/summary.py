@@ -109,22 +109,21 @@ def _seeds(group: Group) -> str:
     seeds = plural(most, "seed") if fewest == most else f"{fewest} to {most} seeds"
     if not group.trained:
         return (
-            f"Networks from files, {seeds} each: there is no {BASELINE} pairing, so only means are"
-            " compared."
+            f"Networks from files, {seeds} each: there is no {BASELINE} pairing, so means are"
+            " compared without claims."
         )
     if most < LEAST_SEEDS:
         return (
-            f"{seeds} per coupling: nothing is claimed with fewer than three, because two agree by"
-            " chance every other time and one always does. Repeat with at least three:"
-            " --seeds 3."
+            f"{seeds} per coupling: no claims below three seeds, because two agree in sign by"
+            " chance half the time. Repeat with at least three: --seeds 3."
         )
     return (
         f"{seeds} per coupling. Changes are ratios of geometric means to {BASELINE}, seed by seed,"
         " with the 95 % interval of Student's t of their logarithms in brackets."
-        f"{_matched(group)} The primary question is claimed where that interval excludes no change."
-        " All other claims here are adjusted for each other by Holm's method: in at most 5 % of"
-        " studies any of them is wrong. Their intervals are not adjusted. Decide on the number of"
-        " seeds first: to add some until a result is clear finds differences that are not there."
+        f"{_matched(group)} A claim on the primary question needs an interval that excludes zero"
+        " change. All other claims are adjusted for each other by Holm's method: at most 5 % of"
+        " studies contain a false one. Their intervals are not adjusted. Fix the number of seeds in"
+        " advance: adding seeds until a result is significant finds differences that do not exist."
     )
 
 
@@ -138,25 +137,25 @@ def _matched(group: Group) -> str:
 def _schedule(group: Group, judged: Sequence[Panel]) -> str:
     if any(panel.at_best for panel in judged):
         return (
-            f"The {best_label(group.rows)} is chosen at each NFE by the first pass: few"
-            " images, against the train split. The numbers here are of all images, so the choice"
-            f" did not see them; the test split had no part in it.{_fixed(judged)}"
+            f"{best_label(group.rows).capitalize()}: chosen at each NFE in a cheap search (few"
+            " images, training split). The values shown use all images; the test split played no"
+            f" part in the choice.{_fixed(judged)}"
         )
     shared = _shared_schedules(judged)
     if not shared:
         return ""
     noun = noun_of(group.rows)
-    why = f", although the first pass over {noun} was made" if is_grid(group.rows).any() else ""
+    why = f", although the best {noun} was searched for" if is_grid(group.rows).any() else ""
     return (
         f"All couplings were measured at {join(shared)} only{why}. The best {noun} differs between"
-        " couplings, so none can be said to gain nothing before each was measured at its own."
+        " couplings, so a coupling without a gain here may have one at its own best."
     )
 
 
 def _fixed(judged: Sequence[Panel]) -> str:
     """The fixed schedule of each objective, where these differ; with a space before it."""
     fixed = _shared_schedules([panel for panel in judged if panel.schedule == FIXED])
-    return f" Fixed schedules: {join(fixed)}, each of its objective." if fixed else ""
+    return f" Fixed schedules: {join(fixed)}, one for each objective." if fixed else ""
 
 
 def _shared_schedules(judged: Sequence[Panel]) -> list[str]:
@@ -175,7 +174,7 @@ def _shared_schedules(judged: Sequence[Panel]) -> list[str]:
 def _finding(shared: Sequence[Panel], group: Group) -> Finding:
     """Panels that differ in schedule only, in words; networks from files are only ranked."""
     fixed = shared[0]
-    title = f"{fixed.family_title} ({fixed.note})" if fixed.note else fixed.family_title
+    title = f"{fixed.family_heading} ({fixed.note})" if fixed.note else fixed.family_heading
     turns: list[str] = []
     for panel in shared[1:]:
         if panel.at_best:
@@ -186,7 +185,7 @@ def _finding(shared: Sequence[Panel], group: Group) -> Finding:
 
 def _view(panel: Panel, trained: bool) -> View:
     arms = ordered(panel.rows["coupling"])
-    missing = f"no {BASELINE} run with these settings, so there is nothing to compare with"
+    missing = f"no {BASELINE} run with these settings to compare with"
     claims = []
     for arm in arms:
         if is_baseline(arm):
@@ -232,7 +231,7 @@ def _turns(fixed: Panel, best: Panel) -> list[str]:
 
 def _lowest(panel: Panel) -> str:
     """``lapjv at NFE 3 to 9; random at NFE 13``, by the means."""
-    # By the means, whatever their intervals: the line says that it is no claim.
+    # By the means, whatever their intervals: the line says that it is not a claim.
     winners: dict[str, list[int]] = {}
     for nfe, row in panel.cells.items():
         means = {name: cell.mean for name, cell in row.items() if math.isfinite(cell.mean)}
@@ -240,11 +239,12 @@ def _lowest(panel: Panel) -> str:
             winners.setdefault(min(means, key=means.get), []).append(nfe)
     grid = list(panel.cells)
     parts = [f"{name} at NFE {nfe_range(nfes, grid)}" for name, nfes in winners.items()]
-    return "; ".join(parts) or "nothing finite"
+    return "; ".join(parts) or "none is finite"
 
 
 def compare(info: Info, curve: Curve, against: str = BASELINE, floor: Floor | None = None) -> str:
-    """One arm against another over NFE: where lower, higher or neither, and where it turns.
+    """One arm compared with another over NFE: where it is lower, higher or neither, and where the
+    mean changes sign.
 
     Args:
         info: the metric.
@@ -255,18 +255,19 @@ def compare(info: Info, curve: Curve, against: str = BASELINE, floor: Floor | No
     """
     grid = [nfe for nfe, cell in curve.items() if cell.ratio is not None]
     judged = [nfe for nfe in grid if curve[nfe].estimate is not None]
-    # A claim needs an interval without zero; means alone are said to be means.
+    # A claim needs an interval that excludes zero; other means are said to be means.
     parts = [_stretch(info, curve, judged, side, against, floor) for side in ("lower", "higher")]
     unclear = [nfe for nfe in judged if curve[nfe].side == "unclear"]
     if unclear:
         nfes = nfe_range(unclear, judged)
-        parts.append(f"no clear difference at NFE {nfes}{_means(curve, unclear, against)}")
-    parts.append(_crossover(curve, judged))
+        parts.append(f"no clear difference at NFE {nfes}{_means(curve, unclear)}")
     few = [nfe for nfe in grid if nfe not in judged]
     if few:
         shared = {len(curve[nfe].baseline) for nfe in few}
-        why = f"{LEAST_SEEDS} shared seeds are the least, here {counts(shared)}"
-        parts.append(f"no claim at NFE {nfe_range(few, grid)} ({why}){_means(curve, few, against)}")
+        place = f" at NFE {nfe_range(few, grid)}" if judged else ""
+        why = f"at least {LEAST_SEEDS} seeds shared with {against} are needed"
+        parts.append(f"no claims{place}: {why} (here {counts(shared)}){_means(curve, few)}")
+    parts.append(_sign_changes(curve, grid))
     lost = [nfe for nfe in curve if nfe not in grid]
     if lost:
         why = f"a value is not finite, or no seed is shared with {against}"
@@ -292,39 +293,32 @@ def _extreme(select: Callable, curve: Curve, nfes: Sequence[int]) -> int:
     return select(nfes, key=lambda nfe: curve[nfe].ratio)
 
 
-def _means(curve: Curve, grid: list[int], against: str) -> str:
-    """The side of the means alone, where it is no claim."""
+def _means(curve: Curve, grid: list[int]) -> str:
+    """The side of the means, where it is not a claim: ``; lower mean at NFE 7 to 35 (...)``."""
     below = [nfe for nfe in grid if curve[nfe].ratio < 1]
     above = [nfe for nfe in grid if curve[nfe].ratio > 1]
-    parts = []
-    for word, select, chosen in (("below", min, below), ("above", max, above)):
+    parts: list[str] = []
+    for word, select, chosen in (("lower", min, below), ("higher", max, above)):
         if chosen:
             most = _extreme(select, curve, chosen)
             size = change(curve[most].ratio)
             if len(chosen) > 1:
                 size = f"up to {size} at NFE {most}"
-            parts.append(f"{word} that of {against} at NFE {nfe_range(chosen, grid)} ({size})")
-    if not parts:
-        return ""
-    # A ratio of exactly 1 has no side, and would count as a turn before and after it.
-    sides = {nfe: nfe in below for nfe in grid if nfe in below or nfe in above}
+            noun = "" if parts else " mean"
+            parts.append(f"{word}{noun} at NFE {nfe_range(chosen, grid)} ({size})")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _sign_changes(curve: Curve, grid: list[int]) -> str:
+    """The NFEs between which the change of the mean changes its sign, claimed or not."""
+    # A ratio of exactly 1 has no side, and would count as a change before and after it.
+    sides = {nfe: curve[nfe].ratio < 1 for nfe in grid if curve[nfe].ratio != 1}
     turns = _between(sides)
-    crossing = f": they cross {_places(turns)}" if 0 < len(turns) <= MOST_TURNS else ""
-    return f"; the geometric mean is {join(parts)}{crossing}"
-
-
-def _crossover(curve: Curve, grid: list[int]) -> str:
-    """The NFEs between which the verdict reverses, once or twice; unclear ones are skipped."""
-    # Between a clear lower and a clear higher there is a crossing, even if the NFEs between
-    # them are unclear.
-    clear = {nfe: curve[nfe].side for nfe in grid if curve[nfe].side != "unclear"}
-    turns = _between(clear)
     if not turns:
         return ""
     if len(turns) > MOST_TURNS:
-        return "the sign changes several times, which looks like noise"
-    noun, verb = ("crossover", "is") if len(turns) == 1 else ("crossovers", "are")
-    return f"the {noun} {verb} {_places(turns)}"
+        return f"the mean changes sign {len(turns)} times, which looks like noise"
+    return f"the mean changes sign {_places(turns)}"
 
 
 def _between(sides: Mapping[int, object]) -> list[tuple[int, int]]:

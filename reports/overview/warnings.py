@@ -46,10 +46,10 @@ def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
     counted = {coupling: len(seeds) for coupling, seeds in group.seeds.items()}
     single = [coupling for coupling, count in counted.items() if count < 2]
     if single:
-        lines.append(f"One seed only for {join(single)}: chance alone can make such differences.")
+        lines.append(f"One seed only for {join(single)}: differences of this size can be chance.")
     few = [coupling for coupling, count in counted.items() if 1 < count < LEAST_SEEDS]
     if few:
-        lines.append(f"Fewer than three seeds for {join(few)}: nothing is claimed about them.")
+        lines.append(f"Fewer than three seeds for {join(few)}: no claims are made about them.")
     # Networks from files have no pairing, so a random one would not be their baseline.
     has_baseline = any(map(is_baseline, group.seeds))
     if group.trained and not has_baseline:
@@ -61,7 +61,7 @@ def _seeds(group: Group, groups: Sequence[Group]) -> list[str]:
         ratios = ""
         if has_baseline:
             ratios = (
-                f"; ratios compare those that a coupling shares with {BASELINE}, and further seeds"
+                f"; ratios use the seeds that a coupling shares with {BASELINE}, and further seeds"
                 f" of {BASELINE} count in part"
             )
         lines.append(f"The couplings have different seeds ({'; '.join(parts)}){ratios}.")
@@ -87,12 +87,12 @@ def _no_baseline(group: Group, groups: Sequence[Group]) -> str:
             pools.append(f"{other.rows['pool'].iloc[0]:,}")
     if pools:
         return (
-            f"{BASELINE} was trained at pool {join(pools)} only, so no coupling is judged at"
-            " another."
+            f"{BASELINE} was trained at pool {join(pools)} only, so couplings at other pools are"
+            " not judged."
         )
     return (
-        f"There is no {BASELINE} run, so no coupling can be judged: run --coupling {BASELINE} as"
-        " well."
+        f"There is no {BASELINE} run, so no coupling can be judged: add one with --coupling"
+        f" {BASELINE}."
     )
 
 
@@ -108,16 +108,24 @@ def _values(group: Group) -> list[str]:
     trained = speeds["n"].dropna().unique()
     if len(trained) > 1:
         lines.append(f"Unequal training: the runs saw {counts(trained)} images.")
-    # Equal runs: couplings may well have different speeds, seeds of one may not.
-    by_coupling = speeds.groupby("coupling")["value"]
-    uneven = (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
+    uneven = unevenness(group)
     if uneven > UNEVEN:
         lines.append(
-            f"The speeds of equal runs differ by a factor of up to {uneven:.1f}: the machine may"
-            " have done other work, so no seconds, milliseconds or images a second can be compared"
-            " between couplings."
+            f"Identical runs differ up to {uneven:.1f}x in speed, so the machine was busy: do not"
+            " compare times."
         )
     return lines
+
+
+def unevenness(group: Group) -> float:
+    """The largest ratio of the speeds of runs of one coupling; above ``UNEVEN`` times mean nothing.
+
+    1 if no speed was measured twice.
+    """
+    speeds = group.rows[group.rows["metric"].eq("images_per_s")]
+    # Couplings may well have different speeds, seeds of one may not.
+    by_coupling = speeds.groupby("coupling")["value"]
+    return (by_coupling.max() / by_coupling.min()).max() if len(speeds) else 1.0
 
 
 def _spaces(runs: Sequence[Run]) -> list[str]:
@@ -184,14 +192,14 @@ def _few_images(group: Group) -> list[str]:
         size = group.sizes.get(metric)
         if size is not None and n <= size:
             lines.append(
-                f"{metric}: {n:,} images in {size:,} features make a singular covariance; it means"
-                " little."
+                f"{metric} from {n:,} images in {size:,} dimensions is unreliable: the covariance"
+                " is singular."
             )
     if len(distances) and distances["n"].min() < SAFE_N:
         lines.append(
-            f"Distances from {distances['n'].min():,} images may be too high, Fréchet distances by"
-            " about c/n, where c depends on the coupling: compare at equal n only, and ignore small"
-            " differences."
+            f"Distances from {distances['n'].min():,} images are biased upwards, Fréchet distances"
+            " by about c/n, and c differs between couplings: compare only at equal n, and ignore"
+            " small differences."
         )
     return lines
 
@@ -233,17 +241,16 @@ def _noise_marginal(runs: Sequence[Run]) -> list[str]:
         return []
     verb = "does" if len(biased) == 1 else "do"
     return [
-        f"{join(sorted(biased))} {verb} not keep the noise marginal: the denoiser is trained on"
-        " noise samples of another distribution than it is sampled with."
+        f"{join(sorted(biased))} {verb} not preserve the noise distribution: training noise differs"
+        " from sampling noise."
     ]
 
 
 _CLASS_LAWS = {
-    "data": "Conditional denoisers are asked for each class as often as the training split has it.",
+    "data": "Conditional denoisers generated each class as often as the training split has it.",
     "uniform": (
-        "Conditional denoisers were asked for all classes equally often: if the classes of the data"
-        " are not equally large, the distances contain that difference (--class-law data measures"
-        " without it)."
+        "Conditional denoisers generated all classes equally often: if the classes of the data are"
+        " not equally large, the distances contain that difference (--class-law data avoids it)."
     ),
 }
 
@@ -271,9 +278,9 @@ def _features(groups: Sequence[Group]) -> list[str]:
     other = sorted(name for name in names if not name.endswith("_inception"))
     if not other:
         return []
-    verb = "uses" if len(other) == 1 else "use"
+    verb = "does" if len(other) == 1 else "do"
     return [
-        f"{join(other)} {verb} other features than Inception-v3: no FID, and not comparable with"
+        f"{join(other)} {verb} not use Inception-v3 features: not FID, and not comparable with"
         " published FIDs."
     ]
 
@@ -308,10 +315,7 @@ def _code(runs: Sequence[Run]) -> list[str]:
     runs = [run for run in runs if not run.from_csv]
     dirty = sum(bool(run.provenance.get("git_dirty")) for run in runs)
     if dirty:
-        lines.append(
-            f"{dirty} of {len(runs)} runs were made from a git tree with changes that were not"
-            " committed."
-        )
+        lines.append(f"{dirty} of {plural(len(runs), 'run')} made with uncommitted changes.")
     commits = {run.provenance.get("git_sha") for run in runs}
     if len(commits) > 1:
         lines.append(f"The runs come from {len(commits)} versions of the code.")

@@ -46,7 +46,7 @@ def _about(table: Table) -> str:
 
 
 def _cells(rows: Iterable[Row]) -> str:
-    head = ["task", "arm", "here", "published", "difference", "standard error", "limit", "verdict"]
+    head = ["task", "run", "here", "published", "difference", "standard error", "limit", "verdict"]
     lines = []
     for row in rows:
         lines.append(

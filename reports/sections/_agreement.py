@@ -47,7 +47,7 @@ class Agreement:
     errors: float | None
 
     def __str__(self) -> str:
-        return f"{self.place}: {number(self.hard)} against {number(self.control)}"
+        return f"{self.place}: {number(self.hard)} vs {number(self.control)}"
 
 
 def compare(
@@ -142,7 +142,7 @@ def _sentence(metric: str, results: list[Agreement]) -> str:
     known = [result for result in results if result.errors is not None]
     if not known:
         values = "; ".join(map(str, results))
-        return f"share one seed only, so no error is known; {metric} at {values}"
+        return f"share only one seed, so no error is known; {metric} at {values}"
     # Not ">": a nan, from a seed that diverged, is a difference as well.
     differing = [result for result in known if not result.errors <= TOLERANCE]
     seeds = counts({result.seeds for result in known})

@@ -21,9 +21,9 @@ def figures_of(group: Group, found: Sequence[Sequence[Panel]]) -> list[Figure]:
 def _figure(group: Group, shared: Sequence[Panel], look: dict) -> Figure:
     panel = shared[0]
     svg = drawings.curve(shared, look) if panel.over else drawings.bars(panel, look)
-    title = panel.title
+    title = panel.heading
     if len(shared) > 1:
-        title = f"{panel.family_title}, {join([one.schedule for one in shared])}"
+        title = f"{panel.family_heading}, {join([one.schedule for one in shared])}"
     words = about(group, panel)
     return Figure(title, svg, words, wide=len(shared) > 1, marks=drawings.caption(shared))
 

@@ -82,7 +82,7 @@ def versus(group: Group, pairs: Sequence[tuple[str, str]]) -> list[Versus]:
             rows.append(_row(panel, arm, other, curve))
         measured = [row for row in rows if any(row.cells)]
         if measured:
-            tables.append(Versus(panel.title, panel.info, list(panel.cells), measured))
+            tables.append(Versus(panel.heading, panel.info, list(panel.cells), measured))
     return tables
 
 
@@ -115,9 +115,9 @@ def _row(panel: Panel, arm: str, other: str, curve: dict[Any, Cell | None]) -> R
 def _one(info: Info, cell: Cell, other: str) -> str:
     if cell.ratio is None:
         return f"no comparison with {other}"
-    # The means are worth showing, but two seeds agree by chance every other time.
+    # The means are worth showing, but two seeds agree in sign by chance half the time.
     if cell.estimate is None:
-        return f"no claim, too few seeds are shared with {other}: {cell.change}"
+        return f"{cell.change} vs {other} (too few shared seeds for a claim)"
     words = claim(info, cell)
     link = "to" if cell.side == "unclear" else "than"
     return f"{words} {link} {other}: {cell.change}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,11 +24,12 @@ from reports.tables.select import (
     where,
 )
 from reports.tables.statistics import LEAST_SEEDS, Cell, against, values_by
-from reports.text import join, listed, number, setting
+from reports.text import join, listed, number, plural, setting
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_DIGEST = re.compile(r"-[0-9a-f]{6}(?=[:,]|$)")
 _PLACE = ["metric", "sampler", "start", "n", "nfe"]
 
 
@@ -112,7 +116,7 @@ class Weights:
     @property
     def title(self) -> str:
         """Metric, NFE and settings."""
-        return listed([self.metric, f"NFE {self.nfe}", self.settings])
+        return listed([self.info.full_title, f"NFE {self.nfe}", self.settings])
 
     @property
     def grid(self) -> list[float]:
@@ -150,7 +154,7 @@ class Weights:
                 " and at 0"
             )
         unguided = choice.by_split["test"][0.0]
-        numbers = f"{number(gain.mean)} against {number(unguided.mean)}, {gain.change}"
+        numbers = f"{number(gain.mean)} vs {number(unguided.mean)}, {gain.change}"
         passes = ""
         if choice.passes:
             counts = join([f"{count:g}" for count in choice.passes])
@@ -164,7 +168,8 @@ class Weights:
 def _verdict(info: Info, gain: Cell) -> str:
     """A claim, if its interval allows one."""
     if len(gain.baseline) < LEAST_SEEDS:
-        return f"no claim with {len(gain.baseline)} of the {LEAST_SEEDS} seeds that one needs"
+        seeds = plural(len(gain.baseline), "seed")
+        return f"no claim ({seeds}, {LEAST_SEEDS} needed)"
     than = "from" if gain.side == "unclear" else "than"
     return f"{claim(info, gain)} {than} unguided"
 
@@ -176,9 +181,19 @@ def with_weight(rows: pd.DataFrame) -> pd.DataFrame:
     """
     guided = rows[uses_discriminator(rows)]
     parts = {name: _parse(name) for name in guided["guidance"].unique()}
-    noising = guided["guidance"].map({name: noising for name, (noising, _) in parts.items()})
+    words = without_digests({noising for noising, _ in parts.values()})
+    noising = guided["guidance"].map({name: words[noising] for name, (noising, _) in parts.items()})
     weight = guided["guidance"].map({name: weight for name, (_, weight) in parts.items()})
     return guided.assign(noising=noising, weight=weight.astype("float64"))
+
+
+def without_digests(names: Collection[str]) -> dict[str, str]:
+    """Names to names without the digest of their settings, ``independent`` for
+    ``independent-1bec90``, where these are still unique.
+    """
+    short = {name: _DIGEST.sub("", name) for name in names}
+    counted = Counter(short.values())
+    return {name: own if counted[own] == 1 else name for name, own in short.items()}
 
 
 def _parse(guidance: str) -> tuple[str, float]:

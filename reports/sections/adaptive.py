@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 title = "Adaptive sampler"
 place = 120
 folded = True
-NFE = Info("adaptive_nfe", "Evaluations that the sampler takes.", "lower")
+NFE = Info("adaptive_nfe", "Evaluations that the sampler needed.", "lower")
 
 
 @dataclass(frozen=True)

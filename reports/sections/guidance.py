@@ -6,11 +6,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.figures.charts import Chart, Line, figure_of
-from reports.figures.style import DASHES, Look, level_look, looks
+from reports.figures.style import DASHES, SIGMA, Look, level_look, looks
 from reports.figures.svg import Figure
 from reports.sections._discriminators import Discriminators, discriminators
 from reports.sections._listing import Listing, everything
-from reports.sections._weights import Choice, Weights, name_of, weights_of, with_weight
+from reports.sections._weights import (
+    Choice,
+    Weights,
+    name_of,
+    weights_of,
+    with_weight,
+    without_digests,
+)
 from reports.tables.arms import BASELINE, ordered
 from reports.tables.floors import REAL
 from reports.tables.groups import Group
@@ -67,8 +74,13 @@ def build(group: Group) -> Guidance | None:
         others=found[len(first) :],
         discriminators=own,
         quality=_quality(own, look) if own else None,
-        listing=everything(rows, _SETTINGS, group.metrics),
+        listing=everything(rows.assign(guidance=_short(rows)), _SETTINGS, group.metrics),
     )
+
+
+def _short(rows: pd.DataFrame) -> pd.Series:
+    """The guidance of each row, without digests."""
+    return rows["guidance"].map(without_digests(rows["guidance"].unique())).astype("string")
 
 
 def in_words(group: Group) -> dict[str, list[str]]:
@@ -94,19 +106,16 @@ def _figure(weights: Weights, look: dict[str, Look]) -> Figure:
     charts = []
     for split in ("train", "test"):
         lines = [_line(choice, split) for choice in weights.choices if choice.by_split[split]]
-        heading = f"{weights.metric}, {split}, NFE {weights.nfe}"
+        heading = f"{weights.info.full_title}, {split}, NFE {weights.nfe}"
         levels = {}
         # Against the train split no floor is measured.
         if split == "test" and weights.floor and weights.floor.value > 0:
             levels[REAL] = weights.floor.value
         # Only heights are logarithmic: weight 0 has no place on a logarithmic axis.
         charts.append(Chart(heading, "weight", lines, levels, log="y"))
-    about = (
-        "A ring is the weight that the train split chooses; weight 0 is unguided. Heights are"
-        " logarithmic."
-    )
+    about = "Ring: the weight chosen on the train split; weight 0 is unguided."
     if any(chart.levels for chart in charts):
-        about += " Dashed: as many real training images."
+        about += " Dashed: as many real training images instead of samples."
     return figure_of(weights.title, charts, look | {REAL: level_look()}, about)
 
 
@@ -123,10 +132,11 @@ def _quality(own: Discriminators, look: dict[str, Look]) -> Figure | None:
     for metric, lines in own.profiles.items():
         levels = {GUESS: 0.5} if own.infos[metric].better is None else {}
         drawn = [Line(name, points) for name, points in lines.items()]
-        charts.append(Chart(f"{metric}, {own.split}", "sigma", drawn, levels))
+        heading = f"{own.infos[metric].full_title}, {own.split}"
+        charts.append(Chart(heading, SIGMA, drawn, levels))
     if not charts:
         return None
-    return figure_of("The discriminators over the noise level", charts, look)
+    return figure_of("Discriminators by noise level", charts, look)
 
 
 def _looks(rows: pd.DataFrame, look: dict[str, Look]) -> dict[str, Look]:

@@ -16,6 +16,7 @@ title = "Generated images"
 place = 5
 TANGENTS = "along the path"
 REAL = "real"  # the file of real images, and its label
+NEAREST = "nearest-"  # start of the file of samples with their nearest training images
 _PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of every PNG
 
 
@@ -68,10 +69,17 @@ def build(group: Group) -> Images | None:
 
 def grids(runs: Sequence[Run]) -> dict[str, dict[str, Grid]]:
     """Label to the pictures by coupling, each from its first seed."""
+    by_stem = pictures(runs, "*.png")
+    shown = [stem for stem in by_stem if not stem.startswith(NEAREST)]
+    return {_label(stem): by_stem[stem] for stem in sorted(shown, key=_natural)}
+
+
+def pictures(runs: Sequence[Run], pattern: str) -> dict[str, dict[str, Grid]]:
+    """Name of the file without its ending to the pictures by coupling, each from its first seed."""
     by_stem: dict[str, dict[str, Grid]] = {}
     for coupling, run in first_runs(runs).items():
-        # Sorted later by label, because file systems list in any order.
-        for path in run.path.glob("samples/*.png"):
+        # Sorted, because file systems list in any order.
+        for path in sorted(run.path.glob(f"samples/{pattern}")):
             content = path.read_bytes()
             # Whatever else bears this name, such as SVG with scripts, is not embedded.
             if content.startswith(_PNG):
@@ -79,7 +87,7 @@ def grids(runs: Sequence[Run]) -> dict[str, dict[str, Grid]]:
                 png = base64.b64encode(content).decode()
                 grid = Grid(coupling, int(run.config["seed"]), png)
                 by_stem.setdefault(path.stem, {})[coupling] = grid
-    return {_label(stem): by_stem[stem] for stem in sorted(by_stem, key=_natural)}
+    return by_stem
 
 
 def _label(stem: str) -> str:

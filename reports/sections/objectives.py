@@ -1,4 +1,4 @@
-"""Training objectives against each other, for each coupling."""
+"""Training objectives compared with each other, for each coupling."""
 
 from __future__ import annotations
 

@@ -40,9 +40,9 @@ class PairedPoints:
         counts = sorted({len(lines) for lines in self.lines.values()})
         many = join([str(count) for count in counts])
         return (
-            f"The first {many} pairs of a pool that was not trained on: lines from noise samples"
-            " (grey dots) to points of the data (coloured), as the coupling of each arm’s first"
-            " seed pairs them."
+            f"The first {many} pairs of a pool that was not used for training, from the first seed"
+            " of each coupling: lines from noise samples (grey dots) to points of the data"
+            " (coloured)."
         )
 
     @property

@@ -15,7 +15,7 @@ from reports.tables.overhead import overhead
 from reports.tables.primary import NFE
 from reports.tables.statistics import Cell
 
-title = "Quality against training overhead"
+title = "Quality and training overhead"
 place = 50
 folded = True
 
@@ -70,32 +70,32 @@ def build(group: Group) -> Pareto | None:
     for name in ordered(distance):
         # By the means: with intervals on both axes, few seeds would put nearly all on the front.
         points.append(Point(name, cost[name], distance[name], _is_front(name, places)))
-    caption = f"{panel.title}, NFE {nfe}"
+    caption = f"{panel.heading}, NFE {nfe}"
     levels = {}
     about = _ABOUT
     # A logarithmic axis has no place for the floor of an unbiased distance.
     if panel.floor and panel.floor.value > 0:
         levels[REAL] = panel.floor.value
-        about += " Dashed: as many real training images."
-    chart = _chart(caption, points, f"{panel.metric} (logarithmic)", levels)
+        about += " Dashed: as many real training images instead of samples."
+    chart = _chart(points, panel.info.full_title, levels)
     look = looks(group.couplings) | {REAL: level_look()}
-    return Pareto(caption, points, chart, figure_of(title, [chart], look, about))
+    return Pareto(caption, points, chart, figure_of(caption, [chart], look, about))
 
 
 _ABOUT = (
-    "Seconds that the solver worked, and fitted, over the seconds that the same run trained without"
-    " waiting for it: 1 doubles the work. A ring: Pareto-optimal, no coupling is both as cheap and"
-    " as good by the means. The vertical axis is logarithmic."
+    "Overhead: seconds that the solver worked (its fit included) over the seconds of training"
+    " without waiting for it, so 1 doubles the work. Ring: Pareto-optimal, by the means."
 )
 
 
-def _chart(caption: str, points: list[Point], heights: str, levels: dict[str, float]) -> Chart:
+def _chart(points: list[Point], heights: str, levels: dict[str, float]) -> Chart:
     lines = []
     for point in points:
         x = point.overhead.mean
         lines.append(Line(point.coupling, {x: point.distance}, (x,) if point.front else ()))
-    across = "coupling overhead, as a fraction of the training's work"
-    return Chart(caption, across, lines, levels, log="y", y=heights)
+    across = "coupling overhead (fraction of training time)"
+    # The caption has the settings; its axis names the metric.
+    return Chart("", across, lines, levels, log="y", y=heights)
 
 
 def _is_front(name: str, places: dict[str, tuple[float, float]]) -> bool:

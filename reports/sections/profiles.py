@@ -7,7 +7,7 @@ from reports.sections._draw import figures_of
 from reports.tables.groups import Group
 from reports.tables.panels import side_by_side
 
-title = "Profiles over the noise level"
+title = "By noise level"
 place = 80
 folded = True
 

@@ -18,7 +18,7 @@ from reports.text import join, listed, schedule_label, setting
 if TYPE_CHECKING:
     import pandas as pd
 
-title = "The first pass over schedules"
+title = "Search for the best schedule"
 place = 110
 folded = True
 _COLD = math.log(1.5)  # values that are half as much again as the best have no colour
@@ -38,6 +38,7 @@ class Heat:
         chosen: NFE to the best schedule of each run, at which that run is compared.
         seeds: numbers of seeds that chose together, 1 for runs that chose by themselves; none in
             runs of earlier versions.
+        words: the metric in words.
 
     """
 
@@ -49,12 +50,13 @@ class Heat:
     best: dict[int, str]
     chosen: dict[int, tuple[str, ...]]
     seeds: tuple[int, ...] = ()
+    words: str = ""
 
     @property
     def title(self) -> str:
         """Metric, setting and number of images."""
         counted = f"{join([str(n) for n in self.images])} images" if self.images else ""
-        return listed([self.metric, self.setting, counted.replace(" and ", " or ")])
+        return listed([self.words, self.setting, counted.replace(" and ", " or ")])
 
     @property
     def chosen_by(self) -> str:
@@ -130,7 +132,8 @@ def heats(group: Group) -> list[Heat]:
             # Runs that were evaluated at different times may have chosen with different seeds.
             together = count["value"][count["run_id"].isin(own["run_id"])].unique()
             heat = _heat(metric, words, coupling, own, best)
-            found.append(replace(heat, seeds=tuple(sorted(map(int, together)))))
+            seen = tuple(sorted(map(int, together)))
+            found.append(replace(heat, seeds=seen, words=group.metrics[metric].full_title))
     return sorted(found, key=lambda heat: group.metrics.rank(heat.metric))
 
 

@@ -20,7 +20,7 @@ from reports.tables.groups import Group
 from reports.tables.metrics import Metrics
 from reports.tables.select import PLAIN, at_fixed_schedule, floors, is_unguided
 from reports.tables.statistics import Cell, values_by
-from reports.text import is_missing, setting
+from reports.text import is_missing, listed, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +33,8 @@ FULL = "full sampler"
 REAL = "held-out real images"
 _THRESHOLD = "_0.2_"  # of the mode mixture that is drawn: one of many
 _ABOUT = (
-    "Colours are those of starts here, not of couplings. Dashed: the full sampler with as many"
-    " evaluations; dotted: held-out real images."
+    "Colours stand for starts here, not for couplings. Dashed: the full sampler with as many"
+    " evaluations. Dotted: held-out real images."
 )
 
 
@@ -173,10 +173,11 @@ def _chart(
         levels[REAL] = real[metric]
     # A line at nan or infinity would spoil the limits of the axis.
     levels = {name: value for name, value in levels.items() if math.isfinite(value)}
-    words = {"train": f"{metric}, train", "test": f"{metric}, held-out"}.get(split, metric)
+    compared = {"train": "train", "test": "held-out"}.get(split, "")
+    words = listed([info.full_title, compared])
     # Rates of copies may be zero, for which a logarithmic axis has no place.
     log = "xy" if info.distance else "x"
-    return Chart(words, "sigma(T'), where sampling begins", lines, levels, log)
+    return Chart(words, "start level sigma(T')", lines, levels, log)
 
 
 def _over_level(rows: pd.DataFrame) -> dict[float, Cell]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reports.sections._per_run import PerRun, table_of
 from reports.tables.groups import Group
 
-title = "Curvature of the paths"
+title = "Path curvature"
 place = 60
 folded = True
 

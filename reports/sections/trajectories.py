@@ -41,9 +41,9 @@ class Trajectories:
         counts = sorted({len(paths) for paths in self.paths.values()})
         many = join([str(count) for count in counts])
         return (
-            f"The paths of {many} noise samples (grey dots), the same for all couplings, to"
-            " generated points (coloured), by the dense reference of the first seed of each"
-            " coupling, in flow-matching coordinates z = (1 − t) y + t n."
+            f"Paths from {many} noise samples (grey dots), the same for all couplings, to generated"
+            " points (coloured): the dense reference solver with the first seed of each coupling,"
+            " in flow-matching coordinates z = (1 − t) y + t n."
         )
 
     @property

@@ -171,7 +171,7 @@ def in_words(table: ChangeTable, row: Row, nfe: int) -> str:
     size = "no ratio" if cell.ratio is None else cell.change
     claimed = table.verdict(cell)
     certain = "not significant" if claimed == "unclear" else f"clearly {claimed}"
-    values = f"{number(own)} against {number(reference)}"
+    values = f"{number(own)} vs {number(reference)}"
     return f"{place}: {size}, {values}, {_seeds(cell.baseline)}; {certain}"
 
 

@@ -8,7 +8,7 @@ rows.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bench.record.infos import Info
@@ -112,10 +112,12 @@ def collect(described: Iterable[Iterable[Info]], measured: Iterable[str]) -> Met
     for own in described:
         infos |= {info.name: info for info in own}
     # A folder may hold runs of several versions.
+    untitled = {name for name, info in infos.items() if not info.title}
     missing = set(measured) - infos.keys()
-    if missing:
+    for info in _shipped(missing | untitled) if missing or untitled else ():
         # What a run recorded comes first: it describes the metric as it was when it was measured.
-        infos |= {info.name: info for info in _shipped(missing)}
+        recorded = infos.get(info.name, info)
+        infos[info.name] = replace(recorded, title=info.title)
     return Metrics({info.name: info for info in sorted(infos.values(), key=_place)})
 
 

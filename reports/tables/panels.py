@@ -89,6 +89,16 @@ class Panel:
         return listed([self.family_title, self.schedule])
 
     @property
+    def family_heading(self) -> str:
+        """``family_title`` with the metric in words and its name in brackets, for pages."""
+        return listed([self.info.full_title, self.split or "", self.settings])
+
+    @property
+    def heading(self) -> str:
+        """``title`` likewise."""
+        return listed([self.family_heading, self.schedule])
+
+    @property
     def plain(self) -> bool:
         """True for the sampler that all are compared with, from plain noise, without guidance."""
         # All rows of a panel share their settings.

@@ -105,7 +105,7 @@ def reach(panels: Sequence[Panel], noun: str = "rho") -> Reach | None:
         columns = [_column(panel, target) for target in targets.values()]
         for coupling in columns[0]:
             rows.append((panel.schedule, coupling, [column[coupling] for column in columns]))
-    return Reach(panels[0].family_title, targets, rows, noun)
+    return Reach(panels[0].family_heading, targets, rows, noun)
 
 
 def _column(panel: Panel, target: float) -> dict[str, Reached]:

@@ -260,8 +260,8 @@ def _at(rows: pd.DataFrame, best: pd.DataFrame) -> pd.Series:
 
 
 def at_the_end(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[str]:
-    """Lines if the best schedule for a metric is the first or last of its family that was tried,
-    because one beyond may be better.
+    """Lines if the best schedule for a metric is at an end of its family's search, because one
+    beyond may be better.
     """
     # By NFE, because a search goes on beyond an end only where that is the best.
     keys = ["run_id", "family", "nfe"]
@@ -274,14 +274,15 @@ def at_the_end(rows: pd.DataFrame, best: pd.DataFrame, metric: str) -> list[str]
     lines = []
     for family, of_family in ends.groupby("family"):
         word = _NOUNS.get(str(family), str(family))
-        for extreme, end in (("largest", "max"), ("smallest", "min")):
+        for side, beyond, end in (("upper", "larger", "max"), ("lower", "smaller", "min")):
             places = []
             for arm, part in _by_arm(of_family[of_family["parameter"].eq(of_family[end])]):
                 places.append(f"{arm} at NFE {_nfes(part['nfe'])}")
             if places:
+                option = " (extend --rhos)" if word == "rho" else ""
                 lines.append(
-                    f"The best {word} for {metric} is the {extreme} that was tried, so one beyond"
-                    f" it may be better: {'; '.join(places)}."
+                    f"Best {word} for {metric} is at the {side} end of the search; a {beyond} one"
+                    f" may be better{option}: {'; '.join(places)}."
                 )
     return lines
 

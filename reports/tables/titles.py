@@ -1,10 +1,9 @@
-"""Names in words: data sets, metrics, and couplings whose options nobody needs to see."""
+"""Names in words: data sets, and couplings whose options nobody needs to see."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from bench.record.infos import Info
 from reports.tables.arms import arm_of, coupling_of, variant_of
 
 # Here and not in ``bench.data``: reports read the data sets of published runs without torch.
@@ -18,38 +17,11 @@ _DATA = {
     "image-folder": "Own images (image-folder)",
     "image-zip": "Own images (image-zip)",
 }
-_METRICS = {
-    "fid": "FID",
-    "w2": "Wasserstein distance",
-    "truncation_error": "Truncation error",
-}
-_FAMILIES = {
-    "fd": "Fréchet distance",
-    "fd_infinity": "Fréchet distance for infinitely many images",
-    "kid": "Kernel distance",
-}
-_FEATURES = {
-    "classifier": "classifier features",
-    "inception": "Inception features",
-    "dinov2": "DINOv2 features",
-    "pixels": "pixels",
-}
 
 
 def data_title(data: str) -> str:
     """``Fashion-MNIST 16×16`` for ``fashion-mnist-16``; a name of the user's own as it is."""
     return _DATA.get(data, data)
-
-
-def metric_title(info: Info) -> str:
-    """``Fréchet distance, classifier features``; the name of a metric without a title."""
-    if info.name in _METRICS:
-        return _METRICS[info.name]
-    family = _FAMILIES.get(info.family)
-    if family is None:
-        return info.name
-    features = info.name.removeprefix(f"{info.family}_")
-    return f"{family}, {_FEATURES.get(features, f'{features} features')}"
 
 
 def short_names(arms: Collection[str]) -> dict[str, str]:

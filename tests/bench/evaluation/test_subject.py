@@ -300,6 +300,7 @@ def test_chunks_change_no_number(found, config, net, dataset, monkeypatch, tmp_p
 
 def test_sample_grids_are_written_for_the_shown_evaluations(found):
     assert [path.name for path in sorted((found[1].path / "samples").iterdir())] == [
+        "nearest-halves.png",
         "nfe5.png",
         "real.png",
         "tangents.png",
@@ -357,20 +358,23 @@ def test_rank_warnings_count_the_smallest_set_of_what_is_asked_for(
         asked = dataclasses.replace(
             config, evaluation=dataclasses.replace(config.evaluation, **changes)
         )
-        lines = cautions(Subject(asked, net, dataset, [extractor], "cpu", tmp_path))
-        return [line.partition(";")[0] for line in lines]
+        return cautions(Subject(asked, net, dataset, [extractor], "cpu", tmp_path))
 
     assert said() == []
-    assert said(samples=16) == ["fd_pixels: 16 samples in 16 features"]
+    assert said(samples=16) == ["fd_pixels from 16 images in 16 dimensions is unreliable"]
     small = dataclasses.replace(
         dataset, test=Split(dataset.test.images[:10], dataset.test.labels[:10])
     )
-    assert said(small) == ["fd_pixels: 10 samples in 16 features"]
+    assert said(small) == ["fd_pixels from 10 images in 16 dimensions is unreliable"]
     assert said(small, metrics=("truncation", "paths")) == []
-    assert said(grid_samples=12, rhos=(3.0,)) == ["grid_fd_pixels: 12 samples in 16 features"]
+    assert said(grid_samples=12, rhos=(3.0,)) == [
+        "grid_fd_pixels from 12 images in 16 dimensions is unreliable"
+    ]
     monkeypatch.setattr(Frechet, "fid_images", 100)
     inception = Features("inception", PIXELS.extract, size=2048, fingerprint="i")
-    assert said(extractor=inception, samples=100) == ["fid: 40 samples in 2048 features"]
+    assert said(extractor=inception, samples=100) == [
+        "fid from 40 images in 2048 dimensions is unreliable"
+    ]
 
 
 def test_what_training_cost():

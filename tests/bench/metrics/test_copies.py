@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from bench.metrics.copies import copy_distance, copy_rate, nearest
+from bench.metrics.copies import copy_distance, copy_rate, nearest, nearest_rows
 
 
 def normal(n, d, seed, scale=1.0) -> torch.Tensor:
@@ -17,8 +17,9 @@ def normal(n, d, seed, scale=1.0) -> torch.Tensor:
 @pytest.mark.parametrize("chunk", [1, 7, 90])
 def test_nearest_is_that_of_a_tree(chunk):
     x, reference = normal(40, 3, 0), normal(90, 3, 1)
-    expected, _ = cKDTree(reference.numpy()).query(x.numpy())
+    expected, rows = cKDTree(reference.numpy()).query(x.numpy())
     np.testing.assert_allclose(nearest(x, reference.split(chunk)), expected, rtol=1e-9)
+    assert nearest_rows(x, reference.split(chunk))[1].tolist() == rows.tolist()
 
 
 def measured(generated, train, held_out):

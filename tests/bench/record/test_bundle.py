@@ -65,7 +65,7 @@ MARK = {"bundle.json": b'{"version": 1}\n'}
     ("files", "part"),
     [
         ({"a.png": b""}, "is not a bundle"),
-        ({"bundle.json": b'{"version": 2}\n'}, "of a later version"),
+        ({"bundle.json": b'{"version": 3}\n'}, "of a later version"),
         ({**MARK, "../config.json": b""}, "not a file of a run"),
         ({**MARK, "run/../config.json": b""}, "not a file of a run"),
         ({**MARK, "run/checkpoint.pt": b""}, "not a file of a run"),

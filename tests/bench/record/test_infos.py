@@ -1,6 +1,7 @@
 """Descriptions of metrics in a run folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,9 @@ KID = Info("kid_net", "Kernel distance.", better="lower", family="kid", place=20
 def test_descriptions_come_back_in_their_order(tmp_path):
     described = [KID, Info("speed", "Images per second.", better="higher", per="run", kind="cost")]
     write_infos(tmp_path, described)
-    assert list(read_infos(tmp_path).values()) == described
+    # A metric without a name in words is called by its name.
+    titled = [replace(info, title=info.name) for info in described]
+    assert list(read_infos(tmp_path).values()) == titled
 
 
 def test_a_run_of_an_earlier_version_has_none(tmp_path):

@@ -200,3 +200,4 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(
     assert torch.equal(weights(whole.net), weights(resumed.net))
     assert torch.equal(weights(whole.ema.net), weights(resumed.ema.net))
     assert whole.history == resumed.history
+    assert any("sigma 0.3 to 1" in entry for entry in whole.history)

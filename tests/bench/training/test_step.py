@@ -1,3 +1,5 @@
+import copy
+import itertools
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -101,6 +103,28 @@ def test_micro_batches_add_up_to_the_batch(digits, tiny, batches):
         gradients.append(torch.cat([p.grad.flatten() for p in state.net.parameters()]))
     for other in gradients[1:]:
         assert (other - gradients[0]).norm() < 1e-5 * gradients[0].norm()
+
+
+@pytest.mark.parametrize("micro_batch", [None, 24])
+def test_the_error_by_level_is_that_of_the_denoiser_before_the_step(
+    digits, tiny, batches, micro_batch
+):
+    """All levels together against the mean over the batch, computed here."""
+    (batch,) = batches(1)
+    state = new_state(tiny, digits, "cpu")
+    state.net.objective = Recorded()
+    before = copy.deepcopy(state.net)
+    Stepper(tiny, state, ALONE, Execution(micro_batch=micro_batch))(batch)
+    sigma = torch.cat([args[3] for args in state.net.objective.calls])
+    with torch.no_grad():
+        denoised = before(batch.images + sigma[:, None, None, None] * batch.noise, sigma)
+    errors = (denoised - batch.images).square().mean((1, 2, 3))
+    totals, counts = state.level_sums
+    assert counts.tolist() == [
+        int(((low <= sigma) & (sigma < high)).sum())
+        for low, high in itertools.pairwise((0.0, 0.1, 0.3, 1.0, 3.0, torch.inf))
+    ]
+    assert totals.sum().item() == pytest.approx(errors.sum().item(), rel=1e-4)
 
 
 def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, batches):

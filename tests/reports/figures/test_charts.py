@@ -19,19 +19,18 @@ CHART = Chart(
 def test_charts_in_words():
     said = describe(CHART)
     assert (
-        said
-        == "Chart of cost against weight: random 3.00 at 0.5, 8.00 at 2; lapjv 5.00 at 1; lapjv"
+        said == "Chart of cost over weight: random 3.00 at 0.5, 8.00 at 2; lapjv 5.00 at 1; lapjv"
         " 7.00 throughout."
     )
     assert "up to 2 seeds" in caption([CHART])
-    assert "One seed" in caption([Chart("a", "b", [CHART.lines[1]])])
+    assert "one seed each" in caption([Chart("a", "b", [CHART.lines[1]])])
 
 
 def test_a_figure_of_three_charts_has_no_empty_axes():
     """Each of the axes names what it shows, and a fourth in the second row is not there."""
     svg = ElementTree.fromstring(str(draw([CHART, CHART, CHART], LOOK)))
     shown = [element.text for element in svg.iter("text")]
-    assert shown.count("cost") == shown.count("weight") == 3
+    assert shown.count("cost") == shown.count("weight (log)") == 3
     assert shown.count("random") == 1
     assert shown.count("0.5") == 3
 

@@ -32,8 +32,8 @@ def test_curve_shows_arms_nfes_and_axes(study):
         "random",
         "lapjv",
         "sinkhorn:epsilon=0.05",
-        "NFE",
-        "fd_classifier",
+        "NFE (log)",
+        "(fd_classifier) (log)",
         "3",
         "5",
         "13",
@@ -43,7 +43,7 @@ def test_curve_shows_arms_nfes_and_axes(study):
     assert "http" not in svg
     assert re.search(
         r'<svg viewBox="[^"]+" style="--inches: 3.9" role="img" aria-label="Line chart of'
-        r" fd_classifier, test",
+        r' [^"]*\(fd_classifier\), test',
         svg,
     )
     assert not re.search(r"<g [^>]*id=", svg)
@@ -71,8 +71,8 @@ def test_height_on_the_page_follows_the_means(study):
 
 def test_bars(study):
     svg = str(draw(panel_of(study, "curvature_fm")))
-    assert {"random", "lapjv", "curvature_fm"} <= set(texts(svg))
-    assert 'aria-label="Bar chart of curvature_fm' in svg
+    assert {"random", "lapjv", "Path curvature"} <= set(texts(svg))
+    assert 'aria-label="Bar chart of Path curvature (curvature_fm)' in svg
 
 
 def test_the_same_runs_give_the_same_figure(study):
@@ -110,9 +110,9 @@ def test_caption_says_what_the_marks_are(tmp_path, make, seeds):
     panel = panel_of(tmp_path, "truncation_error")
     svg = str(draw(panel))
     expected = {
-        1: "one seed per coupling",
-        3: "dots are the single seeds (3)",
-        6: "lowest to the highest of up to 6 seeds",
+        1: "(one seed, no spread)",
+        3: "dots: single seeds (3)",
+        6: "bands: lowest to highest of up to 6 seeds",
     }
     assert expected[seeds] in figures.caption([panel])
     assert ("fill-opacity: 0.18" in svg) == (seeds == 6)
@@ -126,7 +126,7 @@ def test_what_a_logarithmic_axis_cannot_show_is_left_out(tmp_path, make, value):
     )
     for metric in ("truncation_error", "coupling_ms"):
         svg = draw(panel_of(tmp_path, metric))
-        assert metric in texts(str(svg))
+        assert f"({metric})" in " ".join(texts(str(svg)))
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def test_a_profile_is_drawn_against_sigma_with_a_band(tmp_path, make, seeds):
     (x0, y0), (x1, y1), (x2, y2), _ = points
     assert (x2 - x1) / (x1 - x0) == pytest.approx(2, rel=1e-3)  # two decades against one
     assert (y2 - y1) / (y1 - y0) == pytest.approx(2, rel=1e-3)
-    assert {"sigma", "target_variance", "0.01", "10"} <= set(texts(svg))
+    assert {"noise level sigma (log)", "(target_variance) (log)", "0.01", "10"} <= set(texts(svg))
     assert ("fill-opacity: 0.18" in svg) == (seeds > 1)
-    assert "against sigma from 0.01 to 100" in svg
+    assert "over sigma from 0.01 to 100" in svg
 
 
 NAMES = ("gradient_variance", "validation_loss_edm_independent", "features_of_a_very_long_name" * 3)

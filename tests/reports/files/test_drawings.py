@@ -18,7 +18,7 @@ def test_each_figure_is_a_file_of_every_kind(study, tmp_path, capsys):
         assert content.startswith(KINDS[name[-4:]]), name
     drawn = files["digits-pool-1024-fd_classifier-test-ratio.svg"].decode()
     words = [one.text for one in ElementTree.fromstring(drawn).iter() if one.text]
-    assert {"random", "lapjv", "sinkhorn", "network evaluations (NFE)"} <= set(words)
+    assert {"random", "lapjv", "sinkhorn", "network evaluations (NFE, log)"} <= set(words)
     assert "mark|" not in drawn
     again = build(study, tmp_path / "again", figures=True)
     assert {path.name: path.read_bytes() for path in again.figures.iterdir()} == files

@@ -15,7 +15,7 @@ def test_terminal_table(study):
     assert text.isascii()
     assert max(map(len, lines)) < 110
     assert lines[0] == "Digits 8x8: which coupling at your NFE?"
-    assert any(line.startswith("digits, pool 1024; seeds 0, 1, 2") for line in lines)
+    assert any(line.startswith("digits, pool 1024, seeds 0, 1, 2. Mean over") for line in lines)
     start = lines.index("fd_classifier, test")
     assert lines[start + 1].split() == ["NFE", "random", "lapjv", "sinkhorn:epsilon=0.05"]
     assert lines[start + 2].split() == ["3", "27.5", "16.5", "(x0.60*)", "24.7", "(x0.90*)"]
@@ -24,7 +24,7 @@ def test_terminal_table(study):
     assert "truncation_error" in lines
     (lapjv,) = [line for line in lines if line.startswith("lapjv")]
     assert lapjv.split("  ")[-1].strip() == "2,800 (x0.70*)"
-    assert "89.6 (cut 30 %)" in lapjv
+    assert "89.6 (30 % saved)" in lapjv
     assert "0.0865 (x0.70*)" in lapjv
 
 

@@ -36,8 +36,8 @@ def test_kept_marginals_are_not_spoken_of(tmp_path):
 def test_noise_that_is_left_out_or_shrunk_is_named_with_its_numbers(tmp_path):
     (line,) = lines(tmp_path, random=counted(), knn=counted(duplicates=0.5, drift=-0.108))
     assert line == (
-        "Noise that was counted in the training was not Gaussian: knn (50 % of a pool's noise"
-        " samples are not used and their mean square is −10.8 % off)."
+        "The noise seen in training was not exactly Gaussian: knn (50 % of a pool's noise samples"
+        " were unused and their mean square is −10.8 % off)."
     )
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from bench.record import Measurement
-from reports.sections._weights import with_weight
+from reports.sections._weights import with_weight, without_digests
 from reports.sections.guidance import build, sentences
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
@@ -64,7 +64,7 @@ def test_the_weight_is_chosen_on_train_and_told_on_test(tmp_path, make, guided_r
         (
             {0: 2.0, 1: 1.0},
             {0: 1.0, 1: 1.5},
-            "no claim with 1 of the 3 seeds that one needs: 1.50 against 1.00, +50 %",
+            "no claim (1 seed, 3 needed): 1.50 vs 1.00, +50 %",
         ),
         ({0: 2.0, 1: float("inf"), 2: 1.0}, {0: 2.0, 2: 1.0}, "weight 2 of 0, 1 and 2 is chosen"),
     ],
@@ -96,7 +96,13 @@ def test_names_with_colons_and_options(tmp_path, make):
     name = "dg-sinkhorn:epsilon=0.05-abc123:weight={:g},second=0.5"
     make(tmp_path, found=rows_of({0: 1.0, 2: 0.5}, {0: 1.0, 2: 0.5}, name))
     row, _ = with_weight(read_runs(tmp_path))[["noising", "weight"]].itertuples(index=False)
-    assert tuple(row) == ("sinkhorn:epsilon=0.05-abc123,second=0.5", 2.0)
+    # The digest of the settings is left out where the names are still unique.
+    assert tuple(row) == ("sinkhorn:epsilon=0.05,second=0.5", 2.0)
+    assert without_digests(["a-0123ab", "a-4567cd", "b-0123ab:weight=1"]) == {
+        "a-0123ab": "a-0123ab",
+        "a-4567cd": "a-4567cd",
+        "b-0123ab:weight=1": "b:weight=1",
+    }
 
 
 def test_discriminators_over_sigma(tmp_path, make, guided_rows):
@@ -127,4 +133,4 @@ def test_the_figure_of_the_test_split_has_the_line_of_real_images(tmp_path, make
     make(tmp_path, found=[*found, Measurement(floor, 0.5, split="test", n=n)])
     (figure,) = section(tmp_path).figures
     assert figure.svg.count("real images 0.500 throughout") == 1
-    assert "Dashed: as many real training images." in figure.caption
+    assert "Dashed: as many real training images instead of samples." in figure.caption

@@ -10,6 +10,7 @@ from reports.sections import pareto
 from reports.tables.groups import groups
 from reports.tables.runs import read
 from reports.tables.tidy import read_runs
+from tests.reports.pages import code
 
 PLACE = {
     "rho": 7.0,
@@ -45,7 +46,7 @@ def test_quality_against_what_the_coupling_adds(tmp_path, make):
     make(tmp_path, "knn", found=run_of({12: 1.0}))  # that does not say what it cost
     (group,) = groups(read_runs(tmp_path))
     found = pareto.build(group)
-    assert found.title == "fd_classifier, test, NFE 12"
+    assert code(found.title) == "fd_classifier, test, NFE 12"
     assert {p.coupling: (p.overhead.mean, p.distance.mean, p.front) for p in found.points} == {
         "random": (0.0, 4.0, True),
         "lapjv": (pytest.approx(0.25), 5.0, False),
@@ -80,7 +81,10 @@ def test_pools_side_by_side(tmp_path, make):
         {64: 0.1, 256: 0.2, 1024: 0.4}
     )
     assert list(found.measured["curvature_fm"]) == ["random", "lapjv"]
-    assert [chart.title for chart in found.charts] == [CUT, "curvature_fm"]
+    assert [chart.title for chart in found.charts] == [
+        "Transport cost saved",
+        "Path curvature (curvature_fm)",
+    ]
 
 
 def test_what_was_not_measured_has_no_marker(tmp_path, make):
@@ -103,7 +107,10 @@ def test_what_was_not_measured_has_no_marker(tmp_path, make):
     assert set(level.get_ydata()) == {0.1}
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["lapjv", "random, pool 256"]
-    assert "Random pairing was measured at one pool" in build(tmp_path, mixed=True).html.read_text()
+    assert (
+        "Dashed: random pairing, which was measured at one pool size"
+        in build(tmp_path, mixed=True).html.read_text()
+    )
 
 
 def test_the_axes_of_quality_against_cost_are_named_and_say_that_one_is_logarithmic(tmp_path, make):
@@ -112,8 +119,9 @@ def test_the_axes_of_quality_against_cost_are_named_and_say_that_one_is_logarith
     (group,) = groups(read_runs(tmp_path))
     (axes,) = drawing([pareto.build(group).chart], looks(["random", "lapjv"])).axes
     assert axes.get_yscale() == "log"
-    assert axes.get_ylabel() == "fd_classifier (logarithmic)"
-    assert axes.get_xlabel()
+    label = "Fréchet distance, classifier features (fd_classifier) (log)"
+    assert axes.get_ylabel().replace("\n", " ") == label
+    assert axes.get_xlabel() == "coupling overhead (fraction of training time)"
     low, high = axes.get_ylim()
     assert len([tick for tick in axes.yaxis.get_majorticklocs() if low <= tick <= high]) >= 4
 

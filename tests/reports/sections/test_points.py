@@ -65,7 +65,7 @@ def test_the_page_has_one_figure_of_data_and_arms_side_by_side(moons):
         1,
         1,
     ]
-    assert "w2, test, at NFE 13: 1.00 against 2.00 of random" in page
+    assert "Wasserstein distance (w2), test, at NFE 13: 1.00 vs 2.00 for random" in page
 
 
 def test_every_point_is_a_dot_in_the_figure(moons):

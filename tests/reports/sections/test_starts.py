@@ -8,6 +8,7 @@ from reports.sections._levels import Spec, is_hard, with_level
 from reports.sections.starts import FULL, REAL, _looks, build, sweeps
 from reports.tables.groups import groups
 from reports.tables.tidy import read_runs
+from tests.reports.pages import code
 
 
 def section(runs):
@@ -49,7 +50,7 @@ def test_four_panels_over_the_level(jumps):
     _, found = drawn(jumps)
     assert [sweep.title for sweep in found] == ["random, NFE 5", "random, NFE 9"]
     charts = found[0].charts
-    assert [chart.title for chart in charts] == [
+    assert [code(chart.title) for chart in charts] == [
         "fd_classifier, train",
         "fd_classifier, held-out",
         "copy_rate_classifier, train",
@@ -98,7 +99,7 @@ def test_agreement_in_words(jumps, tmp_path, make, started_rows):
     assert "12 settings (level, NFE, split; 3 seeds)" in first
     assert "ot-prior and" in second
     make(tmp_path, found=started_rows("random", 0))
-    assert "share one seed only, so no error is known" in section(tmp_path).agreement[0]
+    assert "share only one seed, so no error is known" in section(tmp_path).agreement[0]
 
 
 def test_a_difference_is_named(tmp_path, make, started_rows):
@@ -115,7 +116,7 @@ def test_a_difference_is_named(tmp_path, make, started_rows):
     assert (
         "differ in fd_classifier by more than three standard errors at 2 of all 6 settings" in line
     )
-    assert "sigma 2, NFE 5, test: 21.7 against 14.4" in line
+    assert "sigma 2, NFE 5, test: 21.7 vs 14.4" in line
 
 
 def test_the_stochastic_tail_is_a_setting_of_its_own(tmp_path, make, started_rows):

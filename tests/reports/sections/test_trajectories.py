@@ -40,7 +40,7 @@ def test_the_page_shows_the_arms_side_by_side_with_words(moons):
     words = "Sampling paths from noise to data in the plane: random; lapjv."
     (svg,) = re.findall(rf'<svg [^>]*aria-label="{words}".*?</svg>', page, re.DOTALL)
     assert [len(re.findall(rf">{arm}<", svg)) for arm in ("random", "lapjv")] == [1, 1]
-    assert "The paths of 2 noise samples" in page
+    assert "Paths from 2 noise samples" in page
 
 
 def test_each_panel_has_its_paths_starts_and_ends(moons):

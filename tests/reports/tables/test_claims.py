@@ -75,7 +75,7 @@ def test_the_page_and_the_terminal_name_the_question(tmp_path, make, over_rho):
     # equal at rho 7, and so are all others there.
     assert question_line(group).startswith(
         "Primary question (declared with the runs): fd_classifier, test, best rho, at NFE 9; all"
-        " else is adjusted ("
+        " other claims are adjusted ("
     )
     (lapjv,) = [one for one in headlines(group) if one.coupling == "lapjv"]
     assert "rho 7: " in lapjv.quality
@@ -93,7 +93,7 @@ def test_equal_arms_are_said_and_count_once(tmp_path, make, over_rho):
     one = table(tmp_path / "one", make, over_rho, arms=("random", "lapjv", "knn"))
     (group,) = groups(both)
     assert equal_lines(group) == [
-        "hungarian, lapjv: equal, the same values to the last digit, so they count as one arm."
+        "hungarian and lapjv gave identical results, to the last digit, so they are counted once."
     ]
     found = [claims(rows).query("coupling == 'lapjv'").adjusted.tolist() for rows in (both, one)]
     assert found[0] == found[1]
@@ -118,8 +118,7 @@ def test_placebos_are_named(tmp_path, make, over_rho):
     both = table(tmp_path / "both", make, over_rho, arms=("random", "random:draw=1", "permuted"))
     (group,) = groups(both)
     assert placebo_lines(group) == [
-        "permuted and random:draw=1 are placebos: the pairs are random, so any claim about them is"
-        " chance."
+        "permuted and random:draw=1 are placebos: their pairs are random, so any claim is chance."
     ]
     (none,) = groups(table(tmp_path / "none", make, over_rho))
     assert placebo_lines(none) == []
@@ -148,7 +147,7 @@ def test_seeds_are_told_in_plain_lines(tmp_path, make, over_rho):
     first, *more = seed_lines(group)
     assert first.startswith("fd_classifier, test, best rho, at NFE 13: ")
     assert "show a difference of 20 %" in first
-    assert "5 % takes " in first
-    assert all("is not clear with 3 seeds; it would be with" in line for line in more)
+    assert "5 % needs " in first
+    assert all("is not significant with 3 seeds. With" in line for line in more)
     (few,) = groups(table(tmp_path / "few", make, over_rho, seeds=2))
     assert seed_lines(few) == []

@@ -97,7 +97,7 @@ def test_the_page_shows_the_line_the_column_the_excess_and_the_mark(study):
     assert "†" not in rows["3"]
     # lapjv has 0.6 of random at NFE 3: (16.24 - 2) / (27.07 - 2)
     assert "excess ×0.57" in rows["3"]
-    assert "Dashed: as many real training images, in place of the samples." in page
+    assert "Dashed: as many real training images instead of samples." in page
     # First those of the first screen, of two metrics, of which the second has no floor.
     first, second, curve = re.findall(r"<svg.*?</svg>", page, re.S)[:3]
     assert "Grey: near the value of real images." in page.partition(first)[2].partition(second)[0]
@@ -146,7 +146,7 @@ def test_a_users_own_distance_has_one_by_its_description(tmp_path):
 
 def test_claims_give_the_change_of_the_excess_too(study):
     _, _, (group,) = study(FLOORS, seeds=3)
-    (finding,) = [one for one in summarise(group).findings if one.title == "fd_classifier, test"]
+    (finding,) = [one for one in summarise(group).findings if "(fd_classifier), test" in one.title]
     claims = dict(finding.views[0].claims)
     # 0.6 of random, which is 26.7 to 28.3 at NFE 3; the floor is 2.
     assert re.search(

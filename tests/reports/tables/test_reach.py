@@ -59,7 +59,7 @@ def test_fixed_and_best_rho_have_the_same_targets(tmp_path, make, over_rho):
             found=over_rho({n: {7: 90 / n, 90: 32 / n} for n in (4, 8, 16)}),
         )
     first, *_ = tables_of(tmp_path)
-    assert first.title == "fd_classifier, test"
+    assert first.title.endswith("(fd_classifier), test")
     assert first.targets == {2.0: 8.0, 1.25: 5.0, 1.1: pytest.approx(4.4)}  # random's best: 64 / 16
     found = {(schedule, arm): [r.cell.values for r in cells] for schedule, arm, cells in first.rows}
     assert found["rho 7", "random"][0] == pytest.approx(dict.fromkeys(range(3), 10.0))

@@ -182,7 +182,7 @@ def test_heat_table(tmp_path, make, over_rho):
     assert (random.coupling, lapjv.coupling, random.title, random.images) == (
         "random",
         "lapjv",
-        "grid_fd_classifier, 200 images",
+        "Search: Fréchet distance, classifier features (grid_fd_classifier), 200 images",
         (200,),
     )
     seven, ninety = "karras:rho=7", "karras:rho=90"
@@ -225,8 +225,8 @@ def test_a_best_rho_at_the_end_of_what_was_tried_is_said(tmp_path, make, over_rh
     )
     table = read_runs(tmp_path)
     assert schedules.at_the_end(table, schedules.best_schedules(table), "fd_classifier") == [
-        "The best rho for fd_classifier is the largest that was tried, so one beyond it may be"
-        " better: lapjv at NFE 9."
+        "Best rho for fd_classifier is at the upper end of the search; a larger one may be"
+        " better (extend --rhos): lapjv at NFE 9."
     ]
     random = table[table["coupling"].eq("random")]
     assert schedules.at_the_end(random, schedules.best_schedules(random), "fd_classifier") == []
