@@ -5,9 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
@@ -61,9 +59,7 @@ class Command:
     """
     out: Path = Path("runs/speed")
     """Folder that receives speed.csv and speed.json (hardware, versions, command)."""
-    network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=NetworkConfig
-    )
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
     def config(self, device: str) -> RunConfig:
         """The checked configuration that all settings share; their precision is set later.
