@@ -5,6 +5,7 @@ Trains no denoiser. Measurements that a run holds already are not made again, an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,19 +122,8 @@ def _refuse_untrained(folder: RunFolder) -> None:
 
 def parse(args: list[str]) -> Command:
     """Read the command line; the first run gives the defaults."""
-    first = read_first(args, (), positional="runs")
-    default = RunConfig()
-    # Values of options are among them: the first folder that is a run counts.
-    folders = [RunFolder(Path(word)) for word in first.runs]
-    folder = next((folder for folder in folders if folder.exists()), None)
-    if folder is not None:
-        recorded = from_dict(folder.config())
-        # What was asked last, and the settings that are part of what the run is
-        asked = last_asked(folder) or load_preset(None, recorded.data).measured
-        asked["evaluation"] |= folder.config()["evaluation"]
-        default = from_dict(asked)
-        # The first run's objective has no say in the schedule of the others.
-        default = replace(default, evaluation=_without_natural(default.evaluation, recorded))
+    # Values of options are among them.
+    default = _defaults(read_first(args, (), positional="runs").runs)
     command = Command(
         runs=(),
         evaluation=default.evaluation,
@@ -141,6 +131,21 @@ def parse(args: list[str]) -> Command:
         dg=default.guidance,
     )
     return cli.parse("bench.evaluate", DESCRIPTION, args, command, COMMON)
+
+
+def _defaults(words: Iterable[str | Path]) -> RunConfig:
+    """The settings that the first folder which is a run was last measured with."""
+    folders = [RunFolder(Path(word)) for word in words]
+    folder = next((folder for folder in folders if folder.exists()), None)
+    if folder is None:
+        return RunConfig()
+    recorded = from_dict(folder.config())
+    # What was asked last, and the settings that are part of what the run is
+    asked = last_asked(folder) or load_preset(None, recorded.data).measured
+    asked["evaluation"] |= folder.config()["evaluation"]
+    default = from_dict(asked)
+    # The first run's objective has no say in the schedule of the others.
+    return replace(default, evaluation=_without_natural(default.evaluation, recorded))
 
 
 def _without_natural(evaluation: EvaluationConfig, config: RunConfig) -> EvaluationConfig:
@@ -166,6 +171,7 @@ def run(command: Command) -> int:
 
     """
     from bench.process.ranks import join
+    from bench.sampling.schedules import refuse_unused
 
     if not command.runs:
         raise ConfigError(
@@ -178,6 +184,8 @@ def run(command: Command) -> int:
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         _refuse_without_file(path, config, files)
+    usual = _defaults(command.runs).evaluation
+    refuse_unused(command.evaluation, usual, [config.evaluation for config in configs])
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
     ranks = join(command.device)
     failed = 0

@@ -18,7 +18,7 @@ from bench.config.errors import ConfigError
 from bench.config.options import REQUIRED, Group, Option
 
 _SCALES = {"": 1, "k": 1000, "m": 1_000_000}
-_LARGEST_COUNT = 10**18
+_LARGEST_COUNT = 10**27  # far more digits than a Decimal rounds off
 _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 # Names that other programs have for our options; letters alone would not find them.
 _ELSEWHERE = {

@@ -147,6 +147,9 @@ class Command:
             ConfigError: with one line that names the way out.
 
         """
+        # Importing torch takes seconds, which --help must not wait for.
+        from bench.sampling.schedules import refuse_unused
+
         parallel = self.execution.parallel
         if parallel is not None and parallel < 1:
             raise ConfigError(f"--parallel {parallel}: at least 1")
@@ -170,10 +173,9 @@ class Command:
             resolution=self.resolution,
             source=self.source,
         )
-        if self.from_checkpoint:
-            compared = self._of_files(shared)
-        else:
-            compared = self._compared(shared)
+        compared = self._of_files(shared) if self.from_checkpoint else self._compared(shared)
+        usual = load_preset(self.preset, self.data).evaluation
+        refuse_unused(self.evaluation, usual, [config.evaluation for config in compared])
         # Seed by seed: after a part of the runs there are whole comparisons to report.
         configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
@@ -184,9 +186,14 @@ class Command:
         """The checked configuration of every file."""
         from bench.training.objectives import for_objectives
 
+        preset = load_preset(self.preset, self.data)
+        if self.coupling not in (Command.coupling, (preset.coupling,)):
+            raise ConfigError(
+                f"--coupling {' '.join(self.coupling)} with --from-checkpoint: these networks are"
+                " trained already; leave one of the two out"
+            )
         specs = self.objective or (self.training.objective,)
-        preset = load_preset(self.preset, self.data).training
-        first, *others = for_objectives(self.training, specs, preset)
+        first, *others = for_objectives(self.training, specs, preset.training)
         configurations = []
         for path in self.from_checkpoint:
             config = of_file(shared, path)
@@ -198,6 +205,11 @@ class Command:
             # Other files say themselves what their networks predict.
             if config.own_weights:
                 config = replace(config, training=first)
+            elif specs not in ((preset.training.objective,), (TrainingConfig.objective,)):
+                raise ConfigError(
+                    f"--objective {' '.join(specs)} with --from-checkpoint {path}: it is a network"
+                    " of EDM, made by models.import_edm; leave --objective out"
+                )
             configurations.append(check(config))
         return configurations
 
