@@ -15,6 +15,7 @@ from bench.config import ConfigError, load_preset
 from bench.config.command_line import CommandLine
 from bench.config.options import filled, options_of
 from bench.process.ranks import leave
+from bench.process.signals import CHECKPOINT_SECONDS
 from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 # Lines after Ctrl-C
 RESUMES = "stopped; run the same command to resume"
+RESUMES_TRAINING = (
+    f"{RESUMES}: a training continues from its last checkpoint, at most"
+    f" {CHECKPOINT_SECONDS:.0f} s back"
+)
 
 
 def main_of(
