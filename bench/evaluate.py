@@ -87,7 +87,8 @@ def trained(
     """
     if not folder.exists():
         raise ConfigError(
-            f"{folder}: no run folder; name one that bench.run made, such as runs/digits-lapjv-..."
+            f"{folder} is not a run folder; give one that bench.run made, such as"
+            " runs/digits-lapjv-..."
         )
     recorded = from_dict(folder.config())
     if not recorded.checkpoint:

@@ -65,7 +65,7 @@ class TrainingCost(RecordedMetric):
         ),
         _per_run(
             "images_per_s",
-            "Training images a second; the fit of a coupling comes on top.",
+            "Training images per second; the fit of a coupling comes on top.",
             "higher",
             place=117,
         ),

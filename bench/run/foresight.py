@@ -181,7 +181,7 @@ def _time(foresight: Foresight) -> str:
     parts = [
         f"about {duration(foresight.total(foresight.configs))} in all",
         f"{foresight.at_once} at once",
-        f"{_speed(foresight.processes / pace.train)} training images a second each",
+        f"{_speed(foresight.processes / pace.train)} training images per second each",
     ]
     # Nothing here measures a fit or a discriminator, which take as long as they take.
     fitted = [config.coupling for config in foresight.configs if _is_fitted(config)]

@@ -111,7 +111,7 @@ def _check_times(times: Tensor, spec: str, steps: int) -> None:
             f"{spec}: {steps} steps have {steps + 1} times, not a tensor {list(times.shape)}"
         )
     if not (times.diff() < 0).all():
-        raise ValueError(f"{spec}: the times of {steps} steps must fall from each to the next")
+        raise ValueError(f"{spec}: the times of {steps} steps must decrease strictly")
 
 
 def _option_of(spec: str, evaluation: EvaluationConfig) -> str:

@@ -236,7 +236,7 @@ def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
     if good < count:
         tqdm.write(
             f"warning: {count - good:.0f} of the last {count:.0f} losses were not finite; they were"
-            " left out"
+            " ignored"
         )
     return total / good
 

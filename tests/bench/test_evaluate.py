@@ -249,7 +249,7 @@ def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["nowhere"], ["no run folder", "bench.run"]),
+        (["nowhere"], ["is not a run folder", "bench.run"]),
         ([], ["give at least one run folder"]),
         (["RUN", "--sigma-max", "40"], ["--sigma-max", "another run"]),
         (["RUN", "--samplers", "heum"], ["heun"]),

@@ -50,7 +50,7 @@ def test_the_plan_names_runs_budget_time_and_memory(runs):
     assert "plan: 2 runs of digits (random, lapjv; 1 seed); 1 done already" in text
     assert "0.3 M parameters" in text
     assert "640 images each, batches of 64, pools of 128" in text
-    assert "2 at once, 1,000 training images a second each" in text
+    assert "2 at once, 1,000 training images per second each" in text
     assert "about 2.0 GB each" in text
     assert "shorter" not in text
     few = "\n".join(outline(Foresight(runs, 2, PACE, images=50), done=0, available=8e9))
