@@ -102,7 +102,7 @@ class CommandLine(argparse.ArgumentParser):
         order = {name: place for place, name in enumerate(common)}
         first = [option for option in named if option.name in order]
         own = [option for option in named if option.group == "" and option not in first]
-        self._add_group("arguments", [option for option in options if option.positional])
+        self._add_group("positional arguments", [option for option in options if option.positional])
         first.sort(key=lambda option: order[option.name])
         if first:
             self._add_group("common options", first, with_help=True)

@@ -29,16 +29,16 @@ class Grid(SampleMetric):
     infos = (
         Info(
             METRIC,
-            "First pass: Fréchet distance of few images at each schedule and NFE, by which the best"
-            " schedule is chosen.",
+            "Search for the best schedule: Fréchet distance of few images at each schedule and"
+            " NFE.",
             "lower",
             figure=False,
             place=120,
         ),
         Info(
             NOISE,
-            "First pass: standard error of the logarithm of the distance over that at the fixed"
-            " schedule, from the same latents; 0 at the fixed schedule itself.",
+            "Search for the best schedule: standard error of the logarithm of the distance over"
+            " that at the fixed schedule, from the same latents; 0 at the fixed schedule itself.",
             ratio=False,
             figure=False,
             place=121,

@@ -110,8 +110,8 @@ class LearningSignal(DenoiserMetric):
         ),
         _per_run(
             "validation_loss_edm_independent",
-            "The same with independent noise: one task for all couplings, but not the one that a"
-            " coupled run was trained for.",
+            "The loss of training on held-out images, with independent noise: one task for all"
+            " couplings, but not the one that a coupled run was trained for.",
             place=66,
         ),
         Info(

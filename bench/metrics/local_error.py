@@ -44,14 +44,22 @@ class LocalError(DenoiserMetric):
     infos = (
         Info(
             EULER,
-            "Root mean square per pixel that one Euler step of the 9-step schedule errs, from a"
+            "Root mean square error per pixel of one Euler step of the 9-step schedule, from a"
             " point of the exact path at that sigma.",
             "lower",
             per="sigma",
             kind="path",
             place=50,
         ),
-        Info(HEUN, "The same of one Heun step.", "lower", per="sigma", kind="path", place=51),
+        Info(
+            HEUN,
+            "Root mean square error per pixel of one Heun step of the 9-step schedule, from a"
+            " point of the exact path at that sigma.",
+            "lower",
+            per="sigma",
+            kind="path",
+            place=51,
+        ),
     )
     group: ClassVar[str] = "local"
 

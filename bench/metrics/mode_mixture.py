@@ -37,7 +37,8 @@ def _infos() -> tuple[Info, ...]:
             ),
             Info(
                 metric_name(threshold, "_real"),
-                "The same share of held-out real images: what an exact sampler would have.",
+                "Share of held-out real images that the classifier places in two classes or more:"
+                " what an exact sampler would have.",
                 figure=False,
                 family="mode_mixture_real",
                 place=181,

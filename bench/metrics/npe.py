@@ -45,7 +45,7 @@ class NPE(PathEnergy):
         ),
         Info(
             "sampler_npe",
-            "The same of the path that the sampler takes in its steps.",
+            "Normalised path energy of the sampler's own steps; 0 for the optimal transport map.",
             "lower",
             kind="path",
             figure=False,

@@ -52,7 +52,8 @@ class PathEnergy(PathMetric):
         ),
         Info(
             "sampler_path_energy",
-            "The same of the path that the sampler takes in its steps.",
+            "Squared velocity of the sampler's own steps in flow-matching time, summed over"
+            " coordinates.",
             "lower",
             kind="path",
             figure=False,

@@ -154,8 +154,8 @@ class Paths(PathMetric):
         ),
         _of_path(
             "path_excess_sigma",
-            "The same in EDM's coordinates, x against sigma; small, for most of that length is"
-            " noise.",
+            "Length of the path over its chord, less 1, in EDM's coordinates, x against sigma;"
+            " small, because most of that length is noise.",
             place=42,
         ),
         _of_path(
@@ -166,7 +166,8 @@ class Paths(PathMetric):
         ),
         _of_path(
             "turning_angle_sigma",
-            "The same in EDM's coordinates, x against sigma.",
+            "Radians that the velocity turns along the path, in EDM's coordinates, x against"
+            " sigma.",
             place=44,
         ),
         Info(

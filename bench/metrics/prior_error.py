@@ -47,7 +47,7 @@ class PriorError(DenoiserMetric):
         ),
         _of_start(
             "prior_error_floor",
-            "The same between two sets of freshly noised images: what finite samples cost.",
+            "Squared W2 between two sets of freshly noised images: what finite samples cost.",
             place=94,
         ),
         _of_start(

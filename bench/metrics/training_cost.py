@@ -21,7 +21,7 @@ class TrainingCost(RecordedMetric):
         ),
         _per_run(
             "transport_cost_independent",
-            "The same cost before pairing.",
+            "Mean cost of the pairs as they were drawn, before the coupling.",
             ratio=False,
             terminal=False,
             place=111,
@@ -65,7 +65,7 @@ class TrainingCost(RecordedMetric):
         ),
         _per_run(
             "images_per_s",
-            "Training images per second; the fit of a coupling comes on top.",
+            "Training images per second; the fit of a coupling is not included.",
             "higher",
             place=117,
         ),

@@ -90,8 +90,9 @@ def refuse_unused(
     for schedule, options in OWN_OPTIONS.items():
         for option in options:
             value = getattr(given, option)
-            # Without values it skips the search, with any schedule.
-            known = ((), getattr(usual, option), getattr(EvaluationConfig, option))
+            # Without values, or with only the fixed one, it skips the search along any schedule.
+            no_search = ((), (getattr(given, options[0]),))
+            known = (*no_search, getattr(usual, option), getattr(EvaluationConfig, option))
             if schedule not in taken and value not in known:
                 raise ConfigError(
                     f"--{option}: no run samples along the schedule {schedule}; leave it out, or"

@@ -129,7 +129,14 @@ def test_help_lists_common_options_first_and_says_defaults_that_are_any(monkeypa
     monkeypatch.setenv("COLUMNS", "80")
     text = line(common=("nfe", "images")).format_help()
     assert text.startswith("usage: python -m it PATH [PATH ...] [options]\n\nWhat it does.\n")
-    order = ["arguments:", "common options:", "--nfe", "--images", "more options:", "--laws"]
+    order = [
+        "positional arguments:",
+        "common options:",
+        "--nfe",
+        "--images",
+        "more options:",
+        "--laws",
+    ]
     places = [text.index(word) for word in [*order, "law options:", "--law.mean"]]
     assert places == sorted(places)
     assert "Evaluations of a network. (default: 3 5)" in text
