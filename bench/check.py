@@ -107,8 +107,9 @@ def _check_coupling(config: RunConfig) -> str:
     if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(
             f"--conditional with {coupling}: it ignores the labels, so the noise would reveal the"
-            f" class in training alone; couple within classes ({_within_class(chosen)}), leave"
-            " --conditional out, or say --label-blind if that is what you want to measure"
+            " class in training but not in sampling; couple within classes"
+            f" ({_within_class(chosen)}), leave --conditional out, or pass --label-blind if that is"
+            " what you want to measure"
         )
     return coupling
 
@@ -159,7 +160,7 @@ def check_processes(training: TrainingConfig, count: int, device: str) -> None:
         raise ConfigError(f"--batch {training.batch} cannot be shared by {count} processes")
     # A CPU would ignore it and train in float32, under a name that says TF32.
     if training.precision == "tf32" and not device.startswith("cuda"):
-        raise ConfigError("--precision tf32 is for GPUs: take float32 or bfloat16 on a CPU")
+        raise ConfigError("--precision tf32 needs a GPU: take float32 or bfloat16 on a CPU")
 
 
 def check_execution(execution: Execution, batch: int) -> None:
@@ -221,10 +222,10 @@ def _check_ranges(config: RunConfig) -> None:
     above_1 = {"--samples": evaluation.samples, "--grid-samples": evaluation.grid_samples}
     for option, value in above_0.items():
         if not value > 0:
-            raise ConfigError(f"{option} must be above 0, got {value:g}")
+            raise ConfigError(f"{option} must be above 0 (got {value:g})")
     for option, value in above_1.items():
         if not value > 1:
-            raise ConfigError(f"{option} must be above 1, got {value:g}")
+            raise ConfigError(f"{option} must be above 1 (got {value:g})")
     if not 0 <= training.augment <= 1:
         raise ConfigError(f"--augment {training.augment}: a probability between 0 and 1")
     if not training.weight_decay >= 0:
@@ -235,7 +236,7 @@ def _check_ranges(config: RunConfig) -> None:
         raise ConfigError(f"--sigma-data {training.sigma_data}: above 0, or data")
     # At 0 the average would be the last weights themselves.
     if not training.ema_rampup > 0:
-        raise ConfigError(f"--ema-rampup {training.ema_rampup}: it must be above 0")
+        raise ConfigError(f"--ema-rampup must be above 0 (got {training.ema_rampup:g})")
 
 
 def _check_size(option: str, number: object) -> None:

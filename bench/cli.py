@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import tyro
-
 from bench.config import ConfigError, load_preset
+from bench.config.command_line import CommandLine
+from bench.config.options import filled, options_of
 from bench.process.ranks import leave
+from bench.process.signals import CHECKPOINT_SECONDS
 from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 C = TypeVar("C")
 # Lines after Ctrl-C
 RESUMES = "stopped; run the same command to resume"
+RESUMES_TRAINING = (
+    f"{RESUMES}: a training continues from its last checkpoint, at most"
+    f" {CHECKPOINT_SECONDS:.0f} s back"
+)
 
 
 def main_of(
@@ -56,25 +61,32 @@ def main_of(
         return 1
 
 
-def parse(command: type[C], module: str, description: str, args: list[str], default: C) -> C:
+def parse(
+    module: str,
+    description: str,
+    args: list[str],
+    default: C,
+    common: Sequence[str] = (),
+    stray: str | None = None,
+) -> C:
     """Read a command line into a dataclass.
 
     Args:
-        command: the dataclass.
         module: the command's module, such as ``bench.run``.
         description: printed by --help.
         args: the words.
-        default: values of the options that are not given.
+        default: of the dataclass, with the values of the options that are not given.
+        common: names of the options that --help lists first.
+        stray: name of the option that a word without one is probably meant for.
+
+    Raises:
+        ConfigError: an option is unknown, or a value is not one of its type.
 
     """
-    return tyro.cli(
-        command,
-        prog=spelled(f"python -m {module}"),
-        description=spelled(description),
-        args=args,
-        default=default,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    options, groups = options_of(default)
+    program = spelled(f"python -m {module}")
+    line = CommandLine(program, spelled(description), options, groups, common)
+    return filled(default, line.values(args, stray))
 
 
 def read_first(

@@ -5,11 +5,10 @@ Trains no denoiser. Measurements that a run holds already are not made again, an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from bench import cli
 from bench.arm import run_arm
@@ -17,6 +16,7 @@ from bench.check import check, natural_schedule
 from bench.cli import RESUMES, main_of, read_first, survive, write_report
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.config.guidance import GuidanceConfig
+from bench.config.options import POSITIONAL, prefixed
 from bench.evaluation.ledger import last_asked
 from bench.process.background import end_process
 from bench.process.console import worker
@@ -28,33 +28,31 @@ if TYPE_CHECKING:
     from bench.process.ranks import Ranks
     from bench.record.best_schedule import SharedChoice
 
-# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Measure trained runs again: other NFE, schedules, samplers, features, more samples.
+DESCRIPTION = """Evaluate finished runs further: other NFE, schedules, samplers, features, samples.
 
-Adds rows to each run's metrics.jsonl; what is there already is not measured again.
+Nothing is retrained. New rows are added to each run's metrics.jsonl; existing measurements are not
+repeated. The report of the runs' folder is rebuilt at the end.
 
-The report of the runs' folder is built again at the end.
+Options default to what the first run was last measured with, except the schedule: each run keeps
+the one of its objective.
 
-Options default to what the first run was last measured with.
-
-The schedule of an objective is no such default: each run keeps its own.
-
-Runs that differ in the seed only choose their best schedules together: name all of them.
-
-After a job array, in which every run chooses by itself, this makes the choice that they share.
+Runs that differ only in the seed choose their best schedules together, so name all of them. The
+runs of a job array chose separately; this command makes the choice that they share.
 
 Examples:
   python -m bench.evaluate runs/digits-lapjv-* --nfe 11 21
   python -m bench.evaluate runs/cifar10-* --features inception --samples 50000 --metrics samples
   python -m bench.evaluate runs/digits-* --samplers euler dopri5:tolerance=1e-4
 """
+# Options that --help lists first
+COMMON = ("nfe", "samples", "samplers", "features", "metrics", "data-dir", "device", "no-report")
 
 
 @dataclass(frozen=True)
 class Command:
     """The runs, and the measurements to make in them."""
 
-    runs: tyro.conf.Positional[tuple[Path, ...]]
+    runs: tuple[Path, ...] = field(metadata=POSITIONAL)
     """Folders of finished runs."""
     data_dir: Path | None = None
     """Folder of the data sets' files, as for bench.run."""
@@ -66,14 +64,10 @@ class Command:
     """Keep the generated images (RUN/samples/)."""
     no_report: bool = False
     """Do not build the report of the runs' folder again."""
-    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=EvaluationConfig
-    )
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     guidance: Literal["none", "discriminator"] = "none"
     """Guide the sampling by a discriminator of real and generated images; it is trained first."""
-    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(
-        default_factory=GuidanceConfig
-    )
+    dg: GuidanceConfig = field(default_factory=GuidanceConfig, metadata=prefixed("guidance"))
 
 
 def trained(
@@ -93,7 +87,8 @@ def trained(
     """
     if not folder.exists():
         raise ConfigError(
-            f"{folder}: no run folder; name one that bench.run made, such as runs/digits-lapjv-..."
+            f"{folder} is not a run folder; give one that bench.run made, such as"
+            " runs/digits-lapjv-..."
         )
     recorded = from_dict(folder.config())
     if not recorded.checkpoint:
@@ -128,26 +123,30 @@ def _refuse_untrained(folder: RunFolder) -> None:
 
 def parse(args: list[str]) -> Command:
     """Read the command line; the first run gives the defaults."""
-    first = read_first(args, (), positional="runs")
-    default = RunConfig()
-    # Values of options are among them: the first folder that is a run counts.
-    folders = [RunFolder(Path(word)) for word in first.runs]
-    folder = next((folder for folder in folders if folder.exists()), None)
-    if folder is not None:
-        recorded = from_dict(folder.config())
-        # What was asked last, and the settings that are part of what the run is
-        asked = last_asked(folder) or load_preset(None, recorded.data).measured
-        asked["evaluation"] |= folder.config()["evaluation"]
-        default = from_dict(asked)
-        # The first run's objective has no say in the schedule of the others.
-        default = replace(default, evaluation=_without_natural(default.evaluation, recorded))
+    # Values of options are among them.
+    default = _defaults(read_first(args, (), positional="runs").runs)
     command = Command(
-        runs=tyro.MISSING,
+        runs=(),
         evaluation=default.evaluation,
         guidance=default.guidance.kind,
         dg=default.guidance,
     )
-    return cli.parse(Command, "bench.evaluate", DESCRIPTION, args, command)
+    return cli.parse("bench.evaluate", DESCRIPTION, args, command, COMMON)
+
+
+def _defaults(words: Iterable[str | Path]) -> RunConfig:
+    """The settings that the first folder which is a run was last measured with."""
+    folders = [RunFolder(Path(word)) for word in words]
+    folder = next((folder for folder in folders if folder.exists()), None)
+    if folder is None:
+        return RunConfig()
+    recorded = from_dict(folder.config())
+    # What was asked last, and the settings that are part of what the run is
+    asked = last_asked(folder) or load_preset(None, recorded.data).measured
+    asked["evaluation"] |= folder.config()["evaluation"]
+    default = from_dict(asked)
+    # The first run's objective has no say in the schedule of the others.
+    return replace(default, evaluation=_without_natural(default.evaluation, recorded))
 
 
 def _without_natural(evaluation: EvaluationConfig, config: RunConfig) -> EvaluationConfig:
@@ -173,6 +172,7 @@ def run(command: Command) -> int:
 
     """
     from bench.process.ranks import join
+    from bench.sampling.schedules import refuse_unused
 
     if not command.runs:
         raise ConfigError(
@@ -185,6 +185,8 @@ def run(command: Command) -> int:
     configs = [trained(RunFolder(path), command.evaluation, guidance) for path in command.runs]
     for path, config in zip(command.runs, configs, strict=True):
         _refuse_without_file(path, config, files)
+    usual = _defaults(command.runs).evaluation
+    refuse_unused(command.evaluation, usual, [config.evaluation for config in configs])
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
     ranks = join(command.device)
     failed = 0

@@ -19,15 +19,13 @@ from bench.process.console import worker
 from bench.process.defaults import plain_torch
 from bench.record import UserError, one_line, provenance
 
-# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Measure couplings as solvers: time, peak memory, and cost against the optimum.
-
-Each is measured at several pool sizes.
+DESCRIPTION = """Measure couplings as solvers: time, peak memory, and cost against the optimum, at
+several pool sizes.
 
 Examples:
   python -m bench.solve --couplings lapjv sinkhorn --n 128 512
   python -m bench.solve --data cifar10 --data-dir data
-  python -m bench.solve --peers          next to torchcfm, POT and scipy as their users call them
+  python -m bench.solve --peers          next to torchcfm, POT and scipy
 """
 
 
@@ -91,7 +89,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _main(args: list[str]) -> int:
-    return run(cli.parse(Command, "bench.solve", DESCRIPTION, args, Command()))
+    return run(cli.parse("bench.solve", DESCRIPTION, args, Command()))
 
 
 if __name__ == "__main__":

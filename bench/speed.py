@@ -18,20 +18,15 @@ from bench.process.console import worker
 from bench.process.defaults import plain_torch
 from bench.record import provenance
 
-# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
-DESCRIPTION = """Measure training and sampling, in images a second, and their memory.
+DESCRIPTION = """Measure training and sampling, in images per second, and their memory.
 
-The first row, "plain float32", is the reference: the same network in a straightforward loop.
+The first row, "plain float32", is the reference: the same network in a straightforward loop, with a
+contiguous memory layout, and with Adam and the weights' moving average updated one tensor at a
+time. The other rows are the trainer of bench.run in float32, in bfloat16 and, on a GPU, in TF32.
+bench.run samples in float32 only; the other rows show the time at their precision.
 
-That loop is contiguous; Adam and the weights' moving average take one tensor at a time.
-
-The others are the trainer of bench.run in float32, in bfloat16 and, on a GPU, in TF32.
-
-bench.run samples in float32 only; the other rows show what their precision would take.
-
-Images are random pixels in the shape of the preset's data: speed does not depend on them.
-
-Loading, augmentation and coupling are left out (for couplings: bench.solve).
+Images are random pixels in the shape of the preset's data, because speed does not depend on their
+content. Loading, augmentation and coupling are not included (for couplings: python -m bench.solve).
 
 Examples:
   python -m bench.speed                  about five minutes on two CPU cores
@@ -45,7 +40,8 @@ def parse(args: list[str]) -> Command:
     preset = read_first(args, ("--preset",)).preset or PRESET
     # Only the network: batch and rounds depend on the device, not on the preset.
     default = Command(preset, network=load_preset(preset).network)
-    return cli.parse(Command, "bench.speed", DESCRIPTION, args, default)
+    common = ("preset", "batch", "rounds", "device", "compile", "out")
+    return cli.parse("bench.speed", DESCRIPTION, args, default, common)
 
 
 @plain_torch()

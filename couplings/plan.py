@@ -243,6 +243,6 @@ def _best_permutation(score: Tensor) -> Tensor:
         _, columns = linear_sum_assignment(score.neg_().numpy())
     except ValueError as error:
         raise CouplingError(
-            f"the plan holds no permutation ({error}): raise epsilon or replace=true"
+            f"the plan does not hold a permutation ({error}): raise epsilon or replace=true"
         ) from error
     return torch.from_numpy(columns)

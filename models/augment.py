@@ -103,7 +103,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
-            raise ValueError(f"p={self.p} is no probability; take one in [0, 1]")
+            raise ValueError(f"p={self.p} is not a probability; take one in [0, 1]")
         unknown = set(self.transforms) - set(TRANSFORMS)
         if unknown:
             raise ValueError(

@@ -33,6 +33,7 @@ from models.unet.unet import UNet
 
 FORMAT = "edm-denoiser"
 FORMAT_VERSION = "1"
+_ZIP = b"PK\x03\x04"  # how archives of torch.save begin
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _build(
         with torch.device("meta"):
             denoiser = edm_denoiser(arch, objective=EDM(sigma_data=sigma_data), **keywords)
     except Exception as error:
-        raise ImportRefused(f"the options make no network ({error})") from error
+        raise ImportRefused(f"no network can be built with its options ({error})") from error
     _check_tensors(denoiser, tensors)
     # Copies: stored tensors may be expanded views, or share their memory.
     copies = {}
@@ -122,6 +123,11 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
         raise ImportRefused(f"no file {path}") from None
     except OSError as error:
         raise ImportRefused(f"{path} cannot be read ({error.strerror})") from error
+    if data.startswith(_ZIP):
+        raise ImportRefused(
+            "an archive of torch.save, not one of EDM's network pickles; evaluate weights of your"
+            " own with python -m bench.run --from-checkpoint FILE --arch my_project.net:Net"
+        )
     snapshot = unpickle(data)
     ema = snapshot.get("ema") if type(snapshot) is dict else None
     if type(ema) is not PersistentObject:
@@ -231,7 +237,8 @@ def _read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, Tensor]]:
         version = (metadata.get("format"), metadata.get("format_version"))
         if version != (FORMAT, FORMAT_VERSION):
             raise ImportRefused(
-                f"{path} is no {FORMAT} file of version {FORMAT_VERSION}: import the pickle again"
+                f"{path} is not an {FORMAT} file of version {FORMAT_VERSION}: import the pickle"
+                " again"
             )
         names = list(file.keys())  # the file itself is no mapping
         return metadata, {name: file.get_tensor(name) for name in names}

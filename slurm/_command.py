@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable
 
-from bench.record import spelled
-from slurm.resources import SweepError
+from bench.config.command_line import CommandLine
+from bench.config.options import parameters_of
+from bench.record import UserError, spelled
 
 
 def run(command: Callable[..., int], args: list[str] | None) -> int:
@@ -20,15 +22,14 @@ def run(command: Callable[..., int], args: list[str] | None) -> int:
         The exit code: the command's, 2 for bad input, which is one line, 130 after Ctrl-C.
 
     """
-    # Takes a second to import; the jobs themselves have no command line.
-    import tyro
-
-    layout = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     # Not its module, which has another name under ``python -m``.
     program = spelled(f"python -m slurm.{command.__name__}")
+    # The rest of the docstring is for readers of the code.
+    description, _, _ = (command.__doc__ or "").partition("\n\n    Args:")
     try:
-        return tyro.cli(command, prog=program, args=args, config=layout)
-    except SweepError as error:
+        line = CommandLine(program, spelled(inspect.cleandoc(description)), parameters_of(command))
+        return command(**line.values(sys.argv[1:] if args is None else args))
+    except UserError as error:
         print(spelled(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:

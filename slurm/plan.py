@@ -85,9 +85,9 @@ def estimate(entries: list[Entry], runs_dir: Path) -> str:
         names = ", ".join(dict.fromkeys(entry.config.data for entry in unknown))
         parts.append(
             f"unknown for {len(unknown)} runs (no finished run of {names} with this network and"
-            " device here)"
+            " device to extrapolate from)"
         )
-    return "training: " + (" and ".join(parts) or "nothing left")
+    return "training time: " + (" and ".join(parts) or "nothing left")
 
 
 def _kind(config: dict[str, Any]) -> str:

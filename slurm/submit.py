@@ -116,7 +116,7 @@ class _Order:
         queue, most, reason = self._ask_if_possible()
         todo = self._announce(self._survey(queue, elsewhere), retry_failed)
         if reason:
-            print(f"{reason}: arrays as for one that takes {most} runs in each, which is usual")
+            print(f"{reason}: assuming at most {most} tasks per array")
         code = snapshot.plan(self.folder.path / "code")
         arrays = plan.arrays(todo, most)
         for number, array in enumerate(arrays, 1):
@@ -158,8 +158,8 @@ class _Order:
         if unknown:
             job_id = min(unknown)
             raise SweepError(
-                f"job {job_id} is of this sweep, but a submission that broke off did not write"
-                f" it down: wait for it, or scancel {job_id}"
+                f"job {job_id} belongs to this sweep, but an interrupted submission did not record"
+                f" it: wait for it, or scancel {job_id}"
             )
         return queue
 

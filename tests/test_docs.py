@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import tyro
 
+from bench.config.command_line import CommandLine
 from bench.data import DataError, load
 from bench.data.contract import Dataset, Split
 from bench.record import Measurement
@@ -308,12 +308,11 @@ def commands(text):
 @pytest.mark.parametrize(("name", "args"), [*commands("\n".join([README, *DOCS, CONTRIBUTING]))])
 def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
     """By the program's own parser; what it would do then is not done."""
-    cli = tyro.cli
+    values = CommandLine.values
     parse_args = argparse.ArgumentParser.parse_args
 
-    def understood(what, *positional, **options):
-        command = what if isinstance(what, type) else functools.wraps(what)(lambda *_, **__: None)
-        cli(command, *positional, **options)
+    def understood(line, *positional, **options):
+        values(line, *positional, **options)
         raise Parsed
 
     def read(parser, *positional, **options):
@@ -322,7 +321,7 @@ def test_every_command_line_is_understood(name, args, monkeypatch, tmp_path):
 
     # The shell would have replaced a pattern by the folders that it fits.
     args = ["runs" if "*" in word else word for word in args]
-    monkeypatch.setattr(tyro, "cli", understood)
+    monkeypatch.setattr(CommandLine, "values", understood)
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
     for word in args:
         if word.endswith(".toml"):

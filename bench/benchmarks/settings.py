@@ -5,9 +5,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import tyro
+from typing import Any, Literal
 
 from bench.check import check
 from bench.config import ConfigError, NetworkConfig, RunConfig, load_preset
@@ -44,26 +42,24 @@ class Command:
     preset: str = PRESET
     """Preset (bench/presets/NAME.toml) whose network, batch and image shape are taken."""
     batch: int | None = None
-    """Images a step, and images sampled at once. Default: the preset's on a GPU, 32 on a CPU."""
+    """Images per step, and images sampled at once. Default: the preset's on a GPU, 32 on a CPU."""
     rounds: int = 10
     """Measured training steps of each setting, after two warm-up steps."""
     sample_rounds: int = 2
-    """Measured batches of samples of each setting, after one to warm up; 0 leaves sampling out."""
+    """Measured batches of samples of each setting, after one to warm up; 0 skips sampling."""
     nfe: int = 35
-    """Denoiser evaluations per sample of Heun's method. Fewer, such as 3, are quicker to measure;
-    the evaluations a second stay about the same.
+    """Denoiser evaluations per sample of Heun's method. Fewer, such as 3, are faster to measure;
+    the evaluations per second stay about the same.
     """
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device to compute on; auto takes a GPU if there is one."""
     compile: bool = False
-    """Measure each setting of the trainer with torch.compile too. Compiling takes minutes a setting
-    on a CPU, where it needs a C++ compiler.
+    """Measure each setting of the trainer with torch.compile too. On a CPU compiling takes minutes
+    per setting and needs a C++ compiler.
     """
     out: Path = Path("runs/speed")
     """Folder that receives speed.csv and speed.json (hardware, versions, command)."""
-    network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=NetworkConfig
-    )
+    network: NetworkConfig = field(default_factory=NetworkConfig)
 
     def config(self, device: str) -> RunConfig:
         """The checked configuration that all settings share; their precision is set later.

@@ -64,10 +64,10 @@ class Command:
         if not self.n or min(self.n) < 2:
             raise ConfigError("--n takes sizes of 2 and more")
         if self.rounds < 1:
-            raise ConfigError(f"--rounds must be 1 or more, got {self.rounds}")
+            raise ConfigError(f"--rounds must be 1 or more (got {self.rounds})")
         # Written so that a NaN is refused too.
         if not self.limit > 0:
-            raise ConfigError(f"--limit must be above 0 seconds, got {self.limit:g}")
+            raise ConfigError(f"--limit must be above 0 seconds (got {self.limit:g})")
         self.pools.check(max(self.n))
 
 
@@ -224,7 +224,7 @@ def _probe(tally: Tally, command: Command, took: dict[int, float]) -> None:
     expected = predict(took, tally.n)
     if expected and expected > limit:
         tally.end(
-            f"left out: a solve would take about {expected:.0f} s, over the limit of {limit:g} s"
+            f"skipped: a solve would take about {expected:.0f} s, over the limit of {limit:g} s"
         )
         return
     result = probe(command.pools, tally.contender.name, tally.n, limit)

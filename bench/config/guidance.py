@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import tyro
-
 from bench.config.errors import ConfigError
+from bench.config.options import HIDDEN
 from bench.record import digest
 
 # Fields that choose what is sampled with a discriminator, not how it is trained; the noising is in
@@ -27,7 +26,7 @@ class GuidanceConfig:
     it.
     """
 
-    kind: tyro.conf.Suppress[Literal["none", "discriminator"]] = "none"
+    kind: Literal["none", "discriminator"] = field(default="none", metadata=HIDDEN)
     """Set by --guidance."""
     weights: tuple[float, ...] = (0.0, 0.5, 1.0, 2.0)
     """Weights of the guidance at the first evaluation of a step; 0 is unguided. Heun averages two

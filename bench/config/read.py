@@ -133,7 +133,7 @@ def _replace(node: Any, path: list[str], value: object) -> Any:
 def _convert(value: object, hint: Any, key: str) -> object:
     """Check a value from TOML or JSON against a field's type.
 
-    Lists become tuples, and whole numbers become floats for a field that is one.
+    Lists become tuples, and numbers become whole ones or floats as the field asks.
     """
     if get_origin(hint) in (Union, types.UnionType):
         if value is None:
@@ -156,6 +156,9 @@ def _convert(value: object, hint: Any, key: str) -> object:
     # By type, not isinstance: True is an int too, and 1 is not a text.
     if hint is float and type(value) is int:
         return float(value)
+    # 1e6 is a float in TOML.
+    if hint is int and type(value) is float and value.is_integer():
+        return int(value)
     if type(value) is not hint:
         raise ConfigError(f"{key} must be of type {hint.__name__}, not {value!r}")
     return value

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from bench.config.guidance import GuidanceConfig
+from bench.config.options import HIDDEN
 from bench.record import digest
 from bench.record.specs import flow, karras
 
@@ -88,7 +87,7 @@ class TrainingConfig:
     images. 0.5 is EDM's.
     """
     # The commands take several: the option is theirs.
-    objective: Annotated[str, tyro.conf.Suppress] = "edm"
+    objective: str = field(default="edm", metadata=HIDDEN)
     """Training objective: edm; flow (flow matching, with t uniform), also with options such as
     flow:t=logit-normal,loc=0,scale=1 or flow:path_sigma=0.1; or your own, such as
     my_project.objective.
@@ -231,8 +230,8 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Execution:
-    """Execution settings: no part of what a run is. They change results only by rounding; with
-    dropout, like another seed.
+    """Execution settings. They do not change a run's identity, only its rounding (and the dropout
+    noise).
     """
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -302,7 +302,7 @@ def check_source(source: str) -> None:
     # One folder cannot be that of the images and that of the source.
     if source in OWN_DATA:
         raise DataError(
-            f"--source {source}: --data-dir names the images of --data alone; write a module that"
+            f"--source {source}: --data-dir names only the images of --data; write a module that"
             " loads the source, --source my_project.source"
         )
     find(source)

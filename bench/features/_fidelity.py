@@ -23,7 +23,8 @@ def library(module: str) -> ModuleType:
         return import_module(f"torch_fidelity.{module}")
     except ImportError as error:
         raise FeatureError(
-            f"these features need torch-fidelity ({error}): pip install '.[fid]'"
+            f"these features need torch-fidelity ({error}):"
+            " pip install -c constraints.txt -e '.[fid]'"
         ) from None
     except RuntimeError as error:  # an operator of torchvision is missing
         raise FeatureError(

@@ -84,7 +84,7 @@ class Progress:
         share = self._done / max(self._total, 1)
         parts = [
             f"{self._title}: {self._done:,} of {self._total:,} {self._units} ({share:.0%})",
-            f"{_number(speed)} a second",
+            f"{_number(speed)} per second",
         ]
         if speed:
             left = max(self._total - self._done, 0) / speed

@@ -11,6 +11,8 @@ from typing import Any
 
 # Clusters differ: SLURM sends TERM, submitit and others USR1 or USR2 before a limit, a closing
 # terminal HUP.
+# Longest time of training between two checkpoints, in seconds, beyond which one step is finished
+CHECKPOINT_SECONDS = 15.0
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 

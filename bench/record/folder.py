@@ -4,7 +4,7 @@ A run folder holds::
 
     config.json              identity of the run: all that affects its numbers
     provenance.json          commit, versions, hardware, data checksum, earlier sessions
-    status.json              state (pending, running, done, failed), stage or reason, time
+    status.json              state (pending, running, stopped, done, failed), stage or reason, time
     metrics.jsonl            one Measurement a line
     metrics.json             description of each metric in it
     training.csv             loss over the images seen, whole and by noise level
@@ -32,7 +32,7 @@ from bench.record.files import write_bytes, write_json
 from bench.record.measurement import Measurement
 from bench.record.provenance import utc_now
 
-STATES = ("pending", "running", "done", "failed")
+STATES = ("pending", "running", "stopped", "done", "failed")
 TRACEBACK = "traceback.txt"
 # Of an earlier session, in the provenance of a resumed run
 _OF_A_SESSION = ("started", "git_sha", "git_dirty", "device", "processes", "parallel", "command")
@@ -92,6 +92,14 @@ class RunFolder:
         """Record the state with the time; ``more`` is a stage, or the reason of a failure."""
         assert state in STATES, state
         write_json(self.path / "status.json", {"state": state, "updated": utc_now(), **more})
+
+    def mark_stopped(self) -> None:
+        """Record that the process which worked here was stopped; a finished run stays finished."""
+        # A process that is stopped must not fail over it, such as on a full disk.
+        with suppress(OSError, RunFolderError):
+            status = self.status()
+            if status["state"] == "running":
+                self.set_status("stopped", stage=status.get("stage", ""))
 
     def check_identity(self, identity: dict) -> None:
         """Refuse a folder of another configuration.
@@ -218,7 +226,10 @@ class RunFolder:
             was_done = self.is_done()
             try:
                 yield Session(self)
-            # Not Ctrl-C or a signal: a stopped run has not failed.
+            except KeyboardInterrupt:
+                self.mark_stopped()
+                raise
+            # A stopped run has not failed.
             except Exception as error:
                 self._keep_traceback(error)
                 # A full disk must not hide the error that ended the run.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench.arm import folder_of
 from bench.check import check
-from bench.cli import RESUMES, main_of, note_preset, report
+from bench.cli import RESUMES_TRAINING, main_of, note_preset, report
 from bench.config import RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, RunFolderError
@@ -196,7 +196,7 @@ def main(args: list[str] | None = None) -> int:
     """Command line: bad input is one line and exit code 2, a run or a report that failed exit code
     1.
     """
-    return main_of(_main, args, stopped=RESUMES)
+    return main_of(_main, args, stopped=RESUMES_TRAINING)
 
 
 def _main(args: list[str]) -> int:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
+from typing import Literal
 
 from bench import cli
 from bench.check import check, check_execution, check_seeds
@@ -22,17 +20,16 @@ from bench.config import (
     refuse_other_preset,
 )
 from bench.config.guidance import GuidanceConfig
+from bench.config.options import prefixed
 from bench.run.quick import quick
 from bench.suitable import of_file
 from bench.training.noise_search import NoiseSearch
 
 BASELINE = "random"
-# tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
 DESCRIPTION = """Compare couplings for diffusion and flow models: train, sample, measure, report.
 
-Trains one run for each coupling and one for the random baseline; all else is equal.
-
-Finished work is reused; a stopped run resumes.
+Trains one run per coupling and one random baseline; everything else is equal. Finished runs are
+reused, interrupted runs resumed.
 
 Examples:
   python -m bench.run --coupling lapjv
@@ -47,6 +44,24 @@ Examples:
   python -m bench.run --from-checkpoint net.pt --arch my_project.net:Net --objective flow
   python -m bench.run --data my_project.spirals        a data set of your own
 """
+# Options that --help lists first
+COMMON = (
+    "coupling",
+    "objective",
+    "data",
+    "data-dir",
+    "resolution",
+    "seeds",
+    "images",
+    "pool",
+    "nfe",
+    "preset",
+    "runs",
+    "parallel",
+    "device",
+    "quick",
+    "dry-run",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Command:
     coupling: tuple[str, ...] = ("lapjv",)
     """Couplings to compare, as name or name:key=value,key=value, or modules of your own, such as
     my_project.nearest; python -m couplings lists them and their options. The random baseline is
-    added.
+    added automatically.
     """
     objective: tuple[str, ...] = ()
     """Training objectives: edm, flow (flow matching, with t uniform), also with options such as
@@ -104,32 +119,23 @@ class Command:
     no_baseline: bool = False
     """Do not add the random baseline."""
     quick: bool = False
-    """Make little of everything, to see that all works before a long run: 640 images, few NFE, few
-    samples, the preset's network. Options on the command line are kept. Such runs are compared with
-    each other only.
+    """Try everything once before a long run: the preset's network with 640 images, few NFE and few
+    samples. Other options still apply. Such runs are compared only with each other.
     """
     dry_run: bool = False
-    """Print the runs, and the time and memory that they would take on this machine, measured on a
-    few steps; then stop. Trains nothing and writes nothing, but downloads missing data.
+    """Print the runs, and the time and memory that they need on this machine, measured on a few
+    steps; then stop. Trains nothing and writes nothing, but downloads missing data.
     """
-    execution: Annotated[Execution, tyro.conf.OmitArgPrefixes] = field(default_factory=Execution)
-    network: Annotated[NetworkConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=NetworkConfig
-    )
-    training: Annotated[TrainingConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=TrainingConfig
-    )
-    noise: Annotated[NoiseSearch, tyro.conf.OmitArgPrefixes] = field(default_factory=NoiseSearch)
-    evaluation: Annotated[EvaluationConfig, tyro.conf.OmitArgPrefixes] = field(
-        default_factory=EvaluationConfig
-    )
+    execution: Execution = field(default_factory=Execution)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    noise: NoiseSearch = field(default_factory=NoiseSearch)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     guidance: Literal["none", "discriminator"] = "none"
     """Guide the sampling by a discriminator of real and generated images; it is trained after the
     denoiser.
     """
-    dg: Annotated[GuidanceConfig, tyro.conf.arg(name="guidance")] = field(
-        default_factory=GuidanceConfig
-    )
+    dg: GuidanceConfig = field(default_factory=GuidanceConfig, metadata=prefixed("guidance"))
 
     def configurations(self) -> list[RunConfig]:
         """The checked configuration of every run; within each seed objective by objective, baseline
@@ -141,6 +147,9 @@ class Command:
             ConfigError: with one line that names the way out.
 
         """
+        # Importing torch takes seconds, which --help must not wait for.
+        from bench.sampling.schedules import refuse_unused
+
         parallel = self.execution.parallel
         if parallel is not None and parallel < 1:
             raise ConfigError(f"--parallel {parallel}: at least 1")
@@ -164,10 +173,9 @@ class Command:
             resolution=self.resolution,
             source=self.source,
         )
-        if self.from_checkpoint:
-            compared = self._of_files(shared)
-        else:
-            compared = self._compared(shared)
+        compared = self._of_files(shared) if self.from_checkpoint else self._compared(shared)
+        usual = load_preset(self.preset, self.data).evaluation
+        refuse_unused(self.evaluation, usual, [config.evaluation for config in compared])
         # Seed by seed: after a part of the runs there are whole comparisons to report.
         configurations = []
         for seed in range(self.seed, self.seed + self.seeds):
@@ -178,9 +186,14 @@ class Command:
         """The checked configuration of every file."""
         from bench.training.objectives import for_objectives
 
+        preset = load_preset(self.preset, self.data)
+        if self.coupling not in (Command.coupling, (preset.coupling,)):
+            raise ConfigError(
+                f"--coupling {' '.join(self.coupling)} with --from-checkpoint: these networks are"
+                " trained already; leave one of the two out"
+            )
         specs = self.objective or (self.training.objective,)
-        preset = load_preset(self.preset, self.data).training
-        first, *others = for_objectives(self.training, specs, preset)
+        first, *others = for_objectives(self.training, specs, preset.training)
         configurations = []
         for path in self.from_checkpoint:
             config = of_file(shared, path)
@@ -192,6 +205,11 @@ class Command:
             # Other files say themselves what their networks predict.
             if config.own_weights:
                 config = replace(config, training=first)
+            elif specs not in ((preset.training.objective,), (TrainingConfig.objective,)):
+                raise ConfigError(
+                    f"--objective {' '.join(specs)} with --from-checkpoint {path}: it is a network"
+                    " of EDM, made by models.import_edm; leave --objective out"
+                )
             configurations.append(check(config))
         return configurations
 
@@ -212,9 +230,6 @@ class Command:
 
 def parse(args: list[str]) -> Command:
     """Read the command line; --data and --preset choose the defaults of the rest."""
-    # The usual slip, which the parser would only call unrecognized.
-    if args and not args[0].startswith("-"):
-        raise ConfigError(f"{args[0]}: options have names, such as --coupling {args[0]}")
     first = read_first(args, ("--data", "--preset"))
     refuse_other_preset(first.preset, first.data)
     base = load_preset(first.preset, first.data or "digits")
@@ -233,4 +248,4 @@ def parse(args: list[str]) -> Command:
         guidance=base.guidance.kind,
         dg=base.guidance,
     )
-    return cli.parse(Command, "bench.run", DESCRIPTION, args, default)
+    return cli.parse("bench.run", DESCRIPTION, args, default, COMMON, stray="coupling")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.run.pace import Pace
 
 HOUR_S = 3600.0
+SMOKE_S = 300.0  # more than anybody waits for a smoke run
 # Distances, features and the learning signal, over the time of sampling and training: measured on
 # the presets of 8 x 8 and 16 x 16 images.
 OTHER = 1.25
@@ -181,7 +182,7 @@ def _time(foresight: Foresight) -> str:
     parts = [
         f"about {duration(foresight.total(foresight.configs))} in all",
         f"{foresight.at_once} at once",
-        f"{_speed(foresight.processes / pace.train)} training images a second each",
+        f"{_speed(foresight.processes / pace.train)} training images per second each",
     ]
     # Nothing here measures a fit or a discriminator, which take as long as they take.
     fitted = [config.coupling for config in foresight.configs if _is_fitted(config)]
@@ -209,10 +210,16 @@ def _memory(foresight: Foresight, available: float) -> str:
 
 
 def _shorter(foresight: Foresight) -> str:
-    """Words on how to make a comparison of more than an hour smaller; empty for others."""
-    if foresight.total(foresight.configs) <= HOUR_S:
-        return ""
+    """Words on how to make a comparison of more than an hour, or a long smoke run, smaller; empty
+    for others.
+    """
+    total = foresight.total(foresight.configs)
     small = foresight.total([quick(config) for config in foresight.configs])
+    if small >= total and total > SMOKE_S:
+        fewer = " and fewer pixels (--resolution)" if foresight.configs[0].resolution else ""
+        return f"a smaller network (--model-channels){fewer}"
+    if total <= HOUR_S:
+        return ""
     text = f"--quick takes about {duration(small)} and shows that all works"
     images = _fewer(foresight)
     # A budget of a few steps would show no difference between couplings.

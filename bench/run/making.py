@@ -14,7 +14,7 @@ from bench.cli import survive
 from bench.config import ConfigError, Execution, RunConfig
 from bench.process.outlook import Outlook
 from bench.process.progress import among
-from bench.process.side_by_side import Job, side_by_side
+from bench.process.side_by_side import Job, WorkerError, side_by_side
 from bench.process.signals import EndSignals
 from bench.record import COMMAND, RunFolder, RunFolderError, command_line, one_line
 from bench.run.command import Command
@@ -158,15 +158,21 @@ def _side_by_side(
     }
     errors: list[Exception] = []
     over = []
+    at_work: set[int] = set()
     outlook = Outlook([foresight.seconds(config) for config in configs], at_once)
 
     def began(number: int) -> None:
         outlook.began(number)
+        at_work.add(number)
         _announce(*todo[number])
 
     def ended(number: int, error: Exception | None) -> None:
         label, each = todo[number]
+        at_work.discard(number)
         outlook.ended(number)
+        # Its process could not say so itself.
+        if isinstance(error, WorkerError):
+            each.folder.mark_stopped()
         over.append(number)
         if error is None:
             print(f"{label}{each.config.run_id}: done", flush=True)
@@ -181,7 +187,11 @@ def _side_by_side(
         for label, each in todo:
             action = partial(_make_from_file, each, execution, command.data_dir, file)
             jobs.append(Job(label, action))
-        side_by_side(jobs, at_once, environment, end, began, ended, lambda: str(outlook))
+        try:
+            side_by_side(jobs, at_once, environment, end, began, ended, lambda: str(outlook))
+        finally:
+            for number in at_work:
+                todo[number][1].folder.mark_stopped()
     if end.noted is not None:
         # A handler of the calling program has returned: the runs are not made all the same.
         raise ConfigError("stopped by a signal; run the same command to resume")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 
 from torch import Tensor
 
@@ -12,8 +14,8 @@ from bench import plugins
 from bench.config import ConfigError, EvaluationConfig
 from models.schedules.contract import Schedule
 
-# Schedules of this repository, whose options are those of the command line.
-OWN_OPTIONS = {"karras": "--rho and --rhos", "flow": "--shift and --shifts"}
+# Schedules of this repository, and the settings of the evaluation that are their options
+OWN_OPTIONS = {"karras": ("rho", "rhos"), "flow": ("shift", "shifts")}
 
 
 # Settings ask for their schedule at every chunk; schedules are frozen, so one of each will do.
@@ -54,7 +56,8 @@ def check_schedules(evaluation: EvaluationConfig) -> None:
             raise ConfigError(f"--schedule: {error}") from None
         family, _, options = name.partition(":")
         if family in OWN_OPTIONS and options:
-            raise ConfigError(f"--schedule {name}: take {family} with {OWN_OPTIONS[family]}")
+            fixed, searched = OWN_OPTIONS[family]
+            raise ConfigError(f"--schedule {name}: take {family} with --{fixed} and --{searched}")
         # One spelling in the results.
         if family not in OWN_OPTIONS and spelled != name:
             raise ConfigError(f"--schedule {name}: spell it {spelled}")
@@ -69,6 +72,34 @@ def check_schedules(evaluation: EvaluationConfig) -> None:
             raise ConfigError(f"{_option_of(spec, evaluation)}: {error}") from None
 
 
+def refuse_unused(
+    given: EvaluationConfig, usual: EvaluationConfig, evaluations: Iterable[EvaluationConfig]
+) -> None:
+    """Refuse values of --rho, --rhos, --shift and --shifts that no run would use.
+
+    Args:
+        given: settings of the command line.
+        usual: those of a command line without options.
+        evaluations: checked settings of all runs.
+
+    Raises:
+        ConfigError: naming the option.
+
+    """
+    taken = set(chain.from_iterable(evaluation.schedules for evaluation in evaluations))
+    for schedule, options in OWN_OPTIONS.items():
+        for option in options:
+            value = getattr(given, option)
+            # Without values, or with only the fixed one, it skips the search along any schedule.
+            no_search = ((), (getattr(given, options[0]),))
+            known = (*no_search, getattr(usual, option), getattr(EvaluationConfig, option))
+            if schedule not in taken and value not in known:
+                raise ConfigError(
+                    f"--{option}: no run samples along the schedule {schedule}; leave it out, or"
+                    f" name the schedule: --schedule {' '.join([*sorted(taken), schedule])}"
+                )
+
+
 def _check_times(times: Tensor, spec: str, steps: int) -> None:
     """Refuse times of a user's schedule that no sampler could step along.
 
@@ -81,7 +112,7 @@ def _check_times(times: Tensor, spec: str, steps: int) -> None:
             f"{spec}: {steps} steps have {steps + 1} times, not a tensor {list(times.shape)}"
         )
     if not (times.diff() < 0).all():
-        raise ValueError(f"{spec}: the times of {steps} steps must fall from each to the next")
+        raise ValueError(f"{spec}: the times of {steps} steps must decrease strictly")
 
 
 def _option_of(spec: str, evaluation: EvaluationConfig) -> str:

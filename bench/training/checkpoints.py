@@ -62,7 +62,20 @@ class Keeper:
             return
         if self.state.step > self.saved_step:
             self.save()
+        self.leave()
+
+    def leave(self) -> None:
+        """End the process if a signal was noted, after the last save.
+
+        Returns if there was none, or if a handler of the calling program returns.
+        """
+        if self.end.noted is None:
+            return
+        if self.folder is not None:
+            self.folder.mark_stopped()
         self.end.deliver()
+        if self.folder is not None:
+            self.folder.set_status("running", stage="training")
 
 
 def save_checkpoint(folder: RunFolder, state: TrainState) -> None:

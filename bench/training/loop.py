@@ -16,7 +16,7 @@ from bench.pairs.stream import PairStream
 from bench.process.defaults import plain_torch
 from bench.process.progress import Progress
 from bench.process.ranks import Ranks
-from bench.process.signals import EndSignals
+from bench.process.signals import CHECKPOINT_SECONDS, EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.training.curve import means
@@ -27,7 +27,6 @@ from couplings import Coupling, Fitted, get
 from models.augment import Augment
 
 CHECK_EVERY = 50  # steps between checks of the loss: each check waits for the device
-CHECKPOINT_SECONDS = 15.0
 TAKEN = ("ms", "share", "wait_share", "fit_seconds")  # rows ``coupling_...`` of the training
 # Share of the steps between two checks whose losses may overflow before a run is given up
 MOST_NONFINITE = 0.5
@@ -56,7 +55,7 @@ def train(
         execution: workers, micro-batches, compilation.
         progress: True to show a progress bar.
         check_every: steps between checks that the loss is finite.
-        checkpoint_seconds: least time between two checkpoints; they are written at checks.
+        checkpoint_seconds: least time between two checkpoints; 0 saves at every check.
 
     Raises:
         CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
@@ -186,15 +185,22 @@ def _run_steps(
                 state.level_sums.zero_()
                 state.history.append({"images": state.step * batch, "loss": loss, **levels})
                 bar.note(f"loss {loss:.3g}")
-            # A single process saves as soon as a signal asks for it. Several must save after the
-            # same step, so they decide together, at a check.
-            asked = end.noted is not None
+            # A single process saves as soon as a signal asks for it, or if steps are so slow that
+            # the checks are far apart. Several processes must save after the same step, so they
+            # decide together, at a check.
+            overdue = 0 < checkpoint_seconds < keeper.seconds
+            asked = end.noted is not None or (overdue and not checking and _is_finite(state))
             if checking or (asked and ranks.count == 1):
                 due = last or asked or keeper.seconds > checkpoint_seconds
                 if ranks.share(due):
                     keeper.save()
                     ranks.wait()  # no process leaves before the checkpoint is on disk
-                    end.deliver()
+                    keeper.leave()
+
+
+def _is_finite(state: TrainState) -> bool:
+    """True if the newest loss is finite: a diverged state must not replace a good checkpoint."""
+    return bool(state.losses[-1].isfinite())
 
 
 def _select(selection: Selection, state: TrainState, last: bool) -> None:
@@ -233,7 +239,7 @@ def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
     if good < count:
         tqdm.write(
             f"warning: {count - good:.0f} of the last {count:.0f} losses were not finite; they were"
-            " left out"
+            " ignored"
         )
     return total / good
 

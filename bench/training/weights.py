@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         entry = f"checkpoint[{inside[0]!r}]" if inside else "net.state_dict()"
         raise ConfigError(
             f"--from-checkpoint {path}: it holds {', '.join(map(str, others[:4])) or 'nothing'}, no"
-            f" tensors by name; save the weights alone, torch.save({entry}, FILE)"
+            f" tensors by name; save only the weights, torch.save({entry}, FILE)"
         )
     tensors = dict(content)
     for prefix in WRAPPERS:

@@ -40,7 +40,7 @@ def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
         ) from error
     except SafetensorError as error:
         raise CouplingError(
-            f"{path} is no safetensors file ({error}): remove it and fit again"
+            f"{path} is not a safetensors file ({error}): remove it and fit again"
         ) from error
 
 

@@ -291,7 +291,8 @@ def _torchscript(path: Path) -> nn.Module:
         return freeze(torch.jit.load(path, map_location="cpu"))
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         raise EncoderRefused(
-            f"{path} is no TorchScript file ({type(error).__name__}): save one with torch.jit.save"
+            f"{path} is not a TorchScript file ({type(error).__name__}): save one with"
+            " torch.jit.save"
         ) from None
 
 

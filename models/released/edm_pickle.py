@@ -101,7 +101,7 @@ def _rebuild_tensor(
 
 def _rebuild_parameter(data: StoredTensor, requires_grad: bool, hooks: Mapping) -> StoredTensor:
     if type(data) is not StoredTensor or hooks:
-        raise ImportRefused("a parameter that is no tensor, or has hooks")
+        raise ImportRefused("a parameter that is not a tensor, or has hooks")
     return data
 
 

@@ -69,14 +69,14 @@ def _state(module: Any, name: str) -> dict:
     known = isinstance(module, (PersistentObject, ModuleDict))
     # By type, not isinstance: a subclass could have methods of its own.
     if not known or type(getattr(module, "state", None)) is not dict:
-        raise ImportRefused(f"{name!r} is no network module")
+        raise ImportRefused(f"{name!r} is not a network module")
     return module.state
 
 
 def _entries(state: dict, kind: str) -> dict[str, Any]:
     entries = state.get(kind, {})
     if type(entries) is not dict or not all(type(name) is str for name in entries):
-        raise ImportRefused(f"{kind} is no dict of names")
+        raise ImportRefused(f"{kind} is not a dict of names")
     # Layers without a bias are stored with None.
     return {name: value for name, value in entries.items() if value is not None}
 
@@ -102,7 +102,7 @@ def named_tensors(network: PersistentObject) -> dict[str, Tensor]:
         values = _entries(state, "_parameters") | _entries(state, "_buffers")
         for name, value in values.items():
             if type(value) is not StoredTensor:
-                raise ImportRefused(f"{prefix + name!r} is no tensor")
+                raise ImportRefused(f"{prefix + name!r} is not a tensor")
             tensors[prefix + name] = value.view
         for name, child in _entries(state, "_modules").items():
             stack.append((f"{prefix}{name}.", child))

@@ -40,6 +40,7 @@ _TYPES: dict[str, Any] = {
 _UNFINISHED = {
     "pending": "not started",
     "running": "not finished: still running, or killed; run the same command to resume it",
+    "stopped": "not finished: stopped; run the same command to resume it",
 }
 
 

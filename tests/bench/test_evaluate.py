@@ -249,7 +249,7 @@ def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["nowhere"], ["no run folder", "bench.run"]),
+        (["nowhere"], ["is not a run folder", "bench.run"]),
         ([], ["give at least one run folder"]),
         (["RUN", "--sigma-max", "40"], ["--sigma-max", "another run"]),
         (["RUN", "--samplers", "heum"], ["heun"]),
@@ -260,6 +260,7 @@ def test_euler_and_the_adaptive_solver_stand_beside_heun(folder):
         (["RUN", "--from-checkpoint", "/"], ["--from-checkpoint /", "directory"]),
         (["RUN", "--from-checkpoint", "/dev/null"], ["--from-checkpoint", "empty"]),
         (["RUN", "--nfe", "4"], ["--nfe 4"]),
+        (["RUN", "--shifts", "2.5"], ["--shifts", "--schedule karras flow"]),
     ],
 )
 def test_refusals_are_one_line(folder, capsys, args, words):

@@ -130,6 +130,9 @@ def test_a_preset_for_another_objective_is_taken_and_a_line_says_so(tmp_path, mo
         (["--seed", str(2**63 - 1), "--seeds", "2"], ["--seeds 2", "2^63 - 1"]),
         (["--images", str(2**63)], ["--images", "2^63 - 1"]),
         (["--rhos", "nan"], ["nan"]),
+        (["--rhos", "5,6", "--objective", "flow"], ["--rhos", "--schedule flow karras"]),
+        (["--shifts", "2.5"], ["--shifts", "schedule flow;", "--schedule karras flow"]),
+        (["lapjv", "--seeds", "2"], ["did you mean --coupling lapjv?"]),
         (
             ["--guidance", "discriminator", "--guidance.fakes", "3"],
             ["3 images", "--guidance.fakes"],
@@ -382,6 +385,23 @@ def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
     # The file's network is unconditional, so no class was asked for.
     assert "class_law" not in folder.provenance()
     assert "Conditional denoisers" not in page
+
+
+@pytest.mark.parametrize("option", [("--objective", "flow"), ("--coupling", "sinkhorn")])
+def test_options_of_a_training_are_refused_for_a_released_network(tmp_path, capsys, option):
+    file = tmp_path / "edm.safetensors"
+    network_file(file)
+    assert main(["--from-checkpoint", str(file), *option]) == 2
+    assert "--from-checkpoint" in capsys.readouterr().err
+
+
+def test_values_of_a_schedule_are_taken_if_any_run_uses_it():
+    both = ["--rhos", "5,6", "--shifts", "2.5", "--objective", "edm", "flow"]
+    assert parse(both).configurations()
+    assert parse(["--rhos", "5", "--schedule", "flow", "karras"]).configurations()
+    # Without values the search is skipped, under any objective.
+    assert parse(["--rhos", "--shifts", "--objective", "flow"]).configurations()
+    assert parse(["--quick", "--objective", "flow", "--coupling", "lapjv"]).configurations()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from bench.training import loop
 # Seconds a run: points in the plane, five steps, and pixels for features, which need no training.
 FLAGS = shlex.split(
     "--data moons --images 320 --batch 64 --pool 64 --arch mlp --nfe 3 5 9"
-    " --samples 64 --trajectories 8 --reference-steps 16 --rhos 5 --shifts 3 --grid-samples 48"
+    " --samples 64 --trajectories 8 --reference-steps 16 --rhos 5 --grid-samples 48"
     " --metrics grid --features pixels --device cpu --pilot-share 0.5 --search-noise"
 )
 
@@ -42,7 +42,7 @@ def rows_of(folder):
 
 def test_every_coupling_is_trained_at_the_shared_law_and_at_its_own(tmp_path, command, capsys):
     """Both objectives; the chosen law is that with the lowest distance in the table."""
-    flags = ["--objective", "edm", "flow", "--noise-laws=-6,0.1", "uniform"]
+    flags = ["--objective", "edm", "flow", "--shifts", "3", "--noise-laws=-6,0.1", "uniform"]
     assert main([*command, *flags]) == 0
     rows = rows_of(tmp_path)
     assert len(rows) == 2 * (2 + 2)

@@ -200,7 +200,7 @@ def test_sizes_predicted_to_take_too_long_are_left_out_with_a_note(monkeypatch):
     cells = measured(Command(n=(8, 4, 64), limit=20.0), entrant("a", identity))
     assert probed == [4, 8]
     # 2 s at 8 and at 4: by the least power, 2, it would take 128 s at 64.
-    assert cells["a", 64].note == "left out: a solve would take about 128 s, over the limit of 20 s"
+    assert cells["a", 64].note == "skipped: a solve would take about 128 s, over the limit of 20 s"
 
 
 def test_a_contender_that_used_up_the_limit_ends_its_rounds():

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from bench.check import make
+from bench.record import RunFolder
 from tests.bench.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,8 @@ def test_a_signal_during_a_pool_ends_the_run_with_its_steps_saved(
     assert code == (130 if sent == signal.SIGINT else -sent)
     if sent != signal.SIGINT:
         assert checkpoint(tmp_path, overrides)["step"] == 5
+    folder = RunFolder(tmp_path / make(None, overrides).run_id)
+    assert folder.status()["state"] == "stopped"
     with start(tmp_path, overrides, "free") as process:
         assert process.wait(120) == 0
     stopped = checkpoint(tmp_path, overrides)

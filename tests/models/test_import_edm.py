@@ -291,7 +291,7 @@ def test_other_preconditionings_are_refused_by_name(class_name, refusal):
             {"attention_kind": "linear"},
             "an option that models.networks.ddpmpp lacks: attention_kind",
         ),
-        ({"img_resolution": 9}, "make no network"),
+        ({"img_resolution": 9}, "no network can be built"),
         ({"label_dim": None, "img_channels": "three"}, "img_channels must be a whole number"),
         ({"dropout": 1.5}, "dropout is out of range"),
         ({"sigma_data": 0}, "sigma_data must be positive"),
@@ -410,12 +410,12 @@ def test_an_interrupted_write_leaves_the_old_file(convert, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"format": "other"}, "is no edm-denoiser file"),
-        ({"format_version": "2"}, "is no edm-denoiser file of version 1"),
+        ({"format": "other"}, "is not an edm-denoiser file"),
+        ({"format_version": "2"}, "is not an edm-denoiser file of version 1"),
         ({"keywords": "{"}, "is damaged"),
         ({"keywords": "[]"}, "is damaged"),
         ({"keywords": json.dumps(SHAPE | SIZES | {"num_blocks": 10**9})}, "num_blocks"),
-        ({"keywords": json.dumps(SHAPE | SIZES | {"depth": 1})}, "make no network"),
+        ({"keywords": json.dumps(SHAPE | SIZES | {"depth": 1})}, "no network can be built"),
         (
             {"keywords": json.dumps(SHAPE | SIZES | {"label_dim": 4})},
             "tensor model.map_label.weight has shape",
@@ -442,6 +442,13 @@ def test_load_refuses_other_files(tmp_path):
     path.write_bytes(b"no safetensors")
     with pytest.raises(ImportRefused, match="is damaged"):
         load_network(path)
+
+
+def test_an_archive_of_torch_save_is_told_apart(tmp_path):
+    path = tmp_path / "net.pt"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), path)
+    with pytest.raises(ImportRefused, match=r"archive of torch.save.*--from-checkpoint"):
+        read_released(path)
 
 
 def test_read_released_names_the_family(tmp_path):

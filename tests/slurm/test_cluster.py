@@ -173,7 +173,7 @@ def test_eight_runs_two_at_a_time_through_one_array_and_a_restart_of_slurmctld(r
     assert "8 runs: 8 done" in call("status", file, "--runs", runs)
     again = call("submit", file, "--runs", runs)
     assert "nothing to submit" in again
-    assert "training: nothing left" in again
+    assert "training time: nothing left" in again
     assert queue(folder) == {}
 
 
@@ -323,7 +323,7 @@ def test_two_submissions_at_once_submit_each_run_once(runs, tmp_path, closed_par
     # array.
     content = (folder.path / "jobs.json").read_text()
     (folder.path / "jobs.json").unlink()
-    assert "did not write it down" in call("submit", file, "--runs", runs, code=2)
+    assert "did not record it" in call("submit", file, "--runs", runs, code=2)
     (folder.path / "jobs.json").write_text(content)
 
     assert "cancelled 4 runs" in call("cancel", file, "--runs", runs)

@@ -77,8 +77,8 @@ def test_dry_run_shows_arms_and_script_and_leaves_nothing(sweep_file, tmp_path, 
     output = capsys.readouterr().out
     assert "study: 6 runs" in output
     assert "  coupling=lapjv   seeds 0-2: 3 pending\n" in output
-    assert "training: unknown for 6 runs" in output
-    assert "no SLURM here: arrays as for one that takes 1001 runs" in output
+    assert "training time: unknown for 6 runs" in output
+    assert "no SLURM here: assuming at most 1001 tasks per array" in output
     asked = directives(output)
     assert (asked["array"], asked["time"], asked["qos"], asked["gpus-per-node"]) == (
         "0-5%4",
@@ -354,7 +354,7 @@ def test_the_time_is_estimated_from_recorded_runs_of_the_same_network(sweep_file
     submit(sweep_file, runs, "--dry-run", "--cluster", "local")
     # Median of 100, 300 and 200 for one GPU.
     hours = 6 * entry.config.training.images / 200 / 3600
-    assert f"training: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
+    assert f"training time: {hours:.3g} GPU-hours\n" in capsys.readouterr().out
 
 
 def test_a_finished_run_of_which_more_is_to_be_measured_is_not_skipped(

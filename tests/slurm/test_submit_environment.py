@@ -91,7 +91,7 @@ def test_a_dry_run_needs_no_slurm_that_answers(sweep_file, tmp_path, fake_slurm,
     captured = capsys.readouterr()
     (line,) = [line for line in captured.out.splitlines() if "no answer from SLURM" in line]
     assert "DNS SRV lookup failed" in line
-    assert line.endswith("arrays as for one that takes 1001 runs in each, which is usual")
+    assert line.endswith("assuming at most 1001 tasks per array")
     assert re.findall(r"^#SBATCH --array=(.*)$", captured.out, re.MULTILINE) == ["0-5%6"]
     assert captured.err == ""
 

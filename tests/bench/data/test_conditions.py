@@ -130,7 +130,7 @@ def test_no_class_of_a_condition_is_coupled_by_itself(moons, conditional):
 
 def test_a_coupling_that_ignores_the_labels_needs_a_word():
     given = {"data": "moons", "conditional": True, "coupling": "lapjv"}
-    with pytest.raises(ConfigError, match="within_class=true.*or say --label-blind"):
+    with pytest.raises(ConfigError, match="within_class=true.*or pass --label-blind"):
         make(None, given)
     # Independent pairs reveal nothing.
     make(None, given | {"coupling": "permuted:of=lapjv"})

@@ -72,7 +72,7 @@ def test_a_log_gets_a_line_with_progress_rate_and_time_left(monkeypatch, capsys)
         bar.update(250)
         text = bar.line(10)
     assert text == (
-        "train lapjv: 250 of 1,000 images (25%), 25 a second, 30 s left, loss 0.5,"
+        "train lapjv: 250 of 1,000 images (25%), 25 per second, 30 s left, loss 0.5,"
         " all: 2 of 6 runs done"
     )
     printed = capsys.readouterr()

@@ -96,7 +96,7 @@ def test_an_error_of_ours_leaves_no_traceback(folder):
 def test_ctrl_c_is_no_failure(folder):
     with pytest.raises(KeyboardInterrupt):
         begin_and_raise(folder, KeyboardInterrupt())
-    assert folder.status()["state"] == "running"
+    assert folder.status()["state"] == "stopped"
 
 
 @pytest.mark.parametrize(("whole", "state"), [(True, "done"), (False, "failed")])

@@ -12,6 +12,7 @@ from bench.process.ranks import Ranks
 from bench.run import main
 from bench.run.foresight import OTHER, Foresight, foresee, outline
 from bench.run.pace import Pace, evaluations, measure
+from bench.run.quick import quick
 from bench.training.state import new_state
 
 PACE = Pace(train=1e-3, sample=1e-4, memory=2e9, parameters=300_000, couple={"lapjv": 5e-4})
@@ -50,7 +51,7 @@ def test_the_plan_names_runs_budget_time_and_memory(runs):
     assert "plan: 2 runs of digits (random, lapjv; 1 seed); 1 done already" in text
     assert "0.3 M parameters" in text
     assert "640 images each, batches of 64, pools of 128" in text
-    assert "2 at once, 1,000 training images a second each" in text
+    assert "2 at once, 1,000 training images per second each" in text
     assert "about 2.0 GB each" in text
     assert "shorter" not in text
     few = "\n".join(outline(Foresight(runs, 2, PACE, images=50), done=0, available=8e9))
@@ -68,6 +69,14 @@ def test_a_long_or_large_comparison_is_said_to_be_so_with_the_way_out(runs):
     assert 900 <= OTHER * images * (1e-3 + 1.5e-3) < 1800
     (memory,) = [line for line in lines if "memory" in line]
     assert "more than the 1.0 GB available: --micro-batch 8" in memory
+
+
+def test_a_long_smoke_run_names_a_smaller_network(runs):
+    smoke = tuple(quick(run) for run in runs)
+    slow = replace(PACE, train=1.0)
+    lines = outline(Foresight(smoke, 1, slow), done=0, available=8e9)
+    (shorter,) = [line for line in lines if "shorter" in line]
+    assert shorter.endswith("a smaller network (--model-channels)")
 
 
 def test_a_pace_is_that_of_the_network_and_changes_no_random_stream():

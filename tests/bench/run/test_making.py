@@ -165,7 +165,8 @@ def test_a_signal_stops_all_runs_with_their_steps_saved(start, tmp_path, sent):
     _, errors = process.communicate(timeout=300)
     stopped_by_user = sent == signal.SIGINT
     assert process.returncode == (130 if stopped_by_user else -sent), errors
-    assert errors == ("stopped; run the same command to resume\n" if stopped_by_user else "")
+    line = "stopped; run the same command to resume: a training continues from its last checkpoint"
+    assert errors == (f"{line}, at most 15 s back\n" if stopped_by_user else "")
     assert len(marks) == 2
     for mark in marks:
         assert not Path("/proc", mark.name.removeprefix("pools-")).exists()
@@ -173,7 +174,7 @@ def test_a_signal_stops_all_runs_with_their_steps_saved(start, tmp_path, sent):
     assert len(checkpoints) == 2
     for path in checkpoints:
         assert torch.load(path, weights_only=True)["step"] > 0
-        assert json.loads((path.parent / "status.json").read_text())["state"] == "running"
+        assert json.loads((path.parent / "status.json").read_text())["state"] == "stopped"
         with RunFolder(path.parent).lock():
             pass
     assert not list((tmp_path / "tmp").glob("ot-bench-*"))

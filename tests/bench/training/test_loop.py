@@ -201,3 +201,21 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(
     assert torch.equal(weights(whole.ema.net), weights(resumed.ema.net))
     assert whole.history == resumed.history
     assert any("sigma 0.3 to 1" in entry for entry in whole.history)
+
+
+def test_slow_steps_do_not_put_checkpoints_far_apart(digits, tiny, tmp_path, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    step = Stepper.__call__
+
+    def stopping(self, pairs):
+        if self.state.step == 3:
+            raise Stop
+        return step(self, pairs)
+
+    monkeypatch.setattr(Stepper, "__call__", stopping)
+    folder = RunFolder(tmp_path)
+    with pytest.raises(Stop):
+        train.train(tiny, digits, folder, ALONE, progress=False, checkpoint_seconds=1e-9)
+    assert load_checkpoint(folder, "cpu")["step"] == 3

@@ -158,7 +158,7 @@ def test_other_data_and_options_are_refused(coupling, images, seeded, tmp_path):
     with pytest.raises(CouplingError, match="fit with checkpoint"):
         coupling.load(tmp_path / "none", images)
     path.write_bytes(b"junk")
-    with pytest.raises(CouplingError, match="no safetensors"):
+    with pytest.raises(CouplingError, match="not a safetensors"):
         coupling.load(path, images)
     with pytest.raises(CouplingError, match="no state"):
         coupling.begin(training_set(images), 0).load_state_dict({})
