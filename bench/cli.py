@@ -15,7 +15,7 @@ import tyro
 
 from bench.config import ConfigError, load_preset
 from bench.process.ranks import leave
-from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
+from bench.record import OtherRunError, RunFolder, UserError, missing_package, one_line, spelled
 
 if TYPE_CHECKING:
     from bench.process.ranks import Ranks
@@ -51,9 +51,13 @@ def main_of(
             print(stopped, file=sys.stderr)
         return 130
     # Not raised further: one of several processes must end without waiting for its threads.
-    except Exception:  # noqa: BLE001 - see above
-        traceback.print_exc()
-        return 1
+    except Exception as error:  # noqa: BLE001 - see above
+        line = missing_package(error)
+        if line is None:
+            traceback.print_exc()
+            return 1
+        print(f"error: {line}", file=sys.stderr)
+        return 2
 
 
 def parse(command: type[C], module: str, description: str, args: list[str], default: C) -> C:
