@@ -3,6 +3,22 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.run.compare import compare
+
+__all__ = ["compare"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and the reports take seconds to import, which a command's --help must not wait for.
+    if name == "compare":
+        from bench.run.compare import compare
+
+        return compare
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
 # hide ours. Commands of ours look here first and in the working folder last, where plug-ins of the
