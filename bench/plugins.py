@@ -2,7 +2,19 @@
 
 # Reports and slurm may import it from here only: couplings are none of their business.
 from couplings.extras import hint, install
+from couplings.papers import bibtex, papers_of
 from couplings.plugins import PluginError, build, class_in, load, names
 from couplings.spec import split_spec
 
-__all__ = ["PluginError", "build", "class_in", "hint", "install", "load", "names", "split_spec"]
+__all__ = [
+    "PluginError",
+    "bibtex",
+    "build",
+    "class_in",
+    "hint",
+    "install",
+    "load",
+    "names",
+    "papers_of",
+    "split_spec",
+]
