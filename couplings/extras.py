@@ -20,6 +20,9 @@ MODULES = {
     "slurm": ("submitit",),
     "fid": ("torch_fidelity",),
     "peers": ("torchcfm",),
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
 }
 
 

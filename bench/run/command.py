@@ -25,6 +25,7 @@ from bench.config.guidance import GuidanceConfig
 from bench.run.quick import quick
 from bench.suitable import of_file
 from bench.training.noise_search import NoiseSearch
+from bench.training.trackers import refuse_unknown
 
 BASELINE = "random"
 # tyro joins the lines of a paragraph and does not wrap them, so each sentence is a paragraph.
@@ -153,6 +154,7 @@ class Command:
             )
         check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
+        refuse_unknown(self.execution.log)
         shared = RunConfig(
             data=self.data,
             coupling=BASELINE,

@@ -19,10 +19,10 @@ from reports.tables.runs import ReportError
 ROOT = Path(__file__).parents[3]
 
 
-# Without samples, whose classifier takes most of the time of a run this small.
+# Without the classifier, which takes most of the time of a run this small.
 OPTIONS = {"images": 256, "pool": 64, "batch": 64, "nfe": [3, 5], "rhos": [7.0]}
 OPTIONS |= {"model_channels": 8, "channel_mult": [1], "metrics": ["truncation"]}
-OPTIONS |= {"trajectories": 8, "reference_steps": 8}
+OPTIONS |= {"trajectories": 8, "reference_steps": 8, "features": ["pixels"]}
 
 
 def words(options):
