@@ -1,7 +1,24 @@
 """The comparison itself: data, training, metrics, one run, the command line."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.run.compare import compare
+
+__all__ = ["compare"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and the reports take seconds to import, which a command's --help must not wait for.
+    if name == "compare":
+        from bench.run.compare import compare
+
+        return compare
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
 # hide ours. Commands of ours look here first and in the working folder last, where plug-ins of the
@@ -16,3 +33,9 @@ if _module.removeprefix("-m").startswith(f"{__name__}."):
     if not _home.endswith("-packages"):
         sys.path.insert(0, _home)
     sys.path.append(_working_folder)
+    # Without it the import of a command would end in a traceback.
+    if find_spec("docstring_parser") is None:
+        from bench.plugins import install
+
+        print(f"error: packages of the commands are missing: {install('bench')}", file=sys.stderr)
+        sys.exit(2)

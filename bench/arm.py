@@ -61,6 +61,7 @@ def run_arm(
     from bench.process.ranks import join
     from bench.training.curve import FILE, write_curve
     from bench.training.loop import train, training_measurements
+    from bench.training.trackers import Log
 
     # Commands check before they come here; this guards callers from other programs.
     refuse_unchecked(config)
@@ -81,7 +82,8 @@ def run_arm(
     # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
-    with folder.session(ranks.first, is_whole) as session:
+    trackers = execution.log if ranks.first else ()
+    with folder.session(ranks.first, is_whole) as session, Log(trackers, config, folder) as log:
         # Another process may have finished it while this one loaded the data.
         again = shared is not None or _has_own_network(config)
         if not again and ranks.from_first(is_done, folder, config):
@@ -98,7 +100,7 @@ def run_arm(
         parallel = execution.parallel or 1
         ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional, parallel)
         if net is None:
-            state = train(config, dataset, folder, ranks, execution, progress)
+            state = train(config, dataset, folder, ranks, execution, progress, log=log)
             # The average is a copy of the denoiser, so it is one.
             net = cast("Denoiser", state.ema.net)
             learned = state.coupling
@@ -109,7 +111,10 @@ def run_arm(
         # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
         session.enter("evaluation")
         keep = execution.keep_samples
-        evaluate(config, net, dataset, extractors, ranks, folder, learned, progress, keep, shared)
+        rows = evaluate(
+            config, net, dataset, extractors, ranks, folder, learned, progress, keep, shared
+        )
+        log.measured(rows, config.training.images)
         session.finish()
         # No rank takes the next run before this one is recorded.
         ranks.wait()

@@ -16,7 +16,7 @@ from bench.config.command_line import CommandLine
 from bench.config.options import filled, options_of
 from bench.process.ranks import leave
 from bench.process.signals import CHECKPOINT_SECONDS
-from bench.record import OtherRunError, RunFolder, UserError, one_line, spelled
+from bench.record import OtherRunError, RunFolder, UserError, missing_package, one_line, spelled
 
 if TYPE_CHECKING:
     from bench.process.ranks import Ranks
@@ -56,9 +56,13 @@ def main_of(
             print(stopped, file=sys.stderr)
         return 130
     # Not raised further: one of several processes must end without waiting for its threads.
-    except Exception:  # noqa: BLE001 - see above
-        traceback.print_exc()
-        return 1
+    except Exception as error:  # noqa: BLE001 - see above
+        line = missing_package(error)
+        if line is None:
+            traceback.print_exc()
+            return 1
+        print(f"error: {line}", file=sys.stderr)
+        return 2
 
 
 def parse(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from couplings.cost import mean_pair_cost
 from couplings.errors import require
+from couplings.extras import needed_by
 from couplings.plan import entropy
 
 renormalised_entropy = entropy
@@ -139,8 +140,9 @@ def label_leakage(noise: Tensor, labels: Tensor, folds: int = 5) -> float:
         folds: every class needs at least as many samples.
 
     """
-    from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import StratifiedKFold, cross_val_score
+    with needed_by("label_leakage"):
+        from sklearn.linear_model import RidgeClassifier
+        from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     labels = labels.detach().cpu()
     require(
@@ -223,7 +225,8 @@ def conditional_variance(
         neighbours: k, from 2 to n.
 
     """
-    from sklearn.neighbors import NearestNeighbors
+    with needed_by("conditional_variance"):
+        from sklearn.neighbors import NearestNeighbors
 
     y, z = _flat(images, noise)
     require(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from couplings.errors import CouplingError, require
+from couplings.extras import needed_by
 from couplings.pool import Pairing, Pool
 
 # Cells of a matrix handled at a time, 32 MB in float64, or 512 MB where a GPU wants larger
@@ -216,7 +217,16 @@ def import_pot() -> ModuleType:
     """POT, imported without the jax that it would import too if it could.
 
     jax takes seconds and GPU memory and makes forks warn.
+
+    Raises:
+        CouplingError: POT is not installed.
+
     """
+    with needed_by("this exact transport"):
+        return _pot()
+
+
+def _pot() -> ModuleType:
     switch = "POT_BACKEND_DISABLE_JAX"
     # A switch that a user has set stays, and one set here must not reach other programs.
     if "jax" in sys.modules or "ot" in sys.modules or switch in os.environ:

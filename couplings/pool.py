@@ -147,7 +147,7 @@ def not_finite(pool: Pool) -> CouplingError:
 def flatten(tensor: Tensor) -> Tensor:
     """`[n, ...]` of any floating dtype to `[n, d]` float32 or float64."""
     tensor = tensor.detach()
-    if tensor.device.type != "cuda":
+    if not tensor.is_cuda:
         tensor = tensor.cpu()  # other accelerators lack float64
     dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
     # An empty pool leaves nothing to infer a -1 from.

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from models.denoiser import Denoiser
@@ -150,6 +148,8 @@ def read_released(path: str | os.PathLike) -> ReleasedNetwork:
 
 def write_network(network: ReleasedNetwork, path: str | os.PathLike) -> None:
     """Write weights and metadata as safetensors, whole or not at all."""
+    from safetensors.torch import save
+
     sigma_data = cast(EDM, network.denoiser.objective).sigma_data
     metadata = {
         "format": FORMAT,
@@ -193,6 +193,8 @@ def load_network(path: str | os.PathLike) -> Denoiser:
         ImportRefused: no such file, or not of this format and version.
 
     """
+    from safetensors import SafetensorError
+
     if not Path(path).exists():
         raise ImportRefused(
             f"no file {path}: write it with python -m models.import_edm PICKLE {path}"
@@ -220,6 +222,8 @@ def load_network(path: str | os.PathLike) -> Denoiser:
 
 def is_network_file(path: str | os.PathLike) -> bool:
     """True for a file of ``write_network``, also of another version or a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="pt") as file:
             return (file.metadata() or {}).get("format") == FORMAT
@@ -230,6 +234,8 @@ def is_network_file(path: str | os.PathLike) -> bool:
 
 def _read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Read metadata and tensors of a file of this format."""
+    from safetensors import safe_open
+
     # Safetensors reports every file that it cannot open as missing: open it here first.
     Path(path).open("rb").close()
     with safe_open(path, framework="pt") as file:
@@ -291,6 +297,11 @@ def main(argv: list[str] | None = None) -> int:
         write_network(network, args.out)
     except (ImportRefused, OSError) as error:
         print(f"{args.pickle}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        from couplings.extras import hint
+
+        print(f"error: {hint(error) or error}", file=sys.stderr)
         return 2
     print(f"wrote    {args.out} (source sha256 {network.source_sha256})")
     return 0

@@ -61,6 +61,11 @@ def main(args: list[str] | None = None) -> None:
     _run(*words)
 
 
+def _command_of(module: str, args: list[str]) -> int:
+    # Imported by the command itself, whose errors are lines.
+    return import_module(module).main(args)
+
+
 def _run(word: str, *args: str) -> None:
     # All of ours only now that they are found.
     from bench.process.background import end_process
@@ -76,5 +81,5 @@ def _run(word: str, *args: str) -> None:
 
         command = partial(catalogue, [*args], f"{PROGRAM} couplings")
     else:
-        command = partial(import_module(module).main, [*args])
+        command = partial(_command_of, module, [*args])
     end_process((reader if word in ONLY_PRINT else worker)(command))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,3 +67,9 @@ if _module.removeprefix("-m").startswith(f"{__name__}."):
     if not _home.endswith("-packages"):
         sys.path.insert(0, _home)
     sys.path.append(_working_folder)
+    # Without it the import of a command would end in a traceback.
+    if find_spec("docstring_parser") is None:
+        from bench.plugins import install
+
+        print(f"error: packages of the commands are missing: {install('bench')}", file=sys.stderr)
+        sys.exit(2)

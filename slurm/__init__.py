@@ -1,6 +1,7 @@
 """Sweeps: many runs as SLURM job arrays, or on this machine."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 # ``python -m`` puts the working folder first on the path, where a models.py of the user's own would
@@ -16,3 +17,9 @@ if _module.removeprefix("-m").startswith(f"{__name__}."):
     if not _home.endswith("-packages"):
         sys.path.insert(0, _home)
     sys.path.append(_working_folder)
+    # Without it the import of a command would end in a traceback.
+    if find_spec("docstring_parser") is None:
+        from bench.plugins import install
+
+        print(f"error: packages of the commands are missing: {install('bench')}", file=sys.stderr)
+        sys.exit(2)

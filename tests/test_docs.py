@@ -19,6 +19,7 @@ from bench.data import DataError, load
 from bench.data.contract import Dataset, Split
 from bench.record import Measurement
 from reports.build import build
+from reports.files.results import Results
 from tests.reports.conftest import make_run
 
 ROOT = Path(__file__).parents[1]
@@ -81,7 +82,18 @@ def quick(monkeypatch):
     monkeypatch.setattr("couplings.get", lambda spec: get(shortened(spec)))
 
 
-@pytest.mark.usefixtures("alone", "quick")
+@pytest.fixture
+def compare_finished(monkeypatch):
+    """The runs of ``bench.compare`` took their minutes earlier."""
+
+    def compare(couplings, data, seeds, runs):
+        folder = Path(runs)
+        return Results(folder, tuple(path.parent.name for path in folder.glob("*/config.json")))
+
+    monkeypatch.setattr("bench.run.compare.compare", compare)
+
+
+@pytest.mark.usefixtures("alone", "quick", "compare_finished")
 def test_every_block_of_the_documentation_runs_in_order(names, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results(tmp_path / "runs", seeds=3)

@@ -20,7 +20,13 @@ ALLOWED = {
     "ot_couplings": {"ot_couplings", "bench", "couplings"},
 }
 # What one file, and no other, may import beyond the rule of its package.
-DOORS = {"bench/cli.py": {"reports"}, "bench/solve.py": {"reports"}}
+DOORS = {
+    "bench/cli.py": {"reports"},
+    "bench/run/compare.py": {"reports"},
+    "bench/solve.py": {"reports"},
+    # The line on a missing package, which only that error waits for.
+    "models/import_edm.py": {"couplings"},
+}
 # The parts of bench that the outer packages see.
 FACE = {
     "slurm": {

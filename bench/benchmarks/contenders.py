@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench.config import ConfigError
 from couplings import CouplingError, Pool, get, names
+from couplings.extras import install
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ FLOOR = "matrix product"
 TORCHCFM = "torchcfm exact"
 POT = "POT emd"
 SCIPY = "scipy assignment"
-INSTALL = "--peers needs torchcfm: pip install -c constraints.txt -e '.[peers]'"
+INSTALL = f"--peers needs torchcfm: {install('peers')}"
 
 
 @dataclass(frozen=True, eq=False)

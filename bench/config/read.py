@@ -7,12 +7,14 @@ import tomllib
 import types
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bench.config.errors import ConfigError
 from bench.config.schema import RunConfig
 from bench.record import flatten, unknown
 
+C = TypeVar("C")
+GUIDANCE = ("guidance.", "dg.")  # in a run, and in the command
 PRESETS = Path(__file__).parents[1] / "presets"
 
 
@@ -77,11 +79,11 @@ def from_dict(content: dict) -> RunConfig:
     return apply(RunConfig(), flatten(content))
 
 
-def apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
+def apply(config: C, overrides: dict[str, object]) -> C:
     """The configuration with other values, unchecked.
 
     Args:
-        config: to start from.
+        config: to start from, also a command, which holds more.
         overrides: values by dotted key, ``training.lr``, or by the bare name of a field that
             occurs once.
 
@@ -89,7 +91,7 @@ def apply(config: RunConfig, overrides: dict[str, object]) -> RunConfig:
         ConfigError: an unknown key, or a value of another type.
 
     """
-    hints = _field_types(RunConfig)
+    hints = _field_types(type(config))
     for key, value in overrides.items():
         field = _field_of(key, tuple(hints))
         # The command line has been checked by its parser; files and callers have not.
@@ -104,7 +106,7 @@ def _field_of(key: str, fields: tuple[str, ...]) -> str:
         return key
     # Fields of the guidance are named in full: their short names are those of the training.
     by_name = [field for field in fields if field.split(".")[-1] == key]
-    matches = [field for field in by_name if not field.startswith("guidance.")]
+    matches = [field for field in by_name if not field.startswith(GUIDANCE)]
     if len(matches) != 1:
         raise ConfigError(unknown("option", key, fields))
     return matches[0]
@@ -148,6 +150,8 @@ def _convert(value: object, hint: Any, key: str) -> object:
             return value
         choices = ", ".join(map(str, get_args(hint)))
         raise ConfigError(f"{key} must be one of {choices}, not {value!r}")
+    if hint is Path and isinstance(value, str):
+        return Path(value)
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple):
             # Tuples, so that a configuration can be compared and hashed
@@ -159,6 +163,8 @@ def _convert(value: object, hint: Any, key: str) -> object:
     # 1e6 is a float in TOML.
     if hint is int and type(value) is float and value.is_integer():
         return int(value)
+    if hint is Path and isinstance(value, Path):
+        return value  # of the system's own subclass
     if type(value) is not hint:
         raise ConfigError(f"{key} must be of type {hint.__name__}, not {value!r}")
     return value

@@ -251,6 +251,10 @@ class Execution:
     """
     compile: bool = False
     """Compile the network with torch.compile: minutes of compilation, then faster steps."""
+    log: tuple[str, ...] = ()
+    """Log training and measurements live: tensorboard, wandb, mlflow, or a module of your own, such
+    as my_project.tracker. Changes no number. tensorboard --logdir RUNS/tensorboard shows all runs.
+    """
     keep_samples: bool = False
     """Keep the images generated now (RUN/samples/SAMPLER-nfe*/). Default: they are removed once
     measured.

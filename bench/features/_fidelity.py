@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bench.data import Dataset
 from bench.features import FeatureError
+from couplings.extras import install
 
 
 def library(module: str) -> ModuleType:
@@ -23,8 +24,7 @@ def library(module: str) -> ModuleType:
         return import_module(f"torch_fidelity.{module}")
     except ImportError as error:
         raise FeatureError(
-            f"these features need torch-fidelity ({error}):"
-            " pip install -c constraints.txt -e '.[fid]'"
+            f"these features need torch-fidelity ({error}): {install('fid')}"
         ) from None
     except RuntimeError as error:  # an operator of torchvision is missing
         raise FeatureError(

@@ -19,6 +19,7 @@ from bench.data import Dataset
 from bench.metrics._finite import all_finite
 from bench.metrics.contract import SPLITS, FeatureSpace, SampleMetric, Values
 from bench.record.infos import Info
+from couplings.extras import needed_by
 
 MOST_POINTS = 10_000  # about a minute of one core a distance; beyond, the solver takes minutes
 MOST_PAIRS = 10
@@ -41,7 +42,8 @@ def w2(x: Tensor, y: Tensor) -> float:
 
     """
     # Imported here, because only data in the plane need it.
-    from ot import emd2_lazy
+    with needed_by("the exact W2"):
+        from ot import emd2_lazy
 
     if x.shape != y.shape or x.dim() != 2 or not len(x):
         raise ValueError(

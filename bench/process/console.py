@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from bench.process.defaults import wait_without_spinning
+from bench.record import missing_package
 
 SPELLED = "spelled"  # an error handler of codecs: letters that an encoding lacks are spelled
 # Letters of our tables and messages that a C locale or an old code page lacks
@@ -26,7 +27,7 @@ def worker(main: Callable[[], int]) -> int:
     wait_without_spinning()
     sys.stdout = _lasting(sys.stdout)
     sys.stderr = _lasting(sys.stderr)
-    return main()
+    return _code_of(main)
 
 
 def printer(descriptor: int, encoding: str, is_terminal: bool) -> TextIO:
@@ -48,7 +49,19 @@ def reader(main: Callable[[], int]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="spelled")
-    return main()
+    return _code_of(main)
+
+
+def _code_of(main: Callable[[], int]) -> int:
+    """The exit code of a command; a missing package is one line that names its extra, and 2."""
+    try:
+        return main()
+    except ModuleNotFoundError as error:
+        line = missing_package(error)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
 
 
 class _Outlet(io.RawIOBase):

@@ -1,7 +1,7 @@
 """The files of runs: measurements, provenance, status. Every file is written whole."""
 
 from bench.record.command import COMMAND, MODULES, PROGRAM, command_line, readable, spelled
-from bench.record.errors import UserError, is_ours, one_line, unknown
+from bench.record.errors import UserError, is_ours, missing_package, one_line, unknown
 from bench.record.files import (
     digest,
     flatten,
@@ -32,6 +32,7 @@ __all__ = [
     "is_ours",
     "locked",
     "made_once",
+    "missing_package",
     "one_line",
     "provenance",
     "readable",

@@ -39,8 +39,20 @@ def is_ours(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in ROOMS
 
 
+def missing_package(error: Exception) -> str | None:
+    """One line for a package that an extra of this project installs; None for any other error."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    # Imports torch, which only this error has to wait for.
+    from couplings.extras import hint
+
+    return hint(error)
+
+
 def one_line(error: Exception) -> str:
     """The message of an error without line breaks; a foreign type's name stands before it."""
+    if line := missing_package(error):
+        return line
     # Libraries write paragraphs; a log of many runs is read line by line.
     message = " ".join(str(error).split())
     # Torch's LinAlgError has an underscore in front.

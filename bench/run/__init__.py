@@ -7,7 +7,7 @@ same latents, and writes a report. Finished work is reused; a stopped run resume
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,31 @@ if TYPE_CHECKING:
     from bench.data import Dataset
     from bench.process.ranks import Ranks
 
-__all__ = ["Command", "main", "parse", "run"]
+__all__ = ["Command", "Made", "main", "make_all", "parse", "run"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """The runs of a command.
+
+    Attributes:
+        code: the exit code of the command.
+        finished: names of the runs that are done.
+
+    """
+
+    code: int
+    finished: tuple[str, ...] = ()
+
+
+def run(command: Command) -> int:
+    """The exit code of ``make_all``."""
+    return make_all(command).code
 
 
 @plain_torch()
-def run(command: Command) -> int:
-    """Make every run of the command, then the report on those that are done; the exit code.
+def make_all(command: Command) -> Made:
+    """Make every run of the command, then the report on those that are done.
 
     A run that fails is one line on stderr, and the next one begins. Among several processes an
     error ends them all, for the others may be waiting for this one.
@@ -57,7 +76,7 @@ def run(command: Command) -> int:
     dataset, todo = _checked_data(command, [*pilots, *planned], ranks)
     foresight = _foresee(command, [*pilots, *planned], todo, dataset, ranks)
     if command.dry_run:
-        return 0
+        return Made(0)
     errors: list[Exception] = []
     if trials:
         if ranks.first:
@@ -69,11 +88,11 @@ def run(command: Command) -> int:
     # Nothing was made, so there is nothing new to report. Exit code 2 says that a lock or a
     # damaged folder is the reason, which the user can mend.
     if len(failed) == len(planned):
-        return 2 if all(isinstance(error, RunFolderError) for error in failed) else 1
+        return Made(2 if all(isinstance(error, RunFolderError) for error in failed) else 1)
     errors += _share_schedules(command, planned, dataset, ranks, foresight)
     finished = [each.config.run_id for each in planned if _is_done(each.folder)]
     reported = not ranks.first or report(command.runs, finished)
-    return int(bool(errors or failed) or not reported)
+    return Made(int(bool(errors or failed) or not reported), tuple(finished))
 
 
 def _share_schedules(

@@ -24,6 +24,7 @@ from bench.config.options import prefixed
 from bench.run.quick import quick
 from bench.suitable import of_file
 from bench.training.noise_search import NoiseSearch
+from bench.training.trackers import refuse_unknown
 
 BASELINE = "random"
 DESCRIPTION = """Compare couplings for diffusion and flow models: train, sample, measure, report.
@@ -162,6 +163,7 @@ class Command:
             )
         check_seeds(self.seed, self.seeds)
         check_execution(self.execution, self.training.batch)
+        refuse_unknown(self.execution.log)
         shared = RunConfig(
             data=self.data,
             coupling=BASELINE,

@@ -23,6 +23,7 @@ from bench.training.curve import means
 from bench.training.selection import Selection
 from bench.training.state import Selected, TrainState, new_state, total_steps
 from bench.training.step import Stepper, tf32
+from bench.training.trackers import Log
 from couplings import Coupling, Fitted, get
 from models.augment import Augment
 
@@ -42,6 +43,7 @@ def train(
     progress: bool = True,
     check_every: int = CHECK_EVERY,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    log: Log | None = None,
 ) -> TrainState:
     """Train a denoiser, or resume from the folder's checkpoint, and leave the final checkpoint.
 
@@ -56,6 +58,7 @@ def train(
         progress: True to show a progress bar.
         check_every: steps between checks that the loss is finite.
         checkpoint_seconds: least time between two checkpoints; 0 saves at every check.
+        log: receives loss, gain and times at the checks.
 
     Raises:
         CouplingError: a pool, or the fit of a dataset coupling, cannot be solved.
@@ -72,6 +75,8 @@ def train(
     # Rank 0 must not write a new checkpoint while others still read the old one.
     ranks.wait()
     _check_ranks_agree(state, ranks)
+    log = log or Log((), config, folder)
+    log.begin(state.step * training.batch)
     if state.step >= steps:
         return state
     _check_resumable(state, ranks, training.pool_scope)
@@ -106,7 +111,9 @@ def train(
     if training.select_every:
         selection = Selection(config, dataset.validation.to(ranks.device), state.net)
     with stream, bar, tf32(training.precision == "tf32"):
-        _run_steps(stepper, stream, selection, folder, steps, bar, check_every, checkpoint_seconds)
+        _run_steps(
+            stepper, stream, selection, folder, steps, bar, check_every, checkpoint_seconds, log
+        )
     return state
 
 
@@ -166,6 +173,7 @@ def _run_steps(
     bar: Progress,
     check_every: int,
     checkpoint_seconds: float,
+    log: Log,
 ) -> None:
     state = stepper.state
     ranks = stepper.ranks
@@ -185,6 +193,7 @@ def _run_steps(
                 state.level_sums.zero_()
                 state.history.append({"images": state.step * batch, "loss": loss, **levels})
                 bar.note(f"loss {loss:.3g}")
+                log.values(live_values(state, loss), state.step * batch)
             # A single process saves as soon as a signal asks for it, or if steps are so slow that
             # the checks are far apart. Several processes must save after the same step, so they
             # decide together, at a check.
@@ -242,6 +251,20 @@ def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
             " ignored"
         )
     return total / good
+
+
+def live_values(state: TrainState, loss: float) -> dict[str, float]:
+    """Values that trackers show: the mean loss since the last check, and the coupling so far."""
+    cost = state.cost
+    values = {"loss": loss, "learning_rate": state.optimizer.param_groups[0]["lr"]}
+    if cost.pools:
+        values["coupling/solver_seconds"] = cost.solver_seconds
+        values["coupling/wait_seconds"] = cost.wait_seconds
+        # The share of the transport cost of random pairs that the coupling saves.
+        values["coupling/saved"] = 1 - cost.cost_after / cost.cost_before
+    for key, mean, _ in cost.means():
+        values[f"coupling/{key}"] = mean
+    return values
 
 
 def training_measurements(

@@ -14,6 +14,7 @@ import torch
 
 from couplings.batch._entropic import Entropic, RelativeCost
 from couplings.errors import CouplingError
+from couplings.extras import needed_by
 from couplings.memory import is_shortage
 from couplings.plan import LogPlan
 
@@ -58,6 +59,8 @@ def _variables_explained() -> Iterator[None]:
     """
     try:
         yield
+    except CouplingError:
+        raise  # JAX is not installed
     except Exception as error:
         names = sorted(name for name in os.environ if _configures_jax(name))
         # Memory runs out with any variables, and has its own message.
@@ -88,9 +91,10 @@ def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
         warnings.filterwarnings(
             "ignore", message="JAXopt is no longer maintained", category=DeprecationWarning
         )
-        import jax
-        from ott.geometry.geometry import Geometry
-        from ott.solvers import linear
+        with needed_by("ott-sinkhorn"):
+            import jax
+            from ott.geometry.geometry import Geometry
+            from ott.solvers import linear
 
     @jax.jit
     def solve(cost):

@@ -9,10 +9,23 @@ from pathlib import Path
 from torch import Tensor
 
 from couplings.errors import CouplingError
+from couplings.extras import needed_by
+
+
+def check_format_is_known() -> None:
+    """Refuse a file that could not be read, or written at the end of a long fit.
+
+    Raises:
+        CouplingError: safetensors is not installed.
+
+    """
+    with needed_by("a checkpoint of a fit"):
+        import safetensors  # noqa: F401
 
 
 def write_state(path: str | os.PathLike, state: dict[str, Tensor]) -> None:
     """Write a state as safetensors; readers see the old file or the new one, never a part."""
+    check_format_is_known()
     from safetensors.torch import save
 
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
@@ -26,6 +39,7 @@ def read_state(path: str | os.PathLike) -> dict[str, Tensor]:
         CouplingError: no such file, one that must not be read, or no safetensors.
 
     """
+    check_format_is_known()
     from safetensors import SafetensorError
     from safetensors.torch import load
 

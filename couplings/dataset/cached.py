@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from couplings.dataset._numbered import numbered_noise
+from couplings.dataset._progress import progress_bar
 from couplings.dataset.contract import (
     DatasetCoupling,
     DatasetPairing,
@@ -161,22 +162,23 @@ class CachedNoise(Fitted):
 
     def run(self, save: Callable[[], None]) -> None:
         """The sweeps of `fit` that are still to do; saves after each."""
-        from tqdm import trange
-
         n = len(self.data.images)
         batch = self.coupling.batch
         sweep = math.ceil(n / batch)
         first = self.step
-        for step in trange(first, self.coupling.epochs * sweep, desc="exchange", disable=None):
-            epoch, part = divmod(step, sweep)
-            # One order per sweep, drawn again by a fit that resumes in the middle of one.
-            if part == 0 or step == first:
-                order = self._order(epoch)
-            start = time.perf_counter()
-            self.pair(order[part * batch : (part + 1) * batch])
-            self.seconds += time.perf_counter() - start
-            if part == sweep - 1:
-                save()
+        last = self.coupling.epochs * sweep
+        with progress_bar("exchange", last, first) as bar:
+            for step in range(first, last):
+                epoch, part = divmod(step, sweep)
+                # One order per sweep, drawn again by a fit that resumes in the middle of one.
+                if part == 0 or step == first:
+                    order = self._order(epoch)
+                start = time.perf_counter()
+                self.pair(order[part * batch : (part + 1) * batch])
+                self.seconds += time.perf_counter() - start
+                bar.update(1)
+                if part == sweep - 1:
+                    save()
 
     def state_dict(self) -> dict[str, Tensor]:
         """The slots, the seed of all noise samples and the steps done."""

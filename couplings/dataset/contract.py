@@ -21,7 +21,7 @@ from torch import Tensor
 
 from couplings._options import WithOptions
 from couplings._streams import stream
-from couplings.dataset._state import read_state, write_state
+from couplings.dataset._state import check_format_is_known, read_state, write_state
 from couplings.dataset._training_set import TrainingSet, groups, training_set
 from couplings.errors import CouplingError, require
 
@@ -146,11 +146,13 @@ class DatasetCoupling(WithOptions, ABC):
                 read and nothing is computed. The file is rewritten whole as the fit advances.
 
         Raises:
-            CouplingError: inputs do not fit, a checkpoint of other data or options, or no
-                convergence.
+            CouplingError: inputs do not fit, a checkpoint of other data or options, no
+                convergence, or safetensors is not installed.
 
         """
         path = Path(checkpoint) if checkpoint is not None else None
+        if path is not None:
+            check_format_is_known()
         if path is not None and path.exists():
             fitted = self.load(path, images, labels)
         else:

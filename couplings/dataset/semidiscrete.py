@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from couplings.dataset._cells import Cells, leading_components
+from couplings.dataset._progress import progress_bar
 from couplings.dataset._solver import Solver
 from couplings.dataset.contract import (
     DatasetCoupling,
@@ -226,15 +227,11 @@ class SemiDiscreteMap(Fitted):
             CouplingError: `steps` were not enough.
 
         """
-        from tqdm import tqdm
-
         options = self.coupling
         for g, cells in enumerate(self.cells):
             dual = cells.dual
             which = f"class {g + 1} of {len(self.cells)}: " if len(self.cells) > 1 else ""
-            with tqdm(
-                total=options.steps, initial=dual.step, desc=f"{which}semi-dual", disable=None
-            ) as bar:
+            with progress_bar(f"{which}semi-dual", options.steps, dual.step) as bar:
                 self._solve(dual, bar, save)
             save()
             way_out = "raise steps (a checkpoint resumes) or max_chi2, or try another rate"
@@ -247,7 +244,7 @@ class SemiDiscreteMap(Fitted):
             require(dual.chi2 <= options.max_chi2, f"{options}: {which}{result}: {way_out}")
 
     def _solve(self, dual: Solver, bar: Any, save: Callable[[], None]) -> None:
-        """Solve one problem, with a progress bar of tqdm, and count the seconds."""
+        """Solve one problem, with a progress bar, and count the seconds."""
         options = self.coupling
         last = time.perf_counter()
 
