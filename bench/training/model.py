@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -99,4 +99,5 @@ def open_model(coupling: Any, runs: Path, dataset: Dataset, device: str) -> RunM
         )
     state = new_state(config, dataset, device)
     state.restore(content)
-    return RunModel(state.ema.net.eval(), config.evaluation, coupling.nfe, device)
+    net = cast("Denoiser", state.ema.net.eval())
+    return RunModel(net, config.evaluation, coupling.nfe, device)

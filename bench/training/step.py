@@ -132,6 +132,8 @@ class Stepper:
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             part = pairs[rows]
+            # Few couplings have any, so an objective of the user's own need not take them.
+            weights = {} if part.weights is None else {"weights": part.weights}
             last = rows.stop >= self.share
             with self._all_reduce_if(last), self._dropout_stream(first):
                 loss = net.objective.loss(
@@ -142,6 +144,7 @@ class Stepper:
                     net.one_hot(part.labels),
                     part.augment_labels,
                     None if path_noise is None else path_noise[rows],
+                    **weights,
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)
