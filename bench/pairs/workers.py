@@ -70,9 +70,8 @@ class Workers:
                 "take a smaller --pool, or --workers 0"
             ) from None
         on_device = torch.from_numpy(index).to(images.device)
-        if weights is not None:
-            weights = torch.from_numpy(weights).to(images.device)
-        return Pairing(on_device, report, weights=weights, jitter=jitter, given_noise=noise)
+        factors = None if weights is None else torch.from_numpy(weights).to(images.device)
+        return Pairing(on_device, report, weights=factors, jitter=jitter, given_noise=noise)
 
     def close(self, wait: bool = True) -> None:
         """Stop the processes; without ``wait`` those at work end with this one."""
