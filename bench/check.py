@@ -103,6 +103,12 @@ def _check_coupling(config: RunConfig) -> str:
         raise ConfigError(str(error)) from None
     # Before the labels: a pool of this size fails with any of them.
     _check_count(chosen, config.training.pool)
+    # The folder of the run is known later; without a name there is none to look for.
+    if getattr(chosen, "needs_model", False) and chosen.run == "none":
+        raise ConfigError(
+            f"--coupling {coupling}: name the finished run whose network makes its pairs,"
+            f" {chosen.name}:run=NAME"
+        )
     blind = not chosen.independent and not _keeps_classes_apart(chosen)
     if config.training.conditional and blind and not config.training.label_blind:
         raise ConfigError(

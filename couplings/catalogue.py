@@ -27,6 +27,7 @@ KINDS = {
     "batch": "solved on each pool of n images and n noise samples of d values",
     "dataset": "fitted once on the whole training set of n images",
 }
+NEEDS_MODEL = "a trained model"
 EXAMPLE_N = (1024, 8192)  # images of a pool
 EXAMPLE_D = 3072  # values of a CIFAR-10 image
 _ITEM = re.compile(r"    (\w+): (.*)")
@@ -56,6 +57,7 @@ class Entry:
         source: the paper; empty likewise.
         keeps_noise: True if the noise of the pairs stays standard normal.
         keeps_data: True if every image comes equally often.
+        needs_model: True if a trained model makes its pairs.
         memory: for some numbers of images the peak bytes of a solution; empty if it makes no
             estimate.
 
@@ -70,6 +72,7 @@ class Entry:
     source: str
     keeps_noise: bool
     keeps_data: bool
+    needs_model: bool
     memory: dict[int, int]
 
 
@@ -107,6 +110,7 @@ def entry(name: str) -> Entry:
         source=_section("Source", own),
         keeps_noise=cls.exact_noise_marginal,
         keeps_data=cls.exact_data_marginal,
+        needs_model=getattr(cls, "needs_model", False),
         memory=_memory(cls),
     )
 
@@ -123,7 +127,8 @@ def overview() -> str:
 def brief(found: Entry) -> str:
     """Lines of a coupling in the list: what it solves, cost, marginals, options, paper."""
     options = "  ".join(f"{option.name}={option.default}" for option in found.options)
-    rows = {
+    rows = {"needs": NEEDS_MODEL} if found.needs_model else {}
+    rows |= {
         "cost": found.cost or "not stated",
         "marginals": _marginals(found),
         "options": options or "none",
@@ -136,6 +141,7 @@ def full(found: Entry) -> str:
     """All that a coupling says about itself, with the meaning of each option."""
     rows = {
         "kind": f"{found.kind} coupling, {KINDS[found.kind]}",
+        "needs": NEEDS_MODEL if found.needs_model else "",
         "cost": found.cost or "not stated",
         "memory": ", ".join(
             f"{size / 1e6:,.0f} MB for {n:,} images" for n, size in found.memory.items()

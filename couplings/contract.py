@@ -52,6 +52,7 @@ class Coupling(WithOptions, ABC):
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = True  # needs no generator
     independent: ClassVar[bool] = False  # its pairs are independent, with any options
+    weighs_losses: ClassVar[bool] = False  # a trainer must apply `Pairing.weights`
 
     within_class: bool = False
     refine: str = adjust.NOTHING
@@ -200,7 +201,10 @@ class Coupling(WithOptions, ABC):
             "duplicates": duplicates,
         }
         report |= {key: float(value) for key, value in solved.report.items()}
-        return Pairing(index.to(noise.device), report, jitter=jitter, given_noise=noise)
+        weights = None if solved.weights is None else solved.weights.to(noise.device)
+        return Pairing(
+            index.to(noise.device), report, weights=weights, jitter=jitter, given_noise=noise
+        )
 
     def solve_checked(self, pool: Pool) -> Pairing:
         """`solve` for a checked pool of any size, within classes if asked for.
@@ -213,7 +217,9 @@ class Coupling(WithOptions, ABC):
         """
         n = len(pool.images)
         if n < 2:
-            return Pairing(torch.arange(n, device="cpu"))
+            # A pair by itself has a weight of 1.
+            weights = torch.ones(n, device="cpu") if self.weighs_losses else None
+            return Pairing(torch.arange(n, device="cpu"), weights=weights)
         self.check_size(n, pool.images.shape[1], pool.labels, pool.images.device)
         # Under autocast the cost matrix would be computed in half precision.
         with torch.no_grad(), torch.autocast(pool.images.device.type, enabled=False):

@@ -97,12 +97,20 @@ def duplicates(index: Tensor) -> float:
     return 1 - len(index.unique()) / len(index) if len(index) else 0.0
 
 
-def noise_norm_drift(noise: Tensor) -> float:
+def noise_norm_drift(noise: Tensor, weights: Tensor | None = None) -> float:
     """The mean of ||z||^2 / d, less 1.
 
     It is 0 for N(0, I) up to sqrt(2 / (n d)), and negative if short noise samples are preferred.
+
+    Args:
+        noise: `[n, ...]`.
+        weights: `[n]` of mean 1, of `Pairing.weights`; None for equal ones.
+
     """
-    return float(noise.detach().double().square().mean() - 1)
+    squares = noise.detach().double().square()
+    if weights is not None:
+        squares = squares.flatten(1).mean(1) * weights
+    return float(squares.mean() - 1)
 
 
 def norm_ks(noise: Tensor) -> KSTest:

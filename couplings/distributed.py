@@ -128,10 +128,14 @@ def pair_shared(
     def solve() -> tuple[None, Pairing]:
         pairing = coupling.pair(images, noise, labels, generator)
         # Without the noise, which every rank holds.
-        return None, replace(pairing, index=pairing.index.cpu(), given_noise=None)
+        weights = None if pairing.weights is None else pairing.weights.cpu()
+        bare = replace(pairing, index=pairing.index.cpu(), weights=weights, given_noise=None)
+        return None, bare
 
     _, pairing = _on_first(solve, group)
-    return replace(pairing, index=pairing.index.to(images.device), given_noise=noise)
+    weights = None if pairing.weights is None else pairing.weights.to(images.device)
+    index = pairing.index.to(images.device)
+    return replace(pairing, index=index, weights=weights, given_noise=noise)
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,11 @@ def _check_coupling(coupling: Coupling) -> None:
     require(
         not is_of_data_set,
         "a dataset coupling needs no pool of all ranks: call its assign or couple on every rank",
+    )
+    require(
+        not getattr(coupling, "weighs_losses", False),
+        f"{coupling} pairs as drawn and weighs losses: it needs no pool of all ranks; call its pair"
+        " on every rank",
     )
     require(
         hasattr(coupling, "pair"),

@@ -86,6 +86,11 @@ class PairedLoader:
             f"{self.coupling} is no batch coupling: pass one such as 'lapjv'; couplings of the"
             " training set need no loader, fitted.assign(noise) gives the images",
         )
+        require(
+            not self.coupling.weighs_losses,
+            f"{self.coupling} weighs the losses of its pairs, and batches carry no weights: call"
+            " its pair(images, noise) in your loop and multiply the losses by pairing.weights",
+        )
         require(pool >= 1, f"pool {pool}: at least 1 batch is coupled at once")
         self.loader = loader
         self.pool = pool

@@ -52,6 +52,8 @@ class Pairing:
             cost matrix), `converged` (1.0 or 0.0), `duplicates` (1 - distinct noise samples / n),
             and what is natural to the coupling.
         saving: from `Coupling.solve` only, if the solver's costs are squared distances; else None.
+        weights: `[n]` float32 with mean 1, factors of the losses of the pairs; None for couplings
+            that weigh all alike, as nearly all do.
         jitter: of couplings with that option, else None; `of` applies it.
         given_noise: `[n, ...]`, the noise as it was given to `Coupling.pair`.
 
@@ -60,6 +62,7 @@ class Pairing:
     index: Tensor
     report: dict[str, float] = field(default_factory=dict)
     saving: Saving | None = None
+    weights: Tensor | None = None
     jitter: Jitter | None = None
     given_noise: Tensor | None = None
 

@@ -86,6 +86,7 @@ def parameters_of(function: Callable[..., Any]) -> list[Option]:
     texts = _texts(function.__doc__ or "")
     hints = get_type_hints(function)
     options = []
+    # In the order of the signature, in which positional words are read.
     for name, parameter in inspect.signature(function).parameters.items():
         required = parameter.default is parameter.empty
         default = REQUIRED if required else parameter.default

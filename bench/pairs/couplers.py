@@ -25,7 +25,7 @@ def couple_pool(coupling: Coupling | Workers) -> Coupler:
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs
         pairing = coupling.pair(pairs.images, pairs.noise, pairs.labels, generator)
-        coupled = replace(pairs, noise=pairing.of(pairs.noise))
+        coupled = replace(pairs, noise=pairing.of(pairs.noise), weights=pairing.weights)
         return Coupled(coupled, pairing.report, drawn.rows)
 
     return couple
@@ -44,7 +44,7 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
         # Workers pair as their coupling does.
         solver = cast(Coupling, coupling)
         pairing = pair_shared(solver, pairs.images, pairs.noise, pairs.labels, generator, group)
-        coupled = replace(pairs, noise=pairing.of(pairs.noise))
+        coupled = replace(pairs, noise=pairing.of(pairs.noise), weights=pairing.weights)
         return Coupled(coupled, pairing.report, drawn.rows)
 
     return couple

@@ -26,7 +26,7 @@ def facts(pairs: Pairs, gaussian: bool, labelled: bool) -> dict[str, float]:
     """
     found = {}
     if gaussian:
-        found["noise_norm_drift"] = noise_norm_drift(pairs.noise)
+        found["noise_norm_drift"] = noise_norm_drift(pairs.noise, pairs.weights)
     if labelled:
         found["label_leakage"] = label_share(pairs.noise, pairs.labels)
     # A pool of one class, or of conditions that never repeat, says nothing of leaks.

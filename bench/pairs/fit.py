@@ -11,13 +11,22 @@ from bench.process.defaults import plain_torch
 from bench.randomness import generator
 from bench.record import locked
 from couplings import DatasetCoupling, Fitted
+from couplings.dataset.contract import Model
 
 
 @plain_torch()
-def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, device: str) -> Fitted:
+def fit(
+    coupling: DatasetCoupling,
+    dataset: Dataset,
+    seed: int,
+    cache: Path,
+    device: str,
+    model: Model | None = None,
+) -> Fitted:
     """The coupling fitted on the training split, on ``device``; its file in ``cache`` is reused.
 
-    A fit that was stopped resumes where it last saved.
+    A fit that was stopped resumes where it last saved. ``model`` is for couplings with
+    ``needs_model``, which need none if the file is whole.
 
     Raises:
         CouplingError: it does not converge with its options, or the file is damaged.
@@ -32,7 +41,8 @@ def fit(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path, dev
         with locked(path):
             images = as_images(dataset.train.images).to(device)
             draws = generator(seed, "coupling-fit")
-            return coupling.fit(images, dataset.train.labels, draws, checkpoint=path)
+            labels = dataset.train.labels
+            return coupling.fit(images, labels, draws, checkpoint=path, model=model)
 
     # In a thread, as one assignment of a fit may take minutes in C code.
     return aside(locked_fit)

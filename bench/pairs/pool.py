@@ -20,6 +20,7 @@ class Pairs:
         noise: of the same shape; before it is coupled standard normal, or drawn from a source.
         labels: classes ``[n]`` or conditions ``[n, k]``.
         augment_labels: ``[n, 9]``, the augmentation of each image; None without any.
+        weights: ``[n]``, factors of the losses, see ``couplings.Pairing``; None for equal ones.
 
     """
 
@@ -27,17 +28,20 @@ class Pairs:
     noise: Tensor
     labels: Tensor
     augment_labels: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
         labels = self.augment_labels
+        weights = self.weights
         return Pairs(
             self.images[rows],
             self.noise[rows],
             self.labels[rows],
             None if labels is None else labels[rows],
+            None if weights is None else weights[rows],
         )
 
     def joined(self, more: Pairs) -> Pairs:

@@ -63,14 +63,15 @@ class Workers:
         arrays = (_as_array(images), _as_array(noise), _as_array(labels))
         stream = None if generator is None else generator.get_state().numpy()
         try:
-            index, report, jitter = self._processes.submit(_pair, arrays, stream).result()
+            index, report, weights, jitter = self._processes.submit(_pair, arrays, stream).result()
         except BrokenProcessPool:
             raise CouplingError(
                 f"{self.coupling}: a worker process died, most likely for lack of memory: "
                 "take a smaller --pool, or --workers 0"
             ) from None
         on_device = torch.from_numpy(index).to(images.device)
-        return Pairing(on_device, report, jitter=jitter, given_noise=noise)
+        factors = None if weights is None else torch.from_numpy(weights).to(images.device)
+        return Pairing(on_device, report, weights=factors, jitter=jitter, given_noise=noise)
 
     def close(self, wait: bool = True) -> None:
         """Stop the processes; without ``wait`` those at work end with this one."""
@@ -105,7 +106,7 @@ def _end_with_parent() -> None:
 
 def _pair(
     arrays: tuple[np.ndarray | None, ...], stream: np.ndarray | None
-) -> tuple[np.ndarray, dict[str, float], Jitter | None]:
+) -> tuple[np.ndarray, dict[str, float], np.ndarray | None, Jitter | None]:
     """Pair in a worker: images, noise and labels come in, the parts of the pairing go out."""
     generator = None
     if stream is not None:
@@ -114,4 +115,5 @@ def _pair(
         generator.set_state(torch.from_numpy(stream))
     images, noise, labels = (_as_tensor(array) for array in arrays)
     pairing = _coupling.pair(images, noise, labels, generator)
-    return pairing.index.numpy(), pairing.report, pairing.jitter
+    weights = _as_array(pairing.weights)
+    return pairing.index.numpy(), pairing.report, weights, pairing.jitter

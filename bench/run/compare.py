@@ -48,6 +48,7 @@ def compare(
     made = make_all(command)
     if not made.finished:
         raise UserError(f"no run in {command.runs} finished: see the lines above")
+    # The others are results, which an exception would keep from the caller.
     if made.code:
         warnings.warn("some runs failed: see the lines above", stacklevel=2)
     return Results(command.runs, tuple(made.finished))
@@ -65,12 +66,14 @@ def _command(
         raise ConfigError("dry_run gives no results: python -m bench.run --dry-run prints the plan")
     if "coupling" in options:
         raise ConfigError("coupling: call it couplings here")
+    # A data set, a preset and --quick set defaults, so they are read before all other options.
     words = ["--data", data]
     if options.get("preset"):
         words += ["--preset", options["preset"]]
     if options.get("quick"):
         words.append("--quick")
     coupling = [couplings] if isinstance(couplings, str) else list(couplings)
+    # In a notebook there is no guard that processes of their own would need.
     given = {"coupling": coupling, "seeds": seeds, "parallel": 1, **options}
     if network is not None:
         given["arch"] = network if isinstance(network, str) else _path_of(network)

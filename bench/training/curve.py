@@ -61,10 +61,11 @@ def add_errors(sums: Tensor, denoised: Tensor, target: Tensor, sigma: Tensor) ->
     errors = (denoised.float() - target).square().flatten(1).mean(1)
     edges = torch.tensor(EDGES, device=sigma.device)
     bins = torch.bucketize(sigma, edges)
-    # A stray overflow must not spoil the mean of its level.
+    # A stray overflow must not spoil the mean of its level. It counts as 0, not left out by its
+    # index, for which the trainer would have to wait for a GPU.
     finite = errors.isfinite()
-    sums[0].index_add_(0, bins[finite], errors[finite])
-    sums[1].index_add_(0, bins[finite], torch.ones_like(errors[finite]))
+    sums[0].index_add_(0, bins, torch.where(finite, errors, 0.0))
+    sums[1].index_add_(0, bins, finite.float())
 
 
 def means(sums: Tensor) -> Entry:
@@ -83,6 +84,7 @@ def write_curve(path: Path, history: Sequence[Entry]) -> None:
     writer = csv.writer(buffer, lineterminator="\n")
     columns = ["images", "loss", *LEVELS]
     writer.writerow(columns)
+    # Every row is a mean over equally many entries but the last, which may be of fewer.
     size = max(1, math.ceil(len(history) / MOST_ROWS))
     for first in range(0, len(history), size):
         row = _averaged(history[first : first + size])

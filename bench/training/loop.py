@@ -20,6 +20,7 @@ from bench.process.signals import CHECKPOINT_SECONDS, EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.training.curve import means
+from bench.training.model import open_model
 from bench.training.selection import Selection
 from bench.training.state import Selected, TrainState, new_state, total_steps
 from bench.training.step import Stepper, tf32
@@ -155,8 +156,10 @@ def _coupling(
     coupling = get(spec)
     if coupling.kind == "batch":
         return coupling
+    runs = folder.path.parent
+    model = open_model(coupling, runs, dataset, device) if coupling.needs_model else None
     # Next to the run folders: all runs of a comparison share the fit.
-    fitted = fit(coupling, dataset, seed, folder.path.parent / ".cache", device)
+    fitted = fit(coupling, dataset, seed, runs / ".cache", device, model)
     # Before it gets its state: what it learned in training is no part of the fit.
     state.cost.add_fit(fitted.report)
     if state.coupling is not None:

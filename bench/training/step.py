@@ -156,6 +156,8 @@ class Stepper:
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             part = pairs[rows]
+            # Few couplings have any, so an objective of the user's own need not take them.
+            weights = {} if part.weights is None else {"weights": part.weights}
             last = rows.stop >= self.share
             part_noise = None if path_noise is None else path_noise[rows]
             watch = Watch(self.denoise)
@@ -168,6 +170,7 @@ class Stepper:
                     None if labels is None else labels[rows],
                     part.augment_labels,
                     part_noise,
+                    **weights,
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ __all__ = [
     "DatasetCoupling",
     "DatasetPairing",
     "Fitted",
+    "Model",
     "TrainingSet",
     "check_stamp",
     "groups",
@@ -54,6 +55,17 @@ class DatasetPairing:
     noise: Tensor
 
 
+class Model(Protocol):
+    """A trained generative model, as a trainer hands it to couplings that need one."""
+
+    def __call__(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """The images `[b, ...]` of noise samples `[b, ...]`, the same in every call.
+
+        Labels `[b, ...]` are those of the training set; None asks for no class.
+        """
+        ...
+
+
 class Fitted(ABC):
     """The result of `fit`: the state of a coupling on its training set.
 
@@ -62,6 +74,7 @@ class Fitted(ABC):
 
     report: dict[str, float]
     learns: ClassVar[bool] = False  # `couple` changes the state, so a trainer must save it
+    model: Model | None = None  # of couplings with `needs_model`, while they are fitted
 
     @abstractmethod
     def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
@@ -119,6 +132,7 @@ class DatasetCoupling(WithOptions, ABC):
     uses_labels: ClassVar[bool] = False  # the labels change the pairing
     deterministic: ClassVar[bool] = False  # needs no generator
     independent: ClassVar[bool] = False  # its pairs are independent, with any options
+    needs_model: ClassVar[bool] = False  # a trained model makes its pairs
 
     @abstractmethod
     def begin(self, data: TrainingSet, seed: int) -> Fitted:
@@ -135,6 +149,7 @@ class DatasetCoupling(WithOptions, ABC):
         labels: Tensor | None = None,
         generator: torch.Generator | None = None,
         checkpoint: str | os.PathLike | None = None,
+        model: Model | None = None,
     ) -> Any:
         """Fit on the training set, on the device of the images.
 
@@ -144,6 +159,7 @@ class DatasetCoupling(WithOptions, ABC):
             generator: the source of all randomness; a fit resumed from a checkpoint needs none.
             checkpoint: a safetensors file. If it exists, the fit resumes from it; a finished fit is
                 read and nothing is computed. The file is rewritten whole as the fit advances.
+            model: for couplings with `needs_model`; a finished fit needs none.
 
         Raises:
             CouplingError: inputs do not fit, a checkpoint of other data or options, no
@@ -160,6 +176,8 @@ class DatasetCoupling(WithOptions, ABC):
                 generator is not None, f"{self}: pass generator=torch.Generator().manual_seed(seed)"
             )
             fitted = self.begin(training_set(images, labels), _draw_seed(generator))
+        if model is not None:
+            fitted.model = model
 
         def save() -> None:
             if path is not None:

@@ -89,6 +89,7 @@ class Objective(Named, ABC):
         labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
         path_noise: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
         """Compute the weighted denoising error, summed over pixels and averaged over the batch.
 
@@ -103,6 +104,7 @@ class Objective(Named, ABC):
             labels: one-hot ``[n, label_dim]`` or None.
             augment_labels: ``[n, a]`` or None.
             path_noise: unit noise ``[n, c, h, w]`` that ``path_sigma`` scales; None without.
+            weights: ``[n]``, of the pairs, from couplings that weigh losses; None without.
 
         Returns:
             a scalar.
@@ -110,12 +112,15 @@ class Objective(Named, ABC):
         """
         # One level per image, the same for all of its pixels.
         level = sigma[:, None, None, None]
+        weight = self.weight(level)
+        if weights is not None:
+            weight = weight * weights[:, None, None, None]
         if path_noise is not None:
             # Added to z. The image moves with it, so that the velocity n - y stays the target.
             shift = self.path_sigma * path_noise
             denoised = net(
                 images + level * noise + (1 + level) * shift, sigma, labels, augment_labels
             )
-            return (self.weight(level) * (denoised - images - shift) ** 2).sum() / len(images)
+            return (weight * (denoised - images - shift) ** 2).sum() / len(images)
         denoised = net(images + level * noise, sigma, labels, augment_labels)
-        return (self.weight(level) * (denoised - images) ** 2).sum() / len(images)
+        return (weight * (denoised - images) ** 2).sum() / len(images)

@@ -93,7 +93,8 @@ class Flow(Objective):
         labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
         path_noise: Tensor | None = None,
+        weights: Tensor | None = None,
     ) -> Tensor:
         if self.end_sigma:
             images = images + self.end_sigma * noise
-        return super().loss(net, images, noise, sigma, labels, augment_labels, path_noise)
+        return super().loss(net, images, noise, sigma, labels, augment_labels, path_noise, weights)

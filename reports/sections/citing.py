@@ -29,6 +29,7 @@ class Citing:
 
 def build(group: Group) -> Citing:
     """The entries of all couplings of the comparison."""
+    # Networks from files have no coupling that a paper describes; seeds repeat theirs.
     couplings = list(dict.fromkeys(map(coupling_of, group.own_couplings)))
     # The project itself is always among them.
     without = [spec for spec in couplings if len(papers_of([spec])) == 1]

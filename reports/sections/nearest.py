@@ -31,6 +31,7 @@ def build(group: Group) -> list[Neighbours] | None:
     """The pictures of each coupling's first seed; None if the runs kept none."""
     found = []
     for stem, by_coupling in sorted(pictures(group.runs, f"{NEAREST}*.png").items()):
+        # Distances in pixels are to images; all others are to what a network makes of them.
         name = stem.removeprefix(NEAREST)
         features = "pixels" if name == "pixels" else f"{name} features"
         grids = [by_coupling[coupling] for coupling in ordered(by_coupling)]

@@ -35,6 +35,7 @@ Curve = dict[int, float]
 def build(group: Group) -> Figure | None:
     """The figure; None if no run kept a curve of two points or more."""
     found = curves(group.plain.runs)
+    # A single point would be a figure without a line.
     lengths = [0]
     for by_seed in found.get(_LOSS, {}).values():
         lengths += map(len, by_seed.values())
@@ -67,6 +68,7 @@ def read_curve(path: Path) -> dict[str, Curve]:
                 for column, text in row.items():
                     if text:
                         columns.setdefault(column, []).append((images, float(text)))
+    # A damaged curve costs a figure, not the page.
     except (KeyError, TypeError, ValueError):
         return {}
     return {column: smoothed(points) for column, points in columns.items()}
@@ -74,6 +76,7 @@ def read_curve(path: Path) -> dict[str, Curve]:
 
 def smoothed(points: Sequence[tuple[int, float]]) -> Curve:
     """The mean of each of ``POINTS`` equal parts of the training, at the end of its part."""
+    # By images, not by rows: a resumed training may have written more rows in one part.
     last = points[-1][0]
     parts: dict[int, list[float]] = {}
     for images, value in points:

@@ -24,6 +24,12 @@ def test_what_no_machine_can_count_is_refused_with_the_configuration(coupling, p
         check(configuration(coupling, pool))
 
 
+def test_a_coupling_of_a_model_names_its_run():
+    with pytest.raises(ConfigError, match="reflow:run=NAME"):
+        check(configuration("reflow", 512))
+    assert check(configuration("reflow:run=digits-a", 512)).coupling == "reflow:run=digits-a"
+
+
 def test_what_memory_cannot_hold_is_refused_before_anything_is_written(tmp_path):
     config = configuration("hungarian", 2_000_000)
     with pytest.raises(ConfigError, match=r"--pool 2000000: .* takes 48,000 GB, .* are available"):

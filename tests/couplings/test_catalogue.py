@@ -53,7 +53,7 @@ def test_the_list_has_every_coupling_with_its_defaults_and_the_marginals_it_chan
     assert heads == [*names("batch"), *names("dataset")]
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "epsilon=0.05  max_iterations=5000" in text
-    assert text.count("noise CHANGED") == 2  # knn and unbalanced
+    assert text.count("noise CHANGED") == 3  # knn, unbalanced and w-cfm
 
 
 def test_a_coupling_of_ones_own_is_shown_by_its_docstring(tmp_path, monkeypatch, capsys):

@@ -24,6 +24,7 @@ class Tracker(ABC):
 
     """
 
+    # Asked for before the training, so that a missing package costs no run.
     library: ClassVar[str] = ""
 
     @abstractmethod

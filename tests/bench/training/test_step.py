@@ -9,6 +9,7 @@ from bench import data
 from bench.config import Execution
 from bench.pairs.stream import PairStream
 from bench.process.ranks import Ranks
+from bench.randomness import generator
 from bench.training.state import new_state
 from bench.training.step import Stepper
 from couplings import get
@@ -125,6 +126,21 @@ def test_the_error_by_level_is_that_of_the_denoiser_before_the_step(
         for low, high in itertools.pairwise((0.0, 0.1, 0.3, 1.0, 3.0, torch.inf))
     ]
     assert totals.sum().item() == pytest.approx(errors.sum().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 24])
+def test_weights_of_pairs_are_those_of_their_losses(digits, tiny, batches, micro_batch):
+    """With weights 2 and 0 the loss is that of the pairs of weight 2 alone."""
+    (batch,) = batches(1, "w-cfm")
+    assert batch.weights.std() > 0
+    batch = replace(batch, weights=2.0 * (torch.arange(64) < 32))
+    state = new_state(tiny, digits, "cpu")
+    step = Stepper(tiny, state, ALONE, Execution(micro_batch=micro_batch))
+    half = batch[:32]
+    sigma = EDM().draw_sigma(64, generator(tiny.seed, "sigma", 0, 0))[:32]
+    with torch.no_grad():
+        expected = state.net.objective.loss(state.net, half.images, half.noise, sigma)
+    assert step(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_a_stray_overflow_leaves_the_weights_finite(digits, tiny, batches):
