@@ -52,7 +52,10 @@ def without_folders(command: str) -> str:
 
 def _without_folder(word: str) -> str:
     """One word of a command line; a path may follow an option: ``--runs=/home/me/runs``."""
-    option, equals, value = word.rpartition("=")
+    option, equals, value = word.partition("=")
+    # Folders of runs have an equals sign in their names too: random:draw=1.
+    if not word.startswith("-"):
+        option, equals, value = "", "", word
     path = PurePosixPath(value)
     return f"{option}{equals}.../{path.name}" if path.is_absolute() else word
 

@@ -113,6 +113,10 @@ def test_a_job_records_the_command_of_its_sweep(monkeypatch):
             "python -m bench.run --data-dir '.../my photos'",
         ),
         ("python -m bench.run --coupling 'sinkhorn:epsilon=0.1' --runs runs/a", None),
+        (
+            "python -m bench.evaluate /home/me/runs/digits-random_draw=1-seed0",
+            "python -m bench.evaluate .../digits-random_draw=1-seed0",
+        ),
         ("python -m bench.run --coupling 'unclosed", ""),
     ],
 )
