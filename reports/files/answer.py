@@ -14,6 +14,7 @@ from reports.tables.statistics import Cell
 from reports.text import number
 
 _RANDOM = "random, distance"  # label of the row with the baseline's own values
+_NOTHING = "No run here measured a distance to held-out data, so there is nothing to choose by.\n"
 
 
 def answer_text(screen: Screen, width: int) -> str:
@@ -36,7 +37,9 @@ def answer_text(screen: Screen, width: int) -> str:
 def answer_files(groups: Sequence[Group]) -> dict[str, str]:
     """File name to content: ``answer.md`` with the first screen of every comparison."""
     found = [answer_markdown(first_screen(group)) for group in groups]
-    return {"answer.md": "\n".join(text for text in found if text)}
+    answers = [text for text in found if text]
+    # An empty file would look like one that was not finished.
+    return {"answer.md": "\n".join(answers or [_NOTHING])}
 
 
 def answer_markdown(screen: Screen) -> str:
