@@ -45,7 +45,9 @@ class Lapjv(Exact):
 
     def peak_bytes(self, n: int, d: int) -> int:
         """The costs in float32, in place, and the kernel of the prices if there are any."""
-        return self.matrix_bytes(n) + kernel_bytes(n, d)
+        # The kernel comes after the costs, whose own steps may take more.
+        entry = 4 if self.cost in ("sqeuclidean", "dot") else 8
+        return max(self.matrix_bytes(n), entry * n * n + kernel_bytes(n, d))
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation of the rounded cost."""

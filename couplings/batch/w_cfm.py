@@ -56,4 +56,5 @@ class WCFM(Coupling):
         distances = pair_distances(pool.images, pool.noise, scale=scale)
         weights = n * (-distances / epsilon).softmax(0)
         effective = float(weights.mean().square() / weights.square().mean())
-        return Pairing(torch.arange(n), {"effective_share": effective}, weights=weights.float())
+        index = torch.arange(n, device="cpu")
+        return Pairing(index, {"effective_share": effective}, weights=weights.float())

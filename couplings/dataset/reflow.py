@@ -196,7 +196,7 @@ def copy_rate(made: Tensor, images: Tensor) -> float:
     rows = torch.arange(0, len(images), max(1, len(images) // JUDGED), device=images.device)
     among = torch.cdist(reference[rows], reference)
     # An image is no copy of itself.
-    among[torch.arange(len(rows)), rows] = math.inf
+    among[torch.arange(len(rows), device=images.device), rows] = math.inf
     limit = among.min(1).values.quantile(COPY_QUANTILE)
     judged = made[:: max(1, len(made) // JUDGED)].to(images.device).flatten(1).double()
     nearest = torch.cdist(judged, reference).min(1).values

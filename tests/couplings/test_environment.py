@@ -13,6 +13,7 @@ FITTED = {
     "semidiscrete": "batch=256,max_chi2=0.3",
     "semidiscrete-balanced": "batch=256,max_chi2=0.3",
     "cached": "caches=2,batch=16",
+    "reflow": "nfe=3,pairs=2,batch=16",
 }
 
 
@@ -26,11 +27,25 @@ def inputs():
     return images / 2, noise, torch.arange(48, device="cpu") % 3
 
 
+def halved(noise, labels):
+    """A model for couplings that need one."""
+    return noise / 2
+
+
+def specs():
+    """Every batch coupling, and with pairs within classes if it solves for pairs at all."""
+    found = []
+    for name in names("batch"):
+        found.append(name)
+        if not get(name).weighs_losses:
+            found.append(f"{name}:within_class=true")
+    return found
+
+
 @pytest.mark.parametrize("what", ["float64", "meta", "numpy errors"])
-@pytest.mark.parametrize("within_class", ["", ":within_class=true"])
-@pytest.mark.parametrize("name", names("batch"))
-def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, name, within_class, what):
-    coupling = get(name + within_class)
+@pytest.mark.parametrize("spec", specs())
+def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, spec, what):
+    coupling = get(spec)
     given = inputs()
     expected = coupling.pair(*given, cpu(2))
     defaults(what)
@@ -48,7 +63,8 @@ def test_dataset_couplings_ignore_the_defaults_of_the_process(defaults, name, op
     index = torch.arange(12, device="cpu")
 
     def fit():
-        fitted = coupling.fit(images, labels, cpu(3))
+        model = halved if coupling.needs_model else None
+        fitted = coupling.fit(images, labels, cpu(3), model=model)
         pairs = fitted.couple(index, noise[:12], labels[:12])
         state = fitted.state_dict()
         return {"index": pairs.index, "noise": pairs.noise, **state, "seconds": index}

@@ -61,7 +61,12 @@ def project(tmp_path, monkeypatch):
 def test_names_are_sorted_and_complete():
     assert set(names()) >= SHIPPED
     assert list(names()) == sorted(names())
-    assert set(names("dataset")) == {"semidiscrete", "semidiscrete-balanced", "cached"}
+    assert set(names("dataset")) == {
+        "cached",
+        "reflow",
+        "semidiscrete",
+        "semidiscrete-balanced",
+    }
 
 
 def test_a_name_with_a_dot_is_a_module_of_the_users_own(project):

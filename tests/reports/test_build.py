@@ -83,7 +83,7 @@ def test_the_page_is_whole_and_alone(html):
     parts = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
     assert parts == [
         f"g1-{key}"
-        for key in ("images", "figures", "reach", "values", "cost", "pareto", "straight")
+        for key in ("images", "figures", "reach", "values", "cost", "pareto", "straight", "citing")
     ]
     assert set(parts) <= targets  # the contents list names them all
 
@@ -288,7 +288,7 @@ def test_guidance_and_starts_have_their_own_sections(tmp_path, make, guided_rows
     make(tmp_path, found=[*found.values(), *more])
     page = Page(build(tmp_path).html.read_text())
     ids = [a["id"] for tag, a in page.tags if tag == "h3" and "id" in a]
-    assert ids[-2:] == ["g1-guidance", "g1-starts"]
+    assert ids[-3:] == ["g1-guidance", "g1-starts", "g1-citing"]
     ordinary = [a for tag, a in page.tags if tag == "table" and "data-settings" in a]
     assert len(ordinary) == 4
     assert all(a["data-settings"] == "" for a in ordinary)
@@ -383,7 +383,7 @@ def test_no_heading_stands_over_nothing(tmp_path, make):
     parts = [
         attributes["id"] for tag, attributes in page.tags if tag == "h3" and "id" in attributes
     ]
-    assert parts == ["g1-images", "g1-figures", "g1-cost", "g1-straight"]
+    assert parts == ["g1-images", "g1-figures", "g1-cost", "g1-straight", "g1-citing"]
 
 
 def test_that_there_is_no_verdict_is_said_once(tmp_path, make):

@@ -44,7 +44,7 @@ def test_they_are_arms_of_one_comparison(two):
 
 def test_neither_pool_nor_training_nor_ratio_is_said(two):
     text = terminal_table(read_runs(two))
-    assert "\ndigits; seeds 0 (mean over seeds)\n" in text
+    assert "\ndigits, seed 0. Mean over seeds\n" in text
     assert re.search(r"NFE +early +late\n +5 +1\.80 +1\.20\n", text)
     assert not any(word in text for word in ("pool", "random", "training", A[:8], "(x"))
     page = build(two).html.read_text()

@@ -154,7 +154,7 @@ def test_runs_with_conditions_from_the_command_line(tiny_flags, tmp_path, capsys
     folders = sorted(tmp_path.glob("c2ot-moons-x-from-*"))
     assert len(folders) == 3
     # All three are arms of one comparison, so their table is one.
-    assert out.count("seeds 0 (mean over seeds") == 1
+    assert out.count("seed 0. Mean") == 1
     for path in folders:
         names = {m.metric for m in RunFolder(path).measurements()}
         assert "validation_loss_independent" in names

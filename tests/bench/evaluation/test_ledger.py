@@ -139,7 +139,7 @@ def test_what_the_run_holds_is_described(folder):
     assert list(infos) == ["fd_classifier", "truncation_error", "evaluate_seconds", "train_seconds"]
     assert infos["fd_classifier"].better == "lower"
     # A metric that only its user knows keeps its description when others are measured.
-    mine = Info("mine_classifier", "Mine.", "higher")
+    mine = Info("mine_classifier", "Mine.", "higher", title="Mine")
     write_infos(folder.path, [*infos.values(), mine])
     ledger = Ledger(folder, {"weights": "a"}, {"classifier": "one"})
     task = Task("my_project.mine", "heun-nfe5-rho7", 100, "classifier", "one")

@@ -187,7 +187,7 @@ def test_schedules_that_cannot_work_are_refused(overrides, words):
     ("times", "words"),
     [
         ("torch.linspace(1, 0, steps)", "128 steps have 129 times, not a tensor .128."),
-        ("torch.linspace(0, 1, steps + 1)", "must fall"),
+        ("torch.linspace(0, 1, steps + 1)", "must decrease"),
     ],
 )
 def test_times_of_a_users_schedule_are_checked_before_the_training(

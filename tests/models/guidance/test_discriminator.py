@@ -128,7 +128,7 @@ def test_what_is_no_encoder_is_refused_in_one_line(tmp_path):
     with pytest.raises(EncoderRefused, match="no encoder"):
         load_encoder(tmp_path / "absent.pt", (1, 4, 4))
     (tmp_path / "pickle.pt").write_bytes(b"rubbish")
-    with pytest.raises(EncoderRefused, match="no TorchScript") as caught:
+    with pytest.raises(EncoderRefused, match="not a TorchScript") as caught:
         load_encoder(tmp_path / "pickle.pt", (1, 4, 4))
     assert "\n" not in str(caught.value)
 

@@ -46,7 +46,13 @@ def test_all_sections_have_a_title_a_template_and_a_place_of_their_own():
     places = [section.module.place for section in found]
     assert places == sorted(set(places))
     assert len({section.module.title for section in found}) == len(found)
-    assert [section.key for section in found][:4] == ["images", "figures", "reach", "values"]
+    assert [section.key for section in found][:5] == [
+        "images",
+        "nearest",
+        "figures",
+        "reach",
+        "values",
+    ]
 
 
 def test_a_section_of_the_user_stands_at_its_place_with_its_heading(own, study, tmp_path):

@@ -94,7 +94,7 @@ def test_a_tracker_that_fails_is_left_out_with_a_line(lines, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow"])
 def test_a_missing_library_is_refused_before_anything_runs(name, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"--log {name}: .*ot-couplings-bench\[{name}\]'"):
+    with pytest.raises(ConfigError, match=rf"--log {name}: .*\.\[{name}\]'"):
         refuse_unknown([name])
     with pytest.raises(ConfigError, match="did you mean tensorboard"):
         refuse_unknown(["tensorbord"])
