@@ -50,7 +50,7 @@ def test_neither_pool_nor_training_nor_ratio_is_said(two):
     page = build(two).html.read_text()
     assert "ratio to random" not in page.split('id="g1"')[1].split('id="config"')[0]
     assert "run --coupling random" not in page
-    assert "there is no random pairing, so only means are compared" in page
+    assert "there is no random pairing, so means are compared" in page
 
 
 def test_the_table_has_them_in_one_group_also_when_read_back(two):
