@@ -25,7 +25,7 @@ C = TypeVar("C")
 # Lines after Ctrl-C
 RESUMES = "stopped; run the same command to resume"
 RESUMES_TRAINING = (
-    f"{RESUMES}: a training continues from its last checkpoint, at most"
+    f"{RESUMES}: a training continues from its last checkpoint, usually at most"
     f" {CHECKPOINT_SECONDS:.0f} s back"
 )
 

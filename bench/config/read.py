@@ -153,6 +153,9 @@ def _convert(value: object, hint: Any, key: str) -> object:
     if hint is Path and isinstance(value, str):
         return Path(value)
     if get_origin(hint) is tuple:
+        # samplers = "euler" leaves no doubt, in a file or a call.
+        if isinstance(value, str):
+            value = [value]
         if isinstance(value, list | tuple):
             # Tuples, so that a configuration can be compared and hashed
             return tuple(_convert(item, get_args(hint)[0], key) for item in value)

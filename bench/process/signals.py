@@ -9,10 +9,10 @@ import threading
 from types import FrameType
 from typing import Any
 
+# Seconds of training between two checkpoints, and at most one step more
+CHECKPOINT_SECONDS = 15.0
 # Clusters differ: SLURM sends TERM, submitit and others USR1 or USR2 before a limit, a closing
 # terminal HUP.
-# Longest time of training between two checkpoints, in seconds, beyond which one step is finished
-CHECKPOINT_SECONDS = 15.0
 ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 

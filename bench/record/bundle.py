@@ -85,7 +85,7 @@ def _shared(path: Path) -> bytes:
         origin = json.loads(content)
         shared = shareable(origin)
     # Broken records stay as they are: the reader names them.
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         return content
     # Equal bytes where there is nothing to leave out.
     return content if shared == origin else as_json(shared)

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 # Set for jobs: the command of the sweep, because that of a job says nothing to a reader
 COMMAND = "OT_BENCH_COMMAND"
@@ -26,6 +26,9 @@ MODULES = {
     "cancel": "slurm.cancel",
 }
 _WORDS = {module: word for word, module in MODULES.items()}
+# An absolute path up to the next option of a spec; names of folders may hold equals signs. Its name
+# is the group.
+_ABSOLUTE = re.compile(r"(?:(?<=[=,:])|^)/(?:[^,]*/)?([^/,]+)/?(?=,|$)")
 _CALL = re.compile(r"python -m ([a-z]+(?:\.[a-z]+)?)(?![\w.]*\w)")
 
 
@@ -51,13 +54,10 @@ def without_folders(command: str) -> str:
 
 
 def _without_folder(word: str) -> str:
-    """One word of a command line; a path may follow an option: ``--runs=/home/me/runs``."""
-    option, equals, value = word.partition("=")
-    # Folders of runs have an equals sign in their names too: random:draw=1.
-    if not word.startswith("-"):
-        option, equals, value = "", "", word
-    path = PurePosixPath(value)
-    return f"{option}{equals}.../{path.name}" if path.is_absolute() else word
+    """One word of a command line, in which paths may follow an option or stand in a spec:
+    ``--runs=/home/me/runs``, ``torchscript:path=/home/me/net.pt``.
+    """
+    return _ABSOLUTE.sub(r".../\1", word)
 
 
 def is_console() -> bool:

@@ -15,8 +15,9 @@ def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
     """
     training = config.training
     dropout = training.label_dropout
-    if not 0 <= dropout <= 1:
-        raise ConfigError(f"--label-dropout {dropout:g}: a probability between 0 and 1")
+    # At 1 the conditional denoiser would never be trained.
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"--label-dropout {dropout:g}: a probability, 0 or more and below 1")
     if dropout and not training.conditional:
         raise ConfigError(
             f"--label-dropout {dropout:g}: there are no labels to drop; add --conditional, or leave"

@@ -20,7 +20,7 @@ from bench.record import write_bytes
 FILE = "training.csv"
 EDGES = (0.1, 0.3, 1.0, 3.0)  # noise levels between the bins
 LEVELS = ("sigma < 0.1", "sigma 0.1 to 0.3", "sigma 0.3 to 1", "sigma 1 to 3", "sigma > 3")
-EVERY = 10  # steps, of which one is looked at by noise level: that is next to free
+EVERY = 10  # steps, of which one is looked at by noise level: which costs almost nothing
 MOST_ROWS = 200  # of the file, so that a long training is no larger than a short one
 
 Entry = dict[str, float]
@@ -61,8 +61,8 @@ def add_errors(sums: Tensor, denoised: Tensor, target: Tensor, sigma: Tensor) ->
     errors = (denoised.float() - target).square().flatten(1).mean(1)
     edges = torch.tensor(EDGES, device=sigma.device)
     bins = torch.bucketize(sigma, edges)
-    # A stray overflow must not spoil the mean of its level. It counts as 0, not left out by its
-    # index, for which the trainer would have to wait for a GPU.
+    # A stray overflow must not spoil the mean of its level. It counts as 0, because
+    # leaving it out by an index would make the trainer wait for the GPU.
     finite = errors.isfinite()
     sums[0].index_add_(0, bins, torch.where(finite, errors, 0.0))
     sums[1].index_add_(0, bins, finite.float())

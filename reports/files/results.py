@@ -81,15 +81,14 @@ class Results:
             yield [*groups(results(found.runs), found.runs)]
 
     def _repr_html_(self) -> str:
-        text = f"<pre>{html.escape(self.answer())}</pre>"
+        answer = html.escape(self.answer())
+        text = f"<pre>{answer}</pre>"
         try:
             picture = base64.b64encode(_png(self.figure())).decode()
         except ReportError:
             # A notebook shows the text then, rather than a traceback.
             return text
-        return (
-            f'{text}<img alt="{html.escape(self.answer())}" src="data:image/png;base64,{picture}">'
-        )
+        return f'{text}<img alt="{answer}" src="data:image/png;base64,{picture}">'
 
 
 def _figure(group: Group) -> Figure:
@@ -98,7 +97,7 @@ def _figure(group: Group) -> Figure:
     if view is None:
         raise ReportError("no judged metric was measured: ask for one with metrics=, or more NFE")
     if has_ratios(view.table):
-        title = f"{view.metric}\nchange against random pairing"
+        title = f"{view.metric}\nchange vs random pairing (log scale)"
         return ratio_drawing(view.table, look, title=title)
     return curve_drawing([view.table.panel], look)
 

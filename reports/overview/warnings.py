@@ -315,7 +315,7 @@ def _code(runs: Sequence[Run]) -> list[str]:
     runs = [run for run in runs if not run.from_csv]
     dirty = sum(bool(run.provenance.get("git_dirty")) for run in runs)
     if dirty:
-        lines.append(f"{dirty} of {plural(len(runs), 'run')} made with uncommitted changes.")
+        lines.append(f"{dirty} of {plural(len(runs), 'run')} were made with uncommitted changes.")
     commits = {run.provenance.get("git_sha") for run in runs}
     if len(commits) > 1:
         lines.append(f"The runs come from {len(commits)} versions of the code.")

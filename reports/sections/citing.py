@@ -29,8 +29,9 @@ class Citing:
 
 def build(group: Group) -> Citing:
     """The entries of all couplings of the comparison."""
-    # Networks from files have no coupling that a paper describes; seeds repeat theirs.
-    couplings = list(dict.fromkeys(map(coupling_of, group.own_couplings)))
+    # Networks from files have the names of their files, which no paper describes.
+    own = group.own_couplings if group.trained else []
+    couplings = list(dict.fromkeys(map(coupling_of, own)))
     # The project itself is always among them.
     without = [spec for spec in couplings if len(papers_of([spec])) == 1]
     return Citing(bibtex(couplings), tuple(without))

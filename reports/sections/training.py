@@ -71,7 +71,9 @@ def read_curve(path: Path) -> dict[str, Curve]:
     # A damaged curve costs a figure, not the page.
     except (KeyError, TypeError, ValueError):
         return {}
-    return {column: smoothed(points) for column, points in columns.items()}
+    # A share of a training without images means nothing.
+    whole = {column: points for column, points in columns.items() if points[-1][0] > 0}
+    return {column: smoothed(points) for column, points in whole.items()}
 
 
 def smoothed(points: Sequence[tuple[int, float]]) -> Curve:

@@ -117,6 +117,10 @@ def test_a_job_records_the_command_of_its_sweep(monkeypatch):
             "python -m bench.evaluate /home/me/runs/digits-random_draw=1-seed0",
             "python -m bench.evaluate .../digits-random_draw=1-seed0",
         ),
+        (
+            "python -m bench.run --features torchscript:path=/home/me/net.pt,size=8",
+            "python -m bench.run --features torchscript:path=.../net.pt,size=8",
+        ),
         ("python -m bench.run --coupling 'unclosed", ""),
     ],
 )

@@ -79,6 +79,13 @@ def test_options_are_those_of_the_command_with_its_defaults(tmp_path):
     assert _command("lapjv", "digits", None, 1, options).training.objective.startswith("flow")
 
 
+def test_one_word_stands_for_a_list_of_one():
+    command = _command("lapjv", "digits", None, 1, {"objective": "flow", "samplers": "euler"})
+    assert command == _command(
+        ["lapjv"], "digits", None, 1, {"objective": ["flow"], "samplers": ["euler"]}
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
