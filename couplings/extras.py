@@ -23,6 +23,8 @@ MODULES = {
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
 }
+# Libraries whose users know them by another name than that of their module.
+KNOWN_AS = {"PIL": "Pillow", "ot": "POT", "ott": "OTT-JAX", "sklearn": "scikit-learn"}
 
 
 def install(extra: str) -> str:
@@ -38,7 +40,8 @@ def hint(error: ImportError) -> str | None:
     module = (error.name or "").partition(".")[0]
     for extra, modules in MODULES.items():
         if module in modules:
-            return f"{module} is not installed: {install(extra)}"
+            name = f"{KNOWN_AS[module]} ({module})" if module in KNOWN_AS else module
+            return f"{name} is not installed: {install(extra)}"
     return None
 
 

@@ -66,6 +66,6 @@ def _paper(entry: str) -> Paper:
     key = entry.partition("{")[2].partition(",")[0]
     keywords = dict(_FIELD.findall(entry)).get("keywords", "")
     couplings = tuple(word.strip() for word in keywords.split(",") if word.strip())
-    # They are ours and would only puzzle a reference manager.
+    # Keywords are for this file only.
     shown = re.sub(r"^  keywords .*\n", "", entry, flags=re.MULTILINE)
     return Paper(key, shown, couplings)

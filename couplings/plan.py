@@ -222,7 +222,7 @@ def import_pot() -> ModuleType:
         CouplingError: POT is not installed.
 
     """
-    with needed_by("this exact transport"):
+    with needed_by("exact transport"):
         return _pot()
 
 

@@ -39,6 +39,7 @@ class RunModel:
         self.device = device
         self.sampler = Heun()
         self.steps = self.sampler.steps(nfe)
+        self.evaluations = 0
 
     @torch.no_grad()
     def __call__(self, noise: Tensor, labels: Tensor | None) -> Tensor:
@@ -58,6 +59,7 @@ class RunModel:
         times = schedule.times(self.steps, self.evaluation.sigma_min, sigma_max)
         if labels is not None:
             ode.labels = self.net.one_hot(labels.to(self.device))
+        self.evaluations += len(noise) * (2 * self.steps - 1)
         return self.sampler(ode, noise.to(self.device), times).float()
 
 

@@ -44,6 +44,10 @@ class Exact(Coupling):
         # In float64: distances in several steps, angles in place.
         return {"l2": 32, "angular": 16}.get(self.cost, 4) * n * n
 
+    def coordinates(self, d: int) -> int:
+        """The number of coordinates that the costs of images of d values are taken in."""
+        return d if self.project == NO_PROJECT else self._components
+
     def matrix(self, pool: Pool) -> Tensor:
         """The costs to solve for, `[n, n]` on the CPU; see `costs`."""
         return self.costs(pool)[0]
@@ -55,8 +59,13 @@ class Exact(Coupling):
         they take. Twice the differences of <x, y> are those of squared distances.
         """
         matrix, is_squared = self._unpriced(pool)
-        subtract_prices(matrix.numpy(), epsilons(*pool.images.shape))
+        n, d = pool.images.shape
+        subtract_prices(matrix.numpy(), epsilons(n, self.coordinates(d)))
         return matrix, is_squared
+
+    @property
+    def _components(self) -> int:
+        return int(PROJECT.fullmatch(self.project)[1])
 
     def _unpriced(self, pool: Pool) -> tuple[Tensor, bool]:
         # Only costs in pixels give the saving of squared distances that a report holds.
@@ -69,9 +78,8 @@ class Exact(Coupling):
 
     def _projected(self, pool: Pool) -> tuple[Tensor, Tensor]:
         """Images and noise `[n, K]` in the principal components of the images."""
-        components = int(PROJECT.fullmatch(self.project)[1])
         d = pool.images.shape[1]
-        require(components <= d, f"{self}: the images have {d} values each: lower K")
+        require(self._components <= d, f"{self}: the images have {d} values each: lower K")
         # Of the images only: unit noise has no direction that matters more than another.
-        axes = principal_axes(pool.images, components)
+        axes = principal_axes(pool.images, self._components)
         return pool.images @ axes, pool.noise @ axes

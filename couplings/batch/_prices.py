@@ -12,16 +12,17 @@ import numpy as np
 
 from couplings.cost import blocks
 
-# Of the entropic plans, in standard deviations of the costs, each started from the prices before.
-# In few coordinates costs differ little between neighbours, and only narrow kernels tell them
-# apart; in many a wide one does all that pays.
+# Epsilons of the entropic plans, in standard deviations of the costs; each plan starts from the
+# prices of the one before. In few coordinates costs differ little between neighbours, and only
+# narrow kernels tell them apart; in many a wide one does all that pays.
 NARROWING = (0.1, 0.02, 0.005)
 WIDE = (0.1,)
 FEW_COORDINATES = 16
-# Smaller pools are solved sooner than they are priced. In the plane cold solvers are slower.
+# Smaller pools are solved sooner than they are priced.
 LEAST = 256
-IN_THE_PLANE = 4
-LEAST_IN_THE_PLANE = 64
+# With so few coordinates a solver without prices is slower.
+FEWEST_COORDINATES = 4
+LEAST_WITH_FEWEST = 64
 # The kernel of a larger pool would take more memory than may be spent on speed.
 MOST = 8192
 ITERATIONS = 12
@@ -34,8 +35,8 @@ ROWS_OF_SCALE = 64  # rows that tell the deviation of the costs
 
 
 def epsilons(n: int, d: int) -> tuple[float, ...]:
-    """The entropic plans that pay for n images of d values; none for most small pools."""
-    least = LEAST_IN_THE_PLANE if d <= IN_THE_PLANE else LEAST
+    """The entropic plans that pay for n images of d coordinates; none for most small pools."""
+    least = LEAST_WITH_FEWEST if d <= FEWEST_COORDINATES else LEAST
     if not least <= n <= MOST:
         return ()
     return NARROWING if d <= FEW_COORDINATES else WIDE

@@ -29,7 +29,8 @@ class Lapjv(Exact):
     It is usually the quickest exact solver. It is exact for costs rounded to 2^-21 of their range,
     so a near-tie finer than that may fall either way.
 
-    Cost: O(n^3) time, 4 n^2 bytes, 8 n^2 from 256 to 8,192 images; at most 46,340 images at once.
+    Cost: O(n^3) time; 4 n^2 bytes, 8 n^2 from 256 images (64 if they have at most 4 values) to
+    8,192; at most 46,340 images at once.
 
     Source: Jonker and Volgenant 1987, "A shortest augmenting path algorithm for dense and sparse
     linear assignment problems".
@@ -47,7 +48,7 @@ class Lapjv(Exact):
         """The costs in float32, in place, and the kernel of the prices if there are any."""
         # The kernel comes after the costs, whose own steps may take more.
         entry = 4 if self.cost in ("sqeuclidean", "dot") else 8
-        return max(self.matrix_bytes(n), entry * n * n + kernel_bytes(n, d))
+        return max(self.matrix_bytes(n), entry * n * n + kernel_bytes(n, self.coordinates(d)))
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation of the rounded cost."""

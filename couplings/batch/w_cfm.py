@@ -18,9 +18,9 @@ class WCFM(Coupling):
 
     Weighted pairs are those of the Gibbs kernel of entropic OT before its marginals are restored:
     both marginals are tilted, to images near the noise samples and to noise samples near the
-    images. The weights have mean 1 over a pool. Its report says by `effective_share` how many pairs
-    equal weights would take for the same variance, (sum w)^2 / (n sum w^2): near 0 the gradient is
-    that of a few pairs.
+    images. The weights have mean 1 over a pool. `effective_share` in the report is the effective
+    sample size as a share of the pool, (sum w)^2 / (n sum w^2): near 0 the gradient is that of a
+    few pairs.
 
     Options:
         kappa: epsilon in units of sqrt(d), for d values of an image; 0.09 is the 5 that the authors
@@ -44,8 +44,8 @@ class WCFM(Coupling):
         is_plain = not (self.within_class or self.mix or self.jitter)
         require(
             is_plain,
-            f"{self.name}: its pairs stay as they were drawn: leave within_class, mix and jitter"
-            " out",
+            f"{self.name}: its pairs stay as they were drawn: leave out within_class, mix"
+            " and jitter",
         )
 
     def solve(self, pool: Pool) -> Pairing:

@@ -26,7 +26,7 @@ class _Silent:
 
 
 def progress_bar(title: str, total: int, done: int) -> Any:
-    """A bar on a terminal, of `total` steps with `done` behind it; silent without tqdm."""
+    """A bar on a terminal, of `total` steps of which `done` are finished; silent without tqdm."""
     try:
         from tqdm import tqdm
     except ImportError:

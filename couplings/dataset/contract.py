@@ -56,7 +56,11 @@ class DatasetPairing:
 
 
 class Model(Protocol):
-    """A trained generative model, as a trainer hands it to couplings that need one."""
+    """A trained generative model, as a trainer hands it to couplings that need one.
+
+    A model may have an attribute `evaluations`, the number of its network evaluations so far: one
+    for each image each time the network runs. A fit then reports how many it took.
+    """
 
     def __call__(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """The images `[b, ...]` of noise samples `[b, ...]`, the same in every call.
@@ -159,11 +163,12 @@ class DatasetCoupling(WithOptions, ABC):
             generator: the source of all randomness; a fit resumed from a checkpoint needs none.
             checkpoint: a safetensors file. If it exists, the fit resumes from it; a finished fit is
                 read and nothing is computed. The file is rewritten whole as the fit advances.
-            model: for couplings with `needs_model`; a finished fit needs none.
+            model: for couplings with `needs_model`; a finished fit needs none, and checks one that
+                is given.
 
         Raises:
-            CouplingError: inputs do not fit, a checkpoint of other data or options, no
-                convergence, or safetensors is not installed.
+            CouplingError: inputs do not fit, a checkpoint of other data or options or of another
+                model, no convergence, or safetensors is not installed.
 
         """
         path = Path(checkpoint) if checkpoint is not None else None

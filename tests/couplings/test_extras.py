@@ -38,6 +38,7 @@ ACTIONS = {
     "get('lapjv').pair(x, z, generator=g)": None,
     "get('semidiscrete:max_chi2=1').fit(x, generator=g).assign(z)": None,
     "get('cached:epochs=1,batch=16').fit(x, generator=g).couple(i, z, i)": None,
+    "get('reflow:nfe=3').fit(x, generator=g, model=lambda z, y: z).couple(i, z)": None,
     "get('semidiscrete').fit(x, generator=g, checkpoint='map.safetensors')": "bench",
     "get('minibatch-ot').pair(x, z, generator=g)": "pot",
     "get('sinkhorn:backend=pot').pair(x, z, generator=g)": "pot",
@@ -116,6 +117,11 @@ def test_errors_of_other_modules_and_of_installed_ones_are_left_alone():
     assert hint(ModuleNotFoundError("No module named 'x'", name="x")) is None
     assert hint(ImportError("libcudart is missing", name="jax")) is None
     assert hint(ModuleNotFoundError("", name="jax.numpy")).endswith("[jax]'")
+
+
+def test_a_library_has_the_name_that_its_users_know():
+    assert hint(ModuleNotFoundError("", name="ot")).startswith("POT (ot) is not installed")
+    assert hint(ModuleNotFoundError("", name="tqdm")).startswith("tqdm is not installed")
 
 
 def test_the_library_needs_its_extras_only_for_what_takes_them(tmp_path):

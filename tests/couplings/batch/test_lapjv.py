@@ -43,6 +43,12 @@ def test_one_outlier_does_not_spoil_the_total(pool):
     assert abs(found["cost_after"] / exact["cost_after"] - 1) < 1e-6
 
 
+def test_the_memory_of_prices_is_that_of_the_components_solved_in():
+    """A plane has prices from 64 images on, pixels have them from 256 on."""
+    assert get("lapjv:project=pca:4").peak_bytes(100, 3072) == 8 * 100**2
+    assert get("lapjv:project=pca:5").peak_bytes(100, 3072) == 4 * 100**2
+
+
 def mean_squared_distance(images, noise) -> float:
     return float((images.double() - noise.double()).flatten(1).square().sum(1).mean())
 

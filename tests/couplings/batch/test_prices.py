@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from couplings import get
+from couplings import Pool, get
 from couplings.batch._prices import (
     LEAST,
     MOST,
@@ -65,6 +65,14 @@ def test_equal_costs_have_no_price():
     cost = np.full((5, 5), 3.0, dtype=np.float32)
     subtract_prices(cost, NARROWING)
     assert (cost == 3).all()
+
+
+@pytest.mark.parametrize("solver", ["lapjv", "hungarian"])
+def test_prices_are_those_of_the_components_solved_in(seeded, solver):
+    """Two components are a plane, however many pixels the images have."""
+    images, noise = (torch.randn(200, 64, generator=seeded(seed)) for seed in (0, 1))
+    priced = get(f"{solver}:project=pca:2").matrix(Pool(images, noise)).numpy()
+    assert len(set(priced.argmin(1))) > 0.6 * 200
 
 
 def test_where_prices_pay():
