@@ -17,7 +17,7 @@ def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
     dropout = training.label_dropout
     # At 1 the conditional denoiser would never be trained.
     if not 0 <= dropout < 1:
-        raise ConfigError(f"--label-dropout {dropout:g}: a probability, 0 or more and below 1")
+        raise ConfigError(f"--label-dropout {dropout:g}: it must be at least 0 and below 1")
     if dropout and not training.conditional:
         raise ConfigError(
             f"--label-dropout {dropout:g}: there are no labels to drop; add --conditional, or leave"
@@ -35,6 +35,7 @@ def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
     if not dropout:
         raise ConfigError(
             f"--cfg {weights[0]:g}: a network trained without label dropout has no unconditional"
-            " denoiser; train it with --conditional --label-dropout 0.1, or pass --cfg 1"
+            " denoiser; train it with --conditional --label-dropout 0.1 and a coupling within"
+            " classes, such as lapjv:within_class=true, or pass --cfg 1"
         )
     return weights

@@ -89,7 +89,8 @@ def _pipes(lines: Sequence[Sequence[str]]) -> str:
 
 def _legend(view: View) -> str:
     return (
-        "Change of the geometric mean compared with random pairing. Brackets: 95 % interval, with"
-        f" three seeds or more. Bold: claimed, at NFE {view.table.asked} as the primary question,"
-        " elsewhere adjusted for all other comparisons (Holm 1979)."
+        "Change of the geometric mean compared with random pairing. Brackets: 95 % interval, not"
+        " adjusted, with three seeds or more. Bold: claimed, at NFE"
+        f" {view.table.asked} as the primary question, elsewhere adjusted for all other"
+        " comparisons (Holm 1979)."
     )

@@ -157,7 +157,11 @@ def _means(table: ChangeTable, nfes: Sequence[int]) -> str:
     text = f"{row.label} {_sizes(row, known, most=1)}"
     enough = any(row.cells[nfe].estimate is not None for nfe in known)
     # An interval may exclude no change and the claim still be none: the others are adjusted.
-    return f"{text}; not significant" if enough and not _claimed(table, row, nfes) else text
+    if not enough or _claimed(table, row, nfes):
+        return text
+    # Else an interval that excludes no change would contradict the card.
+    adjusted = all(row.cells[nfe].role != PRIMARY for nfe in known)
+    return f"{text}; not significant{' after adjustment' if adjusted else ''}"
 
 
 def _sizes(row: Row, nfes: Sequence[int], most: int = _EACH) -> str:
@@ -189,7 +193,9 @@ def _more_seeds(table: ChangeTable, nfes: Sequence[int]) -> list[str]:
         return []
     fewest = min(found)
     names = found[fewest] if len(found[fewest]) <= _NAMED else found[fewest][:_NAMED]
-    return [f"needs {plural(fewest, 'more seed')} at {table.asked}: {join(names)}"]
+    # Planned: seeds that are added until a result is significant find differences by chance.
+    seeds = plural(fewest, "more seed")
+    return [f"{seeds}, planned in advance, would probably settle NFE {table.asked}: {join(names)}"]
 
 
 def reach_card(table: Reach | None, schedule: str, names: dict[str, str]) -> Card | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.overview.cards import Card, cards, reach_card
+from reports.tables.arms import objectives
 from reports.tables.changes import ChangeTable, change_table
 from reports.tables.groups import BUDGET, Group
 from reports.tables.overhead import overhead
@@ -16,7 +17,9 @@ from reports.tables.panels import Panel, side_by_side
 from reports.tables.primary import equal_arms, primary_panels
 from reports.tables.reach import reach
 from reports.tables.titles import data_title, short_names
-from reports.text import is_missing, listed, plural
+from reports.text import is_missing, join, listed, plural
+
+_OBJECTIVES = {"edm": "EDM", "flow": "flow matching"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def _title(group: Group) -> str:
 
 def _facts(group: Group) -> list[str]:
     facts = [plural(len(group.own_couplings), "coupling")]
+    # Results with one objective say nothing about the other.
+    if group.trained:
+        facts.append(join([_OBJECTIVES.get(one, one) for one in objectives(group.rows).unique()]))
     pool = group.rows["pool"].iloc[0]
     if not is_missing(pool):
         facts.append(f"pool {pool:,}")
@@ -135,12 +141,23 @@ def _views(group: Group) -> list[View]:
             table = change_table(panel, group.question, equal, work)
             saving = reach_card(reached, panel.schedule, names)
             shown = (*cards(table), *([saving] if saving else []))
-            metric = listed([panel.info.words, panel.settings])
+            metric = listed([panel.info.words, panel.settings, _unreliable(group, panel)])
             default = any(panel is one for one in answers)
             view = View(metric, panel.metric, _schedule(panel), table, shown, default)
             found.append(view)
     # The default first, the others in the order of the report.
     return sorted(found, key=lambda view: not view.default)
+
+
+def _unreliable(group: Group, panel: Panel) -> str:
+    """``unreliable: 6 images in 768 dimensions`` for a distance with a singular covariance."""
+    size = group.sizes.get(panel.metric)
+    measured = group.rows["metric"].eq(panel.metric) & group.rows["split"].eq(panel.split)
+    n = group.rows["n"][measured].min()
+    # Distances without features, such as W2, have no covariance.
+    if size is None or is_missing(n) or n > size:
+        return ""
+    return f"unreliable: {plural(int(n), 'image')} in {size:,} dimensions"
 
 
 def _schedule(panel: Panel) -> str:

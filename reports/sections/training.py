@@ -23,9 +23,9 @@ FILE = "training.csv"
 POINTS = 24  # of a curve: each is the mean of as large a part of the training, which smooths it
 _LOSS = "loss"
 _ABOUT = (
-    f"Each point is the mean over a 1/{POINTS} of the training. The loss is that of the training;"
-    " by noise level it is the squared denoising error per pixel. Each coupling has its own pairs"
-    " to learn, so a lower loss does not mean better samples."
+    f"Each point is the mean over at most a 1/{POINTS} of the training. The loss is that of the"
+    " training; by noise level it is the squared denoising error per pixel. Each coupling has"
+    " its own pairs to learn, so a lower loss does not mean better samples."
 )
 
 Curve = dict[int, float]
@@ -71,15 +71,16 @@ def read_curve(path: Path) -> dict[str, Curve]:
     # A damaged curve costs a figure, not the page.
     except (KeyError, TypeError, ValueError):
         return {}
-    # A share of a training without images means nothing.
-    whole = {column: points for column, points in columns.items() if points[-1][0] > 0}
-    return {column: smoothed(points) for column, points in whole.items()}
+    last = max((points[-1][0] for points in columns.values()), default=0)
+    if last <= 0:
+        return {}
+    # Of the whole training, so that curves of all levels and seeds have the same places.
+    return {column: smoothed(points, last) for column, points in columns.items()}
 
 
-def smoothed(points: Sequence[tuple[int, float]]) -> Curve:
-    """The mean of each of ``POINTS`` equal parts of the training, at the end of its part."""
+def smoothed(points: Sequence[tuple[int, float]], last: int) -> Curve:
+    """The mean of each of ``POINTS`` equal parts of a training of ``last`` images, at its end."""
     # By images, not by rows: a resumed training may have written more rows in one part.
-    last = points[-1][0]
     parts: dict[int, list[float]] = {}
     for images, value in points:
         parts.setdefault(math.ceil(images / last * POINTS), []).append(value)

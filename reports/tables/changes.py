@@ -13,7 +13,7 @@ from reports.tables.arms import is_baseline, ordered
 from reports.tables.metrics import verdict
 from reports.tables.panels import Panel
 from reports.tables.primary import Question
-from reports.tables.statistics import LEAST_SEEDS, Cell
+from reports.tables.statistics import LEAST_SEEDS, PRIMARY, Cell
 from reports.tables.titles import short_names
 from reports.text import MISSING, added, number, plural
 
@@ -170,7 +170,8 @@ def in_words(table: ChangeTable, row: Row, nfe: int) -> str:
     own, reference = cell.shared_means
     size = "no ratio" if cell.ratio is None else cell.change
     claimed = table.verdict(cell)
-    certain = "not significant" if claimed == "unclear" else f"clearly {claimed}"
+    adjusted = "" if cell.role == PRIMARY else " after adjustment"
+    certain = f"not significant{adjusted}" if claimed == "unclear" else f"clearly {claimed}"
     values = f"{number(own)} vs {number(reference)}"
     return f"{place}: {size}, {values}, {_seeds(cell.baseline)}; {certain}"
 

@@ -91,7 +91,7 @@ def test_the_page_is_whole_and_alone(html):
 def test_sections_of_the_page(html):
     text = " ".join(Page(html).text.split())
     for part in (
-        "Digits 8×8: which coupling at your NFE? 3 couplings · pool 1,024 · 200,000 training",
+        "Digits 8×8: which coupling at your NFE? 3 couplings · EDM · pool 1,024 · 200,000 training",
         "lapjv: lower (better) than random at NFE 3 and 5, most at NFE 3: −40 % [−40, −40]",
         "×0.60 [0.60, 0.60]",
         "finds differences that do not exist",

@@ -58,7 +58,7 @@ def test_ranges_with_one_outcome_share_a_card(screen):
     assert better[0].startswith("−50 % at 9, −60 % at 13")
     assert better[1:] == ("training work +3 %", "also better: knn")
     assert unclear[0].startswith("lapjv ")
-    assert unclear[0].endswith(" at 35; not significant")
+    assert unclear[0].endswith(" at 35; not significant after adjustment")
     # Sorted by NFE 13, that of the question that nobody declared.
     assert [row.label for row in found.default.table.rows] == ["lapjv", "knn"]
     assert found.default.table.rows[0].extra_work == "+3 %"
@@ -91,7 +91,9 @@ def test_seeds_that_would_make_the_primary_answer_clear_are_named(screen):
     lines = [line for card in found.default.cards for line in card.lines]
     cell = found.default.table.rows[0].cells[13]
     assert cell.p > 0.05
-    assert any("more seed" in line and line.endswith("at 13: lapjv") for line in lines), lines
+    assert any("more seed" in line and line.endswith("settle NFE 13: lapjv") for line in lines), (
+        lines
+    )
 
 
 def test_the_same_quality_with_fewer_evaluations(screen):
@@ -136,6 +138,7 @@ def test_facts_name_what_a_reader_needs(screen):
     assert found.title == "Digits 8×8: which coupling at your NFE?"
     assert found.facts == (
         "2 couplings",
+        "EDM",
         "pool 1,024",
         "200,000 training images per run",
         "3 seeds",

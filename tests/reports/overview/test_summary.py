@@ -244,7 +244,7 @@ def test_warnings(tmp_path, make):
         "from 2,000 images are biased upwards",
         "fd_classifier and fd_pixels do not use Inception-v3 features: not FID",
         "digits: training budgets differ (100,000 and 200,000 images)",
-        "1 of 4 runs made with uncommitted changes",
+        "1 of 4 runs were made with uncommitted changes",
         "2 versions of the code",
         "some runs is unknown",
     ):
