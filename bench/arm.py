@@ -92,6 +92,7 @@ def run_arm(
         extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
         net: Denoiser | None = None
         learned = None
+        images = config.training.images
         if checkpoint is not None:
             net = network_of(config, checkpoint, dataset)
             net.to(ranks.device)
@@ -106,6 +107,7 @@ def run_arm(
             learned = state.coupling
             if ranks.first:
                 write_curve(folder.path / FILE, state.history)
+            # The budget in whole steps: some trackers ignore values at fewer images than before.
             images = state.step * config.training.batch
             session.add(training_measurements(state.cost, state.seconds, images, state.selected))
         # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
@@ -114,7 +116,7 @@ def run_arm(
         rows = evaluate(
             config, net, dataset, extractors, ranks, folder, learned, progress, keep, shared
         )
-        log.measured(rows, config.training.images)
+        log.measured(rows, images)
         session.finish()
         # No rank takes the next run before this one is recorded.
         ranks.wait()

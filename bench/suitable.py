@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.config import ConfigError, GuidanceConfig, RunConfig
-from bench.record import readable
+from bench.record import RunFolder, readable
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -136,6 +137,43 @@ def refuse_unfit(config: RunConfig, dataset: Dataset) -> None:
     check_pool(config.coupling, config.training.pool, dataset)
     refuse_selection(config, dataset)
     _refuse_unfit_network(config, dataset)
+
+
+def refuse_model(
+    config: RunConfig, folder: RunFolder, dataset: Dataset, coming: Collection[str] = ()
+) -> None:
+    """Refuse a coupling whose pairs are to be made by the network of no suitable run.
+
+    Args:
+        config: of the new run.
+        folder: of the new run, among those of the others.
+        dataset: its data.
+        coming: names of runs that may be made before it.
+
+    Raises:
+        ConfigError: naming the coupling and the way out.
+
+    """
+    from bench.pairs.fit import fit_file
+    from bench.training.checkpoints import NAMES
+    from bench.training.model import named_run
+    from bench.training.state import TrainingError
+    from couplings import get
+
+    if config.checkpoint:
+        return
+    coupling = get(config.coupling)
+    if not getattr(coupling, "needs_model", False) or coupling.run in coming:
+        return
+    runs = folder.path.parent
+    # A run that was begun, or whose pairs others have made, may need the model no more.
+    fitted = fit_file(coupling, dataset, config.seed, runs / ".cache")
+    if fitted.exists() or (folder.path / NAMES[0]).exists():
+        return
+    try:
+        named_run(coupling, runs, dataset)
+    except TrainingError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _refuse_classes(config: RunConfig) -> None:

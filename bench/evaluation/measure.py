@@ -11,7 +11,7 @@ from bench import metrics
 from bench.data import as_images
 from bench.evaluation._values import as_rows, by_name, by_pair
 from bench.evaluation.ledger import Recorded, Task
-from bench.evaluation.pictures import WIDTH, save_grid
+from bench.evaluation.pictures import WIDTH, is_shown, save_grid
 from bench.evaluation.plan import Job
 from bench.evaluation.points import MOST, PATHS, REAL, points_file, save_points, save_trajectories
 from bench.evaluation.subject import (
@@ -281,6 +281,9 @@ def _show_nearest(subject: Subject, samples: Tensor) -> None:
 
     In the features of the first distance; pixels only if there are no others.
     """
+    # The search goes through all training images, for a picture that there would not be.
+    if not is_shown(subject.dataset.train.images):
+        return
     spaces = sorted(subject.spaces.values(), key=lambda space: space.features.name == "pixels")
     space = spaces[0]
     features = torch.cat(list(space.extract(samples)))

@@ -17,6 +17,11 @@ WIDTH = 256  # pixels up to which a picture is enlarged
 GUTTER = 1  # pixels between two images of a grid, before it is enlarged
 
 
+def is_shown(images: Tensor) -> bool:
+    """True if images ``[n, c, h, w]`` are grey or in colour, so that there is a picture of them."""
+    return images.shape[1] in (1, 3)
+
+
 def save_grid(path: Path, images: Tensor, columns: int | None = None, width: int = WIDTH) -> None:
     """Write images ``[n, c, h, w]`` in [-1, 1] as tiles, one PNG; 2-D points have none.
 
@@ -25,9 +30,9 @@ def save_grid(path: Path, images: Tensor, columns: int | None = None, width: int
     """
     from PIL import Image
 
-    n, c, h, w = images.shape
-    if c not in (1, 3):
+    if not is_shown(images):
         return
+    n, c, h, w = images.shape
     # Without a number of columns, the largest square that the images fill.
     side = math.isqrt(n)
     rows = n // columns if columns else side

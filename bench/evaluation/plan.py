@@ -95,9 +95,10 @@ def fixed_schedule(subject: Subject, weight: float = 1.0) -> list[Job]:
     jobs = []
     for sampler in evaluation.samplers:
         adaptive = not Setting(sampler).fixed_steps
-        for steps in (None,) if adaptive else evaluation.nfe:
+        for evaluations in (None,) if adaptive else evaluation.nfe:
             # The same steps at every weight: guidance shows its full price in the column nfe.
-            nfe = None if steps is None else steps * network_evaluations(weight)
+            each = network_evaluations(weight)
+            nfe = None if evaluations is None else evaluations * each
             spec = evaluation.fixed_schedule
             setting = Setting.along(spec, sampler, nfe, guidance=cfg(weight))
             jobs.append(all_metrics(subject, setting))

@@ -14,6 +14,12 @@ from couplings import DatasetCoupling, Fitted
 from couplings.dataset.contract import Model
 
 
+def fit_file(coupling: DatasetCoupling, dataset: Dataset, seed: int, cache: Path) -> Path:
+    """The file of a fit in ``cache``; before it is whole it holds a part of the fit."""
+    key = hashlib.sha256(f"{coupling.spec}/{dataset.checksum}/{seed}".encode()).hexdigest()[:16]
+    return cache / f"{coupling.name}-{key}.safetensors"
+
+
 @plain_torch()
 def fit(
     coupling: DatasetCoupling,
@@ -32,8 +38,7 @@ def fit(
         CouplingError: it does not converge with its options, or the file is damaged.
 
     """
-    key = hashlib.sha256(f"{coupling.spec}/{dataset.checksum}/{seed}".encode()).hexdigest()[:16]
-    path = cache / f"{coupling.name}-{key}.safetensors"
+    path = fit_file(coupling, dataset, seed, cache)
 
     def locked_fit() -> Fitted:
         # Runs that start together wait for one of them to fit. The lock is needed even if the file

@@ -265,9 +265,12 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise RunFolderError(f"{path} is damaged ({error}): move the folder away") from None
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{path} is damaged (no JSON object): move the folder away")
+        return content
 
 
 class Session:

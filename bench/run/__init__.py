@@ -21,7 +21,7 @@ from bench.run.command import Command, parse
 from bench.run.foresight import Foresight, foresee, outline
 from bench.run.making import Planned, is_settled_or_damaged, make, shared_out
 from bench.run.sharing import within_memory
-from bench.suitable import network_of, refuse_unfit, refuse_unwritable
+from bench.suitable import network_of, refuse_model, refuse_unfit, refuse_unwritable
 from bench.training import noise_search
 from bench.training.noise_search import Trial
 
@@ -196,9 +196,11 @@ def _checked_data(
         data.announce(data.describe(dataset))
     # All are checked before any is trained: a pool that is too large for the last run of a night
     # should not show in the morning.
+    coming = {each.config.run_id for each in planned}
     for each in todo:
         each.folder.check_data(dataset.checksum)
         refuse_unfit(each.config, dataset)
+        refuse_model(each.config, each.folder, dataset, coming)
         if each.file is not None:
             network_of(each.config, each.file, dataset)
     return dataset, todo

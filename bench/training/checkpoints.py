@@ -12,6 +12,7 @@ from bench.pairs.stream import PairStream
 from bench.process.signals import EndSignals
 from bench.record import RunFolder, write_bytes
 from bench.training.state import TrainingError, TrainState
+from bench.training.trackers import Log
 
 NAMES = ("checkpoint.pt", "checkpoint-previous.pt")  # the newest, and the one before it
 
@@ -24,16 +25,26 @@ class Keeper:
         stream: of its pairs; the coupling may learn, so its state is saved too.
         folder: of the run; None on all processes but the first, which save nothing.
         end: the signals that announce the end of the process.
+        log: of the run, closed before the process ends.
+        batch: images of a step.
 
     """
 
     def __init__(
-        self, state: TrainState, stream: PairStream, folder: RunFolder | None, end: EndSignals
+        self,
+        state: TrainState,
+        stream: PairStream,
+        folder: RunFolder | None,
+        end: EndSignals,
+        log: Log,
+        batch: int,
     ):
         self.state = state
         self.stream = stream
         self.folder = folder
         self.end = end
+        self.log = log
+        self.batch = batch
         self.saved_step = state.step
         self.clock = time.perf_counter()
 
@@ -73,7 +84,10 @@ class Keeper:
             return
         if self.folder is not None:
             self.folder.mark_stopped()
+        # No `finally` comes after a signal that ends the process.
+        self.log.close(failed=True)
         self.end.deliver()
+        self.log.begin(self.state.step * self.batch)
         if self.folder is not None:
             self.folder.set_status("running", stage="training")
 

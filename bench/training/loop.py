@@ -11,7 +11,7 @@ from tqdm import tqdm
 from bench.config import Execution, RunConfig
 from bench.data import Dataset
 from bench.pairs.cost import CouplingCost, evenness
-from bench.pairs.fit import fit
+from bench.pairs.fit import fit, fit_file
 from bench.pairs.stream import PairStream
 from bench.process.defaults import plain_torch
 from bench.process.progress import Progress
@@ -20,7 +20,7 @@ from bench.process.signals import CHECKPOINT_SECONDS, EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.training.curve import means
-from bench.training.model import open_model
+from bench.training.model import model_of
 from bench.training.selection import Selection
 from bench.training.state import Selected, TrainState, new_state, total_steps
 from bench.training.step import Stepper, tf32
@@ -157,9 +157,13 @@ def _coupling(
     if coupling.kind == "batch":
         return coupling
     runs = folder.path.parent
-    model = open_model(coupling, runs, dataset, device) if coupling.needs_model else None
     # Next to the run folders: all runs of a comparison share the fit.
-    fitted = fit(coupling, dataset, seed, runs / ".cache", device, model)
+    cache = runs / ".cache"
+    model = None
+    if coupling.needs_model:
+        file = fit_file(coupling, dataset, seed, cache)
+        model = model_of(coupling, runs, dataset, device, file)
+    fitted = fit(coupling, dataset, seed, cache, device, model)
     # Before it gets its state: what it learned in training is no part of the fit.
     state.cost.add_fit(fitted.report)
     if state.coupling is not None:
@@ -182,7 +186,7 @@ def _run_steps(
     ranks = stepper.ranks
     batch = stepper.config.training.batch
     with EndSignals() as end:
-        keeper = Keeper(state, stream, folder if ranks.first else None, end)
+        keeper = Keeper(state, stream, folder if ranks.first else None, end, log, batch)
         for pairs in stream.batches(meanwhile=keeper.leave_if_asked):
             state.losses.append(stepper(pairs))
             bar.update(batch)
@@ -196,11 +200,12 @@ def _run_steps(
                 state.level_sums.zero_()
                 state.history.append({"images": state.step * batch, "loss": loss, **levels})
                 bar.note(f"loss {loss:.3g}")
-                log.values(live_values(state, loss), state.step * batch)
+                if log.is_open:
+                    log.values(live_values(state, loss), state.step * batch)
             # A single process saves as soon as a signal asks for it, or if steps are so slow that
             # the checks are far apart. Several processes must save after the same step, so they
             # decide together, at a check.
-            overdue = 0 < checkpoint_seconds < keeper.seconds
+            overdue = ranks.count == 1 and 0 < checkpoint_seconds < keeper.seconds
             asked = end.noted is not None or (overdue and not checking and _is_finite(state))
             if checking or (asked and ranks.count == 1):
                 due = last or asked or keeper.seconds > checkpoint_seconds
@@ -263,7 +268,8 @@ def live_values(state: TrainState, loss: float) -> dict[str, float]:
     if cost.pools:
         values["coupling/solver_seconds"] = cost.solver_seconds
         values["coupling/wait_seconds"] = cost.wait_seconds
-        # The share of the transport cost of random pairs that the coupling saves.
+    # The share of the transport cost of random pairs that the coupling saves
+    if cost.cost_before:
         values["coupling/saved"] = 1 - cost.cost_after / cost.cost_before
     for key, mean, _ in cost.means():
         values[f"coupling/{key}"] = mean

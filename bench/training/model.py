@@ -8,13 +8,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from bench import plugins
-from bench.config import EvaluationConfig
+from bench.config import EvaluationConfig, RunConfig
 from bench.config.read import from_dict
 from bench.data import Dataset
 from bench.record import RunFolder
 from bench.training.checkpoints import TrainingError, load_checkpoint
+from bench.training.noise_search import FOLDER as PILOTS
 from bench.training.state import new_state, total_steps
 from models.denoiser import Denoiser
 from models.ode import FlowODE, SigmaODE
@@ -63,6 +65,25 @@ class RunModel:
         return self.sampler(ode, noise.to(self.device), times).float()
 
 
+def model_of(
+    coupling: Any, runs: Path, dataset: Dataset, device: str, fitted: Path
+) -> RunModel | None:
+    """The model of ``open_model``; None if it cannot be opened, but ``fitted`` holds its pairs.
+
+    Raises:
+        TrainingError: as ``open_model``, and there is no file of a fit.
+
+    """
+    try:
+        return open_model(coupling, runs, dataset, device)
+    except TrainingError as error:
+        # Pairs that are all made need no model, so its run may be gone.
+        if not fitted.exists():
+            raise
+        tqdm.write(f"note: {error}; the pairs that it has made are used as they are")
+        return None
+
+
 def open_model(coupling: Any, runs: Path, dataset: Dataset, device: str) -> RunModel:
     """The model that a coupling names by its options ``run``, ``nfe`` and ``per_class``.
 
@@ -76,11 +97,34 @@ def open_model(coupling: Any, runs: Path, dataset: Dataset, device: str) -> RunM
         TrainingError: no such run, not finished, of other data, or its labels do not fit.
 
     """
-    folder = RunFolder(runs / coupling.run)
-    if not folder.exists():
+    folder, config = named_run(coupling, runs, dataset)
+    content = load_checkpoint(folder, device)
+    if content is None or content["step"] < total_steps(config):
         raise TrainingError(
-            f"--coupling {coupling.spec}: no run {coupling.run} in {runs}: name a finished run"
+            f"--coupling {coupling.spec}: {coupling.run} has not finished training: finish it first"
         )
+    state = new_state(config, dataset, device)
+    state.restore(content)
+    net = cast("Denoiser", state.ema.net.eval())
+    return RunModel(net, config.evaluation, coupling.nfe, device)
+
+
+def named_run(coupling: Any, runs: Path, dataset: Dataset) -> tuple[RunFolder, RunConfig]:
+    """The run that a coupling names, and its configuration; see ``open_model``.
+
+    Raises:
+        TrainingError: no such run, of other data, or its labels do not fit.
+
+    """
+    # Pilots have a folder of their own, below that of the runs which a coupling names.
+    places = (runs, runs.parent) if runs.name == PILOTS else (runs,)
+    found = [place for place in places if RunFolder(place / coupling.run).exists()]
+    if not found:
+        raise TrainingError(
+            f"--coupling {coupling.spec}: no run {coupling.run} in {places[-1]}: name a finished"
+            " run"
+        )
+    folder = RunFolder(found[0] / coupling.run)
     config = from_dict(folder.config())
     # Its images would be of another law, or of another shape.
     if folder.provenance()["data_checksum"] != dataset.checksum:
@@ -91,17 +135,9 @@ def open_model(coupling: Any, runs: Path, dataset: Dataset, device: str) -> RunM
     # A conditional network without labels would be sampled at a class that does not exist.
     is_conditional = config.training.conditional
     if is_conditional != coupling.per_class:
-        way_out = "say per_class=true" if is_conditional else "leave per_class out"
+        way_out = "add per_class=true" if is_conditional else "leave per_class out"
         raise TrainingError(
             f"--coupling {coupling.spec}: {coupling.run} was trained"
             f" {'with' if is_conditional else 'without'} labels: {way_out}, or name another run"
         )
-    content = load_checkpoint(folder, device)
-    if content is None or content["step"] < total_steps(config):
-        raise TrainingError(
-            f"--coupling {coupling.spec}: {coupling.run} is not trained to its end: run it first"
-        )
-    state = new_state(config, dataset, device)
-    state.restore(content)
-    net = cast("Denoiser", state.ema.net.eval())
-    return RunModel(net, config.evaluation, coupling.nfe, device)
+    return folder, config

@@ -16,7 +16,7 @@ from bench.pairs.pool import Pairs
 from bench.pairs.stream import PairStream
 from bench.randomness import derive, generator
 from bench.training.state import Selected
-from bench.training.step import draw_path_noise
+from bench.training.step import draw_path_noise, loss_weights
 from couplings import get
 from models.denoiser import Denoiser
 from models.ema import EMA
@@ -105,6 +105,7 @@ class Selection:
                 net.one_hot(part.labels),
                 None,
                 None if self.path_noise is None else self.path_noise[rows],
+                **loss_weights(part),
             )
             total += loss.item() * len(part)
         return total / len(self.pairs)

@@ -45,6 +45,12 @@ def draw_path_noise(
     return torch.randn(shape, generator=stream, dtype=torch.float32, device="cpu")
 
 
+def loss_weights(pairs: Pairs) -> dict[str, Tensor]:
+    """The argument of ``Objective.loss`` for the weights of pairs; empty if they have none."""
+    # Few couplings have any, so an objective of the user's own need not take them.
+    return {} if pairs.weights is None else {"weights": pairs.weights}
+
+
 def kept_labels(dropout: float, count: int, seed: int, step: int) -> Tensor:
     """Draw which labels of a whole batch stay: 1 or 0 for each ``[count, 1]``, on the CPU.
 
@@ -156,8 +162,6 @@ class Stepper:
         for first in range(0, self.share, self.micro_batch):
             rows = slice(first, first + self.micro_batch)
             part = pairs[rows]
-            # Few couplings have any, so an objective of the user's own need not take them.
-            weights = {} if part.weights is None else {"weights": part.weights}
             last = rows.stop >= self.share
             part_noise = None if path_noise is None else path_noise[rows]
             watch = Watch(self.denoise)
@@ -170,7 +174,7 @@ class Stepper:
                     None if labels is None else labels[rows],
                     part.augment_labels,
                     part_noise,
-                    **weights,
+                    **loss_weights(part),
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)
@@ -178,10 +182,7 @@ class Stepper:
             total += loss.detach()
             # An objective of the user's own may call its network in another way.
             if watched and watch.output is not None and watch.output.shape == part.images.shape:
-                target = part.images
-                if part_noise is not None:
-                    # As in the objective: noise of the path moves the image with it.
-                    target = target + net.objective.path_sigma * part_noise
+                target = net.objective.target(part.images, part.noise, part_noise)
                 add_errors(self.state.level_sums, watch.output, target, sigma[rows])
         return total
 

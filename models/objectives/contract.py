@@ -80,6 +80,15 @@ class Objective(Named, ABC):
         again as rows of the whole.
         """
 
+    def target(self, images: Tensor, noise: Tensor, path_noise: Tensor | None = None) -> Tensor:
+        """Compute the images ``[n, c, h, w]`` that the denoiser is trained to return.
+
+        Arguments as in ``loss``.
+        """
+        if path_noise is None:
+            return images
+        return images + self.path_sigma * path_noise
+
     def loss(
         self,
         net: Callable[..., Tensor],
@@ -115,12 +124,9 @@ class Objective(Named, ABC):
         weight = self.weight(level)
         if weights is not None:
             weight = weight * weights[:, None, None, None]
+        target = self.target(images, noise, path_noise)
         if path_noise is not None:
-            # Added to z. The image moves with it, so that the velocity n - y stays the target.
-            shift = self.path_sigma * path_noise
-            denoised = net(
-                images + level * noise + (1 + level) * shift, sigma, labels, augment_labels
-            )
-            return (weight * (denoised - images - shift) ** 2).sum() / len(images)
-        denoised = net(images + level * noise, sigma, labels, augment_labels)
-        return (weight * (denoised - images) ** 2).sum() / len(images)
+            # Added to z. Both ends of the path move with it, so that the velocity stays n - y.
+            noise = noise + self.path_sigma * path_noise
+        denoised = net(target + level * noise, sigma, labels, augment_labels)
+        return (weight * (denoised - target) ** 2).sum() / len(images)

@@ -11,7 +11,6 @@ Time runs from image (t = 0) to noise (t = 1), as everywhere in this repository.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -84,17 +83,6 @@ class Flow(Objective):
         t = t.clamp(NEAREST, 1 - NEAREST)
         return (t / (1 - t)).to(device)
 
-    def loss(
-        self,
-        net: Callable[..., Tensor],
-        images: Tensor,
-        noise: Tensor,
-        sigma: Tensor,
-        labels: Tensor | None = None,
-        augment_labels: Tensor | None = None,
-        path_noise: Tensor | None = None,
-        weights: Tensor | None = None,
-    ) -> Tensor:
-        if self.end_sigma:
-            images = images + self.end_sigma * noise
-        return super().loss(net, images, noise, sigma, labels, augment_labels, path_noise, weights)
+    def target(self, images: Tensor, noise: Tensor, path_noise: Tensor | None = None) -> Tensor:
+        target = super().target(images, noise, path_noise)
+        return target + self.end_sigma * noise if self.end_sigma else target

@@ -119,6 +119,7 @@ def test_a_preset_for_another_objective_is_taken_and_a_line_says_so(tmp_path, mo
         (["lapjv"], ["--coupling lapjv"]),
         (["--coupling", "lapjv:cosst=l2"], ["cosst", "cost"]),
         (["--coupling", "sinkhorn:epsilon=0"], ["epsilon"]),
+        (["--coupling", "reflow:run=nowhere"], ["reflow:run=nowhere", "no run nowhere in runs"]),
         (["--pool", "0"], ["--pool", "above 0"]),
         (["--data", "digit"], ["digits"]),
         (["--preset", "nope"], ["digits"]),

@@ -53,6 +53,11 @@ class Log:
         self._folder = folder
         self._open: dict[str, Tracker] = {}
 
+    @property
+    def is_open(self) -> bool:
+        """True if a tracker receives values."""
+        return bool(self._open)
+
     def begin(self, images: int) -> None:
         """Open the trackers of a training that has seen so many images: more than 0 resumes."""
         if self._open:
@@ -77,12 +82,17 @@ class Log:
             for name, tracker in list(self._open.items()):
                 self._guarded(name, tracker.picture, path.stem, path, images)
 
+    def close(self, failed: bool) -> None:
+        """Close the trackers; ``begin`` opens them again."""
+        for name, tracker in list(self._open.items()):
+            self._guarded(name, tracker.close, failed)
+        self._open.clear()
+
     def __enter__(self) -> Log:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for name, tracker in list(self._open.items()):
-            self._guarded(name, tracker.close)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
 
     def _add(self, name: str, images: int) -> None:
         # Next to the run folders, so that one view shows all runs of a comparison.
@@ -93,7 +103,7 @@ class Log:
     def _guarded(self, name: str, action: Callable[..., None], *args: Any) -> None:
         try:
             action(*args)
-        # Of a server that is gone, a disk that is full: days of training must not end for a log.
+        # A lost server or a full disk: days of training must not end for a log.
         except Exception as error:  # noqa: BLE001 - see above
             self._open.pop(name, None)
             print(f"warning: --log {name} stops: {one_line(error)}", file=sys.stderr, flush=True)

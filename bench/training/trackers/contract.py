@@ -15,8 +15,8 @@ class Tracker(ABC):
         folder: of the tracker's own files, next to the run folders; it may not exist yet.
         run_id: name of the run.
         options: of the run, by dotted key.
-        images: training images seen before; more than 0 if the run resumes. Values after as many
-            come again, for a run resumes from its last checkpoint.
+        images: training images seen before; more than 0 if the run resumes. Later values are logged
+            again, because a run resumes from its last checkpoint.
 
     Attributes:
         library: that it needs, by the name that Python imports; empty for none. An extra of the
@@ -40,5 +40,5 @@ class Tracker(ABC):
         """Log a picture, a PNG file."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Write what is left; the run is over, or stopped."""
+    def close(self, failed: bool) -> None:
+        """Write what is left; ``failed`` is True if the run failed or was stopped."""

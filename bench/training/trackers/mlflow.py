@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.training.trackers.contract import Tracker
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "ot-couplings"  # unless MLFLOW_EXPERIMENT_NAME names another
 LONGEST = 500  # characters of a parameter that every server takes
@@ -26,8 +29,7 @@ class MLflow(Tracker):
         uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{folder.absolute()}/mlflow.db")
         self._client = MlflowClient(uri)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-        found = self._client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else self._client.create_experiment(name)
+        experiment = _experiment(self._client, name)
         self._id = self._client.create_run(experiment, run_name=run_id).info.run_id
         for key, value in options.items():
             self._client.log_param(self._id, key, str(value)[:LONGEST])
@@ -41,6 +43,21 @@ class MLflow(Tracker):
         """Keep the file as an artifact."""
         self._client.log_artifact(self._id, str(path))
 
-    def close(self) -> None:
-        """Mark the run as finished."""
-        self._client.set_terminated(self._id)
+    def close(self, failed: bool) -> None:
+        """Mark the run as finished or failed."""
+        self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment of this name, which is made if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        # Another run may have made it meanwhile.
+        if found := client.get_experiment_by_name(name):
+            return found.experiment_id
+        raise

@@ -39,6 +39,6 @@ class TensorBoard(Tracker):
             pixels = np.asarray(picture.convert("RGB"))
         self._writer.add_image(name, pixels, images, dataformats="HWC")
 
-    def close(self) -> None:
+    def close(self, failed: bool) -> None:
         """Write the events that are still in memory."""
         self._writer.close()

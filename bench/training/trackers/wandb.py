@@ -39,6 +39,6 @@ class WeightsAndBiases(Tracker):
         """Log a picture."""
         self._run.log({name: self._wandb.Image(str(path))}, step=images)
 
-    def close(self) -> None:
-        """Upload what is left."""
-        self._run.finish()
+    def close(self, failed: bool) -> None:
+        """Upload what is left, and mark the run as finished or failed."""
+        self._run.finish(exit_code=int(failed))

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from bench.config import RunConfig
 from bench.data import Dataset, Split, as_images
 from bench.evaluation.loop import evaluate
+from bench.evaluation.measure import _show_nearest
 from bench.evaluation.pictures import Tangents, save_grid
 from bench.evaluation.plan import at_best_schedule, cautions, grid
 from bench.features import Features
@@ -431,3 +433,10 @@ def test_grid_keeps_an_image_upright(tmp_path):
 def test_points_have_no_grid(tmp_path):
     save_grid(tmp_path / "grid.png", torch.zeros(4, 2, 1, 1))
     assert not list(tmp_path.iterdir())
+
+
+def test_no_neighbours_are_sought_of_images_that_have_no_picture():
+    """Without features a search would fail."""
+    train = SimpleNamespace(images=torch.zeros(4, 2, 8, 8))
+    subject = SimpleNamespace(dataset=SimpleNamespace(train=train), spaces={})
+    _show_nearest(subject, torch.zeros(1, 2, 8, 8))

@@ -161,9 +161,10 @@ def test_exists_once_its_configuration_is_written(folder):
     assert (folder.run_id, str(folder)) == ("digits-random", str(folder.path))
 
 
+@pytest.mark.parametrize("content", [b'{"state": "runn', b"[]"])
 @pytest.mark.parametrize("name", ["config", "status", "provenance"])
-def test_damaged_file_is_named(folder, name):
-    write_bytes(folder.path / f"{name}.json", b'{"state": "runn')
+def test_damaged_file_is_named(folder, name, content):
+    write_bytes(folder.path / f"{name}.json", content)
     with pytest.raises(RunFolderError, match=rf"{name}\.json is damaged .*move the folder away"):
         getattr(folder, name)()
 

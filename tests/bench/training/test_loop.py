@@ -6,6 +6,7 @@ import torch
 
 from bench import data
 from bench.config import Execution
+from bench.pairs.cost import CouplingCost
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.training import loop as train
@@ -201,6 +202,15 @@ def test_a_signal_leaves_a_checkpoint_of_the_very_step_and_the_same_run(
     assert torch.equal(weights(whole.ema.net), weights(resumed.ema.net))
     assert whole.history == resumed.history
     assert any("sigma 0.3 to 1" in entry for entry in whole.history)
+
+
+def test_pairs_without_a_cost_save_nothing(digits, tiny):
+    """Such as noise samples drawn from a source that is the data themselves."""
+    state = new_state(tiny, digits, "cpu")
+    state.cost = CouplingCost(pools=1)
+    values = train.live_values(state, 2.0)
+    assert values["loss"] == 2.0
+    assert "coupling/saved" not in values
 
 
 def test_slow_steps_do_not_put_checkpoints_far_apart(digits, tiny, tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from bench.record import RunFolder
 from bench.suitable import refuse_unfit
 from bench.training import loop
 from bench.training.checkpoints import load_checkpoint
-from bench.training.selection import Selection
+from bench.training.selection import CHUNK, Selection
 from bench.training.step import Stepper
 
 ALONE = Ranks(0, 1, "cpu")
@@ -106,6 +106,18 @@ def test_the_pairs_are_those_of_the_coupling_and_of_a_source(config):
     )
     apart = [(s.pairs.images - s.pairs.noise).square().mean() for s in (selection, random)]
     assert apart[0] < 0.7 * apart[1]
+
+
+def test_weights_of_pairs_are_those_of_their_losses(config, moons):
+    """With weights 2 and 0 the loss is that of the pairs of weight 2 alone."""
+    net = loop.new_state(config, moons, "cpu").net
+    selection = Selection(replace(config, coupling="w-cfm"), moons.validation, net)
+    assert selection.pairs.weights.std() > 0
+    weights = 2.0 * (torch.arange(2 * CHUNK) < CHUNK)
+    selection.pairs = replace(selection.pairs[: 2 * CHUNK], weights=weights)
+    found = selection.loss(net)
+    selection.pairs = replace(selection.pairs[:CHUNK], weights=None)
+    assert found == pytest.approx(selection.loss(net), rel=1e-5)
 
 
 def test_data_without_a_validation_split_are_refused(tiny):

@@ -14,6 +14,7 @@ from bench.training.state import new_state
 from bench.training.step import Stepper
 from couplings import get
 from models.objectives.edm import EDM
+from models.objectives.flow import Flow
 
 ALONE = Ranks(0, 1, "cpu")
 
@@ -126,6 +127,21 @@ def test_the_error_by_level_is_that_of_the_denoiser_before_the_step(
         for low, high in itertools.pairwise((0.0, 0.1, 0.3, 1.0, 3.0, torch.inf))
     ]
     assert totals.sum().item() == pytest.approx(errors.sum().item(), rel=1e-4)
+
+
+def test_the_error_by_level_is_that_of_the_target(digits, tiny, batches):
+    """A path that ends at y + end_sigma n has this end as its target, not y."""
+    (batch,) = batches(1)
+    state = new_state(tiny, digits, "cpu")
+    state.net.objective = Flow(end_sigma=0.5)
+    before = copy.deepcopy(state.net)
+    Stepper(tiny, state, ALONE)(batch)
+    sigma = Flow().draw_sigma(64, generator(tiny.seed, "sigma", 0, 0))
+    target = batch.images + 0.5 * batch.noise
+    with torch.no_grad():
+        denoised = before(target + sigma[:, None, None, None] * batch.noise, sigma)
+    errors = (denoised - target).square().mean((1, 2, 3))
+    assert state.level_sums[0].sum().item() == pytest.approx(errors.sum().item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 24])

@@ -74,6 +74,18 @@ def test_path_noise_moves_the_state_and_not_the_target(images, noise, seeded):
     assert loss.item() == pytest.approx(error.square().sum().item() / 5, rel=1e-9)
 
 
+def test_path_noise_also_moves_a_noised_end(images, noise, seeded):
+    extra = torch.randn(5, 2, 3, 3, generator=seeded(2), dtype=torch.float64)
+    raw = Raw()
+    objective = Flow(path_sigma=0.1, end_sigma=0.2)
+    sigma = TIMES / (1 - TIMES)
+    loss = objective.loss(in_double(objective, raw), images, noise, sigma, path_noise=extra)
+    t = TIMES[:, None, None, None]
+    end = images + 0.2 * noise
+    error = raw((1 - t) * end + t * noise + 0.1 * extra, TIMES, None, None) - (noise - end)
+    assert loss.item() == pytest.approx(error.square().sum().item() / 5, rel=1e-9)
+
+
 def test_the_end_at_an_image_is_noised_with_its_own_noise(images, noise):
     """Lipman et al. 2023: mean s y, deviation 1 - 0.9 s, target y - 0.9 n, with s = 1 - t."""
     raw = Raw()
