@@ -8,7 +8,7 @@ import shutil
 import textwrap
 import types
 from collections.abc import Iterable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,11 @@ from bench.config.errors import ConfigError
 from bench.config.options import REQUIRED, Group, Option
 
 _SCALES = {"": 1, "k": 1000, "m": 1_000_000}
+# Exponents of three digits: larger ones are beyond any count, and beyond decimal arithmetic too.
+_COUNT = re.compile(
+    r"([-+]?(?=\.?\d)(?:\d+(?:_\d+)*)?(?:\.\d+)?(?:e[-+]?\d{1,3})?)([km]?)",
+    re.ASCII | re.IGNORECASE,
+)
 _LARGEST_COUNT = 10**27  # far more digits than a Decimal rounds off
 _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 # Names that other programs have for our options; letters alone would not find them.
@@ -125,6 +130,8 @@ class CommandLine(argparse.ArgumentParser):
         """The line for a word that is no option, with the near matches."""
         names = [option.name for option in self._options.values() if not option.positional]
         if not word.startswith("-"):
+            if word.lower() in ("true", "false"):
+                return f"unexpected {word!r}: switches take no value; the opposite of --x is --no-x"
             if stray is None:
                 return f"unexpected {word!r}: options have names; --help lists them"
             return f"unexpected {word!r}: did you mean --{stray} {word}?"
@@ -153,14 +160,11 @@ def count(word: str) -> int:
     """A whole number, also written as 65k, 5M or 1e6.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not one.
 
     """
-    match = re.fullmatch(r"\s*([-+]?[\d._]+(?:e[-+]?\d+)?)([km]?)\s*", word, re.IGNORECASE)
-    try:
-        value = Decimal(match[1]) * _SCALES[match[2].lower()] if match else None
-    except InvalidOperation:
-        value = None
+    match = _COUNT.fullmatch(word.strip())
+    value = Decimal(match[1]) * _SCALES[match[2].lower()] if match else None
     if value is None or abs(value) > _LARGEST_COUNT or value != int(value):
         raise ConfigError(f"{word.strip()} is not a whole number, such as 500, 65k, 5M or 1e6")
     return int(value)

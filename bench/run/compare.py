@@ -35,9 +35,10 @@ def compare(
         network: name, ``my_project.net:Net``, or that class itself; None for the preset's.
         seeds: number of seeds.
         **options: of ``python -m bench.run --help`` by their names there, with underscores, such as
-            ``images=2000``, ``nfe=[5, 9]`` or ``runs="folder"``. Unlike there, runs are made one
-            after the other: ``parallel=2`` needs ``if __name__ == "__main__":`` around the call of
-            a script, because its processes import the script.
+            ``images=2000``, ``nfe=[5, 9]``, ``runs="folder"`` or ``guidance_nfe=[9]``.
+            Unlike there, runs are made one after the other: ``parallel=2`` needs
+            ``if __name__ == "__main__":`` around the call of a script, because its processes import
+            the script.
 
     Raises:
         bench.config.ConfigError: an unknown option or a bad value, in one line.
@@ -64,6 +65,10 @@ def _command(
     """The command of these options, which take the defaults of the command line."""
     if options.get("dry_run"):
         raise ConfigError("dry_run gives no results: python -m bench.run --dry-run prints the plan")
+    if not isinstance(couplings, str | list | tuple):
+        raise ConfigError(f"couplings must be a spec or a list of specs, not {couplings!r}")
+    if not isinstance(data, str):
+        raise ConfigError(f"data must be the name of a data set, not {data!r}")
     if "coupling" in options:
         raise ConfigError("coupling: call it couplings here")
     # A data set, a preset and --quick set defaults, so they are read before all other options.
@@ -77,7 +82,9 @@ def _command(
     given = {"coupling": coupling, "seeds": seeds, "parallel": 1, **options}
     if network is not None:
         given["arch"] = network if isinstance(network, str) else _path_of(network)
-    return apply(parse(words), {key: value for key, value in given.items() if key not in _FIRST})
+    # The command calls the group by another word than its own field.
+    named = {key.replace("guidance_", "dg.", 1): value for key, value in given.items()}
+    return apply(parse(words), {key: value for key, value in named.items() if key not in _FIRST})
 
 
 def _path_of(network: Callable[..., object]) -> str:

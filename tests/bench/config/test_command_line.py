@@ -88,7 +88,24 @@ def test_counts_have_short_spellings(word, number):
     assert parse("--images", word).images == number
 
 
-@pytest.mark.parametrize("word", ["x", "1.5", "0.0001k", "k", "", "1e400", "1..2", "nan", "5 9"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "x",
+        "1.5",
+        "0.0001k",
+        "k",
+        "",
+        "1e400",
+        "1..2",
+        "nan",
+        "5 9",
+        "1e999999999",
+        "_5",
+        "1__0",
+        "٣k",
+    ],
+)
 def test_other_words_are_no_counts(word):
     with pytest.raises(ConfigError, match="is not a whole number, such as"):
         count(word)
@@ -121,6 +138,8 @@ def test_a_word_without_an_option_is_said_to_need_one():
     command = CommandLine("it", "It.", options_of(LawConfig())[0])
     with pytest.raises(ConfigError, match=r"unexpected 'lapjv': did you mean --coupling lapjv\?"):
         command.values(["lapjv"], stray="coupling")
+    with pytest.raises(ConfigError, match="unexpected 'true': switches take no value"):
+        command.values(["--on=true"], stray="coupling")
     with pytest.raises(ConfigError, match="unexpected 'lapjv': options have names"):
         command.values(["lapjv"])
 

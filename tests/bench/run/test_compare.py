@@ -93,6 +93,7 @@ def test_one_word_stands_for_a_list_of_one():
         ({"images": "many"}, "training.images must be of type int, not 'many'"),
         ({"nfe": 5}, "evaluation.nfe must be a list, not 5"),
         ({"coupling": "lapjv"}, "call it couplings"),
+        ({"guidance_nfe": "many"}, "dg.nfe must be of type int"),
         ({"dry_run": True}, "dry_run gives no results"),
         ({"preset": "moons"}, "preset moons is for moons, not digits"),
     ],
