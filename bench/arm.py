@@ -96,6 +96,8 @@ def run_arm(
         if checkpoint is not None:
             net = network_of(config, checkpoint, dataset)
             net.to(ranks.device)
+            # Without a training, which opens it otherwise.
+            log.begin(images)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
         parallel = execution.parallel or 1

@@ -265,7 +265,7 @@ class Execution:
 class RunConfig:
     """Everything that affects the numbers of one run, and nothing else.
 
-    The ``identity`` of a run leaves out those settings of its evaluation that are columns of the
+    The ``identity`` of a run excludes those settings of its evaluation that are columns of the
     results: the same run can be measured again, with more of them.
     """
 

@@ -1,4 +1,4 @@
-"""Blocks of latents, each of which a jackknife leaves out once."""
+"""Blocks of latents, each of which a jackknife excludes once."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def posterior_variance(
 
     Where the candidates are a random part of a larger set, to know the part is to know more: E
     Var(y | x, part) <= E Var(y | x), so that the value is a LOWER bound for the whole set. In the
-    same sense the value of a training set lies below that of the population; at small sigma it
+    same sense the value of a training set is below that of the population; at small sigma it
     falls to 0, as each image is recognised by its x.
 
     Args:

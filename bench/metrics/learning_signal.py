@@ -164,7 +164,7 @@ def own_coupling(
     """The run's coupling, fitted or from its file in ``cache``; None for a network that was not
     trained here.
 
-    A coupling that learned while training takes over its state from the checkpoint by
+    A coupling that learned while training gets its state from the checkpoint by
     ``load_state_dict``.
 
     Raises:

@@ -55,7 +55,7 @@ class PoolCursor:
 
     @property
     def needs_pool(self) -> bool:
-        """True if the pairs at hand do not fill a batch."""
+        """True if the pairs left of the pools do not fill a batch."""
         return self._left is None or len(self._left) < self.batch
 
     @property

@@ -19,7 +19,7 @@ from bench.training.checkpoints import TrainingError, load_checkpoint
 from bench.training.noise_search import FOLDER as PILOTS
 from bench.training.state import new_state, total_steps
 from models.denoiser import Denoiser
-from models.ode import FlowODE, SigmaODE
+from models.ode import CountNFE, FlowODE, SigmaODE
 from models.samplers.heun import Heun
 from models.schedules.contract import Schedule, flow_time
 
@@ -47,22 +47,24 @@ class RunModel:
     def __call__(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """The images ``[b, c, h, w]`` of noise ``[b, c, h, w]``; labels as in the data set."""
         spec = self.net.objective.natural_schedule
+        denoise = CountNFE(self.net)
         schedule = plugins.build("schedule", spec, ("models.schedules",), Schedule)
         if schedule.coordinates == "flow":
             # A network of EDM was not trained at infinite noise.
             top = flow_time(self.evaluation.sigma_max)
             highest = 1.0 if self.net.objective.at_pure_noise else top
-            ode: Any = FlowODE(self.net, highest=highest)
+            ode: Any = FlowODE(denoise, highest=highest)
             sigma_max = math.inf
         else:
-            ode = SigmaODE(self.net)
+            ode = SigmaODE(denoise)
             sigma_max = self.evaluation.sigma_max
         # Deterministic: the same noise gives the same image in a fit that resumes.
         times = schedule.times(self.steps, self.evaluation.sigma_min, sigma_max)
         if labels is not None:
             ode.labels = self.net.one_hot(labels.to(self.device))
-        self.evaluations += len(noise) * (2 * self.steps - 1)
-        return self.sampler(ode, noise.to(self.device), times).float()
+        images = self.sampler(ode, noise.to(self.device), times).float()
+        self.evaluations += len(noise) * denoise.nfe
+        return images
 
 
 def model_of(
@@ -135,9 +137,13 @@ def named_run(coupling: Any, runs: Path, dataset: Dataset) -> tuple[RunFolder, R
     # A conditional network without labels would be sampled at a class that does not exist.
     is_conditional = config.training.conditional
     if is_conditional != coupling.per_class:
-        way_out = "add per_class=true" if is_conditional else "leave per_class out"
+        # Without per_class a conditional training would have no labels for its images.
+        way_out = "add per_class=true"
+        if not is_conditional:
+            way_out = "leave per_class out unless this run is conditional"
         raise TrainingError(
             f"--coupling {coupling.spec}: {coupling.run} was trained"
-            f" {'with' if is_conditional else 'without'} labels: {way_out}, or name another run"
+            f" {'with' if is_conditional else 'without'} labels: {way_out}, or name another"
+            f" run, trained {'without' if is_conditional else 'with'} --conditional"
         )
     return folder, config

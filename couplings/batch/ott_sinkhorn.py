@@ -30,7 +30,7 @@ class OttSinkhorn(Entropic):
     tolerance of about 1e-4, it may stall and is then refused. The plan is rebuilt in float64 from
     the potentials, and its marginals are checked there.
 
-    Cost: O(n^2) time an iteration, 16 n^2 bytes; compiled anew for every n.
+    Cost: O(n^2) time an iteration, 16 n^2 bytes; compiled again for every n.
 
     Source: Cuturi et al. 2022 (arXiv 2201.12324).
     """

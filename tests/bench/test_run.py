@@ -364,15 +364,41 @@ def network_file(path, **keywords):
     return denoiser
 
 
-def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags):
+HEARD = """
+from bench.training.trackers.contract import Tracker
+
+class Heard(Tracker):
+    def __init__(self, folder, run_id, options, images):
+        self.file = folder.parent / "heard.txt"
+
+    def values(self, values, images):
+        with self.file.open("a") as file:
+            file.write(" ".join(values))
+
+    def picture(self, name, path, images):
+        pass
+
+    def close(self, failed):
+        pass
+"""
+
+
+def test_a_released_network_is_measured_like_any_arm(tmp_path, tiny_flags, monkeypatch):
     network_file(tmp_path / "edm-digits.safetensors")
+    (tmp_path / "listening").mkdir()
+    (tmp_path / "listening/heard.py").write_text(HEARD)
+    monkeypatch.syspath_prepend(tmp_path)
     flags = [
         "--from-checkpoint",
         str(tmp_path / "edm-digits.safetensors"),
         "--runs",
         str(tmp_path / "runs"),
+        "--log",
+        "listening.heard",
     ]
     assert main([*flags, *tiny_flags]) == 0
+    # There is no training to open the log.
+    assert "fd_classifier/test/nfe5" in (tmp_path / "runs/heard.txt").read_text().split()
     (folder,) = [RunFolder(p.parent) for p in (tmp_path / "runs").glob("*/config.json")]
     assert folder.config()["coupling"] == "edm-digits"
     assert not (folder.path / "checkpoint.pt").exists()

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import math
 from types import SimpleNamespace
@@ -435,8 +436,17 @@ def test_points_have_no_grid(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_no_neighbours_are_sought_of_images_that_have_no_picture():
-    """Without features a search would fail."""
-    train = SimpleNamespace(images=torch.zeros(4, 2, 8, 8))
-    subject = SimpleNamespace(dataset=SimpleNamespace(train=train), spaces={})
-    _show_nearest(subject, torch.zeros(1, 2, 8, 8))
+@pytest.mark.parametrize(("channels", "searched"), [(1, 1), (2, 0), (3, 1)])
+def test_neighbours_are_sought_of_images_that_have_a_picture_only(channels, searched):
+    class Spaces(dict):
+        asked = 0
+
+        def values(self):
+            self.asked += 1
+            raise LookupError
+
+    train = SimpleNamespace(images=torch.zeros(4, channels, 8, 8))
+    subject = SimpleNamespace(dataset=SimpleNamespace(train=train), spaces=Spaces())
+    with contextlib.suppress(LookupError):
+        _show_nearest(subject, torch.zeros(1, channels, 8, 8))
+    assert subject.spaces.asked == searched

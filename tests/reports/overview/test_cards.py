@@ -144,3 +144,32 @@ def test_facts_name_what_a_reader_needs(screen):
         "3 seeds",
     )
     assert found.default.title == "Fréchet distance, classifier features"
+
+
+def test_a_distance_with_a_singular_covariance_is_said_to_be_unreliable(tmp_path, make):
+    """64 images in 64 dimensions: their covariance has rank 63."""
+    for n, words in ((64, "unreliable: 64 images in 64 dimensions"), (65, "")):
+        found = [Measurement("fd_classifier", 2.0, nfe=5, split="test", n=n, **COMMON)]
+        for arm in ("random", "lapjv"):
+            sizes = {"classifier": 64}
+            make(tmp_path / str(n), arm, 0, found=found, feature_sizes=sizes)
+        runs, _ = read(tmp_path / str(n))
+        (group,) = groups(results(runs), runs)
+        title = "Fréchet distance, classifier features"
+        assert first_screen(group).default.title == (f"{title}, {words}" if words else title)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "fact"),
+    [
+        (("edm", "edm"), "EDM"),
+        (("flow:end_sigma=0.1", "flow:end_sigma=0.1"), "flow matching"),
+        (("edm", "flow"), "EDM and flow matching"),
+    ],
+)
+def test_the_facts_name_the_objective(tmp_path, make, objectives, fact):
+    for objective in set(objectives):
+        make(tmp_path, "random", 0, training={"objective": objective})
+    runs, _ = read(tmp_path)
+    (group,) = groups(results(runs), runs)
+    assert first_screen(group).facts[1] == fact

@@ -41,6 +41,19 @@ def test_curves_are_means_of_equal_parts_of_the_training(study):
     assert found["sigma > 3"]["random"][0][200] == 2.0
 
 
+def test_seeds_have_the_same_places_where_a_level_had_no_image_at_the_end(tmp_path, make):
+    # A check after every 1,600 images, and one after the last step
+    for seed, last in enumerate(("6", "")):
+        folder = make(tmp_path, seed=seed)
+        rows = f"1600,9,1,3\n3200,7,1,4\n4800,6,1,5\n4992,6,1,{last}\n"
+        write_bytes(folder.path / training.FILE, (HEAD + rows).encode())
+    found = training.curves(read(tmp_path)[0])["sigma > 3"]["random"]
+    assert found == {
+        0: {1664: 3.0, 3328: 4.0, 4992: 5.5},
+        1: {1664: 3.0, 3328: 4.0, 4992: 5.0},
+    }
+
+
 def test_the_page_has_them_folded_with_one_line_a_coupling(study):
     page = build(study).html.read_text()
     assert re.search(r'<details class="part"><summary><h3 id="[^"]*training">Training curves', page)
