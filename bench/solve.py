@@ -25,7 +25,8 @@ several pool sizes.
 Examples:
   python -m bench.solve --couplings lapjv sinkhorn --n 128 512
   python -m bench.solve --data cifar10 --data-dir data
-  python -m bench.solve --peers          next to torchcfm, POT and scipy
+  python -m bench.solve --data gauss:64 --couplings lapjv swap:passes=5 swap:passes=50
+  python -m bench.solve --peers          next to torchcfm, POT, OTT and scipy
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,3 +65,13 @@ def needed_by(what: str) -> Iterator[None]:
         if line is None:
             raise
         raise CouplingError(f"{what}: {line}") from error
+
+
+@contextmanager
+def quiet_ott() -> Iterator[None]:
+    """A block that imports OTT: its remark on a library of its own is no news for a user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="JAXopt is no longer maintained", category=DeprecationWarning
+        )
+        yield

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -16,62 +15,23 @@ from bench.record import write_bytes
 from reports import text
 from reports.figures import style
 from reports.figures.drawing import drawing_style, load_matplotlib
+from reports.figures.gain import Point, gain_over_time
 from reports.figures.style import INK, STYLE, Look, line_style, tick_text
 from reports.figures.svg import Figure, to_svg
 from reports.files import html
 from reports.tables.arms import ordered
 from reports.tables.runs import ReportError, flatten
+from reports.tables.solver import OPTIMAL, Row, Size, by_size, in_order, read, sizes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OPTIMAL = 0.999  # the gain from which a pairing counts as optimal
 _FEW_ROUNDS = 3  # with fewer, one slow round moves the median
-_KINDS = ("coupling", "peer", "floor")  # in the order of the tables
+_FEW_POINTS = 2
 _PEER_MARKERS = ("<", "d", "*")  # none that a coupling has
 _PEER_DASHES = ((0, (6, 2)), (0, (6, 2, 1.5, 2)), (0, (3, 2)))
 _DOTS = (0, (1, 1.5))
 _LEGEND_WIDTH = 30  # letters of a line of the legend
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of solve.csv, as ``bench.solve`` describes it; an empty number is None."""
-
-    contender: str
-    kind: str
-    data: str
-    n: int
-    d: int | None
-    rounds: int
-    median_ms: float | None
-    p95_ms: float | None
-    matrix_ms: float | None
-    solve_ms: float | None
-    peak_mb: float | None
-    cost_ratio: float | None
-    gain: float | None
-    repeated: float | None
-    converged: bool | None
-    note: str
-
-    @property
-    def is_optimal(self) -> bool:
-        """True if the pairing reaches the optimum without using a noise sample twice."""
-        reached = self.gain is not None and self.gain >= OPTIMAL
-        return bool(self.converged) and reached and not self.repeated
-
-
-@dataclass(frozen=True)
-class Size:
-    """All rows of one pool size."""
-
-    n: int
-    rows: list[Row]
-
-    def of_kind(self, kind: str) -> list[Row]:
-        """The timed rows of one kind of contender."""
-        return [row for row in self.rows if row.kind == kind and row.median_ms]
 
 
 @dataclass(frozen=True)
@@ -156,44 +116,6 @@ def build(csv: Path) -> Path:
     return path
 
 
-def read(path: Path) -> list[Row]:
-    """The rows of a table of ``bench.solve``.
-
-    Raises:
-        ReportError: it is missing, or is no such table.
-
-    """
-    try:
-        # newline="" leaves line ends within quoted notes to the csv module.
-        with path.open(encoding="utf-8", newline="") as file:
-            return [_row(line) for line in csv.DictReader(file)]
-    except OSError as error:
-        raise ReportError(
-            f"cannot read {path} ({error.strerror}): make it with python -m bench.solve"
-        ) from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise ReportError(
-            f"{path} is not a table of python -m bench.solve ({error}): make it again"
-        ) from None
-
-
-def _row(line: dict[str, str]) -> Row:
-    values = {name: _value(line[name], kind) for name, kind in get_type_hints(Row).items()}
-    return Row(**values)
-
-
-def _value(text: str, kind: object) -> Any:
-    """A field of the table as its type; empty is None if the type allows it."""
-    if kind is str:
-        return text
-    # bool("False") is True, so booleans are read by their names.
-    if kind == bool | None:
-        return {"True": True, "False": False, "": None}[text]
-    if text == "" and kind is not int:
-        return None
-    return int(text) if kind in (int, int | None) else float(text)
-
-
 def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, source: str) -> str:
     """The whole page as HTML."""
     environment = html.environment()
@@ -210,7 +132,7 @@ def render(rows: Sequence[Row], provenance: dict[str, object], csv_name: str, so
         findings=[finding(size) for size in sizes],
         optimal=OPTIMAL,
         floor=floor(rows),
-        figures=[_figure(plot, rows, look) for plot in PLOTS if plot.lines(rows)],
+        figures=_figures(rows, sizes, look),
         sizes=sizes,
         look=look,
         provenance=provenance,
@@ -229,26 +151,6 @@ def _percent(value: float | None) -> str:
 
 def _fixed(value: float | None) -> str:
     return text.MISSING if value is None else f"{value:.4f}"
-
-
-def in_order(rows: Sequence[Row]) -> list[Row]:
-    """The order of tables and figures: couplings with random first, then peers, then the floor,
-    each with rising sizes.
-    """
-    rank = ordered(row.contender for row in rows)
-    return sorted(rows, key=lambda row: (_KINDS.index(row.kind), rank.index(row.contender), row.n))
-
-
-def by_size(rows: Sequence[Row]) -> list[Size]:
-    """The rows of each pool size, the sizes rising."""
-    sizes = {n: Size(n, []) for n in _sizes(rows)}
-    for row in rows:
-        sizes[row.n].rows.append(row)
-    return list(sizes.values())
-
-
-def _sizes(rows: Iterable[Row]) -> list[int]:
-    return sorted({row.n for row in rows})
 
 
 def looks(rows: Sequence[Row]) -> dict[str, Look]:
@@ -320,6 +222,22 @@ def warnings(sizes: Sequence[Size]) -> list[str]:
     return lines
 
 
+def _figures(rows: Sequence[Row], sizes: Sequence[Size], look: dict[str, Look]) -> list[Figure]:
+    """Values over the pool size, then the gain over time at each size that has both."""
+    over_sizes = [_figure(plot, rows, look) for plot in PLOTS if plot.lines(rows)]
+    over_time = []
+    for size in sizes:
+        points = [
+            Point(row.contender, row.median_ms, row.gain)
+            for row in size.rows
+            if row.median_ms and row.gain is not None
+        ]
+        # One point or two are no curve: the table says it all.
+        if len(points) > _FEW_POINTS:
+            over_time.append(gain_over_time(size.n, points, look))
+    return over_sizes + over_time
+
+
 def _figure(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Figure:
     caption = (
         f"{plot.about} Dashed: other libraries. Dotted: the floor, a matrix product. Ring: not"
@@ -349,7 +267,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
             heights = [getattr(row, plot.field) for row in failed]
             ring = {"s": 100, "facecolors": "none", "edgecolors": look[name].colour}
             axes.scatter([row.n for row in failed], heights, **ring)
-        _set_axes(axes, plot, _sizes(rows))
+        _set_axes(axes, plot, sizes_of(rows))
         place = {"loc": "outside upper left", "ncols": 2, "handlelength": 2.6}
         figure.legend(handles=handles, frameon=False, **place)
         return to_svg(figure, describe(plot, rows))
@@ -357,7 +275,7 @@ def draw(plot: Plot, rows: Sequence[Row], look: dict[str, Look]) -> Markup:
 
 def describe(plot: Plot, rows: Sequence[Row]) -> str:
     """The figure in one sentence, for readers who cannot see it."""
-    sizes = _sizes(row for row in rows if plot.shows(row))
+    sizes = sizes_of(row for row in rows if plot.shows(row))
     values = []
     for name, line in plot.lines(rows).items():
         at_last = [row for row in line if row.n == sizes[-1]]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench.config import ConfigError
 from couplings import CouplingError, Pool, get, names
-from couplings.extras import install
+from couplings.extras import install, quiet_ott
 
 T = TypeVar("T")
 
@@ -27,7 +27,9 @@ FLOOR = "matrix product"
 TORCHCFM = "torchcfm exact"
 POT = "POT emd"
 SCIPY = "scipy assignment"
+OTT = "OTT hungarian"
 INSTALL = f"--peers needs torchcfm: {install('peers')}"
+INSTALL_OTT = f"--peers needs OTT-JAX: {install('jax')}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +68,11 @@ def contenders(specs: Sequence[str], peers: bool) -> list[Contender]:
 
     Args:
         specs: couplings; none means all batch couplings.
-        peers: True for torchcfm, POT and scipy.
+        peers: True for torchcfm, POT, OTT and scipy.
 
     Raises:
-        ConfigError: an unknown coupling, one that is fitted on a data set, or torchcfm is not
-            installed.
+        ConfigError: an unknown coupling, one that is fitted on a data set, or torchcfm or OTT is
+            not installed.
 
     """
     couplings = [_coupling(spec) for spec in specs or names("batch")]
@@ -177,7 +179,30 @@ def _scipy() -> Contender:
     return Contender(SCIPY, "peer", solve)
 
 
-_PEERS = {TORCHCFM: _torchcfm, POT: _pot, SCIPY: _scipy}
+def _ott() -> Contender:
+    """The call of OTT's tutorial on discrete problems: Kuhn's method on squared distances.
+
+    JAX compiles it for each size in the round that warms up.
+    """
+    try:
+        with quiet_ott():
+            import jax.numpy as jnp
+            from ott.geometry.pointcloud import PointCloud
+            from ott.tools.unreg import hungarian
+    except ImportError:
+        raise ConfigError(INSTALL_OTT) from None
+
+    def solve(pool: Pool) -> Solved:
+        cloud = PointCloud(jnp.asarray(pool.images.numpy()), jnp.asarray(pool.noise.numpy()))
+        _, out = hungarian(cloud)
+        # A sparse matrix: each row of its indices is a pair.
+        pairs = torch.from_numpy(np.array(out.matrix.indices, dtype=np.int64))
+        return Solved(pairs[:, 0], pairs[:, 1])
+
+    return Contender(OTT, "peer", solve)
+
+
+_PEERS = {TORCHCFM: _torchcfm, POT: _pot, SCIPY: _scipy, OTT: _ott}
 
 
 def _product(pool: Pool) -> None:

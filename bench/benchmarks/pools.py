@@ -16,25 +16,32 @@ from bench.record import unknown
 from couplings import Pool
 
 GAUSS = "gauss"
+MOST_NUMBERS = 1_000_000  # of a vector; a pool of 1,000 is 4 GB then
 
 
 @dataclass(frozen=True)
 class Pools:
-    """The source of pools: ``gauss`` or the training split of a data set, and a seed."""
+    """The source of pools, ``gauss``, ``gauss:D`` or a data set's training split, and a seed."""
 
     data: str
     data_dir: Path | None
     seed: int
 
     def check(self, n: int) -> None:
-        """Refuse a data set that is unknown or holds fewer than n images.
+        """Refuse a data set that is unknown or holds fewer than n images, and a wrong dimension.
 
         Raises:
             ConfigError: with the way out.
             DataError: its files are missing and cannot be fetched, or are damaged.
 
         """
-        if self.data == GAUSS:
+        name, colon, numbers = self.data.partition(":")
+        if name == GAUSS:
+            if colon and not (numbers.isdecimal() and 1 <= int(numbers) <= MOST_NUMBERS):
+                raise ConfigError(
+                    f"--data {self.data}: gauss:D takes a dimension from 1 to {MOST_NUMBERS:,},"
+                    " such as gauss:64"
+                )
             return
         known = (GAUSS, *data.names())
         # A name with a dot is a module of the user's own, which loading it finds or refuses.
@@ -51,8 +58,8 @@ class Pools:
         Those of a data set are the pools that training draws.
         """
         g = generator(self.seed, "images", step=number)
-        if self.data == GAUSS:
-            images = _photographs(n, g)
+        if self.data.partition(":")[0] == GAUSS:
+            images = self._gauss(n, g)
             # Ten equal classes, for couplings that pair within classes.
             labels = torch.arange(n) % 10
         else:
@@ -63,6 +70,10 @@ class Pools:
         noise = torch.randn(images.shape, generator=generator(self.seed, "noise", step=number))
         draws = generator(self.seed, "coupling", step=number)
         return Pool(images.flatten(1), noise.flatten(1), labels, draws)
+
+    def _gauss(self, n: int, g: torch.Generator) -> Tensor:
+        numbers = self.data.partition(":")[2]
+        return _vectors(n, int(numbers), g) if numbers else _photographs(n, g)
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,18 @@ def _photographs(n: int, g: torch.Generator) -> Tensor:
     white = torch.randn(n, 3, 32, 32, generator=g)
     images = torch.fft.irfft2(torch.fft.rfft2(white) / frequency, s=(32, 32))
     return (images / images.std() / 2).clamp(-1, 1)
+
+
+def _vectors(n: int, d: int, g: torch.Generator) -> Tensor:
+    """Gaussian vectors ``[n, d]`` whose number k has an amplitude of k^(-1/2), std 0.5 in all.
+
+    Sorted by frequency, the numbers of photographs decay like that: 1/f in the plane, where the
+    number of frequencies below f is f^2.
+    """
+    amplitude = torch.arange(1, d + 1).rsqrt()
+    # The square mean is 0.25 in any dimension, as that of photographs, so dimensions compare.
+    amplitude *= 0.5 / amplitude.square().mean().sqrt()
+    return amplitude * torch.randn(n, d, generator=g)
 
 
 @functools.cache

@@ -29,13 +29,14 @@ class Command:
     n: tuple[int, ...] = (128, 512, 1024, 2048, 4096, 8192)
     """Pool sizes, in images."""
     data: str = "gauss"
-    """gauss (3x32x32 Gaussian images with the 1/f amplitudes of photographs), the name of a data
-    set, or a module of your own, such as my_project.spirals.
+    """gauss (3x32x32 Gaussian images with the 1/f amplitudes of photographs), gauss:D (vectors of D
+    numbers with such a spectrum), the name of a data set, or a module of your own, such as
+    my_project.spirals.
     """
     data_dir: Path | None = None
     """Folder of the data sets' files."""
     peers: bool = False
-    """Measure torchcfm, POT and scipy in the same rounds."""
+    """Measure torchcfm, POT, OTT and scipy in the same rounds."""
     rounds: int = 10
     """Measured rounds, each with another pool, after one to warm up."""
     limit: float = 30.0

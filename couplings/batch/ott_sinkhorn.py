@@ -3,7 +3,6 @@
 import functools
 import logging
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import torch
 
 from couplings.batch._entropic import Entropic, RelativeCost
 from couplings.errors import CouplingError
-from couplings.extras import needed_by
+from couplings.extras import needed_by, quiet_ott
 from couplings.memory import is_shortage
 from couplings.plan import LogPlan
 
@@ -87,14 +86,10 @@ def _compiled_solver(max_iterations: int, tolerance: float) -> Callable:
     # "An NVIDIA GPU may be present": the CPU build of JAX with a CUDA build of torch is a fair
     # choice.
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="JAXopt is no longer maintained", category=DeprecationWarning
-        )
-        with needed_by("ott-sinkhorn"):
-            import jax
-            from ott.geometry.geometry import Geometry
-            from ott.solvers import linear
+    with quiet_ott(), needed_by("ott-sinkhorn"):
+        import jax
+        from ott.geometry.geometry import Geometry
+        from ott.solvers import linear
 
     @jax.jit
     def solve(cost):

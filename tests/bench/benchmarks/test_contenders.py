@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from bench.benchmarks import contenders as peers
-from bench.benchmarks.contenders import FLOOR, POT, SCIPY, TORCHCFM, attempt, contender, contenders
+from bench.benchmarks.contenders import (
+    FLOOR,
+    OTT,
+    POT,
+    SCIPY,
+    TORCHCFM,
+    attempt,
+    contender,
+    contenders,
+)
 from bench.benchmarks.pools import Pools, pair_cost
 from bench.config import ConfigError
 from couplings import CouplingError, names
@@ -105,7 +114,8 @@ def test_contenders_are_all_batch_couplings_or_those_named_once_each(torchcfm):
     chosen = contenders(["sinkhorn:epsilon=0.05", "sinkhorn", "lapjv:cost=l2"], peers=True)
     assert [(entrant.name, entrant.kind) for entrant in chosen] == [
         ("sinkhorn", "coupling"), ("lapjv:cost=l2", "coupling"),
-        (TORCHCFM, "peer"), (POT, "peer"), (SCIPY, "peer"), (FLOOR, "floor"),
+        (TORCHCFM, "peer"), (POT, "peer"), (SCIPY, "peer"), (OTT, "peer"),
+        (FLOOR, "floor"),
     ]  # fmt: skip
     for entrant in chosen:
         assert contender(entrant.name).name == entrant.name

@@ -30,6 +30,22 @@ def test_gauss_images_have_the_range_and_the_spectrum_of_photographs():
     assert power[4, 0] / power[8, 0] == pytest.approx(4, rel=0.25)
 
 
+@pytest.mark.parametrize("d", [1, 2, 64, 768])
+def test_gauss_vectors_have_the_dimension_and_the_decaying_spectrum(d):
+    images = Pools(f"gauss:{d}", None, 0).draw(4096, 0).images
+    assert images.shape == (4096, d)
+    power = images.square().mean(0)
+    assert power.mean() == pytest.approx(0.25, rel=0.1)
+    # Amplitude k^(-1/2): number k has 1/k of the power of the first.
+    assert power[0] / power[-1] == pytest.approx(d, rel=0.15)
+
+
+@pytest.mark.parametrize("numbers", ["", "0", "-3", "2.5", "x", "1000001"])
+def test_gauss_of_no_dimension_is_refused_in_one_line(numbers):
+    with pytest.raises(ConfigError, match="takes a dimension from 1 to 1,000,000, such as"):
+        Pools(f"gauss:{numbers}", None, 0).check(2)
+
+
 def test_pools_of_a_data_set_hold_its_images_once_each_with_their_labels():
     pool, train = Pools("digits", None, 0).draw(64, 0), load("digits").train
     known = {
