@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reports.overview.cards import Card, cards, reach_card
-from reports.tables.arms import objectives
+from reports.tables.arms import coupling_of, objectives
 from reports.tables.changes import ChangeTable, change_table
 from reports.tables.groups import BUDGET, Group
 from reports.tables.overhead import overhead
@@ -91,7 +91,9 @@ def _title(group: Group) -> str:
 
 
 def _facts(group: Group) -> list[str]:
-    facts = [plural(len(group.own_couplings), "coupling")]
+    # One coupling under two objectives is named twice, and is one coupling.
+    couplings = {coupling_of(arm) for arm in group.own_couplings}
+    facts = [plural(len(couplings), "coupling")]
     # Results with one objective say nothing about the other.
     if group.trained:
         facts.append(join([_OBJECTIVES.get(one, one) for one in objectives(group.rows).unique()]))
