@@ -106,13 +106,13 @@ def render(
         sections: of the page of a comparison, in order.
 
     """
-    environment = _environment(groups, sections)
+    environment = page_environment(groups[0].couplings if groups else [], sections)
     # A page for each comparison keeps pages small; one comparison needs no second click.
     several = len(groups) > 1
     look = looks(groups[0].couplings if groups else [])
     comparisons = []
     for number, group in enumerate(groups, 1):
-        page = _PAGE.format(number) if several else ""
+        page = page_of(number) if several else ""
         parts = _parts(environment, group, sections)
         first = face(first_screen(group), look)
         comparisons.append(Comparison(group, first, summarise(group), parts, page))
@@ -181,17 +181,29 @@ def _facts(runs: Sequence[Run], groups: Sequence[Group]) -> list[str]:
     return facts
 
 
+def page_of(number: int) -> str:
+    """File of the page of one comparison of several, numbered from 1."""
+    return _PAGE.format(number)
+
+
 def stale_pages(folder: Path, count: int) -> list[Path]:
     """Pages in a folder of an earlier report with more than ``count`` comparisons."""
     # A single comparison is part of the entry page, so a numbered page of it is stale as well.
-    pages = [_PAGE.format(number) for number in range(1, count + 1)] if count > 1 else []
+    pages = [page_of(number) for number in range(1, count + 1)] if count > 1 else []
     # A file of the user's own, such as comparison-2-notes.html, is not ours to remove.
     numbered = re.compile(_PAGE.format(r"\d+").replace(".", r"\."))
     ours = [path for path in folder.glob("*.html") if numbered.fullmatch(path.name)]
     return [path for path in ours if path.name not in pages]
 
 
-def _environment(groups: Sequence[Group], sections: Sequence[Section]) -> Environment:
+def page_environment(couplings: Sequence[str], sections: Sequence[Section] = ()) -> Environment:
+    """The environment of pages with first screens.
+
+    Args:
+        couplings: all that the pages show, each with one look.
+        sections: of the page of a comparison.
+
+    """
     # Templates of a user's own sections stand next to their modules, wherever that is.
     templates = {str(own.template): own.template.read_text(encoding="utf-8") for own in sections}
     found = html.environment(templates)
@@ -199,7 +211,7 @@ def _environment(groups: Sequence[Group], sections: Sequence[Section]) -> Enviro
         found.filters[form.__name__] = form
     found.filters["verdict"] = _verdict
     found.filters["value"] = _value
-    found.globals["look"] = looks(groups[0].couplings if groups else [])
+    found.globals["look"] = looks(couplings)
     found.globals["headline_nfe"] = NFE
     return found
 

@@ -23,6 +23,7 @@ COMMANDS = [
     "bench.speed",
     "reports.build",
     "reports.diff",
+    "reports.index",
     "slurm.submit",
     "slurm.status",
     "slurm.cancel",

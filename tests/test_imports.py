@@ -43,7 +43,7 @@ FACE = {
 # Runs of earlier versions hold no descriptions of their metrics: reports ask bench for those.
 LATE_FACE = {"reports": {"bench.metrics"}}
 # The most files and sub-packages at the top of a package, and the longest chain of imports there.
-MOST_ROOMS = {"bench": 22, "reports": 12}
+MOST_ROOMS = {"bench": 22, "reports": 13}
 MOST_FLOORS = {"bench": 10}
 
 

@@ -18,6 +18,7 @@ MODULES = {
     "report": "reports.build",
     "diff": "reports.diff",
     "bundle": "reports.bundle",
+    "studies": "reports.index",
     "couplings": "couplings",
     "solve": "bench.solve",
     "speed": "bench.speed",

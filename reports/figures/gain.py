@@ -26,6 +26,7 @@ class Point(NamedTuple):
 def front(points: Sequence[Point]) -> list[Point]:
     """The points that no other point beats in time and gain at once, from the quickest on."""
     best: list[Point] = []
+    # Of equal times the higher gain comes first, so that the other one is beaten.
     for point in sorted(points, key=lambda point: (point.ms, -point.gain)):
         if not best or point.gain > best[-1].gain:
             best.append(point)

@@ -82,6 +82,11 @@ def question_of(data: str, judged: bool = True) -> str:
     return f"{data}: {asked}"
 
 
+def objective_title(objective: str) -> str:
+    """``flow matching`` for ``flow``; an objective of the user's own as it is."""
+    return _OBJECTIVES.get(objective, objective)
+
+
 def _title(group: Group) -> str:
     data = str(group.rows["data"].iloc[0])
     named, _, _ = group.title.partition(", ")
@@ -96,7 +101,7 @@ def _facts(group: Group) -> list[str]:
     facts = [plural(len(couplings), "coupling")]
     # Results with one objective say nothing about the other.
     if group.trained:
-        facts.append(join([_OBJECTIVES.get(one, one) for one in objectives(group.rows).unique()]))
+        facts.append(join([*map(objective_title, objectives(group.rows).unique())]))
     pool = group.rows["pool"].iloc[0]
     if not is_missing(pool):
         facts.append(f"pool {pool:,}")

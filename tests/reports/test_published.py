@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports.files.answer import answer_files
+from reports.index import overview, render
 from reports.tables.groups import groups
 from reports.tables.tidy import read_csv
 from slurm.sweep import parse
@@ -63,3 +64,8 @@ def test_readme_shows_the_answer_of_a_study():
     (shown,) = re.findall(r"<!-- answer -->\n(.*?)\n<!-- /answer -->", readme, re.DOTALL)
     study = PUBLISHED / "fashion-mnist-16"
     assert shown == (study / "answer.md").read_text(encoding="utf-8").strip()
+
+
+def test_the_page_over_all_studies_is_that_of_their_results():
+    made = render(overview(PUBLISHED, PUBLISHED))
+    assert (PUBLISHED / "index.html").read_text(encoding="utf-8") == made
