@@ -1,9 +1,10 @@
 """The stochastic solver of the semi-dual.
 
 Averaged stochastic gradient steps (Genevay et al. 2016; DRAG, Genans et al. 2025, for the step
-sizes) suit images. In few dimensions, or among targets in tight clusters, no size suits all of
-their directions: where they stall, the solver restarts with Newton steps on samples of noise (see
-`couplings.dataset._newton`), first with backtracking, then averaged.
+sizes) suit images. They start from a potential that is prolonged from a part of the targets. In few
+dimensions, or among targets in tight clusters, no size suits all of their directions: where they
+stall, the solver restarts with Newton steps on samples of noise (see `couplings.dataset._newton`),
+first with backtracking, then averaged.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from couplings._streams import stream
 from couplings.dataset._lift import lift
 from couplings.dataset._newton import backtrack, bear_out, newton_step
 from couplings.dataset._semidual import Semidual
 from couplings.dataset._starts import (
     NOISY,
+    PART,
     SAMPLES,
     coarse_start,
     norm_start,
     potential_on_the_line,
+    prolonged,
+    suits_a_smooth_start,
     voronoi_start,
 )
 from couplings.dataset._winners import chi_square, suits_a_tree
@@ -31,15 +36,23 @@ from couplings.errors import require
 
 # Numbers of noise that a Newton step holds at once, 16 MB in float32.
 NOISE_AT_ONCE = 1 << 22
-# Checks happen at steps 50, 71, 100, 142, 200, ...: their cost stays a fraction of the fit's.
+# Checks happen at steps 50, 60, 71, 85, 100, ...: their cost stays a fraction of the fit's.
 FIRST_CHECK = 50
+CHECKS = 4  # per doubling of the steps
+# Whether gradient steps stall is judged at every second one: nearer ones differ by noise mostly.
+JUDGED = 2
 # A check draws enough noise for a standard error of a fifth of the chi-square it decides on.
 STANDARD_ERRORS = 5
 # The check that confirms the last one has so many times its noise.
-CONFIRMED_BY = 4
+CONFIRMED_BY = 2
 # Steps decay as k^(-2/3) (DRAG), and iterate k weighs as k^2 in the average.
 DECAY = 2 / 3
 AVERAGE_POWER = 2
+# Noise samples per target, and steps, of the fit of the part that a smooth start comes from.
+PART_SAMPLES = 12
+PART_STEPS = 96
+# Above this chi-square a smooth start is compared with the start by norms.
+POOR = 3
 # Gradient steps stall where, by the fall between two checks, they will not be at the target after
 # so many steps. Nearer to the target than FAR times, a check is too noisy to tell.
 HORIZON = 10_000
@@ -65,6 +78,8 @@ class Solver(Semidual):
         best: the least chi-square since the first Newton step.
         since: the Newton steps since one lowered it.
         confirmed: True if `chi2` is that of a larger check, which confirmed the one before it.
+        head: the gradient steps that the start is worth: steps and averages count from there.
+        before: the chi-square when the last decision was made whether gradient steps stall.
 
     """
 
@@ -74,6 +89,8 @@ class Solver(Semidual):
     best: float = math.inf
     since: int = 0
     confirmed: bool = False
+    head: float = 0.0
+    before: float = math.inf
 
     @property
     def takes_newton_steps(self) -> bool:
@@ -89,7 +106,7 @@ class Solver(Semidual):
     def is_due(self) -> bool:
         """True if the solver checks its chi-square now; rarely, as the luckiest check ends it."""
         if not self.takes_newton_steps:
-            return is_check(self.step)
+            return is_spaced(self.step, FIRST_CHECK, CHECKS)
         return self.averaged == 0 or is_spaced(self.averaged, 1)
 
     def solve(
@@ -105,7 +122,7 @@ class Solver(Semidual):
             progress: called after each step.
 
         """
-        before = self._begin(batch, target)
+        self._begin(batch, rate, target)
         # First in the condition, because it may run the check that the others are judged by.
         while not self.has_reached(batch, target) and self.step < steps and not self.stalled:
             is_gradient_step = not self.takes_newton_steps
@@ -115,29 +132,58 @@ class Solver(Semidual):
                 self.newton(batch)
             if self.is_due or self.step >= steps:
                 self.check(batch, target)
-            if is_gradient_step and self.is_due:
-                if is_futile(before, self.chi2, self.step, target):
+            if is_gradient_step and is_check(self.step):
+                if is_futile(self.before, self.chi2, self.step, target):
                     self.begin_newton(batch)
-                before = self.chi2
+                self.before = self.chi2
             progress()
 
-    def start(self, batch: int) -> float:
-        """Set the potential by the norms of the targets; the chi-square that it has."""
-        if len(self.targets) == 1:
-            return 0.0
-        found, self.potential = norm_start(self, self.noise(batch, "start"))
+    def start(self, batch: int, rate: float) -> None:
+        """Set the potential from a part of the targets, or by their norms."""
+        m = len(self.targets)
+        if m == 1:
+            return
+        noise = self.noise(batch, "start")
+        found = math.inf
+        if suits_a_smooth_start(self.targets):
+            self.potential = self._smooth_start(batch, rate)
+            found = chi_square(self.counts(noise, self.potential), self.weights)
+            # Gradient steps have a chi-square of about the cells over their samples, so the start
+            # is worth the samples that would lead to its own; it is known up to its noise.
+            self.head = m / (max(found, math.sqrt(2 * m) / batch) * batch)
+        if found > POOR:
+            by_norms, potential = norm_start(self, noise)
+            if by_norms < found:
+                self.potential = potential
+                self.head = 0.0
         self.average = self.potential.clone()
-        return found
+
+    def _smooth_start(self, batch: int, rate: float) -> Tensor:
+        """The potential `[m]` prolonged from a fit of a part of the targets."""
+        m = len(self.targets)
+        shuffled = torch.Generator("cpu").manual_seed(stream(self.seed, "part"))
+        rows = torch.randperm(m, generator=shuffled, device="cpu")[: m // PART]
+        rows = rows.to(self.targets.device)
+        weights = self.weights[rows] / self.weights[rows].sum()
+        centre = (weights @ self.targets[rows].double()).to(self.targets)
+        part = Solver(self.targets[rows] - centre, weights, stream(self.seed, "part seed"))
+        _, part.potential = norm_start(part, part.noise(batch, "start"))
+        part.average = part.potential.clone()
+        part_batch = min(batch, math.ceil(PART_SAMPLES * len(rows) / PART_STEPS))
+        while part.step * part_batch < PART_SAMPLES * len(rows):
+            part.descend(part_batch, rate)
+        # <x, y - c> + h differs by <x, c> for all targets alike, so the potentials are the same.
+        return prolonged(self.targets, rows, part.average)
 
     def descend(self, batch: int, rate: float) -> None:
         """Take one averaged stochastic gradient step on `batch` noise samples.
 
         Its length is rate |y| sqrt(m batch) / k^(2/3), with |y| the root mean square norm of the m
-        targets.
+        targets and k the steps with those that the start is worth.
         """
         self.step += 1
-        k = self.step
-        counts = self.counts(self.noise(batch, "step", k), self.potential)
+        counts = self.counts(self.noise(batch, "step", self.step), self.potential)
+        k = self.step + self.head
         gradient = counts.double() / batch - self.weights
         size = rate * self.length * math.sqrt(len(self.targets) * batch) / k**DECAY
         self.potential -= size * gradient
@@ -230,18 +276,17 @@ class Solver(Semidual):
         self.confirmed = self.chi2 <= target
         return self.confirmed
 
-    def _begin(self, batch: int, target: float) -> float:
-        """Start, or resume; the chi-square to compare the next check with."""
+    def _begin(self, batch: int, rate: float, target: float) -> None:
+        """Start, unless the fit resumes."""
         if self.step:
-            # Between two checks of the schedule, how fast the chi-square falls means nothing.
-            return self.chi2 if is_check(self.step) else math.inf
+            return
         if self.targets.shape[1] > 1:
-            return self.start(batch)
+            self.start(batch, rate)
+            return
         # The closed form needs no step, only the check.
         self.potential = potential_on_the_line(self.targets[:, 0], self.weights)
         self.average = self.potential.clone()
         self.check(batch, target)
-        return math.inf
 
 
 def is_futile(before: float, chi2: float, step: int, target: float) -> bool:
@@ -267,13 +312,16 @@ def average_share(k: float) -> float:
 
 
 def is_check(step: int) -> bool:
-    """True if a fit by gradient steps checks its chi-square at this step."""
-    return is_spaced(step, FIRST_CHECK)
+    """True if at this step it is judged whether gradient steps stall: 50, 71, 100, 142, ..."""
+    return is_spaced(step, FIRST_CHECK, JUDGED)
 
 
-def is_spaced(step: int, first: int) -> bool:
-    """True for the steps first, first 2^(1/2), first 2, ..., each rounded up."""
+def is_spaced(step: int, first: int, per_doubling: int = 2) -> bool:
+    """True for the steps first, first 2^(1/p), first 2^(2/p), ..., each rounded up.
+
+    `per_doubling` is p.
+    """
     require(step > 0, "steps count from 1")
     # The only candidate, found by its logarithm and compared in whole numbers.
-    power = max(0, round(2 * math.log2(step / first)))
-    return step == math.ceil(first * 2 ** (power / 2))
+    power = max(0, round(per_doubling * math.log2(step / first)))
+    return step == math.ceil(first * 2 ** (power / per_doubling))

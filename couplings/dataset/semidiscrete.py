@@ -37,6 +37,8 @@ PROGRESS = {
     "best": torch.float64,
     "confirmed": torch.bool,
     "since": torch.int64,
+    "head": torch.float64,
+    "before": torch.float64,
 }
 
 
@@ -46,9 +48,10 @@ class SemiDiscrete(DatasetCoupling):
 
     Unlike the plan of a mini-batch it does not depend on the batch size: noise x goes with the
     image of largest <x, y_j> + h_j. The potential h is fitted once: in closed form on the line,
-    else by averaged stochastic gradient steps, or by Newton steps where those stall (see
-    `couplings.dataset._solver`). The fit ends when the images come equally often: when the
-    unbiased chi-square of their frequencies is at most `max_chi2`.
+    else by averaged stochastic gradient steps, which begin from a fit of a sixth of the images, or
+    by Newton steps where those stall (see `couplings.dataset._solver`). The fit ends when the
+    images come equally often: when the unbiased chi-square of their frequencies is at most
+    `max_chi2`.
 
     Options:
         max_chi2: where the fit stops; gains in quality saturate at about 0.05 (arXiv 2509.25519).
@@ -283,6 +286,12 @@ class SemiDiscreteMap(Fitted):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Load a state of the same images, labels and options; see `Fitted.load_state_dict`."""
         check_stamp(state, self.data, self.coupling)
+        # Steps of two versions must not mix: their sizes and starts differ.
+        is_finished = bool((state["chi2"] <= self.coupling.max_chi2).all())
+        require(
+            "head" in state or is_finished,
+            "this fit was begun by an earlier version: delete its file and fit again",
+        )
         self.seed = int(state["seed"])
         self.seconds = float(state["seconds"])
         first = 0
@@ -293,8 +302,7 @@ class SemiDiscreteMap(Fitted):
             dual.potential = state["potential"][part].to(dual.weights, copy=True)
             dual.average = state["average"][part].to(dual.weights, copy=True)
             dual.seed = stream(self.seed, g)
-            # Files of earlier versions hold gradient steps only, and chi-squares that no larger
-            # check confirmed.
+            # Finished files of earlier versions may lack this and other entries.
             dual.confirmed = True
             for key in PROGRESS.keys() & state.keys():
                 setattr(dual, key, state[key][g].item())

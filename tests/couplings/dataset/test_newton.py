@@ -24,7 +24,7 @@ def seeded(seed: int) -> torch.Generator:
 def problem(m: int, d: int) -> Solver:
     targets = torch.randn(m, d, dtype=torch.float64, generator=seeded(0))
     dual = Solver(targets - targets.mean(0), torch.full((m,), 1 / m, dtype=torch.float64), 0)
-    dual.start(4096)
+    dual.start(4096, 0.2)
     return dual
 
 

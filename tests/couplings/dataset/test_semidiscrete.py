@@ -253,6 +253,35 @@ def test_files_without_newton_steps_are_read(pool, seeded, tmp_path):
     assert torch.equal(again.assign(noise), sd.assign(noise))
 
 
+def test_a_fit_begun_by_an_earlier_version_is_refused(pool, seeded, tmp_path):
+    images, noise = pool(N)
+    path = tmp_path / "potential.safetensors"
+    sd = fit(images, seeded, checkpoint=path)
+    state = read_state(path)
+    del state["head"]
+    write_state(path, state)
+    assert torch.equal(fit(images, seeded, checkpoint=path).assign(noise), sd.assign(noise))
+    state["chi2"] = torch.full_like(state["chi2"], 0.5)
+    write_state(path, state)
+    with pytest.raises(CouplingError, match="delete its file and fit again"):
+        fit(images, seeded, checkpoint=path)
+
+
+def test_a_fit_from_a_smooth_start_resumes_to_the_same_potential(seeded, tmp_path):
+    images = torch.randn(1600, 6, generator=seeded(1))
+    images *= 0.5 + torch.rand(1600, 1, generator=seeded(2))
+    path = tmp_path / "potential.safetensors"
+    whole = get("semidiscrete:max_chi2=0.02").fit(images, generator=seeded(0))
+    assert whole.cells[0].dual.head > 0
+    with pytest.raises(CouplingError, match="raise steps"):
+        get("semidiscrete:max_chi2=0.02,steps=7").fit(images, generator=seeded(0), checkpoint=path)
+    resumed = get("semidiscrete:max_chi2=0.02").fit(images, checkpoint=path)
+    state = whole.state_dict()
+    again = resumed.state_dict()
+    assert all(torch.equal(again[key], state[key]) for key in state if key != "seconds")
+    assert independent_chi2(images, whole, 1) < 0.04
+
+
 def test_what_cannot_be_fitted_is_given_up_early_with_the_way_out(seeded):
     """Targets that float32 scores cannot tell from each other."""
     centres = torch.randn(3, 2, generator=seeded(1))

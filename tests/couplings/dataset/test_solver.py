@@ -6,6 +6,7 @@ import torch
 from scipy.stats import norm
 
 from couplings.dataset._solver import Solver, is_check, is_futile, is_spaced
+from couplings.dataset._starts import norm_start, prolonged
 from couplings.dataset._winners import chi_square, winners
 from couplings.dataset.contract import stream
 from couplings.plan import import_pot
@@ -17,7 +18,7 @@ def problem(m: int, d: int, seed: int = 0) -> Solver:
 
 
 def solve(dual: Solver, steps: int = 400, batch: int = 1024) -> Solver:
-    dual.start(batch)
+    dual.start(batch, 0.2)
     for _ in range(steps):
         dual.descend(batch, 0.2)
     return dual
@@ -64,7 +65,7 @@ def test_value_on_a_discrete_source_against_pot():
     exact = -float(
         import_pot().emd2(np.full(600, 1 / 600), dual.weights.numpy(), cost, numItermax=10**7)
     )
-    dual.start(512)
+    dual.start(512, 0.2)
     for k in range(4000):
         dual.descend(512, 0.2)
         if k % 400 == 0:
@@ -157,13 +158,37 @@ def test_norm_start_beats_zero():
     targets = problem(300, 16)
     targets.targets *= torch.linspace(0.2, 2, 300, dtype=torch.float64)[:, None]
     zero = chi_square(targets.counts(targets.noise(8192, "test")), targets.weights)
-    targets.start(4096)
+    targets.start(4096, 0.2)
     assert chi_square(targets.counts(targets.noise(8192, "test")), targets.weights) < 0.2 * zero
+
+
+def test_a_potential_that_is_quadratic_is_prolonged_exactly():
+    generator = torch.Generator().manual_seed(3)
+    targets = torch.randn(500, 5, dtype=torch.float64, generator=generator)
+    rows = torch.randperm(500, generator=generator)[:120]
+    slope = torch.arange(1, 6, dtype=torch.float64)
+    potential = targets @ slope + targets.square() @ slope.flip(0) - 3 * targets.norm(dim=1) + 2
+    whole = prolonged(targets, rows, potential[rows])
+    expected = potential - potential.mean()
+    assert torch.allclose(whole, expected, atol=1e-5)
+
+
+def test_a_smooth_start_beats_the_start_by_norms():
+    dual = problem(2000, 8)
+    dual.targets *= torch.linspace(0.3, 2, 8, dtype=torch.float64)
+    noise = dual.noise(20_000, "test")
+    by_norms, _ = norm_start(dual, noise)
+    dual.start(4096, 0.2)
+    found = chi_square(dual.counts(noise), dual.weights)
+    assert found < by_norms / 2
+    # Worth about the samples that gradient steps would need for it.
+    assert dual.head == pytest.approx(2000 / (4096 * found), rel=0.5)
 
 
 def test_checks_thin_out():
     checks = [k for k in range(1, 1001) if is_check(k)]
     assert checks == [50, 71, 100, 142, 200, 283, 400, 566, 800]
+    assert [k for k in range(1, 142) if is_spaced(k, 50, 4)] == [50, 60, 71, 85, 100, 119]
     assert [k for k in range(1, 40) if is_spaced(k, 1)] == [1, 2, 3, 4, 6, 8, 12, 16, 23, 32]
 
 
@@ -221,7 +246,7 @@ def test_a_lucky_check_must_be_confirmed_on_fresh_noise():
         dual.confirmed = False
 
     dual.check = check
-    dual.start = lambda batch: float("inf")
+    dual.start = lambda batch, rate: None
     dual.descend = lambda batch, rate: setattr(dual, "step", dual.step + 1)
     dual.solve(1000, 64, 0.2, 0.01, lambda: None)
     assert asked == ["check", "check", "confirm", "check", "confirm"]

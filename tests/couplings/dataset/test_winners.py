@@ -67,3 +67,14 @@ def test_small_differences_are_seen_at_a_distance():
     points = sites[:-1] + 0.4 * (sites[1] - sites[0])  # nearer to the left neighbour
     _, index = winners(points, sites, potential)
     assert torch.equal(index[:, 0], torch.arange(1999))
+
+
+@pytest.mark.parametrize(("rows", "cached"), [(7, 70), (256, 1), (300, 1 << 20), (64, 64 * 99)])
+def test_tiles_of_any_size_give_numpys_winners(rows, cached):
+    points = draw(301, 16, 1).double()
+    sites = draw(1003, 16, 2).double()
+    h = -sites.norm(dim=1)
+    values, index = winners(points, sites, h, rows=rows, cached=cached)
+    expected, where = by_numpy(points, sites, h, 1)
+    np.testing.assert_allclose(values.numpy(), expected, rtol=0, atol=1e-12)
+    assert np.array_equal(index.numpy(), where)
