@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bench.record.best_schedule import SharedChoice
     from models.denoiser import Denoiser
 
+# Settings of the execution in the provenance
+RECORDED = ("micro_batch", "compile", "strategy", "gradient_checkpointing")
+
 
 @plain_torch()
 def run_arm(
@@ -61,12 +64,14 @@ def run_arm(
     from bench.process.ranks import join
     from bench.training.curve import FILE, write_curve
     from bench.training.loop import train, training_measurements
+    from bench.training.sharded import refuse_strategy
     from bench.training.trackers import Log
 
     # Commands check before they come here; this guards callers from other programs.
     refuse_unchecked(config)
     ranks = join(execution.device)
     check_processes(config.training, ranks.count, ranks.device)
+    refuse_strategy(execution, ranks.count)
     folder = folder_of(config, runs_dir)
     ranks.from_first(_note_question, folder, config.evaluation.primary)
     # Before the data are loaded: a finished run costs no time.
@@ -100,8 +105,9 @@ def run_arm(
             log.begin(images)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
-        parallel = execution.parallel or 1
-        ranks.from_first(_begin, session, config, dataset, extractors, ranks, conditional, parallel)
+        ranks.from_first(
+            _begin, session, config, dataset, extractors, ranks, conditional, execution
+        )
         if net is None:
             state = train(config, dataset, folder, ranks, execution, progress, log=log)
             # The average is a copy of the denoiser, so it is one.
@@ -195,7 +201,7 @@ def _begin(
     extractors: list[Features],
     ranks: Ranks,
     conditional: bool,
-    parallel: int,
+    execution: Execution,
 ) -> None:
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
@@ -212,7 +218,9 @@ def _begin(
         feature_sizes={extractor.name: extractor.size for extractor in extractors},
         processes=ranks.count,
         # Times were taken while so many runs shared the machine.
-        parallel=parallel,
+        parallel=execution.parallel or 1,
+        # They change rounding, time and memory.
+        execution={name: getattr(execution, name) for name in RECORDED},
         exact_noise_marginal=None,
     )
     if not config.checkpoint:

@@ -42,6 +42,7 @@ def tasks_of(
             processes=entry.resources.all_processes,
             attempts=folder.path / "attempts",
             working_folder=Path.cwd(),
+            execution=entry.resources.execution,
         )
         tasks.append(task)
     return tasks

@@ -7,10 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from bench.record import utc_now, write_json
 
@@ -35,6 +35,7 @@ class RunTask:
         processes: how many jobs of this kind are one run.
         attempts: folder for the state of each run's latest job.
         working_folder: the folder of the submission, whose modules a job finds last.
+        execution: further settings of ``bench.config.Execution``, by name.
 
     """
 
@@ -46,6 +47,7 @@ class RunTask:
     processes: int
     attempts: Path
     working_folder: Path | None = None
+    execution: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> None:
         """Do the run, or resume it."""
@@ -69,8 +71,9 @@ class RunTask:
         # One process writes for all: several would overwrite each other's states.
         if is_first:
             self._write_state("running")
+        execution = Execution(device=self.device, **self.execution)
         try:
-            run_arm(self.config, self.runs_dir, Execution(device=self.device), self.data_dir)
+            run_arm(self.config, self.runs_dir, execution, self.data_dir)
         except Exception as error:
             if is_first:
                 self._write_state("failed", reason=str(error) or type(error).__name__)

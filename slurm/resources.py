@@ -12,8 +12,19 @@ from bench.record import UserError, unknown
 _EARLY_S = 60
 # A run that had less time than this between its start and its warning would never get anywhere.
 _LEAST_WORK_S = 30
-_LEAST = {"minutes": 1, "nodes": 1, "gpus": 0, "processes": 1, "cpus": 1, "memory_gb": 1}
-_TEXTS = ("partition", "constraint", "account")
+_LEAST = {
+    "minutes": 1,
+    "nodes": 1,
+    "gpus": 0,
+    "processes": 1,
+    "cpus": 1,
+    "memory_gb": 1,
+    "micro_batch": 1,
+}
+_TEXTS = ("partition", "constraint", "account", "strategy")
+_SWITCHES = ("compile", "gradient_checkpointing")
+# Settings of ``bench.config.Execution``: they say how a run uses its resources.
+_EXECUTION = ("strategy", "micro_batch", *_SWITCHES)
 # Options of sbatch that have a name of ours; given twice, one of the two would silently win.
 _OUR_NAMES = {
     "time": "minutes",
@@ -55,7 +66,7 @@ class Resources:
 
     Attributes:
         minutes: wall-clock limit, after which the run is queued again and resumes.
-        nodes: machines. All processes of a run share every batch (DDP).
+        nodes: machines. All processes of a run share every batch.
         gpus: GPUs per node.
         processes: processes per node. Default: one for each GPU.
         cpus: CPUs per process.
@@ -63,6 +74,10 @@ class Resources:
         partition: of the cluster. Default: the cluster's.
         constraint: features that the nodes must have.
         account: who pays.
+        strategy: ``ddp``, or ``fsdp`` to share the network out too, as ``--strategy``.
+        micro_batch: images that go through the network at once, as ``--micro-batch``.
+        compile: compile the network, as ``--compile``.
+        gradient_checkpointing: compute activations again, as ``--gradient-checkpointing``.
         extra: further sbatch options as they are: ``{qos = "low", exclude = "node7"}``.
 
     """
@@ -76,6 +91,10 @@ class Resources:
     partition: str | None = None
     constraint: str | None = None
     account: str | None = None
+    strategy: str = "ddp"
+    micro_batch: int | None = None
+    compile: bool = False
+    gradient_checkpointing: bool = False
     extra: dict[str, object] = field(default_factory=dict)
 
     @property
@@ -87,6 +106,16 @@ class Resources:
     def all_processes(self) -> int:
         """Processes of a run."""
         return self.nodes * self.node_processes
+
+    @property
+    def execution(self) -> dict[str, Any]:
+        """Settings of ``bench.config.Execution`` that were chosen."""
+        chosen = {}
+        for name in _EXECUTION:
+            value = getattr(self, name)
+            if value != getattr(Resources, name):
+                chosen[name] = value
+        return chosen
 
     @property
     def signal_delay_s(self) -> int:
@@ -116,8 +145,12 @@ def check_resources(table: Mapping[str, Any], where: str = "resources") -> Resou
     for key in _TEXTS:
         if not isinstance(table.get(key, ""), str):
             raise SweepError(f"{where}.{key} must be a text, not {table[key]!r}")
+    for key in _SWITCHES:
+        if not isinstance(table.get(key, False), bool):
+            raise SweepError(f"{where}.{key} must be true or false, not {table[key]!r}")
     _check_extra(table.get("extra", {}), where)
     resources = Resources(**table)
+    _check_strategy(resources, where)
     # Two processes on one GPU would share its memory, and NCCL refuses that.
     if resources.gpus and resources.node_processes > resources.gpus:
         raise SweepError(
@@ -129,6 +162,13 @@ def check_resources(table: Mapping[str, Any], where: str = "resources") -> Resou
             f"{where}.minutes must be 2 or more: SLURM warns a run up to a minute early"
         )
     return resources
+
+
+def _check_strategy(resources: Resources, where: str) -> None:
+    if resources.strategy not in ("ddp", "fsdp"):
+        raise SweepError(f'{where}.strategy must be "ddp" or "fsdp", not "{resources.strategy}"')
+    if resources.strategy == "fsdp" and resources.compile:
+        raise SweepError(f'{where}.strategy "fsdp" takes no compile yet: leave one of them out')
 
 
 def _check_extra(extra: object, where: str) -> None:

@@ -22,6 +22,8 @@
     [resources]         # of one run
     minutes = 30
     cpus = 2
+    gpus = 4            # of a node, one process each; nodes = 2 doubles them
+    strategy = "fsdp"   # and micro_batch, compile, gradient_checkpointing: as for bench.run
 
     [[override]]        # other resources for the runs that match; later ones win
     match = {pool = 1024}
@@ -129,6 +131,7 @@ class Sweep:
         resources = self._resources_of(options)
         entries: dict[str, Entry] = {}
         for config, variant, use in zip(configs, variants, resources, strict=True):
+            _check_execution(use, config.training.batch, variant)
             entry = Entry(config.run_id, variant, config, use)
             # Different spellings of one coupling, or options that only its measurements read.
             if entry.run_id in entries:
@@ -160,6 +163,20 @@ class Sweep:
                 table = {key: value for key, value in asdict(use).items() if value is not None}
                 checked[repr(use)] = check_resources(table)
         return [checked[repr(use)] for use in resources]
+
+
+def _check_execution(use: Resources, batch: int, variant: str) -> None:
+    """Refuse settings of the execution that do not fit a run: a job would fail hours later."""
+    of_run = f"{variant}: " if variant else ""
+    if use.strategy == "fsdp" and use.all_processes == 1:
+        raise SweepError(
+            f"{of_run}resources.strategy fsdp shares a network among processes: set gpus,"
+            " processes or nodes to 2 or more, or leave it out"
+        )
+    if use.micro_batch is not None and use.micro_batch > batch:
+        raise SweepError(
+            f"{of_run}resources.micro_batch is {use.micro_batch}, the batch {batch}: take fewer"
+        )
 
 
 def matches(pattern: Pattern, run: Options) -> bool:

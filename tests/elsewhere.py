@@ -3,7 +3,8 @@
 Every operation computes on the CPU, so numbers are those of the CPU, but the device of each tensor
 is watched as CUDA does it: operands of two devices are an error, and only ``.to``, ``.cpu`` and
 ``copy_`` cross over. That finds a missing ``.to(device)`` on a machine without any GPU. Waits for
-the device are counted.
+the device are counted: values that Python reads, results whose size depends on values, and copies
+that are not ``non_blocking``.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -19,6 +20,16 @@ aten = torch.ops.aten
 CROSSING = {aten._to_copy.default, aten.copy_.default}
 # CUDA too takes indices from the CPU.
 INDEXED = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default}
+
+# Python gets a number or a truth value, or the size of the result depends on the values.
+READING = {
+    aten._local_scalar_dense.default,
+    aten.equal.default,
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+}
 
 
 class DeviceMismatch(RuntimeError):
@@ -68,8 +79,7 @@ def compute(func, args, kwargs, waits):
     drawn = isinstance(kwargs.get("generator"), torch.Generator)
     if target == DEVICE and drawn:
         raise DeviceMismatch(f"{func}: a generator of the CPU draws on the device")
-    leaves = func is aten._to_copy.default and away and target == "cpu"
-    if leaves or func is aten._local_scalar_dense.default and away:
+    if _waits(func, args, kwargs, bool(away), target):
         waits.append(str(func))
     plain = {key: value for key, value in kwargs.items() if key != "device"}
     if device is not None:
@@ -83,6 +93,22 @@ def compute(func, args, kwargs, waits):
         return out
     wrap = lambda value: Away(value) if isinstance(value, torch.Tensor) else value  # noqa: E731
     return return_and_correct_aliasing(func, args, kwargs, tree_map(wrap, out))
+
+
+def _waits(func, args, kwargs, away, target):
+    """True if Python waits for the device at this operation, as with CUDA."""
+    if func is aten._to_copy.default:
+        # A copy to memory that is not pinned waits whatever it is asked to do.
+        arrives = not away and target == DEVICE and not kwargs.get("non_blocking")
+        return arrives or (away and target == "cpu")
+    if func is aten.copy_.default:
+        crosses = isinstance(args[0], Away) != isinstance(args[1], Away)
+        return crosses and not (isinstance(args[0], Away) and any(args[2:]))
+    if func in INDEXED and away:
+        # The number of rows that a mask chooses is known to the device only.
+        masks = [index for index in args[1] if index is not None and index.dtype == torch.bool]
+        return bool(masks)
+    return away and func in READING
 
 
 class _Dispatch(TorchDispatchMode):

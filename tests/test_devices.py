@@ -12,6 +12,7 @@ import torch
 from bench import data
 from bench.check import make
 from bench.config import EvaluationConfig
+from bench.metrics._learning import Effort, independent_target
 from bench.metrics._reference import extract
 from bench.metrics.copies import distance_to_training
 from bench.pairs.couplers import couple_pool
@@ -44,11 +45,10 @@ def net():
 
 def test_the_device_refuses_what_cuda_refuses():
     a = torch.arange(6.0).reshape(2, 3)
-    with elsewhere() as waits:
+    with elsewhere():
         b = a.to(DEVICE)
         assert (b @ b.T).cpu().tolist() == (a @ a.T).tolist()
         assert b.sum().item() == 15
-        assert len(waits) == 2
         for mix in (lambda: a + b, lambda: torch.cat([a, b]), lambda: a[b[0].long()]):
             with pytest.raises(DeviceMismatch):
                 mix()
@@ -57,6 +57,31 @@ def test_the_device_refuses_what_cuda_refuses():
         assert torch.tensor([1.0, 2.0], device=DEVICE).cpu().tolist() == [1, 2]
         b[0] = 7
         assert b.cpu()[0].tolist() == [7, 7, 7]
+
+
+def test_the_device_counts_what_waits_for_it():
+    a = torch.arange(6.0)
+    with elsewhere() as waits:
+        b = a.to(DEVICE, non_blocking=True)
+        b.square().sum().clamp_(max=3)
+        b[torch.tensor([1, 2])] = b[:2] + 1
+        assert waits == []
+        reading = [
+            lambda: b.sum().item(),
+            lambda: float(b[0]),
+            lambda: bool(b[0] > 0),
+            lambda: b.tolist(),
+            lambda: b.cpu(),
+            lambda: b[b > 2],
+            lambda: b.nonzero(),
+            lambda: torch.equal(b, b),
+            lambda: a.to(DEVICE),
+            lambda: torch.tensor([1.0], device=DEVICE),
+            lambda: b.copy_(a),
+        ]
+        for number, read in enumerate(reading, 1):
+            read()
+            assert len(waits) == number
 
 
 @pytest.mark.parametrize("name", [name for name in names("batch") if name != "ott-sinkhorn"])
@@ -88,6 +113,8 @@ def test_samplers_sample_where_the_denoiser_is(sampler, net, digits):
 @pytest.mark.parametrize("conditional", [False, True])
 def test_a_step_trains_on_the_device_and_never_waits_for_it(digits, objective, conditional):
     options = {**TINY, "objective": objective, "conditional": conditional, "dropout": 0.1}
+    if conditional:
+        options["label_dropout"] = 0.5
     config = make(None, options)
 
     def trained(device):
@@ -122,6 +149,15 @@ class Projected(torch.nn.Module):
     def extract(self, images):
         """Features ``[n, 5]``."""
         return images.flatten(1) @ self.weights
+
+
+def test_targets_of_independent_noise_are_those_of_the_cpu(digits):
+    config = make(None, TINY)
+    effort = Effort(queries=8, candidates=64)
+    expected = independent_target(config, digits.train, effort)
+    with elsewhere():
+        found = independent_target(config, digits.train.to(DEVICE), effort)
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_metrics_measure_on_the_device(digits):

@@ -250,7 +250,21 @@ class Execution:
     Default: on a CPU as many as runs, cores and memory allow; 1 on a GPU or under torchrun.
     """
     compile: bool = False
-    """Compile the network with torch.compile: minutes of compilation, then faster steps."""
+    """Compile the network with torch.compile: minutes of compilation, then faster steps. Shapes are
+    static, because all batches are full.
+    """
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """How the processes of torchrun share a training. ddp: each holds the whole network and a part
+    of every batch; fastest while it fits. fsdp: each also holds only a share of weights, gradients
+    and averages, and gathers one block at a time; for networks that are too large for one GPU.
+    Both give the same results to rounding, and the same checkpoints. Sampling needs the whole
+    network on each.
+    """
+    gradient_checkpointing: bool = False
+    """Keep only the inputs of the network's blocks for the backward pass, and compute the rest
+    again: less memory of activations, about a third more time per step, the same gradients. For
+    batches that do not fit even with a small --micro-batch.
+    """
     log: tuple[str, ...] = ()
     """Log training and measurements live: tensorboard, wandb, mlflow, or a module of your own, such
     as my_project.tracker. Changes no number. tensorboard --logdir RUNS/tensorboard shows all runs.

@@ -63,11 +63,13 @@ def make_all(command: Command) -> Made:
 
     """
     from bench.process.ranks import join
+    from bench.training.sharded import refuse_strategy
 
     # Everything that can be refused is refused before the first run begins.
     configs = command.configurations()
     trials = noise_search.plan(command.noise, configs, check)
     ranks = join(command.execution.device)
+    refuse_strategy(command.execution, ranks.count)
     refuse_unwritable(command.runs)
     if ranks.first:
         note_preset(command.preset, command.objective)

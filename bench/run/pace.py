@@ -28,6 +28,7 @@ from bench.training.state import TrainState, new_state
 from bench.training.step import Stepper, tf32
 from couplings import CouplingError, get
 from models.augment import Augment
+from models.blocks import recompute
 from models.classifier_free import network_evaluations
 from models.denoiser import Denoiser
 
@@ -82,6 +83,8 @@ def measure(
     config = configs[0]
     base = _held_bytes()
     state = new_state(config, dataset, device)
+    if execution.gradient_checkpointing:
+        recompute(state.net)
     parameters = sum(weight.numel() for weight in state.net.parameters())
     split = dataset.train.to(device)
     at_once = min(execution.micro_batch or config.training.batch, config.training.batch)

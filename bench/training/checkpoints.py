@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from bench.pairs.stream import PairStream
 from bench.process.signals import EndSignals
 from bench.record import RunFolder, write_bytes
+from bench.training.sharded import gathered
 from bench.training.state import TrainingError, TrainState
 from bench.training.trackers import Log
 
@@ -57,8 +59,11 @@ class Keeper:
         """Save the state after the last step."""
         self.state.seconds += self.seconds
         self.state.coupling = self.stream.state
+        content = self.state.content()
+        if self.state.sharded:
+            content = gathered(content, keep=self.folder is not None)
         if self.folder is not None:
-            save_checkpoint(self.folder, self.state)
+            write_checkpoint(self.folder, content)
         # The seconds of saving are no seconds of training.
         self.saved_step = self.state.step
         self.clock = time.perf_counter()
@@ -69,7 +74,8 @@ class Keeper:
         No process is ahead of the first by a step then, so the first saves for all, without asking
         the others, which may be waiting too.
         """
-        if self.end.noted is None:
+        # Only all processes together have a sharded state: they save at the next check.
+        if self.end.noted is None or self.state.sharded:
             return
         if self.state.step > self.saved_step:
             self.save()
@@ -93,13 +99,19 @@ class Keeper:
 
 
 def save_checkpoint(folder: RunFolder, state: TrainState) -> None:
+    """Write the checkpoint of a whole state; see ``write_checkpoint``."""
+    write_checkpoint(folder, state.content())
+
+
+def write_checkpoint(folder: RunFolder, content: dict) -> None:
     """Write the checkpoint atomically; the one before it stays as checkpoint-previous.pt."""
     newest, previous = (folder.path / name for name in NAMES)
     # First: a state that cannot be serialised must not cost the newest checkpoint its name.
-    data = state.to_bytes()
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     if newest.exists():
         os.replace(newest, previous)
-    write_bytes(newest, data)
+    write_bytes(newest, buffer.getvalue())
 
 
 def load_checkpoint(folder: RunFolder, device: str) -> dict | None:

@@ -59,8 +59,10 @@ def new_sums(device: str = "cpu") -> Tensor:
 def add_errors(sums: Tensor, denoised: Tensor, target: Tensor, sigma: Tensor) -> None:
     """Add the squared errors per pixel of images ``[n, c, h, w]`` at sigma ``[n]`` to the sums."""
     errors = (denoised.float() - target).square().flatten(1).mean(1)
-    edges = torch.tensor(EDGES, device=sigma.device)
-    bins = torch.bucketize(sigma, edges)
+    bins = torch.zeros_like(sigma, dtype=torch.long)
+    # Edge by edge: a tensor of edges would be copied to the GPU, which the trainer would wait for.
+    for edge in EDGES:
+        bins += sigma > edge
     # A stray overflow must not spoil the mean of its level. It counts as 0, because
     # leaving it out by an index would make the trainer wait for the GPU.
     finite = errors.isfinite()

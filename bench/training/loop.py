@@ -5,6 +5,8 @@ A killed run resumes to the same weights.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from tqdm import tqdm
 
@@ -22,11 +24,14 @@ from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
 from bench.training.curve import means
 from bench.training.model import model_of
 from bench.training.selection import Selection
-from bench.training.state import Selected, TrainState, new_state, total_steps
+from bench.training.sharded import shard
+from bench.training.state import Selected, TrainState, new_state, placed, total_steps
 from bench.training.step import Stepper, tf32
 from bench.training.trackers import Log
 from couplings import Coupling, Fitted, get
 from models.augment import Augment
+from models.blocks import recompute
+from models.denoiser import Denoiser
 
 CHECK_EVERY = 50  # steps between checks of the loss: each check waits for the device
 TAKEN = ("ms", "share", "wait_share", "fit_seconds")  # rows ``coupling_...`` of the training
@@ -55,7 +60,7 @@ def train(
         dataset: to train on.
         folder: receives the checkpoints.
         ranks: the processes that share each batch.
-        execution: workers, micro-batches, compilation.
+        execution: workers, micro-batches, compilation, how processes share the network.
         progress: True to show a progress bar.
         check_every: steps between checks that the loss is finite.
         checkpoint_seconds: least time between two checkpoints; 0 saves at every check.
@@ -69,16 +74,19 @@ def train(
     """
     training = config.training
     steps = total_steps(config)
-    # The network exists before the checkpoint is read: its values go into it.
-    state = new_state(config, dataset, ranks.device)
-    if content := load_checkpoint(folder, ranks.device):
-        state.restore(content)
+    sharded = execution.strategy == "fsdp"
+    # A network that is to be shared out may be larger than a device.
+    place = "cpu" if sharded else ranks.device
+    state = _newest(config, dataset, folder, place)
     # Rank 0 must not write a new checkpoint while others still read the old one.
     ranks.wait()
     _check_ranks_agree(state, ranks)
     log = log or Log((), config, folder)
     log.begin(state.step * training.batch)
     if state.step >= steps:
+        # It was trained already, and waits on the CPU.
+        if sharded:
+            placed(cast("Denoiser", state.ema.net), ranks.device)
         return state
     _check_resumable(state, ranks, training.pool_scope)
     state.processes = ranks.count
@@ -106,6 +114,14 @@ def train(
         initial=state.step * training.batch,
         shown=progress and ranks.first,
     )
+    # Before it is sharded: what is computed again must not gather its weights once more.
+    if execution.gradient_checkpointing and not recompute(state.net):
+        raise TrainingError(
+            f"--gradient-checkpointing: --arch {config.network.arch} has no blocks to compute again"
+            " (nn.ModuleList, nn.ModuleDict or nn.Sequential); leave it out"
+        )
+    if sharded:
+        shard(state, ranks)
     # After the stream, whose warm-up fails first if a solver's library is missing.
     stepper = Stepper(config, state, ranks, execution)
     selection = None
@@ -115,6 +131,19 @@ def train(
         _run_steps(
             stepper, stream, selection, folder, steps, bar, check_every, checkpoint_seconds, log
         )
+    if sharded:
+        # Each process samples by itself, so it needs the whole average.
+        state = _newest(config, dataset, folder, place)
+        placed(cast("Denoiser", state.ema.net), ranks.device)
+    return state
+
+
+def _newest(config: RunConfig, dataset: Dataset, folder: RunFolder, device: str) -> TrainState:
+    """The state of the newest checkpoint, or the one before the first step."""
+    # The network exists before the checkpoint is read: its values go into it.
+    state = new_state(config, dataset, device)
+    if content := load_checkpoint(folder, device):
+        state.restore(content)
     return state
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -57,6 +56,7 @@ class TrainState:
         processes: number of processes that trained it. With pools per process, another number
             would draw other pools.
         selected: weights of least validation loss so far; None without a selection.
+        sharded: True if each process holds a share of it; see ``bench.training.sharded``.
 
     """
 
@@ -72,10 +72,11 @@ class TrainState:
     level_sums: Tensor = field(default_factory=new_sums)
     processes: int = 1
     selected: Selected | None = None
+    sharded: bool = False
 
-    def to_bytes(self) -> bytes:
-        """Serialise the state."""
-        content = {
+    def content(self) -> dict:
+        """All that a checkpoint holds; of a sharded state the share of this process."""
+        return {
             "net": self.net.state_dict(),
             "ema": self.ema.net.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -87,11 +88,9 @@ class TrainState:
             "losses": torch.stack(self.losses) if self.losses else None,
             "level_sums": self.level_sums,
             "processes": self.processes,
-            "selected": asdict(self.selected) if self.selected else None,
+            # Not `asdict`, which would copy the weights.
+            "selected": dict(vars(self.selected)) if self.selected else None,
         }
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        return buffer.getvalue()
 
     def restore(self, content: dict) -> None:
         """Replace the state by a saved one."""
@@ -125,11 +124,7 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
         objective=find_objective(training, dataset),
         drops_labels=training.label_dropout > 0,
     )
-    # GPUs convolve images in this layout without converting them at every layer.
-    on_gpu = device.startswith("cuda")
-    layout = torch.channels_last if on_gpu else torch.contiguous_format
-    # No overload in torch's stubs has both.
-    net = net.to(device, memory_format=layout)  # type: ignore[call-overload]
+    net = placed(net, device)
     # AdamW without decay is Adam, bit for bit.
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=training.lr, weight_decay=training.weight_decay, fused=True
@@ -138,6 +133,15 @@ def new_state(config: RunConfig, dataset: Dataset, device: str) -> TrainState:
     ema = EMA(net, training.ema_halflife, training.ema_rampup)
     net.dtype = torch.bfloat16 if training.precision == "bfloat16" else torch.float32
     return TrainState(net.train(), ema, optimizer, level_sums=new_sums(device))
+
+
+def placed(net: Denoiser, device: str) -> Denoiser:
+    """Move a network to a device, in the memory layout that suits it there."""
+    # GPUs convolve images in this layout without converting them at every layer.
+    on_gpu = device.startswith("cuda")
+    layout = torch.channels_last if on_gpu else torch.contiguous_format
+    # No overload in torch's stubs has both.
+    return net.to(device, memory_format=layout)  # type: ignore[call-overload]
 
 
 def total_steps(config: RunConfig) -> int:

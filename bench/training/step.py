@@ -14,6 +14,7 @@ from bench.config import Execution, RunConfig
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
+from bench.training.compiled import Compiled
 from bench.training.curve import EVERY, Watch, add_errors
 from bench.training.network import is_own
 from bench.training.state import TrainState
@@ -61,6 +62,13 @@ def kept_labels(dropout: float, count: int, seed: int, step: int) -> Tensor:
     return (numbers >= dropout).float()
 
 
+def _moved(drawn: Tensor, device: str | torch.device) -> Tensor:
+    """Move numbers drawn on the CPU to the device of the training, without waiting for it."""
+    # A blocking copy waits for all that the GPU still has to compute. CUDA reads pageable memory
+    # before the call returns, so the numbers need not be kept.
+    return drawn.to(device, non_blocking=True)
+
+
 class Stepper:
     """Takes steps of Adam, one mini-batch each.
 
@@ -86,10 +94,12 @@ class Stepper:
         self.share = config.training.batch // ranks.count
         self.micro_batch = min(execution.micro_batch or self.share, self.share)
         self.denoise: Any = state.net
-        if ranks.count > 1:
+        # Shares of a network exchange their gradients themselves.
+        self.is_replicated = ranks.count > 1 and not state.sharded
+        if self.is_replicated:
             self.denoise = DistributedDataParallel(state.net)
         if execution.compile:
-            self.denoise = torch.compile(self.denoise)
+            self.denoise = Compiled(self.denoise, config.network.arch)
 
     def __call__(self, pairs: Pairs) -> Tensor:
         """Train on this rank's share of a batch; return its loss, a scalar on the device."""
@@ -123,9 +133,9 @@ class Stepper:
         """
         stream = generator(self.config.seed, "sigma", 0, self.state.step)
         objective = self.state.net.objective
-        sigma = objective.draw_sigma(self.config.training.batch, stream, device)
+        sigma = objective.draw_sigma(self.config.training.batch, stream)
         first = self.ranks.rank * self.share
-        return sigma[first : first + self.share]
+        return _moved(sigma[first : first + self.share], device)
 
     def _path_noise(self, images: Tensor) -> Tensor | None:
         """Draw the path's noise of this rank's share, as ``_sigma`` does; None without any."""
@@ -135,7 +145,7 @@ class Stepper:
         if noise is None:
             return None
         first = self.ranks.rank * self.share
-        return noise[first : first + self.share].to(images.device)
+        return _moved(noise[first : first + self.share], images.device)
 
     def _labels(self, labels: Tensor) -> Tensor | None:
         """Encode the labels of this rank's share, with zeros for those that are dropped."""
@@ -146,7 +156,7 @@ class Stepper:
         seed = self.config.seed
         kept = kept_labels(training.label_dropout, training.batch, seed, self.state.step)
         first = self.ranks.rank * self.share
-        return encoded * kept[first : first + self.share].to(encoded.device)
+        return encoded * _moved(kept[first : first + self.share], encoded.device)
 
     def _backward(self, pairs: Pairs) -> Tensor:
         """Leave the gradient of the mean loss in the weights, and return that loss.
@@ -187,8 +197,11 @@ class Stepper:
         return total
 
     def _all_reduce_if(self, last: bool) -> AbstractContextManager:
-        """Skip the gradient all-reduce until the last micro-batch (``no_sync``)."""
-        if last or self.ranks.count == 1:
+        """Skip the gradient all-reduce until the last micro-batch (``no_sync``).
+
+        Not with a sharded network: until then every process would hold the whole gradient.
+        """
+        if last or not self.is_replicated:
             return nullcontext()
         return self.denoise.no_sync()
 

@@ -3,6 +3,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ import torch
 from bench import arm
 from bench.check import make
 from bench.config import Execution
+from slurm.entry import Entry
+from slurm.executor import tasks_of
 from slurm.folder import SweepFolder
 from slurm.job import ReportTask, RunTask
+from slurm.resources import check_resources
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,6 +66,16 @@ def test_task_does_its_run_with_its_threads_and_says_so(monkeypatch, task, folde
     arguments = (task.config, task.runs_dir, Execution(device="cpu"), Path("/data"))
     assert calls == [(arguments, 1, "running")]
     assert folder.attempt(task.config.run_id)["state"] == "done"
+
+
+def test_task_runs_as_its_resources_say(monkeypatch, folder):
+    use = check_resources({"gpus": 2, "micro_batch": 16, "compile": True})
+    config = make(None, {"seed": 3})
+    (task,) = tasks_of((Entry(config.run_id, "", config, use),), folder, None)
+    calls = []
+    monkeypatch.setattr(arm, "run_arm", lambda *args: calls.append(args))
+    replace(task, processes=1)()
+    assert calls[0][2] == Execution(device="cuda", micro_batch=16, compile=True)
 
 
 def test_a_run_of_one_process_waits_for_no_other(monkeypatch, task):

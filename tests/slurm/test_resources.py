@@ -16,6 +16,10 @@ from slurm.resources import Resources, SweepError, check_resources, sbatch_param
         ({"gpus": 2, "processes": 3}, "a node has 2 GPUs: one each"),
         ({"partition": 1}, "resources.partition must be a text"),
         ({"constraint": ["a100"]}, "resources.constraint must be a text"),
+        ({"strategy": "dpp"}, 'resources.strategy must be "ddp" or "fsdp"'),
+        ({"strategy": "fsdp", "compile": True}, "leave one of them out"),
+        ({"compile": 1}, "resources.compile must be true or false"),
+        ({"micro_batch": 0}, "resources.micro_batch must be a whole number, 1 or more"),
         ({"extra": "--qos=low"}, "resources.extra must be a table"),
         ({"extra": {"time": "1:00"}}, "resources.extra.time: set it with minutes"),
         ({"extra": {"cpus_per_task": 4}}, "resources.extra.cpus_per_task: set it with cpus"),
@@ -58,6 +62,12 @@ def test_there_is_a_process_for_each_gpu(use, node, of_all):
     asked = sbatch_parameters(use, "study", "place", [])
     assert (asked["ntasks_per_node"], asked["nodes"]) == (node, use.nodes)
     assert ("--kill-on-bad-exit=1" in asked["srun_args"]) == (of_all > 1)
+
+
+def test_settings_of_the_execution_are_those_that_were_chosen():
+    assert Resources(gpus=4).execution == {}
+    use = check_resources({"gpus": 4, "strategy": "fsdp", "gradient_checkpointing": True})
+    assert use.execution == {"strategy": "fsdp", "gradient_checkpointing": True}
 
 
 def test_the_time_is_a_number_and_what_is_not_asked_for_is_left_out():

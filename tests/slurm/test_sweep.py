@@ -199,6 +199,8 @@ def test_nested_tables_are_dotted_keys():
         ({"override": [{"minutes": 5}]}, "needs a match"),
         ({"override": [{"match": {"coupling": "knn"}, "minutes": 5}]}, "override.* matches no run"),
         ({"override": [{"match": {"seed": 0}, "minuets": 5}]}, "override: unknown key 'minuets'"),
+        ({"resources": {"strategy": "fsdp"}}, "set gpus, processes or nodes to 2 or more"),
+        ({"resources": {"micro_batch": 10**6}}, "resources.micro_batch is 1000000, the batch"),
         (
             {"grid": {"couplng": ["lapjv"]}},
             "couplng=lapjv: unknown option 'couplng'.* coupling",
