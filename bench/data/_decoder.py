@@ -146,6 +146,7 @@ def decoded(dataset: Dataset, decoder: Decoder | None) -> Dataset:
         Split(DecodedImages(split.images, decoder, decoder.image), split.labels)  # type: ignore[arg-type]
         for split in (dataset.train, dataset.test)
     )
+    # Caches of features are keyed by it, and two decoders must not share one.
     key = f"{dataset.checksum} decoded by {decoder.digest}"
     return DecodedDataset(dataset.name, train, test, dataset.num_classes, key=key)
 

@@ -39,6 +39,7 @@ def of_files(
     if test is None:
         train, test = hold_out(train)
         notes.append(f"every {HELD_OUT}th image of a class is held out")
+    # Before the decoding, which may take minutes.
     refuse_few(train, test)
     first, second, classes = decode(train, test, resolution, f"decode {name}", remarks)
     names = origin.classes

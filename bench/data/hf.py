@@ -145,6 +145,7 @@ def _image_column(table: Any, image: str | None) -> str:
 
 def _label_column(table: Any, label: str) -> str | None:
     """The column of classes; None for no labels."""
+    # Tables may have a column of labels that are no classes, such as boxes.
     if label == NONE:
         return None
     known = tuple(table.features)
@@ -159,6 +160,7 @@ def _files(table: Any, column: str, labels: str | None, split: str) -> list[Imag
 
     # The encoded bytes: all data sets of images are decoded by the same code.
     encoded = table.cast_column(column, datasets.Image(decode=False))
+    # Columns of numbers are read at once: row by row the library takes minutes for a million.
     numbers = [0] * len(table) if labels is None else list(table[labels])
     if labels is not None and labels not in encoded.column_names:
         raise DataError(f"--data hf: split {split} has no column {labels}")

@@ -74,6 +74,7 @@ def load(
 
 
 def _library() -> ModuleType:
+    # A torchvision of another build raises a RuntimeError, and takes seconds to import.
     try:
         from torchvision import datasets
     except (ImportError, RuntimeError) as error:
@@ -93,6 +94,7 @@ def _arguments(maker: Any, train: str, test: str) -> list[dict[str, object]]:
 
 def _made(maker: Any, root: Path, chosen: dict, arguments: list[dict]) -> Any:
     """The data set of a split."""
+    # Without download=True the classes raise where files are missing, each its own error.
     try:
         return maker(str(root), **chosen)
     except Exception as error:  # noqa: BLE001 - each class has its own errors
