@@ -55,7 +55,7 @@ def run_arm(
         bench.config.ConfigError: the configuration cannot run.
         bench.record.RunFolderError: the folder holds another run, is locked or cannot be written.
         bench.training.state.TrainingError: training failed; status.json says why.
-        bench.data.DataError: the data are missing or damaged.
+        bench.data.DataError: the data are missing or damaged, or the decoder does not suit them.
 
     """
     from bench import data, features
@@ -77,13 +77,16 @@ def run_arm(
     # Before the data are loaded: a finished run costs no time.
     if shared is None and ranks.from_first(is_settled, folder, config):
         return folder
+    given = dataset is not None
     if dataset is None:
         # One process downloads, then the others read.
         dataset = ranks.first_then_all(
             data.load, config.data, data_dir, config.resolution, config.source
         )
-        if ranks.first:
-            data.announce(data.describe(dataset))
+    decoder = data.load_decoder(config.evaluation, dataset, ranks.device)
+    dataset = data.noted(dataset, decoder)
+    if ranks.first and not given:
+        data.announce(data.describe(dataset))
     # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
@@ -93,8 +96,9 @@ def run_arm(
         again = shared is not None or _has_own_network(config)
         if not again and ranks.from_first(is_done, folder, config):
             return folder
-        specs = config.evaluation.features or features.names(dataset)
-        extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
+        measured = data.decoded(dataset, decoder)
+        specs = config.evaluation.features or features.names(measured)
+        extractors = features.load_all(specs, measured, runs_dir / ".cache", ranks.device)
         net: Denoiser | None = None
         learned = None
         images = config.training.images
@@ -105,8 +109,9 @@ def run_arm(
             log.begin(images)
         # Only the file shows if its network is conditional.
         conditional = config.training.conditional if net is None else net.label_dim > 0
+        record = None if decoder is None else decoder.record
         ranks.from_first(
-            _begin, session, config, dataset, extractors, ranks, conditional, execution
+            _begin, session, config, dataset, extractors, ranks, conditional, execution, record
         )
         if net is None:
             state = train(config, dataset, folder, ranks, execution, progress, log=log)
@@ -122,7 +127,17 @@ def run_arm(
         session.enter("evaluation")
         keep = execution.keep_samples
         rows = evaluate(
-            config, net, dataset, extractors, ranks, folder, learned, progress, keep, shared
+            config,
+            net,
+            dataset,
+            extractors,
+            ranks,
+            folder,
+            learned,
+            progress,
+            keep,
+            shared,
+            decoder,
         )
         log.measured(rows, images)
         session.finish()
@@ -186,7 +201,10 @@ def _note_question(folder: RunFolder, asked: str) -> None:
 
 
 def _has_own_network(config: RunConfig) -> bool:
-    """True if a file of the user's own measures or guides: its content may have changed."""
+    """True if a file of the user's own measures or guides: its content may have changed.
+
+    A decoder's content is part of the run's name.
+    """
     # An own encoder guides; options of features name files of networks.
     guidance = config.guidance
     if guidance.kind == "discriminator" and guidance.encoder is not None:
@@ -202,6 +220,7 @@ def _begin(
     ranks: Ranks,
     conditional: bool,
     execution: Execution,
+    decoder: dict[str, object] | None,
 ) -> None:
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
@@ -228,6 +247,8 @@ def _begin(
     # The scale of a user's own values, and which of them are held out.
     if dataset.origin.notes:
         origin["data_notes"] = list(dataset.origin.notes)
+    if decoder is not None:
+        origin["decoder"] = decoder
     if config.evaluation.primary:
         origin["primary"] = config.evaluation.primary
     # Without labels there is no class to ask for, and no law of classes.

@@ -14,6 +14,7 @@ from bench.config import (
     RunConfig,
     TrainingConfig,
 )
+from bench.config.decoder import check_decoder
 from bench.config.guidance import check_guidance, check_heun_nfe
 from bench.config.read import apply, load_preset, refuse_other_preset
 from bench.record import LARGEST, flatten
@@ -55,7 +56,7 @@ def check(config: RunConfig) -> RunConfig:
     check_metrics(config.evaluation.metrics)
     _check_evaluation(config.evaluation)
     evaluation = _check_schedules(config, training)
-    evaluation = _canonical_evaluation(evaluation)
+    evaluation = check_decoder(_canonical_evaluation(evaluation))
     evaluation = replace(evaluation, cfg=check_classifier_free(config))
     # A denoiser without labels is asked for no class, so no class law makes another run.
     if not (config.training.conditional or config.checkpoint):

@@ -102,8 +102,8 @@ def trained(
     if recorded.run_id != folder.run_id:
         raise ConfigError(f"{folder} is {recorded.run_id}: rename the folder to that")
     raise ConfigError(
-        f"{folder} has its own --sigma-min, --sigma-max, --reference-steps and --class-law; with"
-        " others it is another run: bench.run makes it, with the network of this one"
+        f"{folder} has its own --sigma-min, --sigma-max, --reference-steps, --class-law and"
+        " --decode; with others it is another run: bench.run makes it, with the network of this one"
     )
 
 

@@ -264,7 +264,11 @@ def _refuse_unfit_network(config: RunConfig, dataset: Dataset) -> None:
             build_network(config.network, dataset, config.training.conditional, config.seed)
     except ValueError as error:
         option = "--channel-mult" if takes_sizes(config.network) else "--arch"
-        hint = ", or choose another --resolution" if config.data in data.OWN_IMAGES else ""
+        hint = (
+            ", or choose another --resolution"
+            if data.plain_name(config.data) in data.OWN_IMAGES
+            else ""
+        )
         raise ConfigError(f"this network cannot be built, see {option}: {error}{hint}") from None
 
 

@@ -18,6 +18,7 @@ MODULES = {
     "pot": ("ot",),
     "jax": ("jax", "ott"),
     "slurm": ("submitit",),
+    "data": ("datasets", "torchvision"),
     "fid": ("torch_fidelity",),
     "peers": ("torchcfm",),
     "tensorboard": ("tensorboard",),

@@ -59,7 +59,7 @@ def refuse_other_preset(preset: str | None, data: str | None) -> None:
     if preset is None or data is None:
         return
     made_for = load_preset(preset).data
-    is_own = data.startswith("image-") or "." in data
+    is_own = data.startswith(("image-", "hf", "torchvision")) or "." in data
     if data != made_for and not is_own:
         raise ConfigError(
             f"preset {preset} is for {made_for}, not {data}: leave --preset out to take that of"

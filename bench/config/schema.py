@@ -22,7 +22,7 @@ LATER_TRAINING = (
     "objective", "sigma_data", "weight_decay", "label_blind", "select_every", "label_dropout",
 )  # fmt: skip
 # Options of the evaluation that came after the first ones were finished.
-LATER_EVALUATION = ("schedule", "shift", "shifts", "cfg")
+LATER_EVALUATION = ("schedule", "shift", "shifts", "cfg", "decode", "decoder")
 
 
 @dataclass(frozen=True)
@@ -192,6 +192,14 @@ class EvaluationConfig:
     """Highest noise level of sampling. Another value makes a separate run, because its rows cannot
     be compared; it reuses a network that was trained in the same way.
     """
+    decode: str | None = None
+    """TorchScript decoder of latents [n, c, h, w]; it returns images [n, c, h, w] in [-1, 1].
+    Features, distances, copies and pictures are then those of decoded images; paths, curvature and
+    truncation stay those of the latents. Another file makes a separate run, which reuses a network
+    that was trained in the same way.
+    """
+    # SHA-256 of that file: rows of two decoders cannot be compared.
+    decoder: str | None = field(default=None, metadata=HIDDEN)
     class_law: ClassLaw = "data"
     """Class frequencies of generated images for a conditional denoiser. data: those of the training
     split. uniform: all classes equally often, which biases distances if the classes differ in size.
@@ -314,6 +322,8 @@ class RunConfig:
         # Left out by default: a new field must not rename the runs of earlier versions.
         if self.evaluation.class_law != EvaluationConfig.class_law:
             content["evaluation"]["class_law"] = self.evaluation.class_law
+        if self.evaluation.decoder is not None:
+            content["evaluation"]["decoder"] = self.evaluation.decoder
         # Options that came later are left out at their defaults: runs of before keep their names.
         for name in LATER_TRAINING:
             if getattr(self.training, name) == getattr(TrainingConfig, name):
@@ -347,8 +357,13 @@ class RunConfig:
     def run_id(self) -> str:
         """Name of the folder: the parts that a person looks for, then the hash of all of it."""
         # Specs hold colons and commas, which shells and some file systems treat specially.
-        coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
+        coupling = _as_file_name(self.coupling)
         # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         source = "" if self.source == RunConfig.source else f"-from-{self.source}"
-        return f"{self.data}{source}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+        return f"{_as_file_name(self.data)}{source}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+
+
+def _as_file_name(spec: str) -> str:
+    """A spec with letters, digits and -.= only, so that it can be part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-.=" else "_" for c in spec)

@@ -6,7 +6,10 @@
 torch.Size([1437, 1, 8, 8])
 """
 
+from bench.data._decoded import DecodedImages
+from bench.data._decoder import Decoder, decoded, load_decoder, noted
 from bench.data._description import announce, describe
+from bench.data._script import ScriptError, read_script
 from bench.data._stored import StoredImages, in_parts
 from bench.data.contract import (
     GAUSSIAN,
@@ -23,6 +26,7 @@ from bench.data.contract import (
     is_users_own,
     load,
     names,
+    plain_name,
     stated,
 )
 
@@ -32,18 +36,26 @@ __all__ = [
     "OWN_IMAGES",
     "DataError",
     "Dataset",
+    "DecodedImages",
+    "Decoder",
     "Origin",
+    "ScriptError",
     "Split",
     "StoredImages",
     "announce",
     "as_images",
     "check_resolution",
     "check_source",
+    "decoded",
     "describe",
     "find",
     "in_parts",
     "is_users_own",
     "load",
+    "load_decoder",
     "names",
+    "noted",
+    "plain_name",
+    "read_script",
     "stated",
 ]

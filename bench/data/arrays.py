@@ -189,8 +189,16 @@ def _scale_notes(train: Images, test: Images, content: Content) -> list[str]:
             f"{origin} has values {scale}: bring the standard deviation to 0.5 or 1 (pixels 0 to"
             " 255: save them as uint8)"
         )
+    # The last noise level, 80, would not cover such a mean, and sampling begins without one.
+    if abs(scale.mean) > high:
+        raise DataError(
+            f"{origin} has values {scale}: subtract the mean (of each channel), and add it again in"
+            " the decoder"
+        )
+    off = abs(scale.mean) > scale.deviation
     return [
         f"values as given: {scale}",
+        *["their mean is larger than their deviation: subtract it from the values"] * off,
         "distances are between such values, not between decoded images",
     ]
 

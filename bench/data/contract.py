@@ -20,12 +20,14 @@ import torch
 from torch import Tensor
 
 from bench import plugins
+from bench.data._decoded import DecodedImages
 from bench.data._stored import StoredImages, in_parts
 from bench.process.defaults import plain_torch
 from bench.record import UserError
+from couplings.spec import read_options, split_spec
 
 # The user's own images: ``data_dir`` names them, and they can be resized.
-OWN_IMAGES = ("image-folder", "image-zip")
+OWN_IMAGES = ("image-folder", "image-zip", "hf", "torchvision")
 # All data of the user's own that ``data_dir`` names.
 OWN_DATA = (*OWN_IMAGES, "arrays")
 GAUSSIAN = "gaussian"  # the source that is no data set: N(0, I)
@@ -168,7 +170,7 @@ def as_images(images: Tensor) -> Tensor:
         StoredError: memory cannot hold images that are in a file.
 
     """
-    if isinstance(images, StoredImages):
+    if isinstance(images, StoredImages | DecodedImages):
         images = images[:]
     # In place: a pool of photographs should not be held twice.
     if images.dtype == torch.uint8:
@@ -183,19 +185,28 @@ def names() -> tuple[str, ...]:
 
 def is_users_own(name: str) -> bool:
     """True if the name alone does not say which images it stands for: a user can change them."""
-    return name in OWN_DATA or "." in name
+    return plain_name(name) in OWN_DATA or "." in name
+
+
+def plain_name(spec: str) -> str:
+    """The name of a data set without its options: ``hf`` of ``hf:name=ylecun/mnist``."""
+    return spec.partition(":")[0]
 
 
 def find(name: str) -> ModuleType:
     """The module of a data set: one of this folder, or the user's own if the name has a dot.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or it has no such options.
 
     """
     # A module that needs a library which is not installed keeps its own error as the cause.
     try:
-        return plugins.load("data set", name, "bench.data")
+        plain, words = split_spec(name)
+        module = plugins.load("data set", plain, "bench.data")
+        if words:
+            read_options(module.load, words, plain)
+        return module
     except plugins.PluginError as error:
         raise DataError(str(error)) from error.__cause__
 
@@ -230,7 +241,8 @@ def load(
     """Load the data set ``name``.
 
     Args:
-        name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``.
+        name: one of ``names()``, or the path of a module of your own, ``my_project.spirals``; the
+            keyword-only parameters of its ``load`` are options, ``hf:name=NAME``.
         data_dir: the folder that holds (or receives) its files; for ``image-folder`` the folder of
             images itself, for ``image-zip`` the zip, for ``arrays`` their file.
         resolution: side, in pixels, to bring the user's own images to; None leaves them as stored.
@@ -247,11 +259,13 @@ def load(
     shape, classes = stated(name)
     module = find(name)
     # Only these can be brought to another size: others have published ones.
-    if name in OWN_IMAGES:
-        dataset = module.load(data_dir, resolution)
+    plain, words = split_spec(name)
+    options = read_options(module.load, words, plain) if words else {}
+    if plain in OWN_IMAGES:
+        dataset = module.load(data_dir, resolution, **options)
     else:
         _check_takes_folder(name, module)
-        dataset = module.load(data_dir)
+        dataset = module.load(data_dir, **options)
     if not isinstance(dataset, Dataset):
         raise DataError(
             f"{name}: load(data_dir) must return a bench.data.Dataset, got {type(dataset).__name__}"
@@ -281,10 +295,10 @@ def check_resolution(name: str, resolution: int | None) -> None:
     """
     if resolution is None:
         return
-    if name not in OWN_IMAGES:
+    if plain_name(name) not in OWN_IMAGES:
         raise DataError(
             f"--resolution {resolution}: {name} has a fixed size, leave it out "
-            f"(only {' and '.join(OWN_IMAGES)} can be resized)"
+            f"(only {', '.join(OWN_IMAGES)} can be resized)"
         )
     if resolution < 1:
         raise DataError(f"--resolution {resolution}: at least 1 pixel")
@@ -300,7 +314,7 @@ def check_source(source: str) -> None:
     if source == GAUSSIAN:
         return
     # One folder cannot be that of the images and that of the source.
-    if source in OWN_DATA:
+    if plain_name(source) in OWN_DATA:
         raise DataError(
             f"--source {source}: --data-dir names only the images of --data; write a module that"
             " loads the source, --source my_project.source"

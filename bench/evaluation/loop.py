@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from bench import metrics
 from bench.config import RunConfig
-from bench.data import Dataset
+from bench.data import Dataset, Decoder
 from bench.evaluation import plan as planning
 from bench.evaluation.floors import floor_cautions, floor_tasks, measure_floor
 from bench.evaluation.ledger import Ledger, Task, record_best
@@ -81,6 +81,7 @@ def evaluate(
     progress: bool = True,
     keep_samples: bool = False,
     shared: SharedChoice | None = None,
+    decoder: Decoder | None = None,
 ) -> list[Measurement]:
     """Measure a trained denoiser; record everything in ``folder`` as soon as it is measured.
 
@@ -102,6 +103,7 @@ def evaluate(
         keep_samples: True to keep all samples.
         shared: the best schedules that runs of several seeds choose together, in the place of this
             run's own choice.
+        decoder: of the latents that are sampled, if images are measured in their place.
 
     Returns:
         All measurements, on the first rank; an empty list on the others.
@@ -111,7 +113,10 @@ def evaluate(
     methods = ranks.first_then_all(
         prepare_methods, config, net.eval(), dataset, folder.path, ranks.device, progress
     )
-    subject = Subject(config, net, dataset, extractors, ranks.device, folder.path, methods, learned)
+    device = ranks.device
+    subject = Subject(
+        config, net, dataset, extractors, device, folder.path, methods, learned, decoder
+    )
     # One rank opens the ledger: opening it may drop rows.
     ledger = ranks.from_first(_open_ledger, subject, folder)
     evaluation = Evaluation(subject, ledger, ranks, keep_samples, progress)

@@ -156,7 +156,8 @@ def _fixed_of_search(subject: Subject, setting: Setting, n: int) -> Iterator[Ten
     if not setting.search:
         return None
     fixed = fixed_of_search(subject.config.evaluation, setting.nfe)
-    return None if fixed == setting else store(subject, fixed).as_measured(n)
+    stored = store(subject, fixed).as_measured(n)
+    return None if fixed == setting else map(subject.as_measured, stored)
 
 
 def _solver_rows(
@@ -219,7 +220,7 @@ def _as_measured(
     bad = 0
     for images in store(subject, setting).as_measured(n):
         bad += int((~finite_rows(images)).sum())
-        yield images
+        yield subject.as_measured(images)
     if bad:
         not_finite[setting.name] = (bad, n)
 
@@ -244,7 +245,7 @@ def _show_paths(subject: Subject, n: int) -> None:
     # [rows, columns, c, h, w]
     tangents = torch.cat(list(samples.tensors("tangents", min(TANGENTS[0], n))))
     path = subject.samples_folder / "tangents.png"
-    save_grid(path, tangents.flatten(0, 1), columns=tangents.shape[1])
+    save_grid(path, subject.as_shown(tangents.flatten(0, 1)), columns=tangents.shape[1])
 
 
 def _show(subject: Subject, setting: Setting) -> None:
@@ -268,9 +269,9 @@ def _show(subject: Subject, setting: Setting) -> None:
     if setting.sampler != "heun" or setting.nfe not in SHOWN_NFE:
         return
     first = torch.cat(list(samples.images(min(SHOWN_SIDE**2, evaluation.samples))))
-    save_grid(folder / f"nfe{setting.nfe}.png", as_images(first))
+    save_grid(folder / f"nfe{setting.nfe}.png", subject.as_shown(first))
     # What they are to look like; the same for every run.
-    save_grid(folder / f"{REAL}.png", as_images(subject.dataset.test.images[: SHOWN_SIDE**2]))
+    save_grid(folder / f"{REAL}.png", as_images(subject.measured.test.images[: SHOWN_SIDE**2]))
     most = max((nfe for nfe in SHOWN_NFE if nfe in evaluation.nfe), default=setting.nfe)
     if setting.nfe == most:
         _show_nearest(subject, first[:NEAREST])
@@ -282,13 +283,13 @@ def _show_nearest(subject: Subject, samples: Tensor) -> None:
     In the features of the first distance; pixels only if there are no others.
     """
     # The search goes through all training images, for a picture that there would not be.
-    if not is_shown(subject.dataset.train.images):
+    if not is_shown(subject.measured.train.images):
         return
     spaces = sorted(subject.spaces.values(), key=lambda space: space.features.name == "pixels")
     space = spaces[0]
-    features = torch.cat(list(space.extract(samples)))
+    features = torch.cat(list(space.extract(subject.as_measured(samples))))
     _, rows = nearest_rows(features.to(space.device), space.real["train"].parts())
-    images = as_images(subject.dataset.train.images[rows.cpu()])
+    images = as_images(subject.measured.train.images[rows.cpu()])
     path = subject.samples_folder / f"nearest-{space.features.name}.png"
-    both = torch.cat([as_images(samples), images.cpu()])
+    both = torch.cat([subject.as_shown(samples), images.cpu()])
     save_grid(path, both, columns=len(samples), width=2 * WIDTH)

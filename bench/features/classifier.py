@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from bench.data import OWN_DATA, Dataset, Split, as_images
+from bench.data import OWN_DATA, Dataset, Split, as_images, plain_name
 from bench.features import FeatureError, Features
 from bench.record import write_bytes
 from bench.record.files import made_once
@@ -95,7 +95,7 @@ def load(dataset: Dataset, cache: Path, device: str) -> Features:
 
 
 def _floor(dataset: Dataset) -> float:
-    if dataset.name in OWN_DATA:
+    if plain_name(dataset.name) in OWN_DATA:
         return min(FLOOR, TIMES_CHANCE / dataset.num_classes)
     return FLOORS.get(dataset.name, FLOOR)
 

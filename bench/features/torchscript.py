@@ -20,17 +20,15 @@ read and write files, so use networks from people you trust.
 
 from __future__ import annotations
 
-import hashlib
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from bench.data import Dataset, as_images
+from bench.data import Dataset, ScriptError, as_images, read_script
 from bench.features import FeatureError, Features, all_names, in_batches
 
 
@@ -66,21 +64,24 @@ def load(
     # A shell expands ~ at the beginning of a word only, not after path=.
     file = Path(path).expanduser()
     name = _checked(name or file.stem)
-    net, digest = _read(file, device)
+    try:
+        script = read_script(file, device)
+    except ScriptError as error:
+        raise FeatureError(f"torchscript: {error}") from None
 
     def extract(images: Tensor) -> Tensor:
         if size is not None:
             images = F.interpolate(
                 images, (size, size), mode="bilinear", antialias=True, align_corners=False
             )
-        return net(images)
+        return script.net(images)
 
     # Two images, because one would not show a network that loses the batch or averages over it.
     features = _tried(extract, as_images(dataset.train.images[:2]).to(device), file)
     # The size changes the features as the weights do, so the fingerprint has both.
     resized = f"-size{size}" if size is not None else ""
     return Features(
-        name, in_batches(extract), features, f"torchscript-{digest}{resized}", slow=True
+        name, in_batches(extract), features, f"torchscript-{script.digest}{resized}", slow=True
     )
 
 
@@ -97,29 +98,6 @@ def _checked(name: str) -> str:
             f"torchscript: {name!r}: a name has lower case, digits and dashes: give name={near}"
         )
     return name
-
-
-def _read(path: Path, device: str) -> tuple[nn.Module, str]:
-    """The network for inference and the SHA-256 of its file."""
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", r"`torch\.jit\.load` is deprecated", DeprecationWarning
-            )
-            net = torch.jit.load(str(path), map_location=device)
-    except OSError as error:
-        raise FeatureError(
-            f"torchscript: {path} cannot be read ({error.strerror}): is the path right?"
-        ) from None
-    except RuntimeError:
-        raise FeatureError(
-            f"{path} is not a TorchScript file: write it with torch.jit.script(net).save(PATH)"
-        ) from None
-    for parameter in net.parameters():  # a script module has no requires_grad_ of its own
-        parameter.requires_grad_(False)
-    return net.eval(), digest
 
 
 @torch.no_grad()

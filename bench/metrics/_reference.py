@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench.data import Dataset, StoredImages, as_images
+from bench.data import Dataset, DecodedImages, StoredImages, as_images
 from bench.features import Features
 from bench.metrics._moments import Moments
 from bench.record import write_bytes
 from bench.record.files import digest, locked
 
 CHUNK = 500  # images whose features are taken at a time
+PART = 2**24  # numbers of decoded images in a chunk: 64 MiB
 HELD = 2**26  # numbers: features of a split are kept in memory up to 256 MiB
 STORED = 2**24  # numbers of a file: 64 MiB
 VERSION = 1  # raise it when what is stored changes, so that no old file is read
@@ -34,12 +35,20 @@ def extract(images: Tensor | Iterable[Tensor], features: Features, device: str) 
 
     Those of an image that is not finite are NaN.
     """
-    for chunk in images.split(CHUNK) if isinstance(images, Tensor | StoredImages) else images:
+    for chunk in _chunks(images):
         whole = as_images(chunk)
         # Given NaN, some networks raise and others round it to 8 bits.
         finite = whole.flatten(1).isfinite().all(1)
         shown = torch.where(finite[:, None, None, None], whole, 0.0)
         yield features.extract(shown.to(device)).cpu().masked_fill(~finite[:, None], math.nan)
+
+
+def _chunks(images: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
+    """Chunks of images that are given whole; given chunks as they are."""
+    if isinstance(images, DecodedImages):
+        # Photographs as floats take a hundred times the memory of their latents.
+        return images.split(max(1, min(CHUNK, PART // math.prod(images.image))))
+    return images.split(CHUNK) if isinstance(images, Tensor | StoredImages) else images
 
 
 def moments(parts: Iterable[Tensor]) -> Moments:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.config import RunConfig
 from bench.config.guidance import GuidanceConfig
-from bench.data import Dataset
+from bench.data import Dataset, Decoder, as_images, decoded
 from bench.features import Features, pixels
 from bench.guidance.images import GuidedModel, Sides
 from bench.metrics._space import FeatureSpace
@@ -74,6 +74,7 @@ class Subject:
         folder: of the run.
         methods: starts and discriminators that its samples are steered by.
         learned: state of a coupling that learned in training.
+        decoder: of the latents that the data set holds, if images are measured in their place.
 
     """
 
@@ -85,6 +86,7 @@ class Subject:
     folder: Path
     methods: Methods = Methods()
     learned: dict[str, Tensor] | None = None
+    decoder: Decoder | None = None
 
     @property
     def cache(self) -> Path:
@@ -122,13 +124,26 @@ class Subject:
         return known
 
     @cached_property
+    def measured(self) -> Dataset:
+        """The data set as features see it: decoded images if there is a decoder."""
+        return decoded(self.dataset, self.decoder)
+
+    def as_measured(self, samples: Tensor) -> Tensor:
+        """Stored samples ``[n, ...]`` as features see them: decoded if there is a decoder."""
+        return samples if self.decoder is None else self.decoder(samples)
+
+    def as_shown(self, samples: Tensor) -> Tensor:
+        """Stored samples ``[n, ...]`` as images of a picture, float32 in [-1, 1]."""
+        return as_images(self.as_measured(samples))
+
+    @cached_property
     def spaces(self) -> dict[str, FeatureSpace]:
         """Feature spaces by the name of their features, pixels always among them."""
         spaces = {}
-        known = [pixels.load(self.dataset, self.cache, self.device), *self.extractors]
+        known = [pixels.load(self.measured, self.cache, self.device), *self.extractors]
         for features in known:
             spaces[features.name] = FeatureSpace(
-                features, self.dataset, self.device, self.cache, self.requested
+                features, self.measured, self.device, self.cache, self.requested
             )
         return spaces
 

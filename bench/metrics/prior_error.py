@@ -114,7 +114,7 @@ class PriorError(DenoiserMetric):
         for metric, value in prior_errors(start, dataset, subject.config.seed).items():
             yield setting.row(metric, value)
         space = subject.spaces[subject.judge.name]
-        images = dataset.test.images
+        images = subject.measured.test.images
         if not ModeMixture.suits(space, len(images)):
             return
         for threshold, value in mixture_of(space, images).items():

@@ -194,6 +194,9 @@ def _checked_data(
     dataset = ranks.first_then_all(
         data.load, command.data, command.data_dir, command.resolution, command.source
     )
+    # All runs of a command are measured with the same decoder.
+    decoder = data.load_decoder(todo[0].config.evaluation, dataset, ranks.device)
+    dataset = data.noted(dataset, decoder)
     if ranks.first:
         data.announce(data.describe(dataset))
     # All are checked before any is trained: a pool that is too large for the last run of a night

@@ -90,8 +90,8 @@ class Command:
     """Data set: digits, moons, eight-gaussians, fashion-mnist, fashion-mnist-16, cifar10; points at
     the scales of publications: sf2m-8gaussians, sf2m-moons, sf2m-scurve, dsb-moons,
     dsb-8gaussians, c2ot-8gaussians, c2ot-moons, c2ot-moons-x; your own images: image-folder or
-    image-zip; your own arrays, such as latents: arrays; or a module of your own, such as
-    my_project.spirals.
+    image-zip; your own arrays, such as latents: arrays; local copies of other libraries' data sets:
+    hf, hf:name=NAME, torchvision:name=NAME; or a module of your own, such as my_project.spirals.
     """
     source: str = RunConfig.source
     """Data set that noise samples are drawn from, with images of the same shape as those of --data;
@@ -105,10 +105,11 @@ class Command:
     current folder. For image-folder it is the folder of images itself (sub-folders are classes;
     train/ and test/ are the splits, else every 10th image is held out), for image-zip the zip
     itself (labels in dataset.json, as EDM's tool writes it), for arrays the .npy, .npz,
-    .safetensors or .pt file, or the folder that holds train.npy and test.npy.
+    .safetensors or .pt file, or the folder that holds train.npy and test.npy; for hf the folder of
+    the data set, for torchvision its root.
     """
     resolution: int | None = None
-    """Centre-crop the images of image-folder or image-zip to a square and resize them to this many
+    """Centre-crop your own images, and those of hf and torchvision, to a square of this many
     pixels a side (area averaging). Default: as stored; they must then be equal squares.
     """
     runs: Path = Path("runs")

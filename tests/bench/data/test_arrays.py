@@ -169,6 +169,8 @@ BAD = {
     "complex values": ("a.npy", LATENTS.astype(np.complex64), "save uint8 or floats"),
     "NaN": ("a.npy", with_nan(LATENTS), "1 of"),
     "pixels as floats": ("a.npy", PIXELS.astype(np.float32), "save them as uint8"),
+    "a far mean": ("a.npy", LATENTS + 50, "subtract the mean"),
+    "infinity": ("a.npy", np.where(LATENTS > 2, np.inf, LATENTS), "holds NaN or infinity"),
     "a constant": ("a.npy", 0 * LATENTS, "standard deviation 0"),
     "too few labels": ("a.npz", {"images": LATENTS, "labels": LABELS[:9]}, "one label for each"),
     "one-hot labels": (
@@ -251,3 +253,47 @@ def test_a_run_trains_measures_and_records_the_scale(tmp_path, images, labels, t
     np.savez(path, images=images + 1)
     assert main(args) == 2
     assert "data" in capsys.readouterr().err
+
+
+class Upscaled(torch.nn.Module):
+    """A decoder: three channels at twice the size."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :3].repeat_interleave(2, 2).repeat_interleave(2, 3).tanh()
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("images", "is_decoded"),
+    [(LATENTS, False), (LATENTS, True), (VECTORS, False), (PIXELS, False)],
+    ids=["latents", "decoded", "vectors", "pixels"],
+)
+def test_every_file_trains_reports_and_resumes(tmp_path, images, is_decoded, tiny_flags, capsys):
+    at = tiny_flags.index("--channel-mult")
+    flags = tiny_flags[:at] + tiny_flags[at + 2 :]
+    args = ["--data", "arrays", *flags, "--metrics", "samples", "paths", "--features", "pixels"]
+    args += ["--runs", str(tmp_path / "runs"), "--no-baseline"]
+    if is_decoded:
+        torch.jit.script(Upscaled()).save(str(tmp_path / "decoder.pt"))
+        args += ["--decode", str(tmp_path / "decoder.pt")]
+    first = write(tmp_path / "a.npy", images=images)
+    assert main([*args, "--data-dir", str(first)]) == 0
+    (path,) = (tmp_path / "runs").glob("arrays-lapjv-*")
+    assert "arrays" in (tmp_path / "runs/report.html").read_text()
+    rows = RunFolder(path).measurements()
+    assert {"curvature", "fd_pixels"} & {row.metric for row in rows}
+    # The same images in any other file are the same run, which is finished.
+    for suffix in (".npz", ".safetensors", ".pt"):
+        other = write(tmp_path / f"a{suffix}", images=images)
+        assert main([*args, "--data-dir", str(other)]) == 0
+        assert RunFolder(path).measurements() == rows
+    # Without its record it resumes from the checkpoint, and measures the same.
+    (path / "evaluation.json").unlink()
+    trained = (path / "checkpoint.pt").read_bytes()
+    assert main([*args, "--data-dir", str(other)]) == 0
+    assert (path / "checkpoint.pt").read_bytes() == trained
+    timed = ("seconds", "_s", "_ms", "share")
+    values = {row.key: row.value for row in RunFolder(path).measurements()}
+    for row in rows:
+        if not row.metric.endswith(timed):
+            assert values[row.key] == row.value, row
