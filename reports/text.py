@@ -8,6 +8,9 @@ from collections.abc import Collection, Sequence
 
 from markupsafe import Markup, escape
 
+# Type of columns of text. Not "string", which means pyarrow's strings where pyarrow is installed:
+# their masks cannot be combined with those of other columns.
+STRINGS = "string[python]"
 MISSING = "–"
 _MINUS = "−"  # the sign, which is as wide as a plus
 _ONE_DECIMAL = 0.0995  # below this share a percentage has a decimal: 9.9 %, but 10 %

@@ -21,6 +21,7 @@ from reports.sections._weights import (
 from reports.tables.arms import BASELINE, ordered
 from reports.tables.floors import REAL
 from reports.tables.groups import Group
+from reports.text import STRINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def build(group: Group) -> Guidance | None:
 
 def _short(rows: pd.DataFrame) -> pd.Series:
     """The guidance of each row, without digests."""
-    return rows["guidance"].map(without_digests(rows["guidance"].unique())).astype("string")
+    return rows["guidance"].map(without_digests(rows["guidance"].unique())).astype(STRINGS)
 
 
 def in_words(group: Group) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reports.text import is_missing, listed, setting
+from reports.text import STRINGS, is_missing, listed, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def objectives(rows: pd.DataFrame) -> pd.Series:
     if OBJECTIVE not in rows:
         return rows["run_id"].map(lambda _: EDM)
     # Not by str.partition, which gives an empty column no parts.
-    return rows[OBJECTIVE].astype("string").fillna(EDM).str.replace(":.*", "", regex=True)
+    return rows[OBJECTIVE].astype(STRINGS).fillna(EDM).str.replace(":.*", "", regex=True)
 
 
 def with_arms(rows: pd.DataFrame) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def with_arms(rows: pd.DataFrame) -> pd.DataFrame:
         arm_of(str(coupling), words[place])
         for coupling, place in zip(rows["coupling"], places, strict=True)
     ]
-    return rows.assign(coupling=arms).astype({"coupling": "string"})
+    return rows.assign(coupling=arms).astype({"coupling": STRINGS})
 
 
 def _variants(fields: list[str], places: set[tuple]) -> dict[tuple, str]:

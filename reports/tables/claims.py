@@ -10,20 +10,21 @@ from reports.tables.metrics import verdict
 from reports.tables.panels import Panel
 from reports.tables.statistics import LEAST_SEEDS, Cell
 from reports.tables.tidy import PRIMARY
+from reports.text import STRINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = {
-    "comparison": "string",
-    "data": "string",
+    "comparison": STRINGS,
+    "data": STRINGS,
     "pool": "Int64",
-    "coupling": "string",
-    "against": "string",
-    "metric": "string",
-    "split": "string",
-    "settings": "string",
-    "schedule": "string",
+    "coupling": STRINGS,
+    "against": STRINGS,
+    "metric": STRINGS,
+    "split": STRINGS,
+    "settings": STRINGS,
+    "schedule": STRINGS,
     "nfe": "Int64",
     "seeds": "Int64",
     "ratio": "float64",
@@ -31,8 +32,8 @@ COLUMNS = {
     "high": "float64",
     "p": "float64",
     "adjusted": "float64",
-    "role": "string",
-    "verdict": "string",
+    "role": STRINGS,
+    "verdict": STRINGS,
 }
 
 

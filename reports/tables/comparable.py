@@ -23,6 +23,7 @@ from reports.tables.groups import BUDGET, Group, groups
 from reports.tables.panels import MIXED, counts_images
 from reports.tables.runs import ReportError, Run
 from reports.tables.select import is_per_run
+from reports.text import STRINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ def mark(table: pd.DataFrame, found: Sequence[Mismatch]) -> pd.DataFrame:
         before = mixed[mismatch.rows]
         mixed[mismatch.rows] = before.where(before.eq(""), before + ", ") + mismatch.what
     # Missing and not "", which would count as a mark of its own.
-    return table.assign(**{MIXED: mixed.mask(mixed.eq("")).astype("string")})
+    return table.assign(**{MIXED: mixed.mask(mixed.eq("")).astype(STRINGS)})
 
 
 def mismatches(table: pd.DataFrame, runs: Sequence[Run]) -> list[Mismatch]:

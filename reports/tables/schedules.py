@@ -16,7 +16,7 @@ from bench.record import Measurement
 from bench.record.best_schedule import BEST as RECORDED
 from bench.record.best_schedule import GRID, NOISE, SEEDS, choose, parameter
 from reports.tables.arms import objectives, ordered
-from reports.text import join, schedule_label
+from reports.text import STRINGS, join, schedule_label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +241,7 @@ def shown_at(rows: pd.DataFrame, fixed: Mapping[str, str]) -> pd.Series:
     sampler.
     """
     label = rows["schedule"].where(has_schedule(rows))
-    label = label.map(schedule_label, na_action="ignore").astype("string").fillna("")
+    label = label.map(schedule_label, na_action="ignore").astype(STRINGS).fillna("")
     return label.mask(is_fixed(rows, fixed), fixed_label(fixed))
 
 

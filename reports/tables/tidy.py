@@ -12,26 +12,27 @@ from bench.record import Measurement, write_bytes
 from bench.record.best_schedule import as_of_today
 from reports.tables.arms import EDM, EDM_SIGMA_DATA, OBJECTIVE, SIGMA_DATA, baseline_first
 from reports.tables.runs import OF_TRAINING, Run, read
+from reports.text import STRINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # The columns of every table, with their types; the configuration comes after them.
 COLUMNS = {
-    "run_id": "string",
-    "data": "string",
-    "coupling": "string",
+    "run_id": STRINGS,
+    "data": STRINGS,
+    "coupling": STRINGS,
     "pool": "Int64",
     "seed": "Int64",
-    "metric": "string",
+    "metric": STRINGS,
     "value": "float64",
     "nfe": "Int64",
     "rho": "float64",
-    "schedule": "string",
-    "sampler": "string",
-    "start": "string",
-    "guidance": "string",
-    "split": "string",
+    "schedule": STRINGS,
+    "sampler": STRINGS,
+    "start": STRINGS,
+    "guidance": STRINGS,
+    "split": STRINGS,
     "n": "Int64",
     "sigma": "float64",
 }
@@ -201,8 +202,8 @@ def read_csv(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # Floats are read as text first, because not every version of pandas reads their last digit.
-    kinds = {name: "string" if kind == "float64" else kind for name, kind in COLUMNS.items()}
-    kinds |= dict.fromkeys(HASHES, "string")
+    kinds = {name: STRINGS if kind == "float64" else kind for name, kind in COLUMNS.items()}
+    kinds |= dict.fromkeys(HASHES, STRINGS)
     # pandas takes words such as NA, null and None for gaps, and a coupling may have such a name.
     table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=[""])
     return _typed(_as_of_today(table))

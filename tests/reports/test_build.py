@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.reports.conftest import PIXEL
 from tests.reports.oracle import near
 from tests.reports.pages import Page
 
+ROOT = Path(__file__).parents[2]
 FEW = [Measurement("truncation_error", 1.0, nfe=5), Measurement("coupling_ms", 2.0)]
 
 
@@ -401,3 +403,13 @@ def test_what_is_left_out_is_said_on_the_terminal(tmp_path, make, capsys):
     said = capsys.readouterr()
     assert re.search(r"^left out: \S*lapjv\S*: .", said.err)
     assert "report.html" in said.out
+
+
+def test_a_report_does_not_depend_on_pyarrow(study, tmp_path):
+    """Where pyarrow is installed, the type "string" means its arrays, whose masks other columns
+    refuse.
+    """
+    for path in sorted((ROOT / "reports").rglob("*.py")):
+        assert '"string"' not in path.read_text(encoding="utf-8"), f"{path}: use text.STRINGS"
+    pytest.importorskip("pyarrow")
+    assert build(study, tmp_path).html.exists()
