@@ -65,6 +65,7 @@ class Coupling(WithOptions, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # Exchanges would undo what labels, chance or a network have decided.
         by_other_costs = self.uses_labels or self.independent or self.follows_model
         is_free = self.permutes and not by_other_costs
         require(

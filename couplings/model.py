@@ -47,6 +47,7 @@ class Model:
     @property
     def share_done(self) -> float:
         """The share of the training that is done."""
+        # A trainer binds its network once, and asks at every pool.
         return self.progress() if callable(self.progress) else self.progress
 
     def at(self, state: Tensor, t: float, labels: Tensor | None, what: str) -> Tensor:
@@ -62,6 +63,7 @@ class Model:
             CouplingError: the velocity has another shape, or is not finite.
 
         """
+        # Networks have float32 weights, whatever the dtype of the pool.
         found = self.velocity(state.float(), t, labels)
         is_like_it = isinstance(found, Tensor) and found.shape == state.shape
         shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -70,6 +72,7 @@ class Model:
             f"{what}: the velocity must have the shape of its states, {list(state.shape)}, got"
             f" {shape}",
         )
+        # Back to the pool, which may be in another dtype or on another device than the network.
         found = found.detach().to(state)
         require(
             bool(torch.isfinite(found).all()),

@@ -81,6 +81,7 @@ class ModelAligned(Coupling):
         if self.model.share_done < self.warmup:
             return self._warm_up_pairs(pool)
         of_images, of_noise = self.points(pool)
+        # The squared distance of these points is the error of the pair, so any exact solver does.
         index = Lapjv().solve(Pool(of_images, of_noise)).index
         values = of_images.shape[1]
         errors = {
@@ -98,6 +99,7 @@ class ModelAligned(Coupling):
         """
         images = pool.images
         noise = pool.noise
+        # Both means are of this pool: a source may have another mean than 0.
         t = self.image_level
         z_near = images + self._velocity(pool, (1 - t) * images + t * noise.mean(0), t)
         t = self.noise_level
@@ -106,11 +108,13 @@ class ModelAligned(Coupling):
 
     def _velocity(self, pool: Pool, state: Tensor, t: float) -> Tensor:
         """The model's velocity `[n, d]` at states `[n, d]`, which it sees as images."""
+        # A convolution needs the shape that a pool of rows has lost.
         seen = state.reshape(len(state), *pool.shape)
         return self.model.at(seen, t, pool.labels, str(self)).reshape(state.shape)
 
     def _warm_up_pairs(self, pool: Pool) -> Pairing:
         """The pairs of `first`; random ones are those as drawn, which are independent."""
+        # Zeros too, so that the mean over pools is the share of aligned ones.
         report = {"aligned": 0.0}
         if self.first == "exact":
             return replace(Lapjv().solve(pool), report=report)
