@@ -28,7 +28,7 @@ KINDS = {
     "dataset": "fitted once on the whole training set of n images",
 }
 NEEDS_MODEL = "a trained model"
-FOLLOWS_MODEL = "a model, the network in training: using(velocity)"
+FOLLOWS_MODEL = "a model: the network in training, by using(velocity)"
 EXAMPLE_N = (1024, 8192)  # images of a pool
 EXAMPLE_D = 3072  # values of a CIFAR-10 image
 _ITEM = re.compile(r"    (\w+): (.*)")
