@@ -28,6 +28,7 @@ KINDS = {
     "dataset": "fitted once on the whole training set of n images",
 }
 NEEDS_MODEL = "a trained model"
+FOLLOWS_MODEL = "a model: the network in training, by using(velocity)"
 EXAMPLE_N = (1024, 8192)  # images of a pool
 EXAMPLE_D = 3072  # values of a CIFAR-10 image
 _ITEM = re.compile(r"    (\w+): (.*)")
@@ -57,7 +58,7 @@ class Entry:
         source: the paper; empty likewise.
         keeps_noise: True if the noise of the pairs stays standard normal.
         keeps_data: True if every image comes equally often.
-        needs_model: True if a trained model makes its pairs.
+        needs: the model that it needs, in words; empty for most.
         memory: for some numbers of images the peak bytes of a solution; empty if it makes no
             estimate.
 
@@ -72,7 +73,7 @@ class Entry:
     source: str
     keeps_noise: bool
     keeps_data: bool
-    needs_model: bool
+    needs: str
     memory: dict[int, int]
 
 
@@ -110,7 +111,7 @@ def entry(name: str) -> Entry:
         source=_section("Source", own),
         keeps_noise=cls.exact_noise_marginal,
         keeps_data=cls.exact_data_marginal,
-        needs_model=getattr(cls, "needs_model", False),
+        needs=_needs(cls),
         memory=_memory(cls),
     )
 
@@ -127,7 +128,7 @@ def overview() -> str:
 def brief(found: Entry) -> str:
     """Lines of a coupling in the list: what it solves, cost, marginals, options, paper."""
     options = "  ".join(f"{option.name}={option.default}" for option in found.options)
-    rows = {"needs": NEEDS_MODEL} if found.needs_model else {}
+    rows = {"needs": found.needs} if found.needs else {}
     rows |= {
         "cost": found.cost or "not stated",
         "marginals": _marginals(found),
@@ -141,7 +142,7 @@ def full(found: Entry) -> str:
     """All that a coupling says about itself, with the meaning of each option."""
     rows = {
         "kind": f"{found.kind} coupling, {KINDS[found.kind]}",
-        "needs": NEEDS_MODEL if found.needs_model else "",
+        "needs": found.needs,
         "cost": found.cost or "not stated",
         "memory": ", ".join(
             f"{size / 1e6:,.0f} MB for {n:,} images" for n, size in found.memory.items()
@@ -189,6 +190,14 @@ def _wrapped(text: str, indent: int) -> list[str]:
         break_on_hyphens=False,
         break_long_words=False,
     )
+
+
+def _needs(cls: Any) -> str:
+    """The model that a coupling needs, in words; empty if it needs none."""
+    # Each kind of coupling states only its own.
+    if getattr(cls, "needs_model", False):
+        return NEEDS_MODEL
+    return FOLLOWS_MODEL if getattr(cls, "follows_model", False) else ""
 
 
 def _memory(cls: Any) -> dict[int, int]:

@@ -75,4 +75,4 @@ def _part(pool: Pool, rows: Tensor) -> Pool:
     """The pool of some rows `[m]`."""
     labels = pool.labels[rows.to(pool.labels.device)]
     # One generator for all classes: the draws of one must not repeat in the next.
-    return Pool(pool.images[rows], pool.noise[rows], labels, pool.generator)
+    return Pool(pool.images[rows], pool.noise[rows], labels, pool.generator, pool.shape)

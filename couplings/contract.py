@@ -3,8 +3,9 @@
 import math
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from couplings import adjust, cost, memory
 from couplings._options import WithOptions
 from couplings.classes import largest_class, pair_within_classes
 from couplings.errors import CouplingError, require
+from couplings.model import Model, Velocity
 from couplings.pool import Pairing, Pool, Saving, check_pool, not_finite
 
 __all__ = ["Coupling", "CouplingError", "Pairing", "Pool", "Saving", "require"]
@@ -53,6 +55,8 @@ class Coupling(WithOptions, ABC):
     deterministic: ClassVar[bool] = True  # needs no generator
     independent: ClassVar[bool] = False  # its pairs are independent, with any options
     weighs_losses: ClassVar[bool] = False  # a trainer must apply `Pairing.weights`
+    follows_model: ClassVar[bool] = False  # the network in training decides its pairs, see `using`
+    model: ClassVar[Model | None] = None
 
     within_class: bool = False
     refine: str = adjust.NOTHING
@@ -61,7 +65,9 @@ class Coupling(WithOptions, ABC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        is_free = self.permutes and not (self.uses_labels or self.independent)
+        # Exchanges would undo what labels, chance or a network have decided.
+        by_other_costs = self.uses_labels or self.independent or self.follows_model
+        is_free = self.permutes and not by_other_costs
         require(
             adjust.passes_of(self.refine, self.name) == 0 or is_free,
             f"{self.name}: refine={self.refine} exchanges the noise samples of a permutation by"
@@ -82,6 +88,23 @@ class Coupling(WithOptions, ABC):
             CouplingError: the solver failed; never a fallback to another pairing.
 
         """
+
+    def using(self, velocity: Velocity, progress: float | Callable[[], float] = 1.0) -> Self:
+        """A copy that has the network in training, for couplings with `follows_model`.
+
+        Args:
+            velocity: of the network, with the weights of the step that takes the pairs.
+            progress: the share of the training that is done, 0 to 1, or a function that returns it.
+
+        Raises:
+            CouplingError: the coupling needs no model.
+
+        """
+        require(self.follows_model, f"{self} follows no model: call its pair as it is")
+        following = replace(self)
+        # No option: the spec is the same with any model.
+        object.__setattr__(following, "model", Model(velocity, progress))
+        return following
 
     @property
     def permutes(self) -> bool:
@@ -216,6 +239,12 @@ class Coupling(WithOptions, ABC):
 
         """
         n = len(pool.images)
+        require(
+            not self.follows_model or self.model is not None,
+            f"{self} pairs by the errors of the network in training: hand it over,"
+            f" get({self.spec!r}).using(velocity, progress=step / steps).pair(images, noise), with"
+            " velocity(state, t, labels)",
+        )
         if n < 2:
             # A pair by itself has a weight of 1.
             weights = torch.ones(n, device="cpu") if self.weighs_losses else None

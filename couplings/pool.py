@@ -99,6 +99,7 @@ class Pool:
         noise: `[n, d]`, likewise, in the dtype of the images.
         labels: `[n, ...]` as given, or None.
         generator: the source of all randomness, or None.
+        shape: of an image as given, for couplings that call a network.
 
     """
 
@@ -106,6 +107,7 @@ class Pool:
     noise: Tensor
     labels: Tensor | None = None
     generator: torch.Generator | None = None
+    shape: tuple[int, ...] = ()
 
 
 def check_pool(
@@ -133,7 +135,7 @@ def check_pool(
     y = flatten(noise)
     # float64 images with float32 noise are common: float64 is NumPy's default.
     dtype = torch.promote_types(x.dtype, y.dtype)
-    return Pool(x.to(dtype), y.to(dtype), labels, generator)
+    return Pool(x.to(dtype), y.to(dtype), labels, generator, tuple(images.shape[1:]))
 
 
 def not_finite(pool: Pool) -> CouplingError:

@@ -26,6 +26,7 @@ from bench.training.step import Stepper
 from couplings import get, names
 from models import edm as networks
 from tests.elsewhere import DEVICE, DeviceMismatch, elsewhere
+from tests.ready import ready
 
 TINY = {"batch": 64, "pool": 64, "model_channels": 8, "channel_mult": [1], "label_blind": True}
 
@@ -89,10 +90,10 @@ def test_couplings_pair_on_the_device_of_the_images(name):
     g = torch.Generator().manual_seed(0)
     images, noise = torch.randn(2, 48, 3, 4, 4, generator=g)
     labels = torch.arange(48) % 3
-    expected = get(name).pair(images / 2, noise, labels, torch.Generator().manual_seed(1))
+    expected = ready(name).pair(images / 2, noise, labels, torch.Generator().manual_seed(1))
     with elsewhere():
         given = [tensor.to(DEVICE) for tensor in (images / 2, noise, labels)]
-        found = get(name).pair(*given, torch.Generator().manual_seed(1))
+        found = ready(name).pair(*given, torch.Generator().manual_seed(1))
         assert found.index.device.type == found.noise.device.type == DEVICE
         assert torch.equal(found.noise.cpu(), expected.noise)
 

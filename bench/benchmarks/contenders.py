@@ -75,7 +75,7 @@ def contenders(specs: Sequence[str], peers: bool) -> list[Contender]:
             not installed.
 
     """
-    couplings = [_coupling(spec) for spec in specs or names("batch")]
+    couplings = [_coupling(spec) for spec in specs or _solvable()]
     # Two spellings of one coupling are one contender.
     chosen = list({coupling.name: coupling for coupling in couplings}.values())
     if peers:
@@ -118,6 +118,12 @@ def _coupling(spec: str) -> Contender:
             f" {', '.join(names('batch'))}"
         )
 
+    if coupling.follows_model:
+        raise ConfigError(
+            f"{coupling} pairs by the errors of a network, and a pool has none: take couplings"
+            f" without a model, such as {', '.join(_solvable())}"
+        )
+
     # The whole of ``pair``, with its checks and its cost: a training loop waits for all of it.
     def solve(pool: Pool) -> Solved:
         pairing = coupling.pair(pool.images, pool.noise, pool.labels, pool.generator)
@@ -128,6 +134,11 @@ def _coupling(spec: str) -> Contender:
     # Within classes there is one matrix a class, which no single call makes.
     has_matrix = hasattr(coupling, "matrix") and not coupling.within_class
     return Contender(coupling.spec, "coupling", solve, coupling.matrix if has_matrix else None)
+
+
+def _solvable() -> list[str]:
+    """Couplings that pair a pool without a network."""
+    return [name for name in names("batch") if not get(name).follows_model]
 
 
 def _torchcfm() -> Contender:

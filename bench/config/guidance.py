@@ -161,6 +161,11 @@ def _check_noising(spec: str, conditional: bool) -> str:
             f"--guidance.noising {spec}: it is fitted to real images only; take a coupling of a"
             " pool, such as lapjv"
         )
+    if noising.follows_model:
+        raise ConfigError(
+            f"--guidance.noising {spec}: it follows a network that learns from its pairs; take"
+            " another coupling of a pool, such as lapjv"
+        )
     if (
         conditional
         and not noising.independent

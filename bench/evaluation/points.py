@@ -96,7 +96,7 @@ def pairs_of(subject: Subject) -> Pairs | None:
 
     """
     config = subject.config
-    coupling = own_coupling(config, subject.dataset, subject.cache, subject.device)
+    coupling = own_coupling(config, subject.dataset, subject.cache, subject.device, subject.net)
     if coupling is None:
         return None
     if isinstance(coupling, Fitted) and subject.learned is not None:

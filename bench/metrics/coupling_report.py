@@ -16,6 +16,7 @@ from typing import ClassVar
 from bench.data import Split
 from bench.metrics.contract import DenoiserMetric, Item, Subject
 from bench.pairs.stream import PairStream
+from bench.pairs.velocity import following
 from bench.randomness import derive
 from bench.record import Measurement
 from bench.record.infos import Info
@@ -150,6 +151,7 @@ class CouplingReport(DenoiserMetric):
         train = subject.dataset.train.to(subject.device)
         # Other streams than those of training, the same for all couplings.
         seed = derive(config.seed, "optimality gap")
+        coupling = following(coupling, subject.net, config.evaluation.sigma_max)
         gap = optimality_gap(train, coupling, pool, seed, config.training.augment)
         if math.isfinite(gap):
             yield Measurement("coupling_optimality_gap", gap, split="train", n=POOLS)

@@ -47,6 +47,7 @@ from bench.metrics._learning import (
 )
 from bench.metrics.contract import DenoiserMetric, Item, Subject
 from bench.pairs.fit import fit
+from bench.pairs.velocity import following
 from bench.process.defaults import plain_torch
 from bench.record import Measurement
 from bench.record.infos import Info
@@ -152,17 +153,17 @@ class LearningSignal(DenoiserMetric):
     def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:  # noqa: ARG003
         """All values of ``learning_signal`` for the run's own coupling."""
         config = subject.config
-        coupling = own_coupling(config, subject.dataset, subject.cache, subject.device)
+        coupling = own_coupling(config, subject.dataset, subject.cache, subject.device, subject.net)
         if isinstance(coupling, Fitted) and subject.learned is not None:
             coupling.load_state_dict(subject.learned)
         yield from learning_signal(config, subject.net, subject.dataset, subject.device, coupling)
 
 
 def own_coupling(
-    config: RunConfig, dataset: Dataset, cache: Path, device: str
+    config: RunConfig, dataset: Dataset, cache: Path, device: str, net: Denoiser
 ) -> Coupling | Fitted | None:
     """The run's coupling, fitted or from its file in ``cache``; None for a network that was not
-    trained here.
+    trained here. One that follows the model pairs by ``net``, as at the end of the training.
 
     A coupling that learned while training gets its state from the checkpoint by
     ``load_state_dict``.
@@ -175,7 +176,7 @@ def own_coupling(
         return None
     coupling = get(config.coupling)
     if coupling.kind == "batch":
-        return coupling
+        return following(coupling, net, config.evaluation.sigma_max)
     return fit(coupling, dataset, config.seed, cache, device)
 
 

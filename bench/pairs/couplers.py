@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from bench.data import Split, as_images
 from bench.pairs.facts import repeated
 from bench.pairs.pool import Coupled, Drawn, Pairs
 from bench.pairs.workers import Workers
 from bench.process.ranks import PATIENCE
-from couplings import Coupling, Fitted
+from couplings import Coupling, Fitted, Pairing
+from couplings.pool import Jitter
 
 Coupler = Callable[[Drawn, torch.Generator], Coupled]
 
@@ -25,8 +27,24 @@ def couple_pool(coupling: Coupling | Workers) -> Coupler:
     def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
         pairs = drawn.pairs
         pairing = coupling.pair(pairs.images, pairs.noise, pairs.labels, generator)
-        coupled = replace(pairs, noise=pairing.of(pairs.noise), weights=pairing.weights)
-        return Coupled(coupled, pairing.report, drawn.rows)
+        again = _kept(pairing) if follows_model(coupling) else None
+        return replace(_paired(drawn, pairing), again=again)
+
+    return couple
+
+
+def couple_again(kept: dict[str, Tensor]) -> Coupler:
+    """Couple a pool as it was before the run was stopped, from ``Coupled.again``."""
+
+    def couple(drawn: Drawn, generator: torch.Generator) -> Coupled:
+        device = drawn.pairs.noise.device
+        jitter = None
+        if "jitter" in kept:
+            jitter = Jitter(float(kept["jitter"]), int(kept["jitter_seed"]))
+        weights = kept["weights"].to(device) if "weights" in kept else None
+        pairing = Pairing(kept["index"].to(device), weights=weights, jitter=jitter)
+        # Without a report: the pool was counted before the stop.
+        return replace(_paired(drawn, pairing), again=kept)
 
     return couple
 
@@ -44,8 +62,8 @@ def couple_ranks(coupling: Coupling | Workers) -> Coupler:
         # Workers pair as their coupling does.
         solver = cast(Coupling, coupling)
         pairing = pair_shared(solver, pairs.images, pairs.noise, pairs.labels, generator, group)
-        coupled = replace(pairs, noise=pairing.of(pairs.noise), weights=pairing.weights)
-        return Coupled(coupled, pairing.report, drawn.rows)
+        again = _kept(pairing) if follows_model(coupling) else None
+        return replace(_paired(drawn, pairing), again=again)
 
     return couple
 
@@ -76,3 +94,28 @@ def couple_fitted(fitted: Fitted, split: Split) -> Coupler:
         return Coupled(coupled, report, rows.cpu(), state)
 
     return couple
+
+
+def follows_model(coupling: Coupling | Workers | Fitted) -> bool:
+    """True if the network in training decides the pairs, with its weights of their own step."""
+    # Workers, which have no network, are no coupling.
+    return isinstance(coupling, Coupling) and coupling.follows_model
+
+
+def _paired(drawn: Drawn, pairing: Pairing) -> Coupled:
+    """A drawn pool in the pairs of a batch coupling."""
+    pairs = drawn.pairs
+    coupled = replace(pairs, noise=pairing.of(pairs.noise), weights=pairing.weights)
+    return Coupled(coupled, pairing.report, drawn.rows)
+
+
+def _kept(pairing: Pairing) -> dict[str, Tensor]:
+    """The pairing as tensors, for a checkpoint."""
+    kept = {"index": pairing.index.cpu()}
+    if pairing.weights is not None:
+        kept["weights"] = pairing.weights.cpu()
+    if pairing.jitter is not None:
+        kept["jitter"] = torch.tensor(pairing.jitter.share, dtype=torch.float64, device="cpu")
+        # A whole number of 62 bits, which float64 does not hold.
+        kept["jitter_seed"] = torch.tensor(pairing.jitter.seed, dtype=torch.int64, device="cpu")
+    return kept

@@ -24,10 +24,12 @@ class PoolCursor:
         number, skip        0, 4      1, 2      2, 0
 
     A checkpoint holds no pairs. A run that was stopped after batch 1 draws pool 1 again, couples it
-    again, and skips the first 2 pairs, which batch 1 took. So three things depend on the place:
+    again, and skips the first 2 pairs, which batch 1 took. So four things depend on the place:
 
     - A coupling that learns must be saved as it was *before* pool 1, or it would learn from that
       pool twice. After batch 2, where pool 1 is used up, it is saved as it was *after* pool 1.
+    - A coupling that follows the model pairs pool 1 with weights that have changed since. It is
+      saved with the pairing of pool 1, and after batch 2 with nothing.
     - The cost of pool 1 was counted before the stop; the resumed run does not count it again.
     - The cost of a pool is counted with the batch that first takes from it. A run that is stopped
       while it waits for a pool has not counted it, and the resumed run does.
@@ -36,7 +38,8 @@ class PoolCursor:
         step: of the training, where the next batch begins.
         batch: pairs in a batch.
         pool: pairs in a pool.
-        state: of a coupling that learns, before pool ``number``; None for others.
+        state: of a coupling that learns, before pool ``number``, or the pairing of that pool by one
+            that follows the model; None for others.
 
     Attributes:
         number: of the pool to be added next.
@@ -69,7 +72,7 @@ class PoolCursor:
         pairs = coupled.pairs[self.skip :]
         self._left = pairs if self._left is None else self._left.joined(pairs)
         # Two states are enough: a batch that ends in this pool has used up all earlier ones.
-        self._before = self._after
+        self._before = self._after if coupled.again is None else coupled.again
         self._after = coupled.state
         # A pool that earlier batches took from was counted with them.
         if not self.skip:

@@ -77,6 +77,8 @@ class Coupled:
             of a pair as drawn and as coupled; and whatever else the coupling reports.
         rows: ``[n]``, the numbers of the images in the training set, on the CPU.
         state: of a coupling that learns, after this pool; None for others.
+        again: the pairing itself, of a coupling that follows the model, whose weights are no longer
+            there when a resumed run needs this pool; None for others.
 
     """
 
@@ -84,6 +86,7 @@ class Coupled:
     report: dict[str, float]
     rows: Tensor
     state: dict[str, Tensor] | None = None
+    again: dict[str, Tensor] | None = None
 
 
 def draw_pool(split: Split, pool: int, seed: int, rank: int, number: int) -> Drawn:

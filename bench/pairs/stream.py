@@ -17,10 +17,18 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from bench.data import Split
 from bench.pairs.cost import CouplingCost
-from bench.pairs.couplers import Coupler, couple_fitted, couple_pool, couple_ranks
+from bench.pairs.couplers import (
+    Coupler,
+    couple_again,
+    couple_fitted,
+    couple_pool,
+    couple_ranks,
+    follows_model,
+)
 from bench.pairs.cursor import PoolCursor
 from bench.pairs.facts import facts
 from bench.pairs.pool import Coupled, Drawn, Pairs, draw_pool
@@ -58,11 +66,14 @@ class PairStream:
             images are fixed.
         labelled: True if the network gets the labels: reports then say how far these predict the
             noise samples.
+        resumed: ``state`` of the run that ``start_step`` resumes, for a coupling that follows the
+            model; None for others.
 
     Attributes:
         step: the step after the last batch.
-        state: of a dataset coupling that learns, for a run that resumes from ``step``; None for
-            others.
+        state: of a dataset coupling that learns, for a run that resumes from ``step``; of a
+            coupling that follows the model, the pairing of the pool that ``step`` is in the midst
+            of; None for others.
 
     """
 
@@ -83,6 +94,7 @@ class PairStream:
         workers: int = 0,
         augment: Augment | None = None,
         labelled: bool = False,
+        resumed: dict[str, Tensor] | None = None,
     ):
         if batch % ranks:
             raise ValueError(f"batch {batch} must be a multiple of the {ranks} ranks")
@@ -107,17 +119,27 @@ class PairStream:
         self._share = slice(first, first + share)
         self._drawn_by = 0 if shared else rank
         solves_here = rank == 0 or not shared
+        follows = follows_model(coupling)
+        self._again = resumed if follows else None
+        if follows:
+            self.state = resumed
+        self._resumed_pool = start_step * self._batch // pool
         self._workers = None
-        if workers and solves_here and not isinstance(coupling, Fitted):
+        # Other processes have no network.
+        if workers and solves_here and not (follows or isinstance(coupling, Fitted)):
             self._workers = Workers(coupling, workers, _spare_threads(workers))
         self._couple = _coupler(self._workers or coupling, split, shared and self._several)
         # Collectives must come in one order, and so must the pools of a coupling that learns.
         self._ahead = workers if self._workers and not shared else 1
+        # Paired ahead, a pool would be paired with the weights of an earlier step.
+        if follows:
+            self._ahead = 0
         # On a CPU the trainer needs the cores: with two threads here it trained a third fewer
         # images (2 cores).
-        threads = 1 if split.images.device.type == "cpu" else torch.get_num_threads()
+        alongside = split.images.device.type == "cpu" and self._ahead > 0
+        threads = 1 if alongside else torch.get_num_threads()
         self._threads = ThreadPoolExecutor(
-            self._ahead, "coupling", torch.set_num_threads, (threads,)
+            max(1, self._ahead), "coupling", torch.set_num_threads, (threads,)
         )
         self._coming: deque[Future[Coupled]] = deque()
         if not self._fitted:
@@ -199,7 +221,11 @@ class PairStream:
         drawn = draw_pool(self.split, self.pool, self.seed, self._drawn_by, number)
         if self.augment and not self._fitted:
             drawn = Drawn(drawn.rows, self._augmented(drawn.pairs, number))
-        coupled = self._couple(drawn, generator(self.seed, "coupling", self._drawn_by, number))
+        couple = self._couple
+        # The weights that paired this pool have changed since.
+        if self._again is not None and number == self._resumed_pool:
+            couple = couple_again(self._again)
+        coupled = couple(drawn, generator(self.seed, "coupling", self._drawn_by, number))
         found = facts(coupled.pairs, self.split.source is None, self.labelled)
         # What a coupling says of itself comes first.
         coupled = replace(coupled, report=found | coupled.report)

@@ -19,6 +19,7 @@ from torch import Tensor
 from bench.config import Execution, RunConfig
 from bench.data import Dataset, Split
 from bench.pairs.pool import Pairs, draw_pool
+from bench.pairs.velocity import following
 from bench.process.ranks import Ranks
 from bench.randomness import generator
 from bench.sampling.sample import CHUNK
@@ -98,7 +99,7 @@ def measure(
     couple = {}
     for each in configs:
         if each.coupling not in couple:
-            couple[each.coupling] = _couple_seconds(each, split, device)
+            couple[each.coupling] = _couple_seconds(each, state, split, device)
     return Pace(train / images, sample, memory, parameters, couple)
 
 
@@ -170,7 +171,7 @@ def _sample_seconds(state: TrainState, pairs: Pairs, device: str) -> float:
     return _least_seconds(evaluate, device) / len(noise)
 
 
-def _couple_seconds(config: RunConfig, split: Split, device: str) -> float:
+def _couple_seconds(config: RunConfig, state: TrainState, split: Split, device: str) -> float:
     """Seconds of a batch coupling for an image; 0 for one of the training set, or of a user's own.
 
     Code of a user's may do anything, and must do it in its run only.
@@ -178,6 +179,8 @@ def _couple_seconds(config: RunConfig, split: Split, device: str) -> float:
     coupling = get(config.coupling)
     if coupling.kind != "batch" or "." in coupling.name:
         return 0.0
+    average = cast(Denoiser, state.ema.net)  # a copy of the denoiser
+    coupling = following(coupling, average, config.evaluation.sigma_max)
     pool = config.training.pool
     count = min(pool, MOST_POOL)
     try:

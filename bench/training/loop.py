@@ -15,6 +15,7 @@ from bench.data import Dataset
 from bench.pairs.cost import CouplingCost, evenness
 from bench.pairs.fit import fit, fit_file
 from bench.pairs.stream import PairStream
+from bench.pairs.velocity import following
 from bench.process.defaults import plain_torch
 from bench.process.progress import Progress
 from bench.process.ranks import Ranks
@@ -92,7 +93,7 @@ def train(
     state.processes = ranks.count
     stream = PairStream(
         dataset.train.to(ranks.device),
-        _coupling(config.coupling, config.seed, dataset, folder, ranks.device, state),
+        _coupling(config, dataset, folder, ranks, state),
         pool=training.pool,
         batch=training.batch,
         seed=config.seed,
@@ -105,6 +106,7 @@ def train(
         workers=_workers(execution, ranks.device),
         augment=Augment(training.augment) if training.augment else None,
         labelled=training.conditional,
+        resumed=state.coupling,
     )
     bar = Progress(
         f"train {config.coupling} seed {config.seed}",
@@ -179,12 +181,27 @@ def _workers(execution: Execution, device: str) -> int:
 
 
 def _coupling(
-    spec: str, seed: int, dataset: Dataset, folder: RunFolder, device: str, state: TrainState
+    config: RunConfig, dataset: Dataset, folder: RunFolder, ranks: Ranks, state: TrainState
 ) -> Coupling | Fitted:
-    """The coupling for the stream: a dataset coupling is fitted, and gets its saved state."""
-    coupling = get(spec)
+    """The coupling for the stream.
+
+    A dataset coupling is fitted, and gets its saved state; one that follows the model gets the
+    average of the weights, which samples are drawn from.
+    """
+    coupling = get(config.coupling)
+    seed = config.seed
+    device = ranks.device
     if coupling.kind == "batch":
-        return coupling
+        if coupling.follows_model and ranks.count > 1 and config.training.pool_scope == "rank":
+            # The first process writes the checkpoint, and would know its own pairs only.
+            raise TrainingError(
+                f"{coupling} with {ranks.count} processes that pair pools of their own cannot be"
+                " resumed: pass --pool-scope global"
+            )
+        steps = total_steps(config)
+        # The average is a copy of the denoiser, so it is one.
+        average = cast(Denoiser, state.ema.net)
+        return following(coupling, average, config.evaluation.sigma_max, lambda: state.step / steps)
     runs = folder.path.parent
     # Next to the run folders: all runs of a comparison share the fit.
     cache = runs / ".cache"

@@ -45,6 +45,11 @@ def refuse_selection(config: RunConfig, dataset: Dataset) -> None:
             f"{option}: {config.coupling} pairs no images but those of training, so the validation"
             " split has no pairs of it; leave the option out"
         )
+    if get(config.coupling).follows_model:
+        raise ConfigError(
+            f"{option}: the pairs of {config.coupling} change with the weights, so losses on them"
+            " cannot be compared; leave the option out"
+        )
 
 
 class Selection:

@@ -48,7 +48,8 @@ class TrainState:
         step: steps taken so far.
         seconds: spent in training so far, over all sessions.
         cost: of the coupling so far.
-        coupling: state of a dataset coupling that learns during the training, else None.
+        coupling: state of a dataset coupling that learns during the training, or the pairing of
+            the last pool by one that follows the model; else None.
         history: images, loss and error by noise level at each check of the loss; see
             ``bench.training.curve``.
         losses: of the steps since the last check, scalars on the device.

@@ -44,6 +44,11 @@ class Permuted(Coupling):
             self.solver.permutes,
             f"permuted: {self.of} does not use every noise sample once: take one that does",
         )
+        require(
+            not self.solver.follows_model,
+            f"permuted: {self.of} follows the network that learns from its pairs, and would here"
+            " follow one that learns from others: take another coupling",
+        )
 
     @cached_property
     def solver(self) -> Coupling:

@@ -16,6 +16,7 @@ import torch
 
 from couplings import Coupling, CouplingError, Pairing, get, names
 from couplings.contract import Saving
+from tests.ready import ready
 
 CLAIMS = (
     "exact_noise_marginal",
@@ -35,7 +36,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def coupling(request):
-    return get(request.param)
+    return ready(request.param)
 
 
 @pytest.fixture

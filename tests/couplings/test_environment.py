@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from couplings import get, names
+from tests.ready import ready
 
 FITTED = {
     "semidiscrete": "batch=256,max_chi2=0.3",
@@ -45,7 +46,7 @@ def specs():
 @pytest.mark.parametrize("what", ["float64", "meta", "numpy errors"])
 @pytest.mark.parametrize("spec", specs())
 def test_batch_couplings_ignore_the_defaults_of_the_process(defaults, spec, what):
-    coupling = get(spec)
+    coupling = ready(spec)
     given = inputs()
     expected = coupling.pair(*given, cpu(2))
     defaults(what)

@@ -26,6 +26,7 @@ SHIPPED = {
     "sliced",
     "bsp",
     "permuted",
+    "model-aligned",
     "semidiscrete",
     "semidiscrete-balanced",
     "cached",

@@ -7,6 +7,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import cross_val_predict
 
 from couplings import CouplingError, get, names
+from tests.ready import ready
 
 # Pairs whose losses are weighted stay as they were drawn.
 BATCH = [name for name in names("batch") if not get(name).weighs_losses]
@@ -16,19 +17,19 @@ LABELS = torch.tensor([7, 3, 7, 9, 3, 7] * 8 + [100])  # sizes 24, 16, 8 and 1
 @pytest.mark.parametrize("name", BATCH)
 def test_no_noise_crosses(pool, seeded, name):
     images, noise = pool(49)
-    pairing = get(f"{name}:within_class=true").pair(images, noise, LABELS, seeded(0))
+    pairing = ready(f"{name}:within_class=true").pair(images, noise, LABELS, seeded(0))
     assert torch.equal(LABELS[pairing.index], LABELS)
     assert pairing.report["classes"] == 4
     assert pairing.report["singletons"] == 1
     one_hot = torch.nn.functional.one_hot(LABELS)
-    again = get(f"{name}:within_class=true").pair(images, noise, one_hot, seeded(0)).index
+    again = ready(f"{name}:within_class=true").pair(images, noise, one_hot, seeded(0)).index
     assert torch.equal(LABELS[again], LABELS)
 
 
 @pytest.mark.parametrize("name", BATCH)
 def test_missing_labels_are_refused(pool, seeded, name):
     with pytest.raises(CouplingError, match="needs labels"):
-        get(f"{name}:within_class=true").pair(*pool(8), generator=seeded(0))
+        ready(f"{name}:within_class=true").pair(*pool(8), generator=seeded(0))
 
 
 @pytest.mark.parametrize("name", ["hungarian", "lapjv", "minibatch-ot", "lapjv:cost=l2", "stable"])
@@ -50,7 +51,7 @@ def test_a_report_is_the_mean_over_the_classes_that_were_solved(pool, seeded, na
     labels = torch.arange(40).clamp_max(30)
     several = labels == 30
     assert several.sum() == 10
-    within = get(f"{name}:within_class=true")
+    within = ready(f"{name}:within_class=true")
     report = within.pair(images, noise, labels, seeded(0)).report
     expected = within.pair(images[several], noise[several], labels[several], seeded(0)).report
     of_the_pool = {"cost_before", "cost_after", "seconds", "duplicates", "classes", "singletons"}
@@ -63,7 +64,7 @@ def test_a_report_is_the_mean_over_the_classes_that_were_solved(pool, seeded, na
 @pytest.mark.parametrize("name", BATCH)
 def test_classes_are_weighted_by_their_sizes(pool, seeded, name):
     images, noise = pool(49)
-    within = get(f"{name}:within_class=true")
+    within = ready(f"{name}:within_class=true")
     report = within.pair(images, noise, LABELS, seeded(0)).report
     generator = seeded(0)
     parts = []
@@ -90,7 +91,7 @@ def test_classes_are_weighted_by_their_sizes(pool, seeded, name):
 @pytest.mark.parametrize("name", BATCH)
 def test_classes_of_one_only_are_left_as_given(pool, seeded, name):
     images, noise = pool(12)
-    pairing = get(f"{name}:within_class=true").pair(images, noise, torch.arange(12), seeded(0))
+    pairing = ready(f"{name}:within_class=true").pair(images, noise, torch.arange(12), seeded(0))
     assert pairing.index.tolist() == list(range(12))
     assert pairing.report["cost_after"] == pairing.report["cost_before"]
     assert pairing.report["singletons"] == pairing.report["classes"] == 12

@@ -110,7 +110,8 @@ def test_without_torchcfm_one_line_says_how_to_install_it(monkeypatch):
 
 
 def test_contenders_are_all_batch_couplings_or_those_named_once_each(torchcfm):
-    assert [entrant.name for entrant in contenders([], peers=False)] == [*names("batch"), FLOOR]
+    solvable = [name for name in names("batch") if name != "model-aligned"]
+    assert [entrant.name for entrant in contenders([], peers=False)] == [*solvable, FLOOR]
     chosen = contenders(["sinkhorn:epsilon=0.05", "sinkhorn", "lapjv:cost=l2"], peers=True)
     assert [(entrant.name, entrant.kind) for entrant in chosen] == [
         ("sinkhorn", "coupling"), ("lapjv:cost=l2", "coupling"),
@@ -123,7 +124,11 @@ def test_contenders_are_all_batch_couplings_or_those_named_once_each(torchcfm):
 
 @pytest.mark.parametrize(
     ("spec", "words"),
-    [("lapjw", "did you mean lapjv"), ("semidiscrete", "fitted on a whole data set: pools are")],
+    [
+        ("lapjw", "did you mean lapjv"),
+        ("semidiscrete", "fitted on a whole data set: pools are"),
+        ("model-aligned", "errors of a network, and a pool has none: take couplings without"),
+    ],
 )
 def test_what_cannot_solve_a_pool_is_refused_in_one_line(spec, words):
     with pytest.raises(ConfigError, match=words) as caught:

@@ -77,6 +77,17 @@ def test_a_fit_and_labels_are_reported_too(tiny, tmp_path):
     assert "coupling_seconds" not in rows
 
 
+def test_a_coupling_that_follows_the_model_is_measured_with_the_trained_one(tiny, tmp_path):
+    config = dataclasses.replace(tiny, coupling="model-aligned:warmup=0.3")
+    rows, _ = measured(config, tmp_path)
+    # Of 5 pools, two begin in the first three tenths of the training.
+    assert rows["coupling_aligned"].value == pytest.approx(0.6)
+    assert rows["coupling_model_error_before"].n == 3
+    after = rows["coupling_model_error_after"].value
+    assert after < rows["coupling_model_error_before"].value
+    assert rows["coupling_optimality_gap"].n == POOLS
+
+
 def test_large_pools_are_not_assigned(tiny, tmp_path, monkeypatch):
     training = dataclasses.replace(tiny.training, pool=MOST_PAIRS + 1)
     config = dataclasses.replace(tiny, coupling="random", training=training)

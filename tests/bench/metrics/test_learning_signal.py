@@ -70,7 +70,7 @@ def network(config, dataset):
 
 
 def measure(config, net, dataset, effort=FEW):
-    coupling = own_coupling(config, dataset, None, "cpu")
+    coupling = own_coupling(config, dataset, None, "cpu", net)
     found = learning_signal(config, net, dataset, "cpu", coupling, effort)
     return {(m.metric, m.sigma): m.value for m in found}
 
@@ -83,6 +83,7 @@ ARMS = [
     ("random", {}),
     ("lapjv", {}),
     ("knn", {}),
+    ("model-aligned", {}),
     ("cached", {}),
     ("semidiscrete", {}),
     ("random", {"augment": 0.1}),
@@ -96,14 +97,16 @@ def test_rows_of_each_coupling(coupling, training, tiny, digits, tmp_path):
     small = dataclasses.replace(
         digits, train=Split(digits.train.images[:90], digits.train.labels[:90])
     )
-    own = own_coupling(config, small, tmp_path, "cpu")
-    found = learning_signal(config, network(config, small), small, "cpu", own, FEW)
+    net = network(config, small)
+    own = own_coupling(config, small, tmp_path, "cpu", net)
+    found = learning_signal(config, net, small, "cpu", own, FEW)
     assert len({m.key for m in found}) == len(found)
     assert all(math.isfinite(m.value) for m in found if m.metric != "gradient_noise_scale")
     metrics = {m.metric for m in found}
     assert ("validation_loss_own" in metrics) == (coupling not in ("cached", "semidiscrete"))
     assert ("target_variance" in metrics) == (coupling == "random" and not training)
-    assert ("target_variance_from_noise" in metrics) == (coupling in ("random", "lapjv"))
+    permutes = coupling in ("random", "lapjv", "model-aligned")
+    assert ("target_variance_from_noise" in metrics) == permutes
 
 
 def test_a_network_from_a_file_has_no_pairing_of_its_own(tiny, digits):

@@ -1,4 +1,5 @@
 import itertools
+import multiprocessing
 
 import pytest
 import torch
@@ -116,6 +117,52 @@ def test_a_coupling_that_learns_goes_on_from_the_middle_of_a_pool(split):
         with PairStream(few, again, **options, start_step=start) as stream:
             for (noise, _), pairs in zip(whole[start:], stream, strict=True):
                 assert torch.equal(noise, pairs.noise)
+
+
+@pytest.mark.parametrize("options", ["", ",jitter=0.3", ",mix=0.5"])
+def test_pairs_that_follow_the_model_are_those_of_their_own_step_and_stay_after_a_stop(
+    split, options
+):
+    """The model changes with each step; a run that resumes inside a pool has other weights than
+    those which paired it.
+    """
+    sizes = {"pool": 40, "batch": 16, "seed": 3, "stop_step": 10}
+    step = [0]
+    asked = []
+
+    def velocity(state, t, labels):
+        asked.append((step[0], len(state)))
+        return state.flatten(1).roll(step[0], 1).reshape(state.shape) * (1 + step[0])
+
+    def batches(start=0, resumed=None):
+        coupling = get(f"model-aligned:warmup=0{options}").using(velocity)
+        step[0] = start
+        found = []
+        with PairStream(split, coupling, **sizes, start_step=start, resumed=resumed) as stream:
+            for pairs in stream:
+                found.append((pairs.noise, stream.state))
+                step[0] += 1
+        return found
+
+    whole = batches()
+    # Two evaluations a pool, at the steps that are the first to take from pools 0 to 3.
+    assert [at for at, count in asked if count == 40] == [0, 0, 2, 2, 5, 5, 7, 7]
+    for start in range(1, 10):
+        for (noise, _), (again, _) in zip(
+            whole[start:], batches(start, whole[start - 1][1]), strict=True
+        ):
+            assert torch.equal(noise, again)
+    # A pool ends with step 5, so nothing is kept there.
+    assert whole[4][1] is None
+    assert whole[3][1] is not None
+
+
+def test_no_worker_pairs_for_a_model_in_training(split):
+    coupling = get("model-aligned").using(lambda state, t, labels: state)
+    options = {"pool": 32, "batch": 32, "seed": 0, "stop_step": 2}
+    with PairStream(split, coupling, **options, workers=2) as stream:
+        assert len(list(stream)) == 2
+        assert not multiprocessing.active_children()
 
 
 def test_ranks_and_seeds_draw_pools_of_their_own(split):

@@ -45,6 +45,7 @@ def test_training_lowers_the_loss(digits, tiny, tmp_path):
         ("lapjv", 0.2, 0.3),
         ("cached:epochs=1", 0.0, 0.3),
         ("semidiscrete:max_chi2=1", 0.0, 0.0),
+        ("model-aligned:warmup=0.3", 0.2, 0.3),
     ],
 )
 def test_a_stopped_run_resumes_to_the_same_weights(
@@ -85,6 +86,21 @@ def test_another_number_of_processes_does_not_go_on_with_pools_of_their_own(digi
         train.train(tiny, digits, folder, ALONE, progress=False)
     shared = with_training(tiny, pool_scope="global")
     assert train.train(shared, digits, folder, ALONE, progress=False).processes == 1
+
+
+def test_a_coupling_that_follows_the_model_asks_several_processes_for_common_pools(
+    digits, tiny, tmp_path
+):
+    class OneOfTwo(Ranks):
+        def share(self, value=None):
+            return value
+
+        def wait(self):
+            """Wait for nobody."""
+
+    config = replace(tiny, coupling="model-aligned")
+    with pytest.raises(TrainingError, match="--pool-scope global"):
+        train.train(config, digits, RunFolder(tmp_path), OneOfTwo(0, 2, "cpu"), progress=False)
 
 
 def test_processes_that_found_other_checkpoints_are_told_to_share_the_folder(digits, tiny):
