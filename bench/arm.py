@@ -9,7 +9,7 @@ from bench.check import check_processes, refuse_unchecked
 from bench.config import Execution, RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, provenance
-from bench.suitable import network_of, refuse_unfit
+from bench.suitable import network_of, refuse_unfit, stated_coupling
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -30,6 +30,7 @@ def run_arm(
     checkpoint: Path | None = None,
     dataset: Dataset | None = None,
     shared: SharedChoice | None = None,
+    given: Denoiser | None = None,
 ) -> RunFolder:
     """Train and measure one run in its folder; finished work is reused, a stopped run resumes.
 
@@ -47,6 +48,7 @@ def run_arm(
         dataset: the data, if they are loaded already.
         shared: the best schedules that runs of several seeds choose together; the run is then
             measured again, at these.
+        given: denoiser of a run of another program (``config.trainer``), on any device.
 
     Raises:
         bench.config.ConfigError: the configuration cannot run.
@@ -90,11 +92,13 @@ def run_arm(
             return folder
         specs = config.evaluation.features or features.names(dataset)
         extractors = features.load_all(specs, dataset, runs_dir / ".cache", ranks.device)
-        net: Denoiser | None = None
+        net = given
         learned = None
-        images = config.training.images
+        # Another program's budget is not known, and a tracker must not show ours for it.
+        images = 0 if config.trainer else config.training.images
         if checkpoint is not None:
             net = network_of(config, checkpoint, dataset)
+        if net is not None:
             net.to(ranks.device)
             # Without a training, which opens it otherwise.
             log.begin(images)
@@ -185,6 +189,9 @@ def _has_own_network(config: RunConfig) -> bool:
     guidance = config.guidance
     if guidance.kind == "discriminator" and guidance.encoder is not None:
         return True
+    # One that was trained further under the same name is measured again.
+    if config.trainer:
+        return True
     return any(":" in spec for spec in config.evaluation.features)
 
 
@@ -200,7 +207,6 @@ def _begin(
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
     from bench.training.state import total_steps
-    from couplings import get
 
     # Before the provenance is written: it names the run that trained the network.
     trainer = reuse_training(config, session.folder, dataset, total_steps(config))
@@ -215,8 +221,9 @@ def _begin(
         parallel=parallel,
         exact_noise_marginal=None,
     )
-    if not config.checkpoint:
-        origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    coupling = stated_coupling(config)
+    if coupling is not None:
+        origin["exact_noise_marginal"] = coupling.exact_noise_marginal
     # The scale of a user's own values, and which of them are held out.
     if dataset.origin.notes:
         origin["data_notes"] = list(dataset.origin.notes)

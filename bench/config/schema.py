@@ -287,6 +287,9 @@ class RunConfig:
     # True if that file holds weights of the user's own: the network and the objective above are
     # theirs. Files of ``models.import_edm`` say so themselves.
     own_weights: bool = False
+    # Name of a training by another program, whose network is measured as it is; ``coupling`` is
+    # then what that program says. ``checkpoint`` is the digest of this name.
+    trainer: str = ""
 
     @property
     def identity(self) -> dict:
@@ -308,6 +311,8 @@ class RunConfig:
             del content["source"]
         if not self.own_weights:
             del content["own_weights"]
+        if not self.trainer:
+            del content["trainer"]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content
@@ -333,8 +338,14 @@ class RunConfig:
     def run_id(self) -> str:
         """Name of the folder: the parts that a person looks for, then the hash of all of it."""
         # Specs hold colons and commas, which shells and some file systems treat specially.
-        coupling = "".join(c if c.isalnum() or c in "-.=" else "_" for c in self.coupling)
+        coupling = _plain(self.coupling)
+        trainer = f"-{_plain(self.trainer)}" if self.trainer else ""
         # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         source = "" if self.source == RunConfig.source else f"-from-{self.source}"
-        return f"{self.data}{source}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+        return f"{self.data}{source}{trainer}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+
+
+def _plain(text: str) -> str:
+    """The text with an underscore for all but letters, digits, dash, dot and equals sign."""
+    return "".join(c if c.isalnum() or c in "-.=" else "_" for c in text)

@@ -93,7 +93,9 @@ def _title(group: Group) -> str:
 def _facts(group: Group) -> list[str]:
     facts = [plural(len(group.own_couplings), "coupling")]
     # Results with one objective say nothing about the other.
-    if group.trained:
+    if group.trainer:
+        facts.append(f"trained by {group.trainer}")
+    elif group.trained:
         facts.append(join([_OBJECTIVES.get(one, one) for one in objectives(group.rows).unique()]))
     pool = group.rows["pool"].iloc[0]
     if not is_missing(pool):
