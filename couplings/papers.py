@@ -19,7 +19,7 @@ class Paper:
     Attributes:
         key: that a text cites.
         bibtex: the entry without its keywords.
-        couplings: what its keywords name, in this file its couplings; empty for this project itself.
+        couplings: what its keywords name, here its couplings; empty for this project itself.
 
     """
 
