@@ -18,7 +18,7 @@ MODULES = {
     "jax": ("jax", "ott"),
     "slurm": ("submitit",),
     "fid": ("torch_fidelity",),
-    "peers": ("torchcfm",),
+    "peers": ("torchcfm", "pytorch_lightning", "accelerate"),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
