@@ -37,6 +37,7 @@ def measure_all(members: Sequence[Member], measure: Measure, ranks: Ranks) -> in
         except Exception as error:  # noqa: BLE001 - see above
             survive(error, number, member.folder, ranks)
             failed += 1
+    # Seeds of which none was measured have nothing to choose by.
     if failed < len(members):
         failed += _share_schedules(members, measure, ranks)
     return failed

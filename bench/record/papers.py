@@ -23,6 +23,7 @@ def keywords_of(metrics: Iterable[str], data: Iterable[str], objectives: Iterabl
         objectives: specs; their options name no other paper.
 
     """
+    # Names of a user's own match no keyword, and cite nothing.
     found = {f"data/{name}" for name in data}
     found |= {f"objective/{spec.partition(':')[0]}" for spec in objectives}
     for name in metrics:

@@ -96,11 +96,13 @@ def evaluate_models(
         UserError: no network could be measured; the lines above say why.
 
     """
+    # The measurements of the data set's preset, as for runs of this project.
     base = Options(evaluation=load_preset(None, data).evaluation)
     given = apply(base, options)
     refuse_unknown(given.log)
     series = _series(models, seed)
     folder = Path(runs)
+    # Everything that can be refused is refused before the data are loaded.
     configs = [_config(label, one, predicts, data, name, given) for label, one, _ in series]
     refuse_unwritable(folder)
     dataset = data_sets.load(data, given.data_dir, given.resolution)
@@ -110,6 +112,7 @@ def evaluate_models(
     finished = [each.config.run_id for each in members if each.folder.is_done()]
     if not finished:
         raise UserError(f"no network of {name} could be measured: see the lines above")
+    # Over the whole folder: networks that are measured later join the same page.
     report(folder, finished)
     return Results(folder, tuple(finished))
 
@@ -140,6 +143,7 @@ def _config(
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f"{word} must be a text, not {value!r}")
     training = TrainingConfig(
+        # The only settings of a training that its network is read by.
         objective=PREDICTIONS.get(predicts, predicts),
         conditional=given.conditional,
         sigma_data=given.sigma_data,
@@ -187,6 +191,7 @@ def _measure(
                 shared=shared,
                 given=nets[member.number],
             )
+            # By keys: rows that are measured again replace old ones and are not new.
             after = {row.key for row in RunFolder(folder.path).measurements()}
             return len(after - before)
 
@@ -212,9 +217,11 @@ def _evaluating(models: Sequence[Model]) -> Iterator[None]:
     """Lend networks to an evaluation; their modes of training are restored after it."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     # Of every layer: a frozen one may be in evaluation mode within a network in training.
-    modes = [(layer, layer.training) for module in modules for layer in module.modules()]
+    modes: dict[nn.Module, bool] = {}
+    for module in modules:
+        modes |= {layer: layer.training for layer in module.modules()}
     try:
         yield
     finally:
-        for layer, mode in modes:
+        for layer, mode in modes.items():
             layer.training = mode

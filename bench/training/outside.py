@@ -74,15 +74,17 @@ def denoiser_of(
             set has no labels.
 
     """
+    # A class is an instance's recipe, and callable too: its result would be no image.
+    if inspect.isclass(function) or not callable(function):
+        raise ConfigError(f"models: {function!r} is no function or network; give a trained one")
     conditional = config.training.conditional
     if conditional and not dataset.has_conditions and dataset.num_classes < 2:
         raise ConfigError(f"conditional=True: {dataset.name} has no labels, so leave it out")
-    if inspect.isclass(function) or not callable(function):
-        raise ConfigError(f"models: {function!r} is no function or network; give a trained one")
     raw = Outside(function, conditional, dataset.has_conditions)
     objective = find_objective(config.training, dataset)
     net = Denoiser(raw, objective, dataset.label_dim if conditional else 0).eval().to(device)
     probe = _probe(net, dataset, device)
+    # The digest of the weights decides whether a run's measurements are its network's own.
     # Weights tell a network from its successor; a function without any is told by what it returns.
     if not raw.state_dict():
         raw.register_buffer("probe", probe)
@@ -119,6 +121,7 @@ def looks_wrong(net: Denoiser, dataset: Dataset, device: str, count: int = 256) 
     images = as_images(dataset.test.images[:count]).to(device)
     noise = torch.randn(images.shape, generator=generator(0, "probe")).to(device)
     labels = net.one_hot(dataset.test.labels[:count].to(device))
+    # Independent noise, which a network of coupled pairs removes less well: hence the wide margin.
     error = (net(images + HIGH * noise, HIGH, labels) - images).square().mean()
     spread = (images - images.mean(0)).square().mean()
     return bool(error > FACTOR * spread)

@@ -25,5 +25,6 @@ class Denoise(EDM):
     """
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        # The level as it is: a network of another program embeds it in its own way.
         one = torch.ones_like(sigma)
         return Coefficients(0 * one, one, one, sigma)

@@ -23,6 +23,7 @@ class Noise(EDM):
     """
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
+        # D = x - sigma F subtracts large numbers at high noise: F must be good there.
         one = torch.ones_like(sigma)
         return Coefficients(one, -sigma, one, sigma)
 

@@ -39,7 +39,7 @@ def build(group: Group) -> Citing:
 
 
 def _keywords(group: Group) -> set[str]:
-    """What the comparison used besides its couplings."""
+    """Keywords of all that the comparison used besides its couplings."""
     rows = group.rows
     data = {str(name) for name in rows["data"].unique()}
     if "source" in rows:
