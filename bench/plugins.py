@@ -2,7 +2,7 @@
 
 # Reports and slurm may import it from here only: couplings are none of their business.
 from couplings.extras import hint, install
-from couplings.papers import bibtex, papers_of, read_papers
+from couplings.papers import bibtex, papers_of
 from couplings.plugins import PluginError, build, class_in, load, names
 from couplings.spec import split_spec
 
@@ -16,6 +16,5 @@ __all__ = [
     "load",
     "names",
     "papers_of",
-    "read_papers",
     "split_spec",
 ]

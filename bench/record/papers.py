@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.plugins import bibtex, read_papers
+from couplings.papers import bibtex, read_papers
 
 FILE = Path(__file__).with_name("papers.bib")
 
