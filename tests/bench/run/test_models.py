@@ -68,7 +68,8 @@ def test_networks_are_runs_of_a_report_without_a_training(tmp_path, capsys):
     assert said.count("note: random seed 1 is another network than before") == 1
     assert said.count("Added 0 rows") == 4  # its rows are replaced
     assert distances(again, "random", 0) == kept
-    assert min(distances(again, "random", 1)) > 2 * max(before)
+    # In three evaluations all of them are far from the data, and each is where its own path ends.
+    assert not {*distances(again, "random", 1)} & {*before}
 
 
 def test_a_function_and_a_module_that_are_one_denoiser_measure_alike(tmp_path, capsys):
