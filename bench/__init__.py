@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bench.run.compare import compare
+    from bench.run.models import evaluate_models
 
-__all__ = ["compare"]
+__all__ = ["compare", "evaluate_models"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from bench.run.compare import compare
 
         return compare
+    if name == "evaluate_models":
+        from bench.run.models import evaluate_models
+
+        return evaluate_models
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -9,7 +9,7 @@ from bench.check import check_processes, refuse_unchecked
 from bench.config import Execution, RunConfig
 from bench.process.defaults import plain_torch
 from bench.record import RunFolder, provenance
-from bench.suitable import network_of, refuse_unfit
+from bench.suitable import network_of, refuse_unfit, stated_coupling
 
 if TYPE_CHECKING:
     from bench.data import Dataset
@@ -33,6 +33,7 @@ def run_arm(
     checkpoint: Path | None = None,
     dataset: Dataset | None = None,
     shared: SharedChoice | None = None,
+    given: Denoiser | None = None,
 ) -> RunFolder:
     """Train and measure one run in its folder; finished work is reused, a stopped run resumes.
 
@@ -50,6 +51,7 @@ def run_arm(
         dataset: the data, if they are loaded already.
         shared: the best schedules that runs of several seeds choose together; the run is then
             measured again, at these.
+        given: denoiser of a run of another program (``config.trainer``), on any device.
 
     Raises:
         bench.config.ConfigError: the configuration cannot run.
@@ -77,7 +79,7 @@ def run_arm(
     # Before the data are loaded: a finished run costs no time.
     if shared is None and ranks.from_first(is_settled, folder, config):
         return folder
-    given = dataset is not None
+    at_hand = dataset is not None
     if dataset is None:
         # One process downloads, then the others read.
         dataset = ranks.first_then_all(
@@ -85,7 +87,7 @@ def run_arm(
         )
     decoder = data.load_decoder(config.evaluation, dataset, ranks.device)
     dataset = data.noted(dataset, decoder)
-    if ranks.first and not given:
+    if ranks.first and not at_hand:
         data.announce(data.describe(dataset))
     # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
@@ -99,11 +101,13 @@ def run_arm(
         measured = data.decoded(dataset, decoder)
         specs = config.evaluation.features or features.names(measured)
         extractors = features.load_all(specs, measured, runs_dir / ".cache", ranks.device)
-        net: Denoiser | None = None
+        net = given
         learned = None
-        images = config.training.images
+        # Another program's budget is not known, and a tracker must not show ours for it.
+        images = 0 if config.trainer else config.training.images
         if checkpoint is not None:
             net = network_of(config, checkpoint, dataset)
+        if net is not None:
             net.to(ranks.device)
             # Without a training, which opens it otherwise.
             log.begin(images)
@@ -209,6 +213,9 @@ def _has_own_network(config: RunConfig) -> bool:
     guidance = config.guidance
     if guidance.kind == "discriminator" and guidance.encoder is not None:
         return True
+    # One that was trained further under the same name is measured again.
+    if config.trainer:
+        return True
     return any(":" in spec for spec in config.evaluation.features)
 
 
@@ -225,7 +232,6 @@ def _begin(
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
     from bench.training.state import total_steps
-    from couplings import get
 
     # Before the provenance is written: it names the run that trained the network.
     trainer = reuse_training(config, session.folder, dataset, total_steps(config))
@@ -242,8 +248,9 @@ def _begin(
         execution={name: getattr(execution, name) for name in RECORDED},
         exact_noise_marginal=None,
     )
-    if not config.checkpoint:
-        origin["exact_noise_marginal"] = get(config.coupling).exact_noise_marginal
+    coupling = stated_coupling(config)
+    if coupling is not None:
+        origin["exact_noise_marginal"] = coupling.exact_noise_marginal
     # The scale of a user's own values, and which of them are held out.
     if dataset.origin.notes:
         origin["data_notes"] = list(dataset.origin.notes)

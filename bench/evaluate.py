@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from bench import cli
 from bench.arm import run_arm
 from bench.check import check, natural_schedule
-from bench.cli import RESUMES, main_of, read_first, survive, write_report
+from bench.cli import RESUMES, main_of, read_first, write_report
 from bench.config import ConfigError, EvaluationConfig, Execution, RunConfig, from_dict, load_preset
 from bench.config.guidance import GuidanceConfig
 from bench.config.options import POSITIONAL, prefixed
@@ -25,7 +25,6 @@ from bench.record import RunFolder, spelled
 from bench.suitable import network_digest
 
 if TYPE_CHECKING:
-    from bench.process.ranks import Ranks
     from bench.record.best_schedule import SharedChoice
 
 DESCRIPTION = """Evaluate finished runs further: other NFE, schedules, samplers, features, samples.
@@ -171,6 +170,8 @@ def run(command: Command) -> int:
         ConfigError: no run can be measured with these options.
 
     """
+    from bench.evaluation.series import measure_all
+    from bench.evaluation.shared_choice import Member
     from bench.process.ranks import join
     from bench.sampling.schedules import refuse_unused
 
@@ -189,21 +190,16 @@ def run(command: Command) -> int:
     refuse_unused(command.evaluation, usual, [config.evaluation for config in configs])
     execution = Execution(device=command.device, keep_samples=command.keep_samples)
     ranks = join(command.device)
-    failed = 0
-    for number, (path, config) in enumerate(zip(command.runs, configs, strict=True), 1):
-        if ranks.first:
-            print(f"[{number}/{len(configs)}] {config.run_id}", flush=True)
-        file = files.get(config.checkpoint)
-        try:
-            added = _measure(config, path, execution, command.data_dir, file)
-            if ranks.first:
-                print(f"Added {added:,} row{'s' * (added != 1)}.", flush=True)
-        # An unexpected error of one run must not stop the others.
-        except Exception as error:  # noqa: BLE001 - see above
-            survive(error, number, RunFolder(path), ranks)
-            failed += 1
-    if failed < len(configs):
-        failed += _share_schedules(command, configs, files, execution, ranks)
+    members = []
+    for number, (path, config) in enumerate(zip(command.runs, configs, strict=True)):
+        members.append(Member(config, RunFolder(path), number))
+
+    def measure(member: Member, shared: SharedChoice | None) -> int:
+        file = files.get(member.config.checkpoint)
+        path = command.runs[member.number]
+        return _measure(member.config, path, execution, command.data_dir, file, shared)
+
+    failed = measure_all(members, measure, ranks)
     reported = True
     if failed < len(configs) and ranks.first:
         reported = _report(command)
@@ -223,43 +219,13 @@ def _report(command: Command) -> bool:
     return not failed
 
 
-def _share_schedules(
-    command: Command,
-    configs: list[RunConfig],
-    files: dict[str, Path],
-    execution: Execution,
-    ranks: Ranks,
-) -> int:
-    """Measure runs again at the schedules that the seeds of their coupling choose together; the
-    number of those that failed.
-    """
-    from bench.evaluation.shared_choice import Member, Work, share
-
-    failed = 0
-
-    def measure(work: Work) -> bool:
-        nonlocal failed
-        before = failed
-        for number, (member, shared) in enumerate(work, 1):
-            path = command.runs[member.number]
-            file = files.get(member.config.checkpoint)
-            try:
-                _measure(member.config, path, execution, command.data_dir, file, shared)
-            # The run stays finished, at its earlier choice.
-            except Exception as error:  # noqa: BLE001 - see run
-                survive(error, number, RunFolder(path), ranks)
-                failed += 1
-        return failed == before
-
-    members = []
-    for number, (path, config) in enumerate(zip(command.runs, configs, strict=True)):
-        members.append(Member(config, RunFolder(path), number))
-    share(members, measure, ranks)
-    return failed
-
-
 def _refuse_without_file(path: Path, config: RunConfig, files: dict[str, Path]) -> None:
     """Refuse a run that measured a network file which is not among the given ones."""
+    if config.trainer:
+        raise ConfigError(
+            f"{path}: its network was trained by {config.trainer}, so no file holds it: measure"
+            " more of it with bench.evaluate_models, in Python"
+        )
     if not config.checkpoint or config.checkpoint in files:
         return
     problem = "it measured a network file"

@@ -15,6 +15,7 @@ from bench.record import RunFolder, readable
 
 if TYPE_CHECKING:
     from bench.data import Dataset
+    from couplings import Coupling, DatasetCoupling
     from models.denoiser import Denoiser
 
 
@@ -59,6 +60,24 @@ def of_file(shared: RunConfig, path: Path) -> RunConfig:
     digest = network_digest(path)
     own = not is_network_file(path)
     return replace(shared, coupling=readable(path.stem), checkpoint=digest, own_weights=own)
+
+
+def stated_coupling(config: RunConfig) -> Coupling | DatasetCoupling | None:
+    """The coupling that the network of a run was trained with, as far as it is known here.
+
+    None for a network file, whose name says nothing of its training, and for a label that another
+    program gave to a coupling of its own.
+    """
+    from couplings import CouplingError, get
+
+    if not config.checkpoint:
+        return get(config.coupling)
+    if not config.trainer:
+        return None
+    try:
+        return get(config.coupling)
+    except CouplingError:
+        return None
 
 
 def network_digest(path: Path) -> str:

@@ -20,7 +20,7 @@ MODULES = {
     "slurm": ("submitit",),
     "data": ("datasets", "torchvision"),
     "fid": ("torch_fidelity",),
-    "peers": ("torchcfm",),
+    "peers": ("torchcfm", "pytorch_lightning", "accelerate"),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),

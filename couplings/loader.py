@@ -10,7 +10,7 @@ any. Labels and whatever else it yields stay with their images.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,9 @@ class PairedLoader:
         over_ranks: True to couple the pools of all ranks of torch.distributed as one. All ranks
             must get the same number of batches, as `DistributedSampler` gives them.
         group: the ranks to couple over; None for all.
+        source: draws the noise samples of a pool, ``source(shape, generator)`` with shape
+            ``[n, ...]`` of the images, for training from one data set to another; None for unit
+            noise. Only draws from the generator are the same when a training resumes.
 
     Attributes:
         epoch: number of the next pass.
@@ -79,6 +82,7 @@ class PairedLoader:
         device: torch.device | str | None = None,
         over_ranks: bool = False,
         group: Group = None,
+        source: Callable[[torch.Size, torch.Generator], Tensor] | None = None,
     ):
         self.coupling = get(coupling) if isinstance(coupling, str) else coupling
         require(
@@ -98,6 +102,7 @@ class PairedLoader:
         self.device = device
         self.over_ranks = over_ranks
         self.group = group
+        self.source = source or _unit_noise
         self.epoch = 0
         self.report: dict[str, float] = {}
 
@@ -136,12 +141,13 @@ class PairedLoader:
         # Also if each rank couples its own pools: their noise samples must differ.
         if distributed.is_available() and distributed.is_initialized():
             rank = distributed.get_rank(self.group)
-        noise = torch.randn(
-            images.shape,
-            generator=self._generator(f"noise/{epoch}/{rank}", number),
-            dtype=torch.float32,
-            device="cpu",
-        ).to(images)
+        generator = self._generator(f"noise/{epoch}/{rank}", number)
+        noise = self.source(images.shape, generator).to(images)
+        require(
+            noise.shape == images.shape,
+            f"source returned {list(noise.shape)}, not the shape of the images,"
+            f" {list(images.shape)}",
+        )
         labels = None
         if self.coupling.uses_labels or self.coupling.within_class:
             given = [batch.labels for batch in pool]
@@ -158,6 +164,11 @@ class PairedLoader:
 
     def _generator(self, purpose: str, number: int) -> torch.Generator:
         return torch.Generator("cpu").manual_seed(stream(self.seed, purpose, number))
+
+
+def _unit_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Standard normal noise ``[n, ...]``, drawn on the CPU: it is the same on every device."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
 
 
 def _pools(loader: Iterable[Any], size: int) -> Iterator[list[Any]]:

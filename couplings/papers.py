@@ -19,7 +19,7 @@ class Paper:
     Attributes:
         key: that a text cites.
         bibtex: the entry without its keywords.
-        couplings: names of its couplings; empty for this project itself.
+        couplings: what its keywords name, here its couplings; empty for this project itself.
 
     """
 
@@ -30,9 +30,14 @@ class Paper:
 
 @cache
 def papers() -> tuple[Paper, ...]:
-    """All entries, this project first."""
+    """All entries on couplings, this project first."""
+    return read_papers(FILE)
+
+
+def read_papers(path: Path) -> tuple[Paper, ...]:
+    """The entries of a file of BibTeX, in its order."""
     # An entry begins at the margin and ends with a brace there.
-    entries = re.findall(r"(?ms)^@\w+\{.*?^\}", FILE.read_text(encoding="utf-8"))
+    entries = re.findall(r"(?ms)^@\w+\{.*?^\}", path.read_text(encoding="utf-8"))
     return tuple(map(_paper, entries))
 
 

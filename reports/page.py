@@ -243,7 +243,7 @@ def _origins(runs: Sequence[Run]) -> dict[str, object]:
     return {
         "config_common": _common(configs, varying),
         "config_varying": varying,
-        "from_files": any(config.get("checkpoint") for config in configs),
+        "from_files": any(run.network and not run.trainer for run in runs),
         "provenance": provenance,
         "provenance_common": _common(provenance, differing),
         "provenance_differing": differing,

@@ -309,6 +309,9 @@ class RunConfig:
     # True if that file holds weights of the user's own: the network and the objective above are
     # theirs. Files of ``models.import_edm`` say so themselves.
     own_weights: bool = False
+    # Name of a training by another program, whose network is measured as it is; ``coupling`` is
+    # then what that program says. ``checkpoint`` is the digest of this name.
+    trainer: str = ""
 
     @property
     def identity(self) -> dict:
@@ -332,6 +335,8 @@ class RunConfig:
             del content["source"]
         if not self.own_weights:
             del content["own_weights"]
+        if not self.trainer:
+            del content["trainer"]
         if not self.network.arch_options:
             del content["network"]["arch_options"]
         return content
@@ -358,12 +363,14 @@ class RunConfig:
         """Name of the folder: the parts that a person looks for, then the hash of all of it."""
         # Specs hold colons and commas, which shells and some file systems treat specially.
         coupling = _as_file_name(self.coupling)
+        trainer = f"-{_as_file_name(self.trainer)}" if self.trainer else ""
         # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
         source = "" if self.source == RunConfig.source else f"-from-{self.source}"
-        return f"{_as_file_name(self.data)}{source}-{coupling}{pool}-seed{self.seed}-{self.digest}"
+        parts = [f"{_as_file_name(self.data)}{source}{trainer}", f"{coupling}{pool}"]
+        return "-".join([*parts, f"seed{self.seed}", self.digest])
 
 
-def _as_file_name(spec: str) -> str:
-    """A spec with letters, digits and -.= only, so that it can be part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-.=" else "_" for c in spec)
+def _as_file_name(text: str) -> str:
+    """The text as a part of a file's name: only letters, digits, ``-``, ``.`` and ``=`` stay."""
+    return "".join(c if c.isalnum() or c in "-.=" else "_" for c in text)

@@ -229,6 +229,12 @@ def last_asked(folder: RunFolder) -> dict | None:
     return _read(folder).get("asked")
 
 
+def measured_weights(folder: RunFolder) -> str | None:
+    """The digest of the weights that a run's measurements come from; None before any."""
+    origin = _read(folder)["origin"]
+    return origin["weights"] if origin else None
+
+
 def _is_current(entry: dict, fingerprints: dict[str, str]) -> bool:
     """False if an entry comes from other features of the same name."""
     # Features that are not loaded this time cannot be compared, so their entries stay.

@@ -14,7 +14,7 @@ from bench.metrics.contract import HeldOut, Methods
 from bench.sampling.sample import Steering
 from bench.sampling.starts import prepare
 from bench.sampling.store import weights_digest
-from couplings import get
+from bench.suitable import stated_coupling
 from models.denoiser import Denoiser
 from models.guidance.guide import Guidance, Guide
 from models.starts.contract import PreparedStart
@@ -51,8 +51,8 @@ def prepare_methods(
             # Weight 0 is unguided sampling: no guide, and no passes of a discriminator.
             if weight:
                 guides[one.label(weight)] = Guide(Guidance(trained.net), weight, one.second)
-    # A network from a file was trained elsewhere: the coupling in the settings says nothing of it.
-    coupled = not config.checkpoint and not get(config.coupling).independent
+    coupling = stated_coupling(config)
+    coupled = coupling is not None and not coupling.independent
     starts = _prepare_starts(config, model, folder, coupled, progress)
     steering = Steering(starts, guides, coupled, config.seed, config.guidance.boost)
     return Methods(steering, starts, discriminators, prints)

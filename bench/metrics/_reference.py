@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -47,7 +48,9 @@ def _chunks(images: Tensor | Iterable[Tensor]) -> Iterable[Tensor]:
     """Chunks of images that are given whole; given chunks as they are."""
     if isinstance(images, DecodedImages):
         # Photographs as floats take a hundred times the memory of their latents.
-        return images.split(max(1, min(CHUNK, PART // math.prod(images.image))))
+        parts = images.split(max(1, min(CHUNK, PART // math.prod(images.image))))
+        # Read like tensors by all that takes them apart.
+        return cast("Iterable[Tensor]", parts)
     return images.split(CHUNK) if isinstance(images, Tensor | StoredImages) else images
 
 

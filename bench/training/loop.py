@@ -22,7 +22,7 @@ from bench.process.ranks import Ranks
 from bench.process.signals import CHECKPOINT_SECONDS, EndSignals
 from bench.record import Measurement, RunFolder
 from bench.training.checkpoints import Keeper, TrainingError, load_checkpoint
-from bench.training.curve import means
+from bench.training.curve import Entry, means
 from bench.training.model import model_of
 from bench.training.selection import Selection
 from bench.training.sharded import shard
@@ -247,7 +247,7 @@ def _run_steps(
                 state.history.append({"images": state.step * batch, "loss": loss, **levels})
                 bar.note(f"loss {loss:.3g}")
                 if log.is_open:
-                    log.values(live_values(state, loss), state.step * batch)
+                    log.values(live_values(state, loss, levels), state.step * batch)
             # A single process saves as soon as a signal asks for it, or if steps are so slow that
             # the checks are far apart. Several processes must save after the same step, so they
             # decide together, at a check.
@@ -307,10 +307,16 @@ def checked_loss(state: TrainState, ranks: Ranks, folder: RunFolder) -> float:
     return total / good
 
 
-def live_values(state: TrainState, loss: float) -> dict[str, float]:
-    """Values that trackers show: the mean loss since the last check, and the coupling so far."""
+def live_values(state: TrainState, loss: float, levels: Entry) -> dict[str, float]:
+    """Values that trackers show: the mean loss since the last check, the mean error by noise level
+    since then, and the coupling so far.
+    """
     cost = state.cost
     values = {"loss": loss, "learning_rate": state.optimizer.param_groups[0]["lr"]}
+    for level, error in levels.items():
+        # MLflow takes no other signs in a name than dots, dashes and slashes.
+        words = level.replace("<", "below").replace(">", "above")
+        values[f"loss_by_level/{words}"] = error
     if cost.pools:
         values["coupling/solver_seconds"] = cost.solver_seconds
         values["coupling/wait_seconds"] = cost.wait_seconds

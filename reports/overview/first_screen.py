@@ -100,7 +100,9 @@ def _facts(group: Group) -> list[str]:
     couplings = {coupling_of(arm) for arm in group.own_couplings}
     facts = [plural(len(couplings), "coupling")]
     # Results with one objective say nothing about the other.
-    if group.trained:
+    if group.trainer:
+        facts.append(f"trained by {group.trainer}")
+    elif group.trained:
         facts.append(join([*map(objective_title, objectives(group.rows).unique())]))
     pool = group.rows["pool"].iloc[0]
     if not is_missing(pool):

@@ -33,6 +33,7 @@ def warnings(groups: Sequence[Group], runs: Sequence[Run]) -> list[str]:
         found.append(line if len(titles) == len(groups) else f"{'; '.join(titles)}: {line}")
     found += (
         _spaces(runs)
+        + _trainers(runs)
         + _noise_marginal(runs)
         + marginals(runs)
         + class_law(runs)
@@ -229,6 +230,18 @@ def _schedules(group: Group) -> list[str]:
             break
     lines.append(different_schedules(group))
     return [line for line in lines if line]
+
+
+def _trainers(runs: Sequence[Run]) -> list[str]:
+    """A line on runs of other programs: what is missing of them, and what is only said of them."""
+    names = sorted({run.trainer for run in runs if run.trainer})
+    if not names:
+        return []
+    return [
+        f"The networks of {join(names)} were trained by another program: the cost and the settings"
+        " of their training are not known, so their columns are empty, and their couplings and"
+        " seeds are as declared."
+    ]
 
 
 def _noise_marginal(runs: Sequence[Run]) -> list[str]:

@@ -63,10 +63,16 @@ class Group:
 
     @property
     def trained(self) -> bool:
-        """True if the runs trained their networks, with couplings; False for networks from files,
-        which have no random pairing to be compared with.
+        """True if the networks were trained with couplings that are known; False for networks from
+        files, which have no random pairing to be compared with.
         """
-        return not is_missing(self.rows["pool"].iloc[0])
+        return self.trainer is not None or not is_missing(self.rows["pool"].iloc[0])
+
+    @property
+    def trainer(self) -> str | None:
+        """The training by another program that the networks come from; None for ours."""
+        name = self.rows["trainer"].iloc[0] if "trainer" in self.rows else None
+        return None if is_missing(name) else str(name)
 
     @cached_property
     def own_couplings(self) -> list[str]:

@@ -98,8 +98,16 @@ class Run:
 
     @property
     def network(self) -> str | None:
-        """SHA-256 of the file of the network that was measured; None if the run trained its own."""
+        """SHA-256 of the file of the network that was measured; None if the run trained its own.
+
+        That of its name for a network of another program.
+        """
         return self.config.get("checkpoint")
+
+    @property
+    def trainer(self) -> str | None:
+        """The training by another program, as its user calls it; None for other runs."""
+        return self.config.get("trainer")
 
 
 @dataclass(frozen=True)
@@ -231,13 +239,15 @@ def with_unique_names(runs: Sequence[Run]) -> list[Run]:
     """
     files: dict[str, set[str]] = {}
     for run in runs:
-        if run.network:
+        # The couplings of another program are what its user says, its random pairing too.
+        if run.network and not run.trainer:
             files.setdefault(str(run.config["coupling"]), set()).add(run.network)
     shared = {BASELINE}
     shared.update(name for name, networks in files.items() if len(networks) > 1)
     named = []
     for run in runs:
-        is_shared = run.network and run.config["coupling"] in shared
+        is_file = run.network and not run.trainer
+        is_shared = is_file and run.config["coupling"] in shared
         named.append(_with_hash(run) if is_shared else run)
     return named
 

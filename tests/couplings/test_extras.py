@@ -21,6 +21,7 @@ PROJECT = METADATA["name"]
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "docstring_parser": "docstring-parser",
+    "pytorch_lightning": "pytorch-lightning",
     "ott": "ott-jax",
     "ot": "pot",
     "sklearn": "scikit-learn",

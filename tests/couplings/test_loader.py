@@ -174,3 +174,18 @@ def test_pools_of_two_ranks_are_coupled_as_one(tmp_path):
     assert torch.equal(torch.cat(paired), pairing.noise)
     own = by_hand(drawn[1], get("lapjv"))
     assert torch.equal(torch.cat([b[1] for b in ranks[1]["lapjv", False][:2]]), own.noise)
+
+
+def test_noise_samples_may_come_from_a_source():
+    """A training from one data set to another; the source's points are only permuted."""
+
+    def source(shape, generator):
+        return 5 + torch.rand(shape, generator=generator)
+
+    images, drawn = next(iter(PairedLoader(loader(), "random", source=source)))[:2]
+    _, paired = next(iter(PairedLoader(loader(), "lapjv", source=source)))[:2]
+    assert drawn.min() >= 5
+    assert torch.equal(drawn.flatten(1).sort(0).values, paired.flatten(1).sort(0).values)
+    assert (images - paired).square().mean() < (images - drawn).square().mean()
+    with pytest.raises(CouplingError, match="source returned"):
+        next(iter(PairedLoader(loader(), "lapjv", source=lambda shape, g: torch.zeros(3))))

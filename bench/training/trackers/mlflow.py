@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -37,7 +38,7 @@ class MLflow(Tracker):
     def values(self, values: Mapping[str, float], images: int) -> None:
         """Log values at a step, the number of images."""
         for name, value in values.items():
-            self._client.log_metric(self._id, name, value, step=images)
+            self._client.log_metric(self._id, _allowed(name), value, step=images)
 
     def picture(self, name: str, path: Path, images: int) -> None:
         """Keep the file as an artifact."""
@@ -46,6 +47,11 @@ class MLflow(Tracker):
     def close(self, failed: bool) -> None:
         """Mark the run as finished or failed."""
         self._client.set_terminated(self._id, "FAILED" if failed else "FINISHED")
+
+
+def _allowed(name: str) -> str:
+    """The name with an underscore for every sign that a server refuses, and with it the value."""
+    return re.sub(r"[^\w\-. :/]", "_", name, flags=re.ASCII)
 
 
 def _experiment(client: MlflowClient, name: str) -> str:

@@ -224,8 +224,9 @@ def test_pairs_without_a_cost_save_nothing(digits, tiny):
     """Such as noise samples drawn from a source that is the data themselves."""
     state = new_state(tiny, digits, "cpu")
     state.cost = CouplingCost(pools=1)
-    values = train.live_values(state, 2.0)
+    values = train.live_values(state, 2.0, {"sigma < 0.1": 0.5})
     assert values["loss"] == 2.0
+    assert values["loss_by_level/sigma below 0.1"] == 0.5
     assert "coupling/saved" not in values
 
 

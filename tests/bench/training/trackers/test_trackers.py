@@ -6,6 +6,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from bench.arm import run_arm
 from bench.check import make
@@ -198,3 +199,57 @@ def test_tensorboard_holds_the_values_and_drops_those_after_the_checkpoint(tmp_p
     found = [(event.step, event.value) for event in events.Scalars("loss")]
     assert found == [(64, 64.0), (128, 128.0), (192, 320.0), (256, 384.0)]
     assert events.Scalars("fd_pixels/test/nfe9")[-1].value == 3.0
+
+
+def filled(name, folder):
+    """Log a run, stop it, resume it and finish it, as a training does."""
+    rows = [Measurement("fd_pixels", 3.0, nfe=9, rho=7.0, sampler="heun", split="test", n=8)]
+    pixels = Image.new("RGB", (4, 4))
+    (folder.path / "samples").mkdir(parents=True)
+    pixels.save(folder.path / "samples/nfe9.png")
+    for begun, steps in ((0, (64, 128)), (128, (192, 256))):
+        with Log([name], make(None, {"images": 256}), folder) as log:
+            log.begin(begun)
+            for images in steps:
+                log.values({"loss": float(images), "coupling/a=b,c": 2.0}, images)
+            log.measured(rows, 256)
+            # One that failed would have been left out.
+            assert log.is_open
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's own imports
+def test_mlflow_holds_values_options_and_pictures(tmp_path, monkeypatch):
+    tracking = pytest.importorskip("mlflow.tracking")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    filled("mlflow", RunFolder(tmp_path / "runs/r"))
+    client = tracking.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    experiment = client.get_experiment_by_name("ot-couplings")
+    found = client.search_runs([experiment.experiment_id], order_by=["start_time"])
+    assert [run.info.status for run in found] == ["FINISHED", "FINISHED"]
+    assert found[0].data.params["coupling"] == "random"
+    losses = client.get_metric_history(found[1].info.run_id, "loss")
+    assert [(entry.step, entry.value) for entry in losses] == [(192, 192.0), (256, 256.0)]
+    assert found[1].data.metrics["fd_pixels/test/nfe9"] == 3.0
+    assert found[1].data.metrics["coupling/a_b_c"] == 2.0
+    assert [file.path for file in client.list_artifacts(found[1].info.run_id)] == ["nfe9.png"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's own imports
+def test_wandb_writes_an_offline_run_and_resumes_it(tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    filled("wandb", RunFolder(tmp_path / "runs/r"))
+    logs = list((tmp_path / "runs/wandb").glob("wandb/offline-run-*/run-r.wandb"))
+    assert len(logs) == 2
+    assert all(b"fd_pixels/test/nfe9" in file.read_bytes() for file in logs)
+    assert list((tmp_path / "runs/wandb").glob("wandb/offline-run-*/files/media/images/*.png"))
+
+
+def test_mlflow_gets_names_that_every_server_takes(server, tmp_path, monkeypatch):
+    names = []
+    log = lambda self, run_id, name, value, step: names.append(name)  # noqa: E731
+    monkeypatch.setattr(server, "log_metric", log, raising=False)
+    MLflow(tmp_path, "r", {}, 0).values({"w2/test/nfe9": 1.0, "mine:k=3,\u03c3": 2.0}, 64)
+    assert names == ["w2/test/nfe9", "mine:k_3__"]
