@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from markupsafe import Markup, escape
 
-# Type of columns of text. Not "string", which means pyarrow's strings where pyarrow is installed:
+# Type of columns of text. Without [python] it would be pyarrow's where pyarrow is installed:
 # their masks cannot be combined with those of other columns.
 STRINGS = "string[python]"
 MISSING = "–"

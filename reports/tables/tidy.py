@@ -234,7 +234,9 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
 def _without_types(table: pd.DataFrame) -> pd.DataFrame:
     """Columns whose types are not known, in types that may have gaps."""
     # Without a conversion, a gap turns whole numbers into floats.
-    return table.convert_dtypes()
+    table = table.convert_dtypes()
+    texts = table.select_dtypes(["string"]).columns
+    return table.astype(dict.fromkeys(texts, STRINGS))
 
 
 def _sort_key(name: str, value: object) -> tuple:

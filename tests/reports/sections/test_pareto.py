@@ -132,7 +132,10 @@ def test_pools_that_are_not_comparable_are_marked_and_stay_together(tmp_path, ma
     table = read_runs(tmp_path)
     (found,) = pools(
         table.assign(
-            mixed=table["pool"].eq(64).map({True: "processes", False: None}).astype("string")
+            mixed=table["pool"]
+            .eq(64)
+            .map({True: "processes", False: None})
+            .astype("string[python]")
         )
     )
     assert (found.pools, found.title) == ([64, 128], "digits, NOT COMPARABLE: processes differ")

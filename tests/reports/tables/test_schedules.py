@@ -167,7 +167,7 @@ def test_the_fixed_schedule_is_there_at_all_nfes(rhos, fixed):
         for at in several
     ]
     table = pd.DataFrame(rows, columns=["run_id", "nfe", "schedule"])
-    assert schedules.fixed_schedules(table.astype({"schedule": "string"})) == fixed
+    assert schedules.fixed_schedules(table.astype({"schedule": "string[python]"})) == fixed
 
 
 def test_heat_table(tmp_path, make, over_rho):
