@@ -20,6 +20,7 @@ Compare couplings:
   report     build tables, figures and the page from run folders
   diff       show the differences between two runs or two folders of runs
   bundle     pack runs into one file, without checkpoints
+  studies    put the answers of several studies on one page
 
 Choose a coupling and a machine:
   couplings  list the couplings: options, cost, marginals, papers

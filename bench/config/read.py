@@ -28,16 +28,17 @@ def load_preset(preset: str | None, data: str = "digits") -> RunConfig:
 
     Args:
         preset: its name; None for the data set's own preset, if it has one.
-        data: name of the data set.
+        data: name of the data set, or its spec with options.
 
     Raises:
         ConfigError: there is no such preset.
 
     """
+    kind = data.partition(":")[0]
     # Data sets of the user's own have none, and need none.
-    if preset is None and data not in presets():
+    if preset is None and kind not in presets():
         return RunConfig(data=data)
-    name = preset or data
+    name = preset or kind
     if name not in presets():
         raise ConfigError(unknown("preset", name, presets()))
     return from_dict(tomllib.loads((PRESETS / f"{name}.toml").read_text(encoding="utf-8")))

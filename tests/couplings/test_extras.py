@@ -110,7 +110,7 @@ def test_all_brings_everything_and_the_core_little():
     for extra in EXTRAS:
         # torchcfm brings PyTorch Lightning, torchvision must suit the build of torch, and nobody
         # needs three trackers.
-        alone = {"fid", "peers", "tensorboard", "wandb", "mlflow"}
+        alone = {"fid", "data", "peers", "tensorboard", "wandb", "mlflow"}
         assert extra in alone or requirements("all") >= requirements(extra), extra
 
 

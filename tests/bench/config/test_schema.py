@@ -32,6 +32,11 @@ def test_every_data_set_has_a_preset():
     assert set(data.names()) <= set(presets())
 
 
+def test_a_data_set_with_options_has_the_preset_of_its_kind():
+    config = load_preset(None, "torchvision:name=MNIST")
+    assert config == load_preset("torchvision")
+
+
 def test_overrides_beat_the_preset_and_the_preset_beats_the_defaults():
     assert RunConfig().training.images != load_preset("digits").training.images
     config = make(None, {"data": "digits", "images": 256, "training.lr": 1, "nfe": [3]})

@@ -446,7 +446,7 @@ def test_neighbours_are_sought_of_images_that_have_a_picture_only(channels, sear
             raise LookupError
 
     train = SimpleNamespace(images=torch.zeros(4, channels, 8, 8))
-    subject = SimpleNamespace(dataset=SimpleNamespace(train=train), spaces=Spaces())
+    subject = SimpleNamespace(measured=SimpleNamespace(train=train), spaces=Spaces())
     with contextlib.suppress(LookupError):
         _show_nearest(subject, torch.zeros(1, channels, 8, 8))
     assert subject.spaces.asked == searched

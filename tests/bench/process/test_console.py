@@ -116,6 +116,7 @@ COMMANDS = {
     "slurm.cancel": "worker",
     "slurm.status": "reader",
     "reports.diff": "reader",
+    "reports.index": "worker",
 }
 
 
