@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,11 +13,14 @@ from bench.record import RunFolder, provenance
 from bench.suitable import network_of, refuse_unfit, stated_coupling
 
 if TYPE_CHECKING:
-    from bench.data import Dataset
+    from torch import Tensor
+
+    from bench.data import Dataset, Decoder
     from bench.features import Features
     from bench.process.ranks import Ranks
     from bench.record import Session
     from bench.record.best_schedule import SharedChoice
+    from bench.training.trackers import Log
     from models.denoiser import Denoiser
 
 # Settings of the execution in the provenance
@@ -60,12 +64,9 @@ def run_arm(
         bench.data.DataError: the data are missing or damaged, or the decoder does not suit them.
 
     """
-    from bench import data, features
+    from bench import data
     from bench.evaluation.ledger import is_whole
-    from bench.evaluation.loop import evaluate
     from bench.process.ranks import join
-    from bench.training.curve import FILE, write_curve
-    from bench.training.loop import train, training_measurements
     from bench.training.sharded import refuse_strategy
     from bench.training.trackers import Log
 
@@ -92,62 +93,94 @@ def run_arm(
     # On every rank: each has loaded the files itself, perhaps from another disk.
     folder.check_data(dataset.checksum)
     refuse_unfit(config, dataset)
+    job = _Job(config, execution, ranks, folder, dataset, decoder, progress)
     trackers = execution.log if ranks.first else ()
     with folder.session(ranks.first, is_whole) as session, Log(trackers, config, folder) as log:
         # Another process may have finished it while this one loaded the data.
         again = shared is not None or _has_own_network(config)
         if not again and ranks.from_first(is_done, folder, config):
             return folder
-        measured = data.decoded(dataset, decoder)
-        specs = config.evaluation.features or features.names(measured)
-        extractors = features.load_all(specs, measured, runs_dir / ".cache", ranks.device)
-        net = given
-        learned = None
-        # Another program's budget is not known, and a tracker must not show ours for it.
-        images = 0 if config.trainer else config.training.images
-        if checkpoint is not None:
-            net = network_of(config, checkpoint, dataset)
-        if net is not None:
-            net.to(ranks.device)
-            # Without a training, which opens it otherwise.
-            log.begin(images)
-        # Only the file shows if its network is conditional.
-        conditional = config.training.conditional if net is None else net.label_dim > 0
-        record = None if decoder is None else decoder.record
-        ranks.from_first(
-            _begin, session, config, dataset, extractors, ranks, conditional, execution, record
-        )
-        if net is None:
-            state = train(config, dataset, folder, ranks, execution, progress, log=log)
-            # The average is a copy of the denoiser, so it is one.
-            net = cast("Denoiser", state.ema.net)
-            learned = state.coupling
-            if ranks.first:
-                write_curve(folder.path / FILE, state.history)
-            # The budget in whole steps: some trackers ignore values at fewer images than before.
-            images = state.step * config.training.batch
-            session.add(training_measurements(state.cost, state.seconds, images, state.selected))
-        # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
-        session.enter("evaluation")
-        keep = execution.keep_samples
-        rows = evaluate(
-            config,
-            net,
-            dataset,
-            extractors,
-            ranks,
-            folder,
-            learned,
-            progress,
-            keep,
-            shared,
-            decoder,
-        )
-        log.measured(rows, images)
-        session.finish()
+        net = given if checkpoint is None else network_of(config, checkpoint, dataset)
+        _make(job, net, shared, session, log)
         # No rank takes the next run before this one is recorded.
         ranks.wait()
     return folder
+
+
+@dataclass(frozen=True)
+class _Job:
+    """All that one run is made of and with."""
+
+    config: RunConfig
+    execution: Execution
+    ranks: Ranks
+    folder: RunFolder
+    dataset: Dataset
+    decoder: Decoder | None
+    progress: bool
+
+
+def _make(
+    job: _Job, net: Denoiser | None, shared: SharedChoice | None, session: Session, log: Log
+) -> None:
+    """Train the network, unless it is given, then measure it, and record both."""
+    from bench import data, features
+    from bench.evaluation.loop import evaluate
+
+    config = job.config
+    ranks = job.ranks
+    measured = data.decoded(job.dataset, job.decoder)
+    specs = config.evaluation.features or features.names(measured)
+    cache = job.folder.path.parent / ".cache"
+    extractors = features.load_all(specs, measured, cache, ranks.device)
+    # Only the file shows if its network is conditional.
+    conditional = config.training.conditional if net is None else net.label_dim > 0
+    # Another program's budget is not known, and a tracker must not show ours for it.
+    images = 0 if config.trainer else config.training.images
+    learned = None
+    if net is not None:
+        net.to(ranks.device)
+        # Without a training, which opens it otherwise.
+        log.begin(images)
+    ranks.from_first(_begin, job, session, extractors, conditional)
+    if net is None:
+        net, learned, images = _trained(job, session, log)
+    # Earlier rows stay if this fails: `bench.evaluate` can then resume from here.
+    session.enter("evaluation")
+    rows = evaluate(
+        config,
+        net,
+        job.dataset,
+        extractors,
+        ranks,
+        job.folder,
+        learned,
+        job.progress,
+        job.execution.keep_samples,
+        shared,
+        job.decoder,
+    )
+    log.measured(rows, images)
+    session.finish()
+
+
+def _trained(
+    job: _Job, session: Session, log: Log
+) -> tuple[Denoiser, dict[str, Tensor] | None, int]:
+    """The trained average, the state of a coupling that learns, if any, and the images seen."""
+    from bench.training.curve import FILE, write_curve
+    from bench.training.loop import train, training_measurements
+
+    config = job.config
+    folder = job.folder
+    state = train(config, job.dataset, folder, job.ranks, job.execution, job.progress, log=log)
+    if job.ranks.first:
+        write_curve(folder.path / FILE, state.history)
+    # The budget in whole steps: some trackers ignore values at fewer images than before.
+    images = state.step * config.training.batch
+    session.add(training_measurements(state.cost, state.seconds, images, state.selected))
+    # The average is a copy of the denoiser, so it is one.
+    return cast("Denoiser", state.ema.net), state.coupling, images
 
 
 def folder_of(config: RunConfig, runs_dir: Path) -> RunFolder:
@@ -219,20 +252,14 @@ def _has_own_network(config: RunConfig) -> bool:
     return any(":" in spec for spec in config.evaluation.features)
 
 
-def _begin(
-    session: Session,
-    config: RunConfig,
-    dataset: Dataset,
-    extractors: list[Features],
-    ranks: Ranks,
-    conditional: bool,
-    execution: Execution,
-    decoder: dict[str, object] | None,
-) -> None:
+def _begin(job: _Job, session: Session, extractors: list[Features], conditional: bool) -> None:
     """Record the origin of the run's numbers; its network may come from another run."""
     from bench.training.reuse import reuse_training
     from bench.training.state import total_steps
 
+    config = job.config
+    ranks = job.ranks
+    dataset = job.dataset
     # Before the provenance is written: it names the run that trained the network.
     trainer = reuse_training(config, session.folder, dataset, total_steps(config))
     origin = provenance(
@@ -243,9 +270,9 @@ def _begin(
         feature_sizes={extractor.name: extractor.size for extractor in extractors},
         processes=ranks.count,
         # Times were taken while so many runs shared the machine.
-        parallel=execution.parallel or 1,
+        parallel=job.execution.parallel or 1,
         # They change rounding, time and memory.
-        execution={name: getattr(execution, name) for name in RECORDED},
+        execution={name: getattr(job.execution, name) for name in RECORDED},
         exact_noise_marginal=None,
     )
     coupling = stated_coupling(config)
@@ -254,8 +281,8 @@ def _begin(
     # The scale of a user's own values, and which of them are held out.
     if dataset.origin.notes:
         origin["data_notes"] = list(dataset.origin.notes)
-    if decoder is not None:
-        origin["decoder"] = decoder
+    if job.decoder is not None:
+        origin["decoder"] = job.decoder.record
     if config.evaluation.primary:
         origin["primary"] = config.evaluation.primary
     # Without labels there is no class to ask for, and no law of classes.
