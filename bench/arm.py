@@ -74,7 +74,7 @@ def run_arm(
     refuse_unchecked(config)
     ranks = join(execution.device)
     check_processes(config.training, ranks.count, ranks.device)
-    refuse_strategy(execution, ranks.count)
+    refuse_strategy(execution, ranks.count, config)
     folder = folder_of(config, runs_dir)
     ranks.from_first(_note_question, folder, config.evaluation.primary)
     # Before the data are loaded: a finished run costs no time.

@@ -97,10 +97,14 @@ class Coupling(WithOptions, ABC):
             progress: the share of the training that is done, 0 to 1, or a function that returns it.
 
         Raises:
-            CouplingError: the coupling needs no model.
+            CouplingError: the coupling needs no model, or the velocity is no function.
 
         """
         require(self.follows_model, f"{self} follows no model: call its pair as it is")
+        require(
+            callable(velocity),
+            f"{self}: velocity must be a function velocity(state, t, labels), not {velocity!r}",
+        )
         following = replace(self)
         # No option: the spec is the same with any model.
         object.__setattr__(following, "model", Model(velocity, progress))

@@ -95,7 +95,14 @@ class PairedLoader:
             f"{self.coupling} weighs the losses of its pairs, and batches carry no weights: call"
             " its pair(images, noise) in your loop and multiply the losses by pairing.weights",
         )
-        require(pool >= 1, f"pool {pool}: at least 1 batch is coupled at once")
+        require(
+            isinstance(pool, int) and pool >= 1,
+            f"pool {pool!r}: a whole number of batches is coupled at once, 1 or more",
+        )
+        require(
+            source is None or callable(source),
+            f"source {source!r}: pass a function source(shape, generator) of noise samples",
+        )
         self.loader = loader
         self.pool = pool
         self.seed = seed

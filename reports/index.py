@@ -83,12 +83,9 @@ def overview(folder: Path, at: Path) -> Overview:
     answers: list[Answer] = []
     others = []
     for source in sources:
-        link = _link(source.parent, at)
-        found = _answers(source, link)
+        found, without = _answers(source, _link(source.parent, at))
         answers += found
-        # A study of paths and costs alone has no place in the table, but must not be lost.
-        if not found:
-            others.append((source.parent.name, f"{link}/report.html"))
+        others += without
     return Overview(tuple(answers), tuple(others))
 
 
@@ -106,9 +103,10 @@ def _link(folder: Path, at: Path) -> str:
     return Path(os.path.relpath(folder.resolve(), at.resolve())).as_posix()
 
 
-def _answers(source: Path, link: str) -> list[Answer]:
+def _answers(source: Path, link: str) -> tuple[list[Answer], list[tuple[str, str]]]:
+    """The comparisons of a study with an answer, and title and page of those without one."""
     # Imported late: --help and a bad argument need no pandas.
-    from reports.overview.studies import answers_of
+    from reports.overview.studies import answers_of, title_of
     from reports.page import ENTRY, page_of
     from reports.tables.groups import groups
     from reports.tables.studies import opened
@@ -119,7 +117,15 @@ def _answers(source: Path, link: str) -> list[Answer]:
         # As reports.build names them: one comparison is on the report itself.
         several = len(cut) > 1
         names = [page_of(number) if several else ENTRY for number in range(1, len(cut) + 1)]
-        return answers_of(source.parent.name, cut, [f"{link}/{name}" for name in names])
+        pages = [f"{link}/{name}" for name in names]
+        found_answers = answers_of(source.parent.name, cut, pages)
+    if not found_answers:
+        return [], [(source.parent.name, f"{link}/{ENTRY}")]
+    # One of paths and costs alone has no place in the table, but must not be lost.
+    shown = {answer.page for answer in found_answers}
+    titles = zip(cut, pages, strict=True)
+    others = [(title_of(source.parent.name, group), page) for group, page in titles]
+    return found_answers, [(title, page) for title, page in others if page not in shown]
 
 
 def render(overview: Overview) -> str:

@@ -45,7 +45,7 @@ class Pools:
             return
         known = (GAUSS, *data.names())
         # A name with a dot is a module of the user's own, which loading it finds or refuses.
-        if self.data not in known and "." not in self.data:
+        if name not in known and "." not in name:
             raise ConfigError(unknown("--data", self.data, known))
         available = len(_train_split(self.data, self.data_dir))
         if n > available:

@@ -366,7 +366,7 @@ class RunConfig:
         trainer = f"-{_as_file_name(self.trainer)}" if self.trainer else ""
         # A network file was not trained here: its pools are unknown.
         pool = "" if self.checkpoint else f"-pool{self.training.pool}"
-        source = "" if self.source == RunConfig.source else f"-from-{self.source}"
+        source = "" if self.source == RunConfig.source else f"-from-{_as_file_name(self.source)}"
         parts = [f"{_as_file_name(self.data)}{source}{trainer}", f"{coupling}{pool}"]
         return "-".join([*parts, f"seed{self.seed}", self.digest])
 

@@ -158,12 +158,13 @@ def _files(table: Any, column: str, labels: str | None, split: str) -> list[Imag
     """The rows of a table, whose images are read and decoded one by one."""
     import datasets
 
+    for needed in filter(None, (column, labels)):
+        if needed not in table.column_names:
+            raise DataError(f"--data hf: split {split} has no column {needed}")
     # The encoded bytes: all data sets of images are decoded by the same code.
     encoded = table.cast_column(column, datasets.Image(decode=False))
     # Columns of numbers are read at once: row by row the library takes minutes for a million.
     numbers = [0] * len(table) if labels is None else list(table[labels])
-    if labels is not None and labels not in encoded.column_names:
-        raise DataError(f"--data hf: split {split} has no column {labels}")
     files = []
     for row, number in enumerate(numbers):
         where = f"{split}[{row}]"

@@ -151,7 +151,7 @@ class CouplingReport(DenoiserMetric):
         train = subject.dataset.train.to(subject.device)
         # Other streams than those of training, the same for all couplings.
         seed = derive(config.seed, "optimality gap")
-        coupling = following(coupling, subject.net, config.evaluation.sigma_max)
+        coupling = following(coupling, subject.net)
         gap = optimality_gap(train, coupling, pool, seed, config.training.augment)
         if math.isfinite(gap):
             yield Measurement("coupling_optimality_gap", gap, split="train", n=POOLS)

@@ -176,7 +176,7 @@ def own_coupling(
         return None
     coupling = get(config.coupling)
     if coupling.kind == "batch":
-        return following(coupling, net, config.evaluation.sigma_max)
+        return following(coupling, net)
     return fit(coupling, dataset, config.seed, cache, device)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.config import EvaluationConfig
 from models.denoiser import Denoiser
 from models.ode import FlowODE
 from models.schedules.contract import flow_time
@@ -20,15 +21,15 @@ class NetworkVelocity:
 
     Args:
         net: a denoiser of any objective, in evaluation mode.
-        sigma_max: the level at which a network that knows no pure noise is asked for it, as in
-            sampling.
 
     """
 
-    def __init__(self, net: Denoiser, sigma_max: float):
+    def __init__(self, net: Denoiser):
         self.net = net
-        # A network of EDM was not trained at infinite noise.
-        self.highest = 1.0 if net.objective.at_pure_noise else flow_time(sigma_max)
+        # A network of EDM was not trained at infinite noise. The level is that of the default
+        # evaluation, not of the run's own, on which no training may depend.
+        highest = flow_time(EvaluationConfig.sigma_max)
+        self.highest = 1.0 if net.objective.at_pure_noise else highest
 
     @torch.no_grad()
     def __call__(self, state: Tensor, t: float, labels: Tensor | None) -> Tensor:
@@ -46,10 +47,8 @@ class NetworkVelocity:
         return torch.cat(parts)
 
 
-def following(
-    coupling: Any, net: Denoiser, sigma_max: float, progress: float | Callable[[], float] = 1.0
-) -> Any:
+def following(coupling: Any, net: Denoiser, progress: float | Callable[[], float] = 1.0) -> Any:
     """The coupling with this network if it follows one; any other coupling as it is."""
     if not getattr(coupling, "follows_model", False):
         return coupling
-    return coupling.using(NetworkVelocity(net, sigma_max), progress)
+    return coupling.using(NetworkVelocity(net), progress)

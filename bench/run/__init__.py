@@ -69,7 +69,8 @@ def make_all(command: Command) -> Made:
     configs = command.configurations()
     trials = noise_search.plan(command.noise, configs, check)
     ranks = join(command.execution.device)
-    refuse_strategy(command.execution, ranks.count)
+    for config in configs:
+        refuse_strategy(command.execution, ranks.count, config)
     refuse_unwritable(command.runs)
     if ranks.first:
         note_preset(command.preset, command.objective)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from torch import Tensor, nn
 
 from bench import data as data_sets
+from bench import plugins
 from bench.arm import folder_of, run_arm
 from bench.check import check, check_seeds
 from bench.cli import report
@@ -28,7 +29,7 @@ from bench.evaluation.series import measure_all
 from bench.evaluation.shared_choice import Member
 from bench.process.defaults import plain_torch
 from bench.process.ranks import join
-from bench.record import RunFolder, UserError, readable
+from bench.record import RunFolder, UserError, readable, unknown
 from bench.sampling.store import weights_digest
 from bench.suitable import refuse_unwritable, stated_coupling
 from bench.training.outside import denoiser_of, digest_of, looks_wrong
@@ -104,6 +105,8 @@ def evaluate_models(
     folder = Path(runs)
     # Everything that can be refused is refused before the data are loaded.
     configs = [_config(label, one, predicts, data, name, given) for label, one, _ in series]
+    if len({config.run_id for config in configs}) < len(configs):
+        raise ConfigError("models: two labels spell one coupling, give each a name of its own")
     refuse_unwritable(folder)
     dataset = data_sets.load(data, given.data_dir, given.resolution)
     data_sets.announce(data_sets.describe(dataset))
@@ -128,10 +131,12 @@ def _series(
         # A list of modules is a module too, and no network.
         is_list = isinstance(several, list | tuple | nn.ModuleList)
         own = cast("Sequence[Model]", several if is_list else [several])
+        if not len(own):
+            raise ConfigError(
+                f"models: the list of {label} is empty: give it a network, or leave {label} out"
+            )
         for number, model in enumerate(own):
             found.append((label, seed + number, model))
-    if not found:
-        raise ConfigError("models: the lists are empty, give one network or more")
     check_seeds(seed, len(found))
     return sorted(found, key=lambda each: each[1])
 
@@ -143,9 +148,15 @@ def _config(
     for word, value in {"name": name, "a coupling in models": label}.items():
         if not isinstance(value, str) or not value.strip():
             raise ConfigError(f"{word} must be a text, not {value!r}")
+    objective = PREDICTIONS.get(predicts, predicts)
+    known_objectives = plugins.names("models.objectives")
+    # A module of the user's own has a dot in its name, and is looked for when it is built.
+    if objective.partition(":")[0] not in known_objectives and "." not in objective:
+        words = {*PREDICTIONS, *known_objectives} - {*PREDICTIONS.values()}
+        raise ConfigError(unknown("predicts", predicts, sorted(words)))
     training = TrainingConfig(
         # The only settings of a training that its network is read by.
-        objective=PREDICTIONS.get(predicts, predicts),
+        objective=objective,
         conditional=given.conditional,
         sigma_data=given.sigma_data,
     )
@@ -172,6 +183,11 @@ def _measure(
     """Measure every network in its folder."""
     ranks = join(given.device)
     execution = Execution(device=given.device, keep_samples=given.keep_samples, log=given.log)
+    # A misspelt name would be a comparison of something else.
+    labels = {each.config.coupling for each in members if stated_coupling(each.config) is None}
+    named = ", ".join(sorted(labels))
+    if labels and ranks.first:
+        print(f"note: no couplings of this project, only labels: {named}", flush=True)
     with _evaluating(models):
         nets = []
         # All of them before any is measured: a wrong one should not show after an hour.

@@ -180,7 +180,7 @@ def _couple_seconds(config: RunConfig, state: TrainState, split: Split, device: 
     if coupling.kind != "batch" or "." in coupling.name:
         return 0.0
     average = cast(Denoiser, state.ema.net)  # a copy of the denoiser
-    coupling = following(coupling, average, config.evaluation.sigma_max)
+    coupling = following(coupling, average)
     pool = config.training.pool
     count = min(pool, MOST_POOL)
     try:

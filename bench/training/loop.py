@@ -201,7 +201,7 @@ def _coupling(
         steps = total_steps(config)
         # The average is a copy of the denoiser, so it is one.
         average = cast(Denoiser, state.ema.net)
-        return following(coupling, average, config.evaluation.sigma_max, lambda: state.step / steps)
+        return following(coupling, average, lambda: state.step / steps)
     runs = folder.path.parent
     # Next to the run folders: all runs of a comparison share the fit.
     cache = runs / ".cache"

@@ -12,23 +12,33 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from bench.config import ConfigError, Execution
+from bench.config import ConfigError, Execution, RunConfig
 from bench.process.ranks import Ranks
 from bench.training.state import TrainState
+from couplings import get
 from models.blocks import blocks
 
 
-def refuse_strategy(execution: Execution, count: int) -> None:
-    """Refuse to shard a training that has one process, or whose network is compiled.
+def refuse_strategy(execution: Execution, count: int, config: RunConfig) -> None:
+    """Refuse what several processes cannot train together, and to shard among one.
 
     Args:
         execution: of the run.
         count: number of its processes.
+        config: of the run, checked.
 
     Raises:
         ConfigError: naming the option and the way out.
 
     """
+    # A network from a file pairs nothing, and its coupling may be any label.
+    follows = not config.checkpoint and getattr(get(config.coupling), "follows_model", False)
+    # The first process writes the checkpoint, and would know its own pairs only.
+    if follows and count > 1 and config.training.pool_scope == "rank":
+        raise ConfigError(
+            f"{config.coupling} with {count} processes that pair pools of their own cannot be"
+            " resumed: pass --pool-scope global"
+        )
     if execution.strategy != "fsdp":
         return
     if count == 1:
@@ -39,6 +49,12 @@ def refuse_strategy(execution: Execution, count: int) -> None:
     # Compiled as a whole, the network would be gathered as a whole.
     if execution.compile:
         raise ConfigError("--strategy fsdp takes no --compile yet: leave one of them out")
+    # The first process would evaluate a network of which it holds a share.
+    if follows:
+        raise ConfigError(
+            f"--strategy fsdp takes no {config.coupling}, which evaluates the network for its"
+            " pairs: take --strategy ddp"
+        )
 
 
 def shard(state: TrainState, ranks: Ranks) -> None:

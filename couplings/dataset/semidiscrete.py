@@ -290,7 +290,8 @@ class SemiDiscreteMap(Fitted):
         is_finished = bool((state["chi2"] <= self.coupling.max_chi2).all())
         require(
             "head" in state or is_finished,
-            "this fit was begun by an earlier version: delete its file and fit again",
+            "a fit of an earlier version cannot be continued: delete its file, such as"
+            " .cache/semidiscrete-*.safetensors in the folder of the runs, and fit again",
         )
         self.seed = int(state["seed"])
         self.seconds = float(state["seconds"])

@@ -14,7 +14,7 @@ from reports.tables.arms import objectives
 from reports.tables.changes import ChangeTable, Row
 from reports.tables.groups import Group
 from reports.tables.titles import data_title
-from reports.text import is_missing, join
+from reports.text import MISSING, is_missing, join
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Overview:
 
     Attributes:
         answers: comparisons with a distance to real images, in the order of the studies.
-        others: name and page of the studies without one.
+        others: title and page of the comparisons without one.
 
     """
 
@@ -122,13 +122,21 @@ def answers_of(study: str, groups: Sequence[Group], pages: Sequence[str]) -> lis
         data = str(group.rows["data"].iloc[0])
         pool = group.rows["pool"].iloc[0]
         pool = 0 if is_missing(pool) else int(pool)
-        # A study of one data set often has its name, which need not be read twice.
-        title = group.title if data == study else f"{study}: {group.title}"
-        names = page, title, data_title(data)
+        names = page, title_of(study, group), data_title(data)
         found.append(Answer(study, *names, pool, screen, _objectives(group)))
     return found
 
 
+def title_of(study: str, group: Group) -> str:
+    """The title of a comparison with that of its study."""
+    # A study of one data set often has its name, which need not be read twice.
+    named_alike = str(group.rows["data"].iloc[0]) == study
+    return group.title if named_alike else f"{study}: {group.title}"
+
+
 def _objectives(group: Group) -> dict[str, str]:
+    # The training of other programs' networks is not known.
+    if group.trainer or not group.trained:
+        return dict.fromkeys(map(str, group.own_couplings), MISSING)
     pairs = zip(group.rows["coupling"], objectives(group.rows), strict=True)
     return {str(arm): objective_title(str(objective)) for arm, objective in pairs}

@@ -121,7 +121,9 @@ def test_half_precision_keeps_its_type():
     [
         ([], "semidiscrete", {}, "no batch coupling"),
         ([], "lapvj", {}, "did you mean lapjv"),
-        ([], "lapjv", {"pool": 0}, "at least 1 batch"),
+        ([], "lapjv", {"pool": 0}, "a whole number of batches is coupled at once"),
+        ([], "lapjv", {"pool": 2.5}, "a whole number of batches is coupled at once"),
+        ([], "lapjv", {"source": "moons"}, r"pass a function source\(shape, generator\)"),
         ([{"pixel_values": torch.zeros(4, 2)}], "lapjv", {}, "yield .images, labels. tuples"),
         ([torch.zeros(4, 2, dtype=torch.uint8)], "lapjv", {}, "floating point"),
     ],

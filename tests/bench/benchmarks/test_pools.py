@@ -5,7 +5,7 @@ import torch
 
 from bench.benchmarks.pools import Ends, Pools, measure_ends, pair_cost
 from bench.config import ConfigError
-from bench.data import as_images, load
+from bench.data import DataError, as_images, load
 
 GAUSS = Pools("gauss", None, 0)
 
@@ -55,6 +55,11 @@ def test_pools_of_a_data_set_hold_its_images_once_each_with_their_labels():
     rows = [image.numpy().tobytes() for image in pool.images]
     assert [known[row] for row in rows] == pool.labels.tolist()
     assert len(set(rows)) == 64
+
+
+def test_a_data_set_with_options_is_known_by_its_name():
+    with pytest.raises(DataError, match="--data-dir|library"):
+        Pools("hf:label=none", None, 0).check(2)
 
 
 def test_a_data_set_that_is_unknown_or_too_small_is_refused():

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -171,3 +172,9 @@ def test_starts_that_no_sampler_could_begin_at_are_refused_at_once():
         make(None, {"start": ["expressway:sigma=0.5,project=foo"]})
     with pytest.raises(ConfigError, match="above --sigma-min"):
         make(None, {"start": ["truncated:sigma=0.001"]})
+
+
+def test_options_of_data_and_source_make_no_folders_within_the_name_of_a_run():
+    spec = "my_project.spirals:turns=3,path=/a/b"
+    for config in (RunConfig(data=spec), RunConfig(source=spec)):
+        assert re.fullmatch(r"[\w.=-]+", config.run_id)

@@ -43,7 +43,7 @@ def test_of_flow_matching_it_is_the_raw_network(average, t):
     z = states()
     with torch.no_grad():
         raw = net.model(z, torch.full((N,), t), None, None)
-    found = NetworkVelocity(net, 80.0)(z, t, None)
+    found = NetworkVelocity(net)(z, t, None)
     torch.testing.assert_close(found.float(), raw, rtol=1e-4, atol=1e-4)
 
 
@@ -57,14 +57,14 @@ def test_of_edm_it_comes_from_the_denoiser_at_the_level(average, t):
     with torch.no_grad():
         denoised = net((1 + sigma) * z.double(), sigma)
     noise = ((1 + sigma) * z.double() - denoised) / sigma
-    found = NetworkVelocity(net, 80.0)(z, t, None)
+    found = NetworkVelocity(net)(z, t, None)
     # At pure noise the state itself stands for the noise sample.
     expected = z.double() - denoised if t == 1 else noise - denoised
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_conditional_network_gets_the_labels(average):
-    velocity = NetworkVelocity(average("flow", conditional=True), 80.0)
+    velocity = NetworkVelocity(average("flow", conditional=True))
     z = states()
     zeros = torch.zeros(N, dtype=torch.int64)
     assert not torch.equal(velocity(z, 0.5, zeros), velocity(z, 0.5, zeros + 3))
@@ -73,5 +73,5 @@ def test_a_conditional_network_gets_the_labels(average):
 def test_only_couplings_that_follow_a_model_get_one(average):
     net = average("flow")
     lapjv = get("lapjv")
-    assert following(lapjv, net, 80.0) is lapjv
-    assert following(get("model-aligned"), net, 80.0, 0.5).model.share_done == 0.5
+    assert following(lapjv, net) is lapjv
+    assert following(get("model-aligned"), net, 0.5).model.share_done == 0.5

@@ -94,7 +94,9 @@ def test_a_velocity_of_the_opposite_sign_is_noticed(tmp_path, capsys):
     bench.evaluate_models(
         {"turned": lambda z, t: -velocity(z, t)}, "velocity", runs=tmp_path, **TINY
     )
-    assert "note: turned seed 0 removes high noise worse" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "note: turned seed 0 removes high noise worse" in out
+    assert "note: no couplings of this project, only labels: turned" in out
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,8 @@ def test_a_velocity_of_the_opposite_sign_is_noticed(tmp_path, capsys):
     [
         ({"models": {}}, "give a dictionary"),
         ({"models": velocity}, "give a dictionary"),
-        ({"models": {"a": []}}, "the lists are empty"),
+        ({"models": {"a": []}}, "the list of a is empty"),
+        ({"predicts": "speed"}, "unknown predicts 'speed': "),
         ({"models": {"a": Gaussian}}, "no function or network"),
         ({"models": {"a": lambda x: x}}, "cannot be called with (x, level)"),
         ({"models": {"a": lambda x, t: x.flatten(1)}}, "returns the shape of x"),

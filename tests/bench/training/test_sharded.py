@@ -8,7 +8,7 @@ import torch
 
 from bench import data
 from bench.check import make
-from bench.config import ConfigError, Execution
+from bench.config import ConfigError, Execution, RunConfig, TrainingConfig
 from bench.process.ranks import Ranks
 from bench.record import RunFolder
 from bench.training.checkpoints import load_checkpoint
@@ -139,9 +139,22 @@ def test_one_process_resumes_what_shards_began(two_processes, tmp_path):
 
 def test_a_sharded_training_needs_processes_and_no_compiler():
     sharded = Execution(strategy="fsdp")
-    refuse_strategy(Execution(compile=True), 1)
-    refuse_strategy(sharded, 2)
+    refuse_strategy(Execution(compile=True), 1, RunConfig())
+    refuse_strategy(sharded, 2, RunConfig())
     with pytest.raises(ConfigError, match="start with torchrun"):
-        refuse_strategy(sharded, 1)
+        refuse_strategy(sharded, 1, RunConfig())
     with pytest.raises(ConfigError, match="leave one of them out"):
-        refuse_strategy(replace(sharded, compile=True), 2)
+        refuse_strategy(replace(sharded, compile=True), 2, RunConfig())
+
+
+@pytest.mark.parametrize(
+    ("strategy", "scope", "words"),
+    [("fsdp", "global", "take --strategy ddp"), ("ddp", "rank", "pass --pool-scope global")],
+)
+def test_a_coupling_that_follows_the_network_refuses_processes_without_it(strategy, scope, words):
+    """Before any training: a tenth of the steps pair at random."""
+    training = TrainingConfig(pool_scope=scope)
+    config = RunConfig(coupling="model-aligned", training=training)
+    with pytest.raises(ConfigError, match=words):
+        refuse_strategy(Execution(strategy=strategy), 2, config)
+    refuse_strategy(Execution(), 1, config)
