@@ -108,6 +108,7 @@ def evaluate_models(
     if len({config.run_id for config in configs}) < len(configs):
         raise ConfigError("models: two labels spell one coupling, give each a name of its own")
     refuse_unwritable(folder)
+    _refuse_other_prediction(folder, configs[0])
     dataset = data_sets.load(data, given.data_dir, given.resolution)
     data_sets.announce(data_sets.describe(dataset))
     members = [Member(c, folder_of(c, folder), i) for i, c in enumerate(configs)]
@@ -174,6 +175,23 @@ def _config(
     known = stated_coupling(config)
     # In canonical spelling, as runs of this project have it.
     return check(config if known is None else replace(config, coupling=known.spec))
+
+
+def _refuse_other_prediction(runs: Path, config: RunConfig) -> None:
+    """Refuse a name under which networks were measured that predict something else.
+
+    Their seeds would meet in one comparison, which has no column to tell them apart.
+    """
+    for path in sorted(runs.glob("*/config.json")):
+        content = RunFolder(path.parent).config()
+        if content.get("trainer") != config.trainer or content.get("data") != config.data:
+            continue
+        objective = content["training"]["objective"]
+        if objective != config.training.objective:
+            raise ConfigError(
+                f"networks of {config.trainer} in {runs} were measured as {objective}, not as"
+                f" {config.training.objective}: take another name=, or delete their run folders"
+            )
 
 
 @plain_torch()

@@ -135,3 +135,9 @@ def test_a_conditional_network_gets_the_classes_of_its_images(tmp_path):
     bench.evaluate_models({"a": conditional}, "velocity", runs=tmp_path, conditional=True, **TINY)
     assert all(labels.dtype == torch.int64 and labels.ndim == 1 for labels in seen)
     assert set(torch.cat(seen).tolist()) == {0, 1}
+
+
+def test_one_name_cannot_mean_two_predictions(tmp_path):
+    bench.evaluate_models({"a": velocity}, "velocity", runs=tmp_path, **TINY)
+    with pytest.raises(ConfigError, match="were measured as flow, not as denoise: take another"):
+        bench.evaluate_models({"a": velocity}, "denoiser", runs=tmp_path, **TINY)

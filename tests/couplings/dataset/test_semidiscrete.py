@@ -263,7 +263,7 @@ def test_a_fit_begun_by_an_earlier_version_is_refused(pool, seeded, tmp_path):
     assert torch.equal(fit(images, seeded, checkpoint=path).assign(noise), sd.assign(noise))
     state["chi2"] = torch.full_like(state["chi2"], 0.5)
     write_state(path, state)
-    with pytest.raises(CouplingError, match="delete its file and fit again"):
+    with pytest.raises(CouplingError, match="delete its file, such as .cache"):
         fit(images, seeded, checkpoint=path)
 
 
