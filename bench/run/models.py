@@ -180,7 +180,7 @@ def _config(
 def _refuse_other_prediction(runs: Path, config: RunConfig) -> None:
     """Refuse a name under which networks were measured that predict something else.
 
-    Their seeds would meet in one comparison, which has no column to tell them apart.
+    Their seeds would meet in one comparison, which has no column that separates them.
     """
     for path in sorted(runs.glob("*/config.json")):
         content = RunFolder(path.parent).config()
