@@ -56,15 +56,19 @@ def recompute(net: nn.Module) -> int:
     """
     count = 0
     for container in containers(net):
-        if isinstance(container, nn.Sequential):
-            count += _recompute_parts(container)
-            continue
-        for layer in entries(container):
-            # A single layer keeps its input anyway: computing it again would save nothing.
-            if list(layer.children()):
-                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
-                count += 1
+        parts = _recompute_parts(container) if isinstance(container, nn.Sequential) else 0
+        # A sequence too short to cut may still hold large blocks.
+        count += parts or _recompute_layers(container)
     return count
+
+
+def _recompute_layers(container: nn.Module) -> int:
+    """Have the composite layers of a container computed again, each on its own."""
+    # A single layer keeps its input anyway: computing it again would save nothing.
+    composite = [layer for layer in entries(container) if list(layer.children())]
+    for layer in composite:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+    return len(composite)
 
 
 def _recompute_parts(sequence: nn.Sequential) -> int:

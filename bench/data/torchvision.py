@@ -24,6 +24,7 @@ CLASSES = None
 
 TARGETS = ("targets", "labels", "_labels")  # attributes that hold all labels of a data set
 NONE = "none"  # in place of labels: do without
+SPLITS = ("train", "test")
 
 
 def load(
@@ -31,9 +32,10 @@ def load(
     resolution: int | None = None,
     *,
     name: str | None = None,
+    subset: str | None = None,
     label: str = "auto",
-    train: str = "train",
-    test: str = "test",
+    train: str | None = None,
+    test: str | None = None,
 ) -> Dataset:
     """The images as uint8 ``[n, c, h, w]``, h = w.
 
@@ -41,14 +43,15 @@ def load(
         data_dir: torchvision's ``root``; None is ``data``.
         resolution: side to bring every image to, in pixels; None leaves them as stored.
         name: the class in torchvision.datasets.
+        subset: the part of EMNIST, such as letters, which the class calls ``split``.
         label: none leaves the labels out.
-        train: the split to train on, of classes with the argument ``split``.
-        test: the held-out split of these. Of a class with one split only, every 10th image of a
-            class is held out.
+        train: the split to train on, of classes with the argument ``split``; None is train.
+        test: the held-out split of these; None is test. Of a class with one split only, every 10th
+            image of a class is held out.
 
     Raises:
-        DataError: torchvision or the files are missing, there is no such data set, or its images
-            are refused as those of ``image-folder`` are.
+        DataError: torchvision or the files are missing, there is no such data set, an option does
+            not suit it, or its images are refused as those of ``image-folder`` are.
 
     """
     module = _library()
@@ -61,7 +64,7 @@ def load(
     if label not in ("auto", NONE):
         raise DataError(f"--data torchvision: label={label}: auto or none")
     maker = getattr(module, name)
-    arguments = _arguments(maker, train, test)
+    arguments = _arguments(maker, subset, (train, test))
     parts = []
     for chosen in arguments:
         made = _made(maker, root, chosen, arguments)
@@ -82,14 +85,36 @@ def _library() -> ModuleType:
     return datasets
 
 
-def _arguments(maker: Any, train: str, test: str) -> list[dict[str, object]]:
+def _arguments(
+    maker: Any, subset: str | None, splits: tuple[str | None, str | None]
+) -> list[dict[str, object]]:
     """Arguments that make the training and the held-out split; one entry if there is one split."""
-    parameters = inspect.signature(maker).parameters
-    if "train" in parameters:
-        return [{"train": True}, {"train": False}]
-    if "split" in parameters:
-        return [{"split": train}, {"split": test}]
+    parameters = _parameters(maker)
+    takes_train, takes_split = "train" in parameters, "split" in parameters
+    takes_subset = takes_train and takes_split
+    where = f"--data torchvision: {maker.__name__}"
+    if takes_subset and subset is None:
+        raise DataError(f"{where} has several parts: name one, such as subset=letters")
+    if subset is not None and not takes_subset:
+        raise DataError(f"{where} has one part only: leave subset= out")
+    if any(splits) and (takes_train or not takes_split):
+        raise DataError(f"{where} has no splits to choose from: leave train= and test= out")
+    if takes_train:
+        own = {"split": subset} if takes_subset else {}
+        return [{"train": is_train} | own for is_train in (True, False)]
+    if takes_split:
+        named = zip(splits, SPLITS, strict=True)
+        return [{"split": given or default} for given, default in named]
     return [{}]
+
+
+def _parameters(maker: Any) -> set[str]:
+    """Names of the arguments of a data set, with those that it passes on to its base class."""
+    own = inspect.signature(maker).parameters
+    kinds = {parameter.kind for parameter in own.values()}
+    if inspect.Parameter.VAR_KEYWORD not in kinds or maker.__base__ is object:
+        return set(own)
+    return set(own) | _parameters(maker.__base__)
 
 
 def _made(maker: Any, root: Path, chosen: dict, arguments: list[dict]) -> Any:
@@ -104,7 +129,7 @@ def _made(maker: Any, root: Path, chosen: dict, arguments: list[dict]) -> Any:
             words = "".join(f", {key}={value!r}" for key, value in values.items())
             calls.append(f"d.{maker.__name__}('{root}'{words}, download=True)")
         way_out = f'python -c "import torchvision.datasets as d; {"; ".join(calls)}"'
-        if "download" not in inspect.signature(maker).parameters:
+        if "download" not in _parameters(maker):
             way_out = "torchvision cannot fetch this one, its documentation says how to get it"
         raise DataError(
             f"--data torchvision: no local copy of {maker.__name__} in {root} ({reason}); {way_out}"

@@ -89,6 +89,13 @@ def test_blocks_in_lists_of_lists_are_found():
     assert recompute(net) == 1
 
 
+def test_composite_blocks_of_a_short_sequence_are_recomputed_one_by_one():
+    net = nn.Module()
+    block = nn.Sequential(nn.Linear(2, 2), nn.SiLU())
+    net.trunk = nn.Sequential(block, nn.Linear(2, 2))
+    assert recompute(net) == 1
+
+
 def test_a_network_without_blocks_is_left_alone():
     net = nn.Bilinear(2, 2, 2)
     assert blocks(net) == []

@@ -10,6 +10,7 @@ import torch
 
 from bench.data import DataError, describe, load
 from bench.data._library import missing_library
+from bench.data.torchvision import _arguments
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (60, 28, 28), dtype=np.uint8)
@@ -96,3 +97,54 @@ def test_a_library_that_cannot_be_imported_is_one_line(error, words):
     message = str(missing_library("torchvision", error))
     assert "\n" not in message
     assert re.search(words, message)
+
+
+class MNIST:
+    """The arguments of torchvision's, as those of the classes below."""
+
+    def __init__(self, root, train=True, download=False): ...
+
+
+class EMNIST(MNIST):
+    def __init__(self, root, split, **kwargs): ...
+
+
+class SVHN:
+    def __init__(self, root, split="train", download=False): ...
+
+
+class ImageFolder:
+    def __init__(self, root): ...
+
+
+@pytest.mark.parametrize(
+    ("maker", "subset", "splits", "arguments"),
+    [
+        (MNIST, None, (None, None), [{"train": True}, {"train": False}]),
+        (
+            EMNIST,
+            "letters",
+            (None, None),
+            [{"train": True, "split": "letters"}, {"train": False, "split": "letters"}],
+        ),
+        (SVHN, None, (None, None), [{"split": "train"}, {"split": "test"}]),
+        (SVHN, None, ("extra", None), [{"split": "extra"}, {"split": "test"}]),
+        (ImageFolder, None, (None, None), [{}]),
+    ],
+)
+def test_splits_are_asked_for_in_the_words_of_each_class(maker, subset, splits, arguments):
+    assert _arguments(maker, subset, splits) == arguments
+
+
+@pytest.mark.parametrize(
+    ("maker", "subset", "splits", "words"),
+    [
+        (EMNIST, None, (None, None), "EMNIST has several parts: name one, such as subset=letters"),
+        (MNIST, "letters", (None, None), "MNIST has one part only: leave subset= out"),
+        (MNIST, None, ("train", None), "MNIST has no splits to choose from: leave train="),
+        (ImageFolder, None, (None, "test"), "ImageFolder has no splits to choose from"),
+    ],
+)
+def test_options_without_effect_are_refused(maker, subset, splits, words):
+    with pytest.raises(DataError, match=words):
+        _arguments(maker, subset, splits)
