@@ -13,6 +13,8 @@ from markupsafe import Markup, escape
 STRINGS = "string[python]"
 MISSING = "–"
 _MINUS = "−"  # the sign, which is as wide as a plus
+_SHA256 = re.compile("[0-9a-f]{64}")  # of a decoder or a data set
+_DIGITS = 10  # of a hash that a person reads
 _ONE_DECIMAL = 0.0995  # below this share a percentage has a decimal: 9.9 %, but 10 %
 _MORE_DECIMALS = 2  # at most, where an end of an interval would round to no change
 
@@ -130,11 +132,16 @@ def nfe_range(chosen: Sequence[int], grid: Sequence[int]) -> str:
 
 
 def setting(name: str, value: object) -> str:
-    """``pool 256``; ``without pool`` if there is none; ``rho 7`` for a schedule."""
+    """``pool 256``; ``without pool`` if there is none; ``rho 7`` for a schedule.
+
+    A SHA-256 is cut to its first digits.
+    """
     if is_missing(value):
         return f"without {name}"
     if name == "schedule":
         return schedule_label(str(value))
+    if _SHA256.fullmatch(str(value)):
+        return f"{name} {str(value)[:_DIGITS]}"
     return f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from reports.text import change, factors, join, nfe_range, number, percent, short, unbroken
+from reports.text import change, factors, join, nfe_range, number, percent, setting, short, unbroken
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,13 @@ from reports.text import change, factors, join, nfe_range, number, percent, shor
 )
 def test_number(value, text):
     assert number(value) == text
+
+
+def test_settings_name_their_value_and_cut_hashes():
+    assert setting("pool", 256) == "pool 256"
+    assert setting("schedule", "karras:rho=7") == "rho 7"
+    assert setting("pool", None) == "without pool"
+    assert setting("evaluation.decoder", "0a" * 32) == "evaluation.decoder 0a0a0a0a0a"
 
 
 def test_shares_and_changes():
