@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from couplings.batch._prices import epsilons, kernel_bytes, subtract_prices
 from couplings.batch.hungarian import Hungarian
 from couplings.classes import largest_class, pair_within_classes
 from couplings.contract import Coupling, Pairing, Pool, require
@@ -64,7 +65,7 @@ class ConditionalCost(Coupling):
         """The bytes of the costs; class by class they are those of `hungarian`."""
         if self.weight is None:
             return Hungarian().peak_bytes(n, d)
-        return squared_distances_bytes(n, d)
+        return squared_distances_bytes(n, d) + kernel_bytes(n, d)
 
     def solved_at_once(self, n: int, labels: Tensor | None = None) -> int:
         """The largest class if labels never cross, else as for every coupling."""
@@ -96,7 +97,9 @@ class ConditionalCost(Coupling):
         )
         matrix = squares + weight * mismatch
         reached = float((matrix <= squares.diagonal()[:, None]).double().mean())
-        _, columns = linear_sum_assignment(reduced(-matrix)[0].cpu().numpy())
+        costs = reduced(-matrix)[0].numpy()
+        subtract_prices(costs, epsilons(*pool.images.shape))
+        _, columns = linear_sum_assignment(costs)
         return Pairing(torch.from_numpy(columns), {"weight": weight, "ratio": reached})
 
     def _never_crosses(self, labels: Tensor) -> bool:
