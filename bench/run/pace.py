@@ -22,6 +22,7 @@ from bench.pairs.pool import Pairs, draw_pool
 from bench.pairs.velocity import following
 from bench.process.ranks import Ranks
 from bench.randomness import generator
+from bench.run.sharing import metric_bytes
 from bench.sampling.sample import CHUNK
 from bench.sampling.setting import Setting
 from bench.suitable import pool_bytes
@@ -95,7 +96,8 @@ def measure(
     # Sampling keeps nothing for a backward pass, but takes chunks of a size of its own.
     activations = max(OVERHEAD * kept * at_once, LAYERS * largest * CHUNK) / FEW
     pools = max(pool_bytes(each, dataset) for each in configs)
-    memory = base + 4 * COPIES * parameters + activations + pools
+    measured = max(metric_bytes(each, dataset) for each in configs)
+    memory = base + 4 * COPIES * parameters + max(activations + pools, measured)
     couple = {}
     for each in configs:
         if each.coupling not in couple:

@@ -62,11 +62,22 @@ def within_memory(
         expected: bytes of each run with its pools, as far as they are known.
 
     """
-    needed = LEAST_BYTES + max((pool_bytes(config, dataset) for config in configs), default=0)
-    needed = max(needed, expected)
+    # A run measures after its training, when the pools are gone.
+    largest = (max(pool_bytes(each, dataset), metric_bytes(each, dataset)) for each in configs)
+    needed = max(LEAST_BYTES + max(largest, default=0), expected)
     if math.isinf(available):
         return sharing
     return replace(sharing, at_once=max(1, min(sharing.at_once, int(available / needed))))
+
+
+def metric_bytes(config: RunConfig, dataset: Dataset) -> int:
+    """The memory that the largest metric of a run takes, in bytes, when its pools are gone."""
+    from bench.metrics.w2 import MOST_POINTS, in_the_plane, w2_bytes
+
+    if not in_the_plane(dataset):
+        return 0  # features and moments are small
+    counts = (config.evaluation.samples, len(dataset.train), len(dataset.test), MOST_POINTS)
+    return w2_bytes(min(counts))
 
 
 def usable_cores() -> int:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from couplings.batch._prices import epsilons, subtract_prices
 from couplings.contract import Coupling, Pool, require
 from couplings.cost import Cost, assignment_cost, principal_axes, product_cost
+from couplings.prices import epsilons, subtract_prices
 
 NO_PROJECT = "none"
 PROJECT = re.compile(r"pca:([1-9]\d*)")

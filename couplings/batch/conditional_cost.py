@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from couplings.batch._prices import epsilons, kernel_bytes, subtract_prices
 from couplings.batch.hungarian import Hungarian
 from couplings.classes import largest_class, pair_within_classes
 from couplings.contract import Coupling, Pairing, Pool, require
 from couplings.cost import reduced, squared_distances, squared_distances_bytes
+from couplings.prices import assign, epsilons, kernel_bytes
 
 # Cosines of equal directions miss 1 by about 1e-16, and by about 1e-14 if the conditions are
 # float32 and were computed in different batches. A distance below this is rounding, and counts as
@@ -75,8 +75,6 @@ class ConditionalCost(Coupling):
 
     def solve(self, pool: Pool) -> Pairing:
         """The optimal permutation and the weight it was solved with."""
-        from scipy.optimize import linear_sum_assignment
-
         require(
             pool.labels is not None, f"{self.name} needs the conditions: pass labels=[n] or [n, k]"
         )
@@ -98,8 +96,7 @@ class ConditionalCost(Coupling):
         matrix = squares + weight * mismatch
         reached = float((matrix <= squares.diagonal()[:, None]).double().mean())
         costs = reduced(-matrix)[0].numpy()
-        subtract_prices(costs, epsilons(*pool.images.shape))
-        _, columns = linear_sum_assignment(costs)
+        columns = assign(costs, epsilons(*pool.images.shape))
         return Pairing(torch.from_numpy(columns), {"weight": weight, "ratio": reached})
 
     def _never_crosses(self, labels: Tensor) -> bool:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from couplings.batch._exact import Exact
-from couplings.batch._prices import kernel_bytes
 from couplings.contract import Pairing, Pool, Saving, require
 from couplings.cost import blocks
+from couplings.prices import kernel_bytes
 
 # The library finds cell (i, j) at i n + j in a signed integer of 32 bits, and crashes the process
 # where that wraps.

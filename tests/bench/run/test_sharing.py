@@ -6,7 +6,7 @@ import pytest
 
 from bench import data
 from bench.check import make
-from bench.run.sharing import Sharing, share, threads_of_user, within_memory
+from bench.run.sharing import Sharing, metric_bytes, share, threads_of_user, within_memory
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,10 @@ def test_memory_takes_runs_away_but_no_threads():
     # 4 n^2 bytes of a large pool
     large = replace(config, training=replace(config.training, pool=40_000))
     assert within_memory(sharing, [config, large], dataset, 16e9) == Sharing(2, 2)
+
+
+def test_points_in_the_plane_need_memory_for_their_distance_after_the_training():
+    moons = data.load("moons")
+    config = make("moons", {"coupling": "random", "samples": 10_000})
+    assert metric_bytes(config, moons) == 12 * min(10_000, len(moons.test)) ** 2
+    assert metric_bytes(make("digits", {"coupling": "random"}), data.load("digits")) == 0

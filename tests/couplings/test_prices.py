@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from couplings import Pool, get
-from couplings.batch._prices import (
+from couplings.prices import (
     LEAST,
     MOST,
     NARROWING,

@@ -1,4 +1,4 @@
-"""Prices of noise samples, subtracted from the costs before an exact solver starts.
+"""The exact assignment, and prices of noise samples that are subtracted from its costs first.
 
 An assignment keeps its optimum whatever is subtracted from a column, because every permutation
 loses the same. Near the dual optimum nearly every row finds its column at once, and the solver has
@@ -45,6 +45,25 @@ def epsilons(n: int, d: int) -> tuple[float, ...]:
 def kernel_bytes(n: int, d: int) -> int:
     """The memory of `subtract_prices` beyond the costs."""
     return 4 * n * n if epsilons(n, d) else 0
+
+
+def assign(costs: np.ndarray, steps: tuple[float, ...] = NARROWING) -> np.ndarray:
+    """The column of every row, `[n]`, in the permutation of least total cost.
+
+    By SciPy's shortest augmenting paths (Crouse 2016), after prices that make them short.
+
+    Args:
+        costs: finite, `[n, n]` float64 on the CPU; overwritten.
+        steps: of `epsilons`; the default is that of points of few coordinates. Prices take 4 n^2
+            bytes more.
+
+    """
+    # Imported late: it loads slowly, and most couplings do not need it.
+    from scipy.optimize import linear_sum_assignment
+
+    if steps:
+        subtract_prices(costs, steps)
+    return linear_sum_assignment(costs)[1]
 
 
 def subtract_prices(cost: np.ndarray, steps: tuple[float, ...]) -> None:
