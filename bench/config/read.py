@@ -96,7 +96,7 @@ def apply(config: C, overrides: dict[str, object]) -> C:
     for key, value in overrides.items():
         field = _field_of(key, tuple(hints))
         # The command line has been checked by its parser; files and callers have not.
-        value = _convert(value, hints[field], field)
+        value = _convert(value, hints[field], key)
         config = _replace(config, field.split("."), value)
     return config
 
@@ -109,7 +109,9 @@ def _field_of(key: str, fields: tuple[str, ...]) -> str:
     by_name = [field for field in fields if field.split(".")[-1] == key]
     matches = [field for field in by_name if not field.startswith(GUIDANCE)]
     if len(matches) != 1:
-        raise ConfigError(unknown("option", key, fields))
+        # In the spelling of the caller, who may have none of our sections.
+        short = tuple(field.split(".")[-1] for field in fields if not field.startswith(GUIDANCE))
+        raise ConfigError(unknown("option", key, fields if "." in key else short))
     return matches[0]
 
 

@@ -90,8 +90,8 @@ def test_one_word_stands_for_a_list_of_one():
     ("options", "message"),
     [
         ({"imges": 3}, "unknown option 'imges': did you mean .*images"),
-        ({"images": "many"}, "training.images must be of type int, not 'many'"),
-        ({"nfe": 5}, "evaluation.nfe must be a list, not 5"),
+        ({"images": "many"}, "^images must be of type int, not 'many'"),
+        ({"nfe": 5}, "^nfe must be a list, not 5"),
         ({"coupling": "lapjv"}, "call it couplings"),
         ({"guidance_nfe": "many"}, "dg.nfe must be of type int"),
         ({"dry_run": True}, "dry_run gives no results"),
