@@ -9,8 +9,8 @@ decoded pixels are held in memory, as those of ``image-folder``.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,6 @@ def load(
 
 def _read(data_dir: Path | None, name: str | None, subset: str | None) -> Any:
     """The data set of the library: a table, or several by split."""
-    # Before the import, which reads it: a missing copy must not turn into a download.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import datasets
     except (ImportError, RuntimeError) as error:
@@ -88,10 +86,11 @@ def _read(data_dir: Path | None, name: str | None, subset: str | None) -> Any:
     if name is None and not Path(data_dir).is_dir():
         raise DataError(f"there is no folder {data_dir}: pass that of the data set as --data-dir")
     try:
-        if name is None:
-            return _read_folder(Path(data_dir), subset)
-        cache = None if data_dir is None else str(data_dir)
-        return datasets.load_dataset(name, subset, cache_dir=cache)
+        with _offline():
+            if name is None:
+                return _read_folder(Path(data_dir), subset)
+            cache = None if data_dir is None else str(data_dir)
+            return datasets.load_dataset(name, subset, cache_dir=cache)
     except Exception as error:  # noqa: BLE001 - the library has dozens of its own
         reason = " ".join(str(error).split())[:160]
         where = name or data_dir
@@ -104,6 +103,24 @@ def _read(data_dir: Path | None, name: str | None, subset: str | None) -> Any:
         raise DataError(
             f"--data hf: no local copy of {where} can be read ({reason}); {way_out}"
         ) from None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the library off the network: a missing copy must not turn into a download."""
+    import datasets
+    from huggingface_hub import constants
+
+    # Each read the environment variable HF_HUB_OFFLINE when it was imported, which may be long ago.
+    places: tuple[Any, ...] = (datasets.config, constants)
+    before = [place.HF_HUB_OFFLINE for place in places]
+    for place in places:
+        place.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.HF_HUB_OFFLINE = value
 
 
 def _read_folder(folder: Path, subset: str | None) -> Any:

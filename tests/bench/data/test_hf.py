@@ -145,10 +145,27 @@ def test_bad_input_is_one_line_with_the_way_out(tmp_path, kind):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_copy_says_what_fetches_it(tmp_path, monkeypatch):
-    # Set when the library is imported; its own switch, so that the test asks no network.
-    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+def test_nothing_is_fetched_and_the_library_may_go_online_again(tmp_path, monkeypatch):
+    """Also where the library was imported before, as here."""
+    from huggingface_hub import constants
+
+    seen = []
+
+    def load_dataset(*args, **kwargs):
+        seen.append((datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE))
+        raise ConnectionError("no copy")
+
+    for place in (datasets.config, constants):
+        monkeypatch.setattr(place, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(DataError, match="no copy"):
+        load("hf:name=no/such", tmp_path)
+    assert seen == [(True, True)]
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_a_missing_copy_says_what_fetches_it(tmp_path):
     with pytest.raises(DataError, match="datasets.load_dataset.'no/such', 'one'.") as caught:
         load("hf:name=no/such,subset=one", tmp_path)
     assert "\n" not in str(caught.value)
