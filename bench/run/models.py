@@ -249,14 +249,19 @@ def _note(member: Member, weights: str, wrong: bool) -> None:
 
 @contextmanager
 def _evaluating(models: Sequence[Model]) -> Iterator[None]:
-    """Lend networks to an evaluation; their modes of training are restored after it."""
+    """Lend networks to an evaluation; their devices and modes of training are restored after it."""
     modules = [model for model in models if isinstance(model, nn.Module)]
     # Of every layer: a frozen one may be in evaluation mode within a network in training.
     modes: dict[nn.Module, bool] = {}
     for module in modules:
         modes |= {layer: layer.training for layer in module.modules()}
+    # Of a network on several devices the evaluation takes all of it to its own.
+    devices = {module: {value.device for value in module.parameters()} for module in modules}
     try:
         yield
     finally:
         for layer, mode in modes.items():
             layer.training = mode
+        for module, before in devices.items():
+            if len(before) == 1:
+                module.to(before.pop())

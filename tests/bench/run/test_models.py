@@ -10,6 +10,7 @@ import bench
 from bench.config import ConfigError
 from bench.evaluate import main
 from bench.record import RunFolder
+from bench.run.models import _evaluating
 
 TINY = {"data": "moons", "nfe": [3], "samples": 50, "trajectories": 8, "reference_steps": 8}
 TINY |= {"shifts": [], "rhos": [], "features": ["pixels"], "metrics": ["w2"]}
@@ -141,3 +142,10 @@ def test_one_name_cannot_mean_two_predictions(tmp_path):
     bench.evaluate_models({"a": velocity}, "velocity", runs=tmp_path, **TINY)
     with pytest.raises(ConfigError, match="were measured as flow, not as denoise: take another"):
         bench.evaluate_models({"a": velocity}, "denoiser", runs=tmp_path, **TINY)
+
+
+def test_networks_return_to_the_device_that_they_came_from():
+    net = nn.Linear(1, 1, device="meta")
+    with _evaluating([net, lambda x, level: x]):
+        net.to_empty(device="cpu")
+    assert net.weight.is_meta
