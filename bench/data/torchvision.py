@@ -101,7 +101,7 @@ def _arguments(
         raise DataError(f"{where} has no splits to choose from: leave train= and test= out")
     if takes_train:
         own = {"split": subset} if takes_subset else {}
-        return [{"train": is_train} | own for is_train in (True, False)]
+        return [{"train": True, **own}, {"train": False, **own}]
     if takes_split:
         named = zip(splits, SPLITS, strict=True)
         return [{"split": given or default} for given, default in named]
