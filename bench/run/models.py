@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 
 from bench import data as data_sets
@@ -256,7 +257,7 @@ def _evaluating(models: Sequence[Model]) -> Iterator[None]:
     for module in modules:
         modes |= {layer: layer.training for layer in module.modules()}
     # Of a network on several devices the evaluation takes all of it to its own.
-    devices = {module: {value.device for value in module.parameters()} for module in modules}
+    devices = {module: _devices(module) for module in modules}
     try:
         yield
     finally:
@@ -265,3 +266,8 @@ def _evaluating(models: Sequence[Model]) -> Iterator[None]:
         for module, before in devices.items():
             if len(before) == 1:
                 module.to(before.pop())
+
+
+def _devices(module: nn.Module) -> set[torch.device]:
+    """The devices that hold the weights of a network."""
+    return {value.device for value in module.parameters()}
