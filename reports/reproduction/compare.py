@@ -11,6 +11,7 @@ from reports.reproduction.records import Value
 from reports.reproduction.table import Key, Published, Ratio, Table
 
 LEVEL = 0.95
+ROUNDING = 1e-12  # relative, of values that differ in nothing else
 AGREES = "agrees"
 DIFFERS = "differs"
 NO_VERDICT = "no verdict"  # one seed has no deviation
@@ -107,10 +108,19 @@ def _by_key(values: Iterable[Value]) -> dict[Key, list[float]]:
     return by_key
 
 
+def _spread(values: Sequence[float]) -> float | None:
+    """The sample standard deviation; None of fewer than two values."""
+    if len(values) < 2:
+        return None
+    sd = statistics.stdev(values)
+    # A floor is one number for all seeds, which solvers of two versions round differently.
+    return 0.0 if sd <= ROUNDING * abs(statistics.fmean(values)) else sd
+
+
 def _row(table: Table, key: Key, ours: Sequence[float]) -> Row:
     cell = table.cells[key]
     mean = statistics.fmean(ours) if ours else None
-    sd = statistics.stdev(ours) if len(ours) > 1 else None
+    sd = _spread(ours)
     # Ours minus theirs: positive where our distances are larger.
     difference = None
     if mean is not None and cell.mean is not None:

@@ -11,6 +11,7 @@ from couplings.prices import (
     MOST,
     NARROWING,
     WIDE,
+    assign,
     entropic_prices,
     epsilons,
     subtract_prices,
@@ -88,3 +89,26 @@ def test_priced_pools_of_the_plane_reach_the_optimum(seeded, spec):
     cost = distances.numpy() if "l2" in spec else distances.square().numpy()
     index = get(spec).pair(images, noise).index
     assert cost[np.arange(300), index].sum() == pytest.approx(total(cost, cost), rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 2, 60, 300])
+@pytest.mark.parametrize("steps", [(), NARROWING])
+def test_an_assignment_is_a_permutation_of_least_total_cost(seeded, n, steps):
+    cost = costs(n, 2, seeded).astype(np.float64)
+    columns = assign(cost.copy(), steps)
+    assert sorted(columns) == list(range(n))
+    assert cost[np.arange(n), columns].sum() == pytest.approx(total(cost, cost), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [0.0, 3.0, 1e6])
+@pytest.mark.parametrize("d", [2, 64])
+def test_priced_pools_with_conditions_reach_the_optimum(seeded, weight, d):
+    """Also under a weight beside which squared distances are small."""
+    images, noise = (torch.randn(300, d, generator=seeded(seed)) for seed in (0, 1))
+    conditions = torch.randn(300, 1, generator=seeded(2)).double()
+    mismatch = (conditions - conditions.T).square()
+    cost = torch.cdist(images.double(), noise.double()).square() + weight * mismatch
+    coupling = get(f"conditional-cost:weight={weight},distance=squared")
+    index = coupling.pair(images, noise, labels=conditions).index
+    reached = float(cost[torch.arange(300), index].sum())
+    assert reached == pytest.approx(total(cost.numpy(), cost.numpy()), rel=1e-9)

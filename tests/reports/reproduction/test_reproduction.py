@@ -2,6 +2,7 @@
 
 import csv
 import math
+import statistics
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from scipy import stats
 
 from bench.record import Measurement
 from reports.reproduction.__main__ import main, reproduce
-from reports.reproduction.compare import compare, ratios
+from reports.reproduction.compare import _spread, compare, ratios
 from reports.reproduction.records import Value, gather, merged, records_of
 from reports.reproduction.table import Key, Published, load
 from reports.tables.runs import ReportError
@@ -235,3 +236,9 @@ def test_shipped_comparisons_are_those_of_the_shipped_values(name, tmp_path):
     page = reproduce(PUBLISHED / f"{name}.toml", [], tmp_path)
     for made in (page, page.with_suffix(".csv")):
         assert made.read_bytes() == (PUBLISHED / made.name).read_bytes()
+
+
+def test_values_that_differ_in_their_rounding_have_no_spread():
+    assert _spread([0.1, 0.1 * (1 + 1e-15), 0.1]) == 0
+    assert _spread([0.1, 0.1001]) == pytest.approx(statistics.stdev([0.1, 0.1001]))
+    assert _spread([0.1]) is None
