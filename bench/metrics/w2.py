@@ -21,7 +21,7 @@ from bench.metrics.contract import SPLITS, FeatureSpace, SampleMetric, Values
 from bench.record.infos import Info
 from couplings.prices import assign
 
-MOST_POINTS = 10_000  # a quarter of a minute of one core a distance, and 1.2 GB
+MOST_POINTS = 10_000  # half a minute of one core a distance, and 1.2 GB
 MOST_PAIRS = 10
 
 
@@ -31,7 +31,7 @@ def w2(x: Tensor, y: Tensor) -> float:
 
     sqrt(min over permutations p of mean |x_i - y_p(i)|^2), which is the least over all plans too
     (Birkhoff), to the rounding of float64. It takes about 4 s of one core and 0.3 GB for 5,000
-    points, 15 s and 1.2 GB for 10,000: costs and prices are matrices. The network simplex of POT
+    points, 20 to 30 s and 1.2 GB for 10,000: costs and prices are matrices. The network simplex of POT
     needs O(n) memory and two to four times as long. NaN where a point is not finite.
 
     Raises:
