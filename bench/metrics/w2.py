@@ -31,7 +31,7 @@ def w2(x: Tensor, y: Tensor) -> float:
 
     sqrt(min over permutations p of mean |x_i - y_p(i)|^2), which is the least over all plans too
     (Birkhoff), to the rounding of float64. It takes about 4 s of one core and 0.3 GB for 5,000
-    points, 20 to 30 s and 1.2 GB for 10,000: costs and prices are matrices. The network simplex of POT
+    points, 20 to 30 s and 1.2 GB for 10,000: costs and prices are matrices. POT's network simplex
     needs O(n) memory and two to four times as long. NaN where a point is not finite.
 
     Raises:
