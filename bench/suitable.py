@@ -224,7 +224,8 @@ def _refuse_classes(config: RunConfig) -> None:
 
 
 def check_pool(spec: str, pool: int, dataset: Dataset) -> None:
-    """Refuse a pool that the solver, or the memory of this machine, cannot handle.
+    """Refuse a pool that the solver, or the memory of this machine, cannot handle, and images that
+    a coupling of the data set cannot be fitted to.
 
     Args:
         spec: of the coupling.
@@ -238,9 +239,13 @@ def check_pool(spec: str, pool: int, dataset: Dataset) -> None:
     from couplings import CouplingError, get
 
     coupling = get(spec)
-    if coupling.kind != "batch":
-        return
     d = math.prod(dataset.image_shape)
+    if coupling.kind != "batch":
+        try:
+            coupling.check_values(d)
+        except CouplingError as error:
+            raise ConfigError(f"--coupling {spec}: {error}") from None
+        return
     # Images and noise in float32, on the host: a pool that is too large for a GPU fails without
     # harm.
     held = 2 * 4 * pool * d

@@ -45,6 +45,11 @@ class Permuted(Coupling):
             f"permuted: {self.of} does not use every noise sample once: take one that does",
         )
         require(
+            not self.solver.independent,
+            f"permuted: the pairs of {self.of} are independent already: take a coupling that solves"
+            " pools, such as lapjv",
+        )
+        require(
             not self.solver.follows_model,
             f"permuted: {self.of} follows the network that learns from its pairs, and would here"
             " follow one that learns from others: take another coupling",

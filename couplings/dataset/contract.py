@@ -147,6 +147,14 @@ class DatasetCoupling(WithOptions, ABC):
         """The canonical spec without the options that only say how long to fit."""
         return self.spec
 
+    def check_values(self, d: int) -> None:  # noqa: B027 - most fits take images of any size
+        """Refuse images of d values if no fit suits them, before anything is trained.
+
+        Raises:
+            CouplingError: with the way out.
+
+        """
+
     def fit(
         self,
         images: Tensor,

@@ -95,6 +95,16 @@ class SemiDiscrete(DatasetCoupling):
         )
         return same_end.spec
 
+    @property
+    def components(self) -> int:
+        """K of `project=pca:K`."""
+        return int(PROJECT.fullmatch(self.project or "")[1])
+
+    def check_values(self, d: int) -> None:
+        """Refuse more principal components than an image of d values has."""
+        is_possible = self.project is None or self.components <= d
+        require(is_possible, f"project={self.project}: the images have {d} values each: lower K")
+
     def begin(self, data: TrainingSet, seed: int) -> "SemiDiscreteMap":
         """The map with all potentials 0."""
         require(
@@ -347,7 +357,5 @@ def _basis(coupling: SemiDiscrete, targets: Tensor) -> Tensor | None:
     """The space that the scores are taken in, `[d, K]`, or None for all of it."""
     if coupling.project is None:
         return None
-    k = int(PROJECT.fullmatch(coupling.project)[1])
-    d = targets.shape[1]
-    require(k <= d, f"project={coupling.project}: the images have {d} values each: lower K")
-    return leading_components(targets, k)
+    coupling.check_values(targets.shape[1])
+    return leading_components(targets, coupling.components)

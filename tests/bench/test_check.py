@@ -44,6 +44,12 @@ def test_ordinary_pools_pass(coupling):
     check_pool(coupling, 512, data.load("moons"))
 
 
+def test_more_components_than_values_are_refused_before_a_run():
+    check_pool("semidiscrete:project=pca:2", 512, data.load("moons"))
+    with pytest.raises(ConfigError, match=r"--coupling semidiscrete:project=pca:99: .* lower K"):
+        check_pool("semidiscrete:project=pca:99", 512, data.load("moons"))
+
+
 def test_a_coupling_that_solves_class_by_class_is_judged_by_its_largest_class():
     # Of the whole pool it could not be said: only the data show the classes.
     check(configuration("lapjv:within_class=true", 80_000))

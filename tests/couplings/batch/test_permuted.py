@@ -63,6 +63,8 @@ def test_sizes_are_those_of_the_coupling():
         ("sinkhorn:replace=true", "replace=true does not use every noise sample once"),
         ("semidiscrete", "permuted: semidiscrete has no pairing of a pool"),
         ("lapvj", "did you mean lapjv"),
+        ("permuted", "the pairs of permuted are independent already"),
+        ("random", "the pairs of random are independent already"),
     ],
 )
 def test_what_is_no_placebo_is_refused(of, message):
