@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bench.record.infos import Info
+from reports.sections import classifier_free
 from reports.tables.arms import ordered
 from reports.tables.groups import Group
 from reports.tables.panels import Panel, side_by_side
@@ -60,14 +61,21 @@ class Wide:
 
 
 def wide_files(groups: Sequence[Group]) -> dict[str, str]:
-    """File name to content: three tables of all groups, each in three formats."""
+    """File name to content: three tables of all groups, each in three formats, and a fourth where
+    samples were guided without a classifier.
+    """
     tables: dict[str, list[Wide]] = {"fd_vs_nfe": [], "curvature": [], "solver_cost": []}
+    guided: list[Wide] = []
     for group in groups:
-        # Guided sampling and other starts are in the tidy table only.
+        # Other guidance and other starts are in the tidy table only.
         plain = group.plain
         tables["fd_vs_nfe"] += fd_vs_nfe(plain)
         tables["curvature"] += by_coupling(plain, "path")
         tables["solver_cost"] += by_coupling(plain, "cost")
+        guided += cfg_vs_nfe(group)
+    # An empty table would say to most readers only that there is something else to learn.
+    if guided:
+        tables["cfg_vs_nfe"] = guided
     files = {}
     for name, found in tables.items():
         files[f"{name}.csv"] = to_csv(found)
@@ -125,6 +133,24 @@ def by_coupling(group: Group, kind: str) -> list[Wide]:
             own = {name: cells[coupling] for name, cells in columns.items() if coupling in cells}
             rows[coupling] = own
         found.append(_wide(group, {"settings": settings}, "coupling", list(columns), rows))
+    return found
+
+
+def cfg_vs_nfe(group: Group) -> list[Wide]:
+    """Metrics under classifier-free guidance: rows NFE, columns the couplings, one table for each
+    metric and weight.
+    """
+    section = classifier_free.build(group)
+    if section is None:
+        return []
+    found = []
+    for table in [*section.tables, *section.others]:
+        by_weight: dict[str, dict[str, dict[str, Cell]]] = {}
+        for row in table.rows:
+            by_weight.setdefault(f"{row.weight:g}", {})[str(row.nfe)] = row.cells
+        for weight, rows in by_weight.items():
+            keys = {"metric": table.title, "guidance": f"weight {weight}"}
+            found.append(_wide(group, keys, "nfe", table.couplings, rows))
     return found
 
 

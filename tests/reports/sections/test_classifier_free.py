@@ -1,10 +1,12 @@
 """Classifier-free guidance: the numbers are those of the synthetic runs."""
 
+import pandas as pd
 import pytest
 
 from bench.record import Measurement
 from bench.record.specs import cfg
 from reports.build import build as build_page
+from reports.files.wide import wide_files
 from reports.sections import guidance
 from reports.sections.classifier_free import LEAKAGE, build
 from reports.tables.groups import groups
@@ -79,6 +81,19 @@ def test_the_leakage_stands_beside(group):
     assert "explains" in build(group).about
 
 
+def test_a_wide_table_holds_each_weight(group, runs, tmp_path):
+    build_page(runs, tmp_path)
+    wide = pd.read_csv(tmp_path / "cfg_vs_nfe.csv").set_index(["metric", "guidance", "nfe"])
+    distance, agreement = build(group).tables
+    for table in (distance, agreement):
+        for row in table.rows:
+            found = wide.loc[(table.title, f"weight {row.weight:g}", row.nfe)]
+            assert found["lapjv mean"] == row.cells["lapjv"].mean
+            assert found["random seeds"] == 3
+    assert len(wide) == len(distance.rows) + len(agreement.rows)
+    assert "fd\\_classifier, test, weight 2**" in (tmp_path / "cfg_vs_nfe.md").read_text()
+
+
 def test_guided_rows_are_in_no_other_part_of_the_page(group, runs, tmp_path):
     assert set(group.plain.rows["guidance"].dropna()) == {"none"}
     assert guidance.build(group) is None
@@ -110,6 +125,7 @@ def test_settings_are_named_and_kept_apart(tmp_path, make):
 def test_without_guided_rows_there_is_no_section(tmp_path, make, study):
     (group,) = groups(read_runs(study))
     assert build(group) is None
+    assert "cfg_vs_nfe.csv" not in wide_files([group])
     make(tmp_path, training=WORDS, found=rows_of("random", 0, weights=(1.0,)))
     (group,) = groups(read_runs(tmp_path))
     assert build(group) is None
