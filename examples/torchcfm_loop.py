@@ -59,7 +59,7 @@ def paired_batches(batch: int, seed: int) -> Iterator[Flow]:
     # The data set yields whole batches: batch_size=None hands them on as they are.
     loader = DataLoader(Moons(batch), batch_size=None)
 
-    def source(shape: torch.Size, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    def source(shape: torch.Size, generator: torch.Generator) -> Tensor:
         return sample_8gaussians(shape[0])
 
     for x1, x0 in PairedLoader(loader, "lapjv", seed=seed, source=source):

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -142,10 +143,12 @@ def decoded(dataset: Dataset, decoder: Decoder | None) -> Dataset:
     """The data set as metrics see it: its images decoded, or itself without a decoder."""
     if decoder is None:
         return dataset
-    train, test = (
-        Split(DecodedImages(split.images, decoder, decoder.image), split.labels)  # type: ignore[arg-type]
-        for split in (dataset.train, dataset.test)
-    )
+    splits = []
+    for split in (dataset.train, dataset.test):
+        # They are no tensor, but everything that metrics do with one is here.
+        images: Any = DecodedImages(split.images, decoder, decoder.image)
+        splits.append(Split(images, split.labels))
+    train, test = splits
     # Caches of features are keyed by it, and two decoders must not share one.
     key = f"{dataset.checksum} decoded by {decoder.digest}"
     return DecodedDataset(dataset.name, train, test, dataset.num_classes, key=key)

@@ -42,7 +42,7 @@ class Classes(SampleMetric):
         self._predicted: list[Tensor] = []
 
     @classmethod
-    def suits(cls, space: FeatureSpace, n: int) -> bool:  # noqa: ARG003
+    def suits(cls, space: FeatureSpace, n: int) -> bool:
         """True for the features of a classifier."""
         return space.features.classify is not None
 

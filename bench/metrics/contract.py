@@ -109,7 +109,7 @@ class SampleMetric(Metric):
         return True
 
     @classmethod
-    def cautions(cls, space: FeatureSpace, n: int) -> list[str]:  # noqa: ARG003
+    def cautions(cls, space: FeatureSpace, n: int) -> list[str]:
         """Lines for the terminal about values of ``n`` samples that are to be read with care."""
         return []
 
@@ -121,13 +121,13 @@ class SampleMetric(Metric):
     def compute(self) -> Values:
         """All values, by metric and by the split compared with; None if with neither."""
 
-    def against(self, fixed: Self) -> Values:  # noqa: ARG002
+    def against(self, fixed: Self) -> Values:
         """Values relative to the same metric of the fixed schedule, of the same latents; only in
         the ``grid``. At the fixed schedule ``fixed`` is this object itself.
         """
         return {}
 
-    def count(self, metric: str) -> int:  # noqa: ARG002
+    def count(self, metric: str) -> int:
         """Number of samples that a metric was computed from."""
         return self.n
 
@@ -241,7 +241,7 @@ class PathMetric(Metric):
         return True
 
     @classmethod
-    def watches(cls, dataset: Dataset, setting: Setting) -> bool:  # noqa: ARG003
+    def watches(cls, dataset: Dataset, setting: Setting) -> bool:
         """True if it also observes the samples of this setting; ``values_at`` then measures
         them.
         """
@@ -266,7 +266,7 @@ class PathMetric(Metric):
         """
 
     @classmethod
-    def values_at(cls, per_sample: dict[str, Tensor], subject: Subject) -> dict[str, float]:  # noqa: ARG003
+    def values_at(cls, per_sample: dict[str, Tensor], subject: Subject) -> dict[str, float]:
         """Values by metric over the samples of a setting that it ``watches``."""
         return {}
 
@@ -275,7 +275,7 @@ class DenoiserMetric(Metric):
     """A metric of the denoiser itself, or of what steers it, without stored samples."""
 
     @classmethod
-    def items(cls, subject: Subject) -> list[Item]:  # noqa: ARG003
+    def items(cls, subject: Subject) -> list[Item]:
         """Parts that are recorded as a whole: by default one, of the denoiser."""
         return [Item()]
 

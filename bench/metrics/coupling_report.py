@@ -141,7 +141,7 @@ class CouplingReport(DenoiserMetric):
         return len(PREFIX), replace(_OTHER, name=metric, about=_OTHER.about.format(key))
 
     @classmethod
-    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:  # noqa: ARG003
+    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:
         """The gap of a coupling that permutes the noise samples of pools of up to MOST_PAIRS."""
         config = subject.config
         coupling = None if config.checkpoint else get(config.coupling)

@@ -150,7 +150,7 @@ class LearningSignal(DenoiserMetric):
     group: ClassVar[str] = "learning"
 
     @classmethod
-    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:  # noqa: ARG003
+    def rows(cls, subject: Subject, item: Item) -> Iterator[Measurement]:
         """All values of ``learning_signal`` for the run's own coupling."""
         config = subject.config
         coupling = own_coupling(config, subject.dataset, subject.cache, subject.device, subject.net)

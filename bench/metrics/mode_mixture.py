@@ -65,7 +65,7 @@ class ModeMixture(SampleMetric):
         self._probabilities: list[Tensor] = []
 
     @classmethod
-    def suits(cls, space: FeatureSpace, n: int) -> bool:  # noqa: ARG003
+    def suits(cls, space: FeatureSpace, n: int) -> bool:
         """True for the features of a classifier that gives probabilities."""
         return space.features.probabilities is not None
 

@@ -66,7 +66,7 @@ class NPE(PathEnergy):
         return in_the_plane(dataset) and not same
 
     @classmethod
-    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:  # noqa: ARG003
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:
         """Of the dense paths."""
         return {("npe", None): _npe(per_sample, subject)}
 

@@ -97,12 +97,12 @@ class PathEnergy(PathMetric):
         return {} if self.total is None else {STORED: self.total}
 
     @classmethod
-    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:  # noqa: ARG003
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:
         """Mean over the dense paths."""
         return {("path_energy", None): mean_energy(per_sample)}
 
     @classmethod
-    def values_at(cls, per_sample: dict[str, Tensor], subject: Subject) -> dict[str, float]:  # noqa: ARG003
+    def values_at(cls, per_sample: dict[str, Tensor], subject: Subject) -> dict[str, float]:
         """Mean over the paths of a sampler."""
         return {"sampler_path_energy": mean_energy(per_sample)}
 

@@ -225,7 +225,7 @@ class Paths(PathMetric):
         }
 
     @classmethod
-    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:  # noqa: ARG003
+    def values(cls, per_sample: dict[str, Tensor], levels: Tensor, subject: Subject) -> Profile:
         """Means over all samples, see ``summary``."""
         return summary(per_sample, drift_sigmas(levels))
 

@@ -103,7 +103,7 @@ class W2(SampleMetric):
         self._gathered = 0
 
     @classmethod
-    def suits(cls, space: FeatureSpace, n: int) -> bool:  # noqa: ARG003
+    def suits(cls, space: FeatureSpace, n: int) -> bool:
         """True for points of two coordinates."""
         return in_the_plane(space.dataset)
 

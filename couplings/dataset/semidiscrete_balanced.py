@@ -83,7 +83,7 @@ class BalancedMap(SemiDiscreteMap):
         self.drawn = 0
 
     @torch.no_grad()
-    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:  # noqa: ARG002
+    def couple(self, index: Tensor, noise: Tensor, labels: Tensor | None = None) -> DatasetPairing:
         """The images as given, each with the noise sample that has waited longest for it.
 
         The index of a mirrored image is n larger. Fresh noise is ignored; with `per_class`, labels

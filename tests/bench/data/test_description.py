@@ -15,11 +15,11 @@ def _fresh():
     announce.cache_clear()
 
 
-def dataset(train=(0, 1, 2), test=(0, 1, 2), num_classes=3, shape=(3, 8, 6), origin=Origin()):  # noqa: B008 - frozen
+def dataset(train=(0, 1, 2), test=(0, 1, 2), num_classes=3, shape=(3, 8, 6), origin=None):
     first, second = (
         Split(torch.zeros(len(part), *shape), torch.tensor(part)) for part in (train, test)
     )
-    return Dataset("own", first, second, num_classes, origin=origin)
+    return Dataset("own", first, second, num_classes, origin=origin or Origin())
 
 
 def test_the_line_tells_counts_size_classes_their_source_and_the_notes():
