@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +15,27 @@ from bench.record import one_line
 from bench.training.state import TrainingError
 
 _MOST = 120  # characters of a reason
+
+
+@contextmanager
+def explained(arch: str) -> Iterator[None]:
+    """Turn a failure of the compiler within into one line that names the network.
+
+    The backward pass is compiled too, but only when it runs for the first time.
+
+    Raises:
+        TrainingError: the network cannot be compiled.
+
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise TrainingError(
+            f"--compile: torch.compile fails for --arch {arch}"
+            f" ({one_line(error)[:_MOST]}); leave --compile out"
+        ) from error
 
 
 class Compiled:
@@ -42,18 +65,12 @@ class Compiled:
         """
         if self.is_checked:
             return self.denoise(*args)
-        from torch._dynamo.exc import TorchDynamoException
         from torch._dynamo.utils import counters
 
         # Other networks of this process may have been compiled before.
         before = Counter(counters["graph_break"])
-        try:
+        with explained(self.arch):
             output = self.denoise(*args)
-        except TorchDynamoException as error:
-            raise TrainingError(
-                f"--compile: torch.compile fails for --arch {self.arch}"
-                f" ({one_line(error)[:_MOST]}); leave --compile out"
-            ) from error
         self.is_checked = True
         self._note_breaks(Counter(counters["graph_break"]) - before)
         return output

@@ -14,7 +14,7 @@ from bench.config import Execution, RunConfig
 from bench.pairs.pool import Pairs
 from bench.process.ranks import Ranks
 from bench.randomness import derive, generator
-from bench.training.compiled import Compiled
+from bench.training.compiled import Compiled, explained
 from bench.training.curve import EVERY, Watch, add_errors
 from bench.training.network import is_own
 from bench.training.state import TrainState
@@ -93,6 +93,7 @@ class Stepper:
         self.ranks = ranks
         self.share = config.training.batch // ranks.count
         self.micro_batch = min(execution.micro_batch or self.share, self.share)
+        self.is_compiled = execution.compile
         self.denoise: Any = state.net
         # Shares of a network exchange their gradients themselves.
         self.is_replicated = ranks.count > 1 and not state.sharded
@@ -188,13 +189,18 @@ class Stepper:
                 )
                 # The loss is a mean over its micro-batch; the last one may be smaller.
                 loss = loss * (len(part.images) / self.share)
-                loss.backward()
+                with self._compiler():
+                    loss.backward()
             total += loss.detach()
             # An objective of the user's own may call its network in another way.
             if watched and watch.output is not None and watch.output.shape == part.images.shape:
                 target = net.objective.target(part.images, part.noise, part_noise)
                 add_errors(self.state.level_sums, watch.output, target, sigma[rows])
         return total
+
+    def _compiler(self) -> AbstractContextManager:
+        """Say in one line if the network cannot be compiled."""
+        return explained(self.config.network.arch) if self.is_compiled else nullcontext()
 
     def _all_reduce_if(self, last: bool) -> AbstractContextManager:
         """Skip the gradient all-reduce until the last micro-batch (``no_sync``).
