@@ -307,7 +307,7 @@ def p95(values: Sequence[float]) -> float:
 def predict(seconds: dict[int, float], n: int) -> float | None:
     """Time at n from those at smaller sizes, as a power of n; None without any.
 
-    The power is that of the last two sizes, at least 2 and at most 3, or 2.5 from a single size.
+    The power is that of the last two sizes, at least 1 and at most 3, or 2.5 from a single size.
     """
     # Larger sizes would need a root, and are never measured first.
     known = sorted(size for size in seconds if size < n)
@@ -317,8 +317,9 @@ def predict(seconds: dict[int, float], n: int) -> float | None:
     last = known[-1]
     if len(known) > 1 and min(seconds[known[-2]], seconds[last]) > 0:
         power = math.log(seconds[last] / seconds[known[-2]]) / math.log(last / known[-2])
-    # Small sizes measure overheads, large ones the machine's memory: neither power can be trusted.
-    return seconds[last] * (n / last) ** min(max(power, 2.0), 3.0)
+    # Small sizes measure overheads, large ones the machine's memory: powers beyond these cannot be
+    # trusted. One that is too low costs the limit, at which the probe is stopped.
+    return seconds[last] * (n / last) ** min(max(power, 1.0), 3.0)
 
 
 def as_text(cells: Sequence[Cell]) -> str:

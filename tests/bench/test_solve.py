@@ -197,10 +197,10 @@ def test_sizes_predicted_to_take_too_long_are_left_out_with_a_note(monkeypatch):
         return Probe(2.0, problem="raised after 2 s")
 
     monkeypatch.setattr(memory, "probe", probe)
-    cells = measured(Command(n=(8, 4, 64), limit=20.0), entrant("a", identity))
+    cells = measured(Command(n=(8, 4, 64), limit=10.0), entrant("a", identity))
     assert probed == [4, 8]
-    # 2 s at 8 and at 4: by the least power, 2, it would take 128 s at 64.
-    assert cells["a", 64].note == "skipped: a solve would take about 128 s, over the limit of 20 s"
+    # 2 s at 8 and at 4: by the least power, 1, it would take 16 s at 64.
+    assert cells["a", 64].note == "skipped: a solve would take about 16 s, over the limit of 10 s"
 
 
 def test_a_contender_that_used_up_the_limit_ends_its_rounds():
@@ -218,12 +218,13 @@ def test_a_contender_that_used_up_the_limit_ends_its_rounds():
         ({8: 1.0}, 8, None),
         ({4: 1.0}, 16, 32.0),  # n^2.5
         ({2: 1.0, 4: 8.0}, 8, 64.0),  # n^3, as measured
-        ({2: 1.0, 4: 2.0}, 8, 8.0),  # n^2 at least
+        ({2: 1.0, 4: 2.0}, 8, 4.0),  # n, as a solver of large pools
+        ({2: 1.0, 4: 1.0}, 8, 2.0),  # n at least
         ({2: 1.0, 4: 32.0}, 8, 256.0),  # n^3 at most
         ({2: 0.0, 4: 1.0}, 16, 32.0),
     ],
 )
-def test_prediction_is_a_power_of_n_between_2_and_3(seconds, n, expected):
+def test_prediction_is_a_power_of_n_between_1_and_3(seconds, n, expected):
     assert predict(seconds, n) == (None if expected is None else pytest.approx(expected))
 
 

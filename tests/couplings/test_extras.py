@@ -13,7 +13,7 @@ import pytest
 from couplings.extras import MODULES, hint, install
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ROOT / "reports/published/digits/results.csv"
+PUBLISHED = ROOT / "reports/published/digits-pools/results.csv"
 METADATA = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = METADATA["optional-dependencies"]
 PROJECT = METADATA["name"]

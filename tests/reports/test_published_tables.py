@@ -235,7 +235,7 @@ def check_claims(table, rows):
 CHECKS = {"coupling": check_arms, "NFE": check_nfes, "start": check_starts, "claims": check_claims}
 
 
-@pytest.mark.parametrize(("study", "count"), [("digits", 6), ("fashion-mnist-16", 5)])
+@pytest.mark.parametrize(("study", "count"), [("digits-pools", 6), ("fashion-mnist-16", 5)])
 def test_quality_and_cost(study, count):
     rows, found = results(study), tables(PUBLISHED / study / "README.md")
     assert len(found) >= count

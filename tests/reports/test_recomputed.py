@@ -11,7 +11,7 @@ from reports.tables.tidy import read_csv
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = ROOT / "docs/numbers.md"
-PUBLISHED = [ROOT / "reports/published" / name for name in ("digits", "fashion-mnist-16")]
+PUBLISHED = [ROOT / "reports/published" / name for name in ("digits-pools", "fashion-mnist-16")]
 
 
 # The claims of a report from results.csv alone, for one data set, objective, budget and n.
