@@ -197,10 +197,10 @@ def test_sizes_predicted_to_take_too_long_are_left_out_with_a_note(monkeypatch):
         return Probe(2.0, problem="raised after 2 s")
 
     monkeypatch.setattr(memory, "probe", probe)
-    cells = measured(Command(n=(8, 4, 64), limit=10.0), entrant("a", identity))
+    cells = measured(Command(n=(8, 4, 64), limit=15.0), entrant("a", identity))
     assert probed == [4, 8]
     # 2 s at 8 and at 4: by the least power, 1, it would take 16 s at 64.
-    assert cells["a", 64].note == "skipped: a solve would take about 16 s, over the limit of 10 s"
+    assert cells["a", 64].note == "skipped: a solve would take about 16 s, over the limit of 15 s"
 
 
 def test_a_contender_that_used_up_the_limit_ends_its_rounds():
