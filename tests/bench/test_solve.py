@@ -13,7 +13,7 @@ import torch
 
 from bench import solve
 from bench.benchmarks import contenders as peers
-from bench.benchmarks import memory
+from bench.benchmarks import memory, pools
 from bench.benchmarks.contenders import Contender, Solved
 from bench.benchmarks.memory import Probe
 from bench.benchmarks.pools import Pools, measure_ends, pair_cost
@@ -101,6 +101,13 @@ def test_gain_and_cost_are_means_over_the_same_pools(tmp_path):
     assert cell.gain == pytest.approx(sum(gains) / 4, rel=1e-9)
     assert cell.cost == pytest.approx(sum(costs) / 4, rel=1e-9)
     assert cell.cost_ratio == pytest.approx(sum(ratios) / 4, rel=1e-9)
+
+
+def test_the_optimum_of_a_pool_is_not_begun_where_it_would_take_hours(monkeypatch):
+    """Of 8,192 images it takes a minute and more; no smaller pool has shown that before."""
+    monkeypatch.setattr(pools, "measure_ends", lambda pool: pytest.fail("begun"))
+    cell = measured(Command(data="gauss:2", n=(8192,), rounds=1), entrant("a", identity))["a", 8192]
+    assert (cell.rounds, cell.gain) == (1, None)
 
 
 def test_in_each_round_all_solve_the_same_pool_and_the_first_changes():
