@@ -40,7 +40,7 @@ Examples:
   python -m reports.build runs
   python -m reports.build runs --figures --out paper
   python -m reports.build runs study.zip ../other/runs -o both
-  python -m reports.build reports/published/digits/results.csv runs
+  python -m reports.build reports/published/guidance-digits/runs.zip runs
   python -m reports.build runs --sections my_project.my_section
 """
 

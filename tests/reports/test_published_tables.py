@@ -266,31 +266,66 @@ def test_pool_sizes():
 
 
 def test_solvers():
-    rows = pd.read_csv(PUBLISHED / "solver-cost/solve.csv").set_index(["contender", "n"])
-    (study,) = tables(PUBLISHED / "solver-cost/README.md")
-    sizes = [
-        int(name.removeprefix("n = ").replace(",", ""))
-        for name in study.head
-        if name.startswith("n = ")
-    ]
-    for contender, *cells in study.body:
-        for n, cell in zip(sizes, cells[: len(sizes)], strict=True):
-            assert_shows(cell, rows.median_ms[contender, n])
-        ratio, gain, memory = cells[len(sizes) :]
-        assert_shows(
-            ratio, rows.median_ms[contender, sizes[-1]] / rows.median_ms["lapjv", sizes[-1]]
-        )
-        if gain != "-":
-            assert_shows(gain, rows.gain[contender, sizes[-1]])
-        assert_shows(memory, rows.peak_mb[contender, sizes[-1]])
-    (readme,) = tables(ROOT / "docs/solvers.md")
+    rows = of_solvers(".")
+    first, *_ = tables(PUBLISHED / "solver-cost/README.md")
+    (shown,) = tables(ROOT / "docs/solvers.md")
     names = {
         "cost matrix only (lower bound)": "matrix product",
         "scipy on squared distances": "scipy assignment",
     }
-    for n, *cells in readme.body:
-        for name, cell in zip(readme.head[1:], cells, strict=True):
-            name = name.removesuffix(" (gain)")
-            assert_shows(cell, rows.median_ms[names.get(name, name), int(n)])
-            if gain := re.search(r"\(([\d.]+)", cell):
-                assert_shows(gain[1], rows.gain[names.get(name, name), int(n)])
+    for table in (first, shown):
+        for contender, *cells in table.body:
+            name = names.get(contender, contender)
+            for head, cell in zip(table.head[1:], cells, strict=True):
+                assert_measured(cell, rows, name, head)
+
+
+def test_solvers_over_dimensions():
+    _, second, *_ = tables(PUBLISHED / "solver-cost/README.md")
+    n = int(second.head[0].removeprefix("contender at n = ").replace(",", ""))
+    for number, head in enumerate(second.head[1:], 1):
+        d = int(head.removeprefix("d = ").replace(",", ""))
+        rows = of_solvers("." if d == 3072 else f"gauss-{d}")
+        assert set(rows.d.dropna()) == {d}
+        for contender, *cells in second.body:
+            time, _, gain = cells[number - 1].partition(" ")
+            assert_measured(time, rows, contender, f"n = {n}")
+            if gain:
+                assert_measured(gain.strip("()"), rows, contender, f"gain at {n}")
+
+
+def test_solvers_of_large_pools():
+    *_, third = tables(PUBLISHED / "solver-cost/README.md")
+    for number, head in enumerate(third.head[1:], 1):
+        d = int(re.match(r"d = ([\d,]+)", head)[1].replace(",", ""))
+        rows = of_solvers("cifar10-large" if d == 3072 else f"gauss-{d}-large")
+        rows = rows.droplevel("n")
+        for contender, *cells in third.body:
+            time, _, cost = cells[number - 1].partition(" ")
+            if time == "-":
+                assert contender not in rows.index
+                continue
+            assert_shows(time, rows.median_ms[contender])
+            assert_shows(cost.strip("()"), rows.cost[contender] / rows.cost["hiref"])
+
+
+def of_solvers(folder):
+    """The measurements of a benchmark, by contender and pool size."""
+    table = pd.read_csv(PUBLISHED / "solver-cost" / folder / "solve.csv")
+    return table.set_index(["contender", "n"])
+
+
+def assert_measured(cell, rows, contender, head):
+    """A cell shows the number that its head names; "-" is what was not measured."""
+    what, n = re.fullmatch(r"(n =|times lapjv at|gain at|peak MB at) ([\d,]+)", head).groups()
+    own, best = rows.loc[contender, int(n.replace(",", ""))], rows.loc["lapjv"]
+    value = {
+        "n =": own.median_ms,
+        "times lapjv at": own.median_ms / best.median_ms[int(n.replace(",", ""))],
+        "gain at": own.gain,
+        "peak MB at": own.peak_mb,
+    }[what]
+    if cell == "-":
+        assert pd.isna(value)
+    else:
+        assert_shows(cell, value)
