@@ -257,7 +257,9 @@ def _rounds(command: Command, here: Sequence[Tally], judge: dict[int, float]) ->
         pool = command.pools.draw(n, round_number)
         # The optimum is one more solve, outside all contenders' times.
         ends = None
-        if round_number and max(spent, predict(judge or USUAL, n) or 0) <= limit:
+        # Nothing stops an optimum once it has begun: its time grows at least as n^2.
+        expected = predict(judge or USUAL, n, least=2.0) or 0
+        if round_number and max(spent, expected) <= limit:
             start = time.perf_counter()
             ends = measure_ends(pool)
             judge[n] = time.perf_counter() - start
@@ -308,10 +310,11 @@ def p95(values: Sequence[float]) -> float:
     return sorted(values)[math.ceil(0.95 * len(values)) - 1]
 
 
-def predict(seconds: dict[int, float], n: int) -> float | None:
+def predict(seconds: dict[int, float], n: int, least: float = 1.0) -> float | None:
     """Time at n from those at smaller sizes, as a power of n; None without any.
 
-    The power is that of the last two sizes, at least 1 and at most 3, or 2.5 from a single size.
+    The power is that of the last two sizes, at least ``least`` and at most 3, or 2.5 from a single
+    size.
     """
     # Larger sizes would need a root, and are never measured first.
     known = sorted(size for size in seconds if size < n)
@@ -323,7 +326,7 @@ def predict(seconds: dict[int, float], n: int) -> float | None:
         power = math.log(seconds[last] / seconds[known[-2]]) / math.log(last / known[-2])
     # Small sizes measure overheads, large ones the machine's memory: powers beyond these cannot be
     # trusted. One that is too low costs the limit, at which the probe is stopped.
-    return seconds[last] * (n / last) ** min(max(power, 1.0), 3.0)
+    return seconds[last] * (n / last) ** min(max(power, least), 3.0)
 
 
 def as_text(cells: Sequence[Cell]) -> str:

@@ -19,7 +19,7 @@ _MOST = 120  # characters of a reason
 
 @contextmanager
 def explained(arch: str) -> Iterator[None]:
-    """Turn a failure of the compiler within into one line that names the network.
+    """Turn an error of torch.compile inside the block into one line that names the network.
 
     The backward pass is compiled too, but only when it runs for the first time.
 

@@ -199,7 +199,9 @@ class Stepper:
         return total
 
     def _compiler(self) -> AbstractContextManager:
-        """Say in one line if the network cannot be compiled."""
+        """Turn an error of the compiler in the backward pass into one line; nothing without
+        ``--compile``.
+        """
         return explained(self.config.network.arch) if self.is_compiled else nullcontext()
 
     def _all_reduce_if(self, last: bool) -> AbstractContextManager:

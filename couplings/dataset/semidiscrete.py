@@ -96,14 +96,16 @@ class SemiDiscrete(DatasetCoupling):
         return same_end.spec
 
     @property
-    def components(self) -> int:
-        """K of `project=pca:K`."""
-        return int(PROJECT.fullmatch(self.project or "")[1])
+    def components(self) -> int | None:
+        """K of `project=pca:K`; None without a projection."""
+        return None if self.project is None else int(PROJECT.fullmatch(self.project)[1])
 
     def check_values(self, d: int) -> None:
         """Refuse more principal components than an image of d values has."""
-        is_possible = self.project is None or self.components <= d
-        require(is_possible, f"project={self.project}: the images have {d} values each: lower K")
+        require(
+            self.components is None or self.components <= d,
+            f"project={self.project}: the images have {d} values each: take pca:K with K up to {d}",
+        )
 
     def begin(self, data: TrainingSet, seed: int) -> "SemiDiscreteMap":
         """The map with all potentials 0."""

@@ -61,8 +61,8 @@ class Wide:
 
 
 def wide_files(groups: Sequence[Group]) -> dict[str, str]:
-    """File name to content: three tables of all groups, each in three formats, and a fourth where
-    samples were guided without a classifier.
+    """File name to content: three tables of all groups, each in three formats, and ``cfg_vs_nfe``
+    if any run used classifier-free guidance.
     """
     tables: dict[str, list[Wide]] = {"fd_vs_nfe": [], "curvature": [], "solver_cost": []}
     guided: list[Wide] = []
@@ -73,7 +73,7 @@ def wide_files(groups: Sequence[Group]) -> dict[str, str]:
         tables["curvature"] += by_coupling(plain, "path")
         tables["solver_cost"] += by_coupling(plain, "cost")
         guided += cfg_vs_nfe(group)
-    # An empty table would say to most readers only that there is something else to learn.
+    # Most reports have no classifier-free guidance: they get no empty file.
     if guided:
         tables["cfg_vs_nfe"] = guided
     files = {}
@@ -149,8 +149,10 @@ def cfg_vs_nfe(group: Group) -> list[Wide]:
         for row in table.rows:
             by_weight.setdefault(f"{row.weight:g}", {})[str(row.nfe)] = row.cells
         for weight, rows in by_weight.items():
-            keys = {"metric": table.title, "guidance": f"weight {weight}"}
-            found.append(_wide(group, keys, "nfe", table.couplings, rows))
+            keys = {"metric": table.info.name, "settings": table.settings, "weight": weight}
+            title = listed([group.title, table.title, f"weight {weight}"])
+            named = {"comparison": group.title, **keys}
+            found.append(Wide(title, named, "nfe", table.couplings, rows))
     return found
 
 

@@ -56,7 +56,7 @@ class Table:
     """One metric in one setting.
 
     Attributes:
-        title: metric, split and settings.
+        settings: split, and sampler and number of images where several were used.
         info: the metric.
         couplings: the columns.
         rows: by weight, then by NFE.
@@ -64,11 +64,16 @@ class Table:
 
     """
 
-    title: str
+    settings: str
     info: Info
     couplings: list[str]
     rows: list[Row]
     floor: Floor | None
+
+    @property
+    def title(self) -> str:
+        """Metric and settings."""
+        return listed([self.info.name, self.settings])
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def _tables(rows: pd.DataFrame, metrics: Iterable[str], group: Group) -> list[Ta
             own = where(of_metric, **place)
             found.append(
                 Table(
-                    listed([name, split, *words]),
+                    listed([split, *words]),
                     group.metrics[name],
                     ordered(own["coupling"]),
                     _rows(own),

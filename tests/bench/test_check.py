@@ -46,7 +46,7 @@ def test_ordinary_pools_pass(coupling):
 
 def test_more_components_than_values_are_refused_before_a_run():
     check_pool("semidiscrete:project=pca:2", 512, data.load("moons"))
-    with pytest.raises(ConfigError, match=r"--coupling semidiscrete:project=pca:99: .* lower K"):
+    with pytest.raises(ConfigError, match=r"--coupling semidiscrete:project=pca:99: .* K up to 2"):
         check_pool("semidiscrete:project=pca:99", 512, data.load("moons"))
 
 

@@ -235,6 +235,10 @@ def test_prediction_is_a_power_of_n_between_1_and_3(seconds, n, expected):
     assert predict(seconds, n) == (None if expected is None else pytest.approx(expected))
 
 
+def test_overheads_of_small_pools_predict_no_cheap_optimum():
+    assert predict({256: 0.04, 512: 0.05}, 65536, least=2.0) == pytest.approx(0.05 * 128**2)
+
+
 @pytest.mark.parametrize(("count", "expected"), [(1, 1), (10, 10), (20, 19), (100, 95)])
 def test_p95_is_the_nearest_rank(count, expected):
     assert p95(range(count, 0, -1)) == expected

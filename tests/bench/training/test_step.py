@@ -10,7 +10,8 @@ from bench.config import Execution
 from bench.pairs.stream import PairStream
 from bench.process.ranks import Ranks
 from bench.randomness import generator
-from bench.training.state import new_state
+from bench.training.compiled import Compiled
+from bench.training.state import TrainingError, new_state
 from bench.training.step import Stepper
 from couplings import get
 from models.objectives.edm import EDM
@@ -220,3 +221,23 @@ def test_training_without_any_label_is_unconditional_training(digits, tiny, batc
     trained = told.net.state_dict()
     for name, value in untold.net.state_dict().items():
         assert torch.equal(value, trained[name]), name
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # of torch itself
+def test_a_backward_pass_that_cannot_be_compiled_is_one_line(digits, tiny, batches):
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._inductor.exc import InductorError
+
+    def fail(*_):
+        raise InductorError(ValueError("no kernel\nfor this"), None)
+
+    backend = aot_autograd(fw_compiler=lambda graph, _: graph.forward, bw_compiler=fail)
+    (batch,) = batches(1)
+    state = new_state(tiny, digits, "cpu")
+    step = Stepper(tiny, state, ALONE, Execution(compile=True))
+    step.denoise = Compiled(state.net, tiny.network.arch, backend=backend)
+    with pytest.raises(TrainingError, match="--compile.*leave --compile out") as raised:
+        step(batch)
+    assert "\n" not in str(raised.value)
+    assert state.step == 0
+    torch._dynamo.reset()

@@ -118,7 +118,7 @@ def test_projection_is_pca(pool, seeded):
     assert torch.equal(sd.assign(noise + 3 * outside.reshape(noise.shape)), sd.assign(noise))
     full = fit(images, seeded, ",project=pca:48").assign(noise)
     assert (full == fit(images, seeded).assign(noise)).double().mean() > 0.8
-    with pytest.raises(CouplingError, match="lower K"):
+    with pytest.raises(CouplingError, match="K up to 48"):
         fit(images, seeded, ",project=pca:49")
 
 

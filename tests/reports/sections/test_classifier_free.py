@@ -83,11 +83,11 @@ def test_the_leakage_stands_beside(group):
 
 def test_a_wide_table_holds_each_weight(group, runs, tmp_path):
     build_page(runs, tmp_path)
-    wide = pd.read_csv(tmp_path / "cfg_vs_nfe.csv").set_index(["metric", "guidance", "nfe"])
+    wide = pd.read_csv(tmp_path / "cfg_vs_nfe.csv").set_index(["metric", "weight", "nfe"])
     distance, agreement = build(group).tables
     for table in (distance, agreement):
         for row in table.rows:
-            found = wide.loc[(table.title, f"weight {row.weight:g}", row.nfe)]
+            found = wide.loc[(table.info.name, row.weight, row.nfe)]
             assert found["lapjv mean"] == row.cells["lapjv"].mean
             assert found["random seeds"] == 3
     assert len(wide) == len(distance.rows) + len(agreement.rows)

@@ -121,7 +121,7 @@ def test_published_tables_are_read_as_they_are(name):
     pd.testing.assert_frame_equal(reports.load(path), read_csv(path)[list(COLUMNS)])
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion-mnist-16", "pool-size"])
+@pytest.mark.parametrize("name", ["digits-pools", "fashion-mnist-16", "pool-size"])
 def test_later_seeds_of_a_published_sweep_can_join_its_table(name):
     """The sweep gives the names of its runs today, by which a configuration is proven."""
     known = {entry.run_id for entry in read_sweep(PUBLISHED / name / "sweep.toml").entries()}
