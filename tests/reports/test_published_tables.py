@@ -329,3 +329,25 @@ def assert_measured(cell, rows, contender, head):
         assert pd.isna(value)
     else:
         assert_shows(cell, value)
+
+
+@pytest.mark.parametrize("study", ["guidance-digits", "guidance-fashion-mnist-16"])
+def test_guidance(study):
+    (table,) = tables(PUBLISHED / study / "README.md")
+    rows = results(study)
+    for weight, nfe, *cells in table.body:
+        guidance = "none" if weight == "1" else f"cfg:weight={weight}"
+        here = rows[rows.nfe.eq(int(nfe)) & rows.guidance.eq(guidance) & rows.split.ne("train")]
+        values = here.pivot_table(index="seed", columns=["metric", "coupling"], values="value")
+        distance = values["fd_classifier"]
+        for head, cell in zip(table.head[2:], cells, strict=True):
+            if head == "agreement":
+                # Of the coupling in the column before
+                assert_shows(cell, values["class_agreement_classifier"][coupling].mean())
+                continue
+            coupling = head.rpartition(": ")[0].removesuffix(", label-blind")
+            if coupling == "random":
+                assert_shows(cell, distance.random.mean())
+            else:
+                log = np.log(distance[coupling] / distance.random)
+                assert_shows(cell, 100 * (np.exp(log.mean()) - 1))
