@@ -340,6 +340,7 @@ def test_guidance(study):
         here = rows[rows.nfe.eq(int(nfe)) & rows.guidance.eq(guidance) & rows.split.ne("train")]
         values = here.pivot_table(index="seed", columns=["metric", "coupling"], values="value")
         distance = values["fd_classifier"]
+        coupling = ""
         for head, cell in zip(table.head[2:], cells, strict=True):
             if head == "agreement":
                 # Of the coupling in the column before
