@@ -12,9 +12,9 @@ from tests.reports.conftest import ARMS
 from tests.reports.pages import Page
 
 
-@pytest.fixture
-def studies(tmp_path, make):
-    """Study ``one`` as a table with two comparisons, study ``two`` as a bundle with one."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory, make):
+    tmp_path = tmp_path_factory.mktemp("studies")
     folder = tmp_path / "published"
     for name, pools in (("one", (64, 256)), ("two", (64,))):
         runs = tmp_path / name
@@ -26,6 +26,12 @@ def studies(tmp_path, make):
     bundle([tmp_path / "two"], folder / "two" / "runs.zip")
     (folder / "two" / "results.csv").unlink()
     return folder
+
+
+@pytest.fixture
+def studies(built, tmp_path):
+    """Study ``one`` as a table with two comparisons, study ``two`` as a bundle with one."""
+    return shutil.copytree(built, tmp_path / "published")
 
 
 def test_the_table_has_each_change_of_each_study_once(studies):
@@ -82,14 +88,12 @@ def test_the_same_studies_give_the_same_bytes(studies):
     assert build(studies).read_bytes() == build(studies).read_bytes()
 
 
-def test_what_is_no_folder_of_studies_is_refused_in_one_line(tmp_path, studies, capsys):
+def test_what_is_no_folder_of_studies_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
     for folder, words in (
         (tmp_path / "missing", "is no folder"),
-        (tmp_path / "one", "no study in"),
+        (tmp_path / "empty", "no study in"),
     ):
-        if folder.exists():
-            shutil.rmtree(folder)
-            folder.mkdir()
         with pytest.raises(ReportError, match=words):
             build(folder)
         assert main([str(folder)]) == 2
