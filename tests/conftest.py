@@ -7,14 +7,28 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 
-# These files wait for other processes most of their time, and one process runs all of a file: begun
-# last, they would keep it busy for minutes after the others have ended.
-FIRST = ("test_cluster.py", "test_submit.py")
+# One process runs all tests of a file. The longest files, begun last, would keep it busy for minutes
+# after the others have ended; the first two wait for other processes most of their time.
+FIRST = (
+    "test_cluster.py",
+    "test_submit.py",
+    "test_making.py",
+    "test_ranks.py",
+    "test_docs.py",
+    "test_run.py",
+    "test_run_resume.py",
+    "test_environment.py",
+    "test_stopping.py",
+    "test_arrays.py",
+)
 
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest files."""
-    items.sort(key=lambda item: item.path.name not in FIRST)
+    # Stable, so that all others keep their order.
+    items.sort(
+        key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
