@@ -7,8 +7,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest  # noqa: E402
 
-# One process runs all tests of a file. The longest files, begun last, would keep it busy for minutes
-# after the others have ended; the first two wait for other processes most of their time.
+# One process runs all tests of a file. Begun last, the longest files would keep it busy for minutes
+# after the others have ended. The first two wait for other processes most of their time.
 FIRST = (
     "test_cluster.py",
     "test_submit.py",
@@ -25,10 +25,9 @@ FIRST = (
 
 def pytest_collection_modifyitems(items):
     """Begin with the longest files."""
+    rank = {name: place for place, name in enumerate(FIRST)}
     # Stable, so that all others keep their order.
-    items.sort(
-        key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST)
-    )
+    items.sort(key=lambda item: rank.get(item.path.name, len(FIRST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
