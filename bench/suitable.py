@@ -240,11 +240,11 @@ def check_pool(spec: str, pool: int, dataset: Dataset) -> None:
 
     coupling = get(spec)
     d = math.prod(dataset.image_shape)
+    try:
+        coupling.check_values(d)
+    except CouplingError as error:
+        raise ConfigError(f"--coupling {error}") from None
     if coupling.kind != "batch":
-        try:
-            coupling.check_values(d)
-        except CouplingError as error:
-            raise ConfigError(f"--coupling {spec}: {error}") from None
         return
     # Images and noise in float32, on the host: a pool that is too large for a GPU fails without
     # harm.

@@ -77,6 +77,10 @@ class Coupling(WithOptions, ABC):
         for option in ("mix", "jitter"):
             share = getattr(self, option)
             require(0 <= share <= 1, f"{self.name}: {option} must be in [0, 1], got {share}")
+            require(
+                not (share and self.independent),
+                f"{self.name}: its pairs are independent, with {option} too: leave {option} out",
+            )
 
     @abstractmethod
     def solve(self, pool: Pool) -> Pairing:
@@ -138,6 +142,14 @@ class Coupling(WithOptions, ABC):
 
         Raises:
             CouplingError: with the limit and the way out.
+
+        """
+
+    def check_values(self, d: int) -> None:  # noqa: B027 - most solvers take images of any size
+        """Refuse images of d values that the options do not suit, before anything is trained.
+
+        Raises:
+            CouplingError: with the way out.
 
         """
 

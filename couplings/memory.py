@@ -9,7 +9,7 @@ import torch
 
 from couplings.errors import CouplingError, require
 
-WAY_OUT = "take a smaller pool, or semidiscrete"
+WAY_OUT = "take a smaller pool, hiref, or semidiscrete"
 # How PyTorch on the CPU and XLA, which raise a bare RuntimeError, say that memory ran out.
 SHORTAGE = ("DefaultCPUAllocator", "RESOURCE_EXHAUSTED")
 

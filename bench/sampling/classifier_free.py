@@ -27,6 +27,12 @@ def check_classifier_free(config: RunConfig) -> tuple[float, ...]:
     weights = tuple(dict.fromkeys(weight for weight in config.evaluation.cfg if weight != 1))
     if not weights:
         return ()
+    # D + w (D_c - D) with w below 0 leads away from the label.
+    if min(weights) < 0:
+        raise ConfigError(
+            f"--cfg {min(weights):g}: it must be at least 0; 1 is the conditional denoiser, and a"
+            " paper's weight that starts at 0 is one less"
+        )
     if config.checkpoint and not config.own_weights:
         raise ConfigError(
             f"--cfg {weights[0]:g}: released networks were trained without label dropout, so they"

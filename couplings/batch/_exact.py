@@ -39,6 +39,13 @@ class Exact(Coupling):
             f"{self.name}: project must be none or pca:K with K above 0, got {self.project!r}",
         )
 
+    def check_values(self, d: int) -> None:
+        """Refuse more principal components than an image of d values has."""
+        require(
+            self.coordinates(d) <= d,
+            f"{self}: the images have {d} values each: take pca:K with K up to {d}",
+        )
+
     def matrix_bytes(self, n: int) -> int:
         """The peak memory of `matrix` in bytes."""
         # In float64: distances in several steps, angles in place.
@@ -78,8 +85,7 @@ class Exact(Coupling):
 
     def _projected(self, pool: Pool) -> tuple[Tensor, Tensor]:
         """Images and noise `[n, K]` in the principal components of the images."""
-        d = pool.images.shape[1]
-        require(self._components <= d, f"{self}: the images have {d} values each: lower K")
+        self.check_values(pool.images.shape[1])
         # Of the images only: unit noise has no direction that matters more than another.
         axes = principal_axes(pool.images, self._components)
         return pool.images @ axes, pool.noise @ axes

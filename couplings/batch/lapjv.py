@@ -41,7 +41,7 @@ class Lapjv(Exact):
         require(
             n <= LARGEST,
             f"{self}: its solver counts pairs in 32 bits, so it takes {LARGEST:,} images at once,"
-            f" not {n:,}: take a smaller pool, hungarian, or semidiscrete",
+            f" not {n:,}: take a smaller pool, hiref, or semidiscrete",
         )
 
     def peak_bytes(self, n: int, d: int) -> int:

@@ -44,7 +44,7 @@ class Partial(Coupling):
         require(
             n <= LARGEST_ASSIGNMENT or round(self.share * n) == n,
             f"{self}: the rest of a pool is drawn at random from at most {LARGEST_ASSIGNMENT:,}"
-            f" images at once, not {n:,}: take a smaller pool, share=1, or semidiscrete",
+            f" images at once, not {n:,}: take a smaller pool, share=1, hiref, or semidiscrete",
         )
 
     def peak_bytes(self, n: int, d: int) -> int:

@@ -73,6 +73,10 @@ class Permuted(Coupling):
             return self.solver.solved_at_once(super().solved_at_once(n, labels))
         return self.solver.solved_at_once(n, labels)
 
+    def check_values(self, d: int) -> None:
+        """Refuse what the coupling refuses."""
+        self.solver.check_values(d)
+
     def check_count(self, n: int) -> None:
         """Refuse what the coupling refuses."""
         # Its solver has the limits of the coupling's own run.

@@ -104,7 +104,7 @@ class SemiDiscrete(DatasetCoupling):
         """Refuse more principal components than an image of d values has."""
         require(
             self.components is None or self.components <= d,
-            f"project={self.project}: the images have {d} values each: take pca:K with K up to {d}",
+            f"{self}: the images have {d} values each: take pca:K with K up to {d}",
         )
 
     def begin(self, data: TrainingSet, seed: int) -> "SemiDiscreteMap":

@@ -46,8 +46,9 @@ def test_ordinary_pools_pass(coupling):
 
 def test_more_components_than_values_are_refused_before_a_run():
     check_pool("semidiscrete:project=pca:2", 512, data.load("moons"))
-    with pytest.raises(ConfigError, match=r"--coupling semidiscrete:project=pca:99: .* K up to 2"):
-        check_pool("semidiscrete:project=pca:99", 512, data.load("moons"))
+    for name in ("semidiscrete", "lapjv", "minibatch-ot"):
+        with pytest.raises(ConfigError, match=rf"--coupling {name}:project=pca:99: .* K up to 2"):
+            check_pool(f"{name}:project=pca:99", 512, data.load("moons"))
 
 
 def test_a_coupling_that_solves_class_by_class_is_judged_by_its_largest_class():

@@ -89,7 +89,7 @@ def test_control_groups_of_version_1_bound_it_also_where_the_path_is_the_hosts(t
 
 @pytest.mark.parametrize("n", [46_341, 50_000])
 def test_lapjv_refuses_what_it_cannot_count(n):
-    with pytest.raises(CouplingError, match=r"46,340.*hungarian, or semidiscrete"):
+    with pytest.raises(CouplingError, match=r"46,340.*hiref, or semidiscrete"):
         get("lapjv").check_size(n, 1, available=math.inf)
     get("lapjv").check_size(46_340, 1, available=math.inf)
     rows = torch.zeros(1, 1).expand(n, 1)  # no n x n matrix is made of it, nor are there n rows

@@ -270,7 +270,7 @@ def test_solvers():
     first, *_ = tables(PUBLISHED / "solver-cost/README.md")
     (shown,) = tables(ROOT / "docs/solvers.md")
     names = {
-        "cost matrix only (lower bound)": "matrix product",
+        "matrix product (lower bound)": "matrix product",
         "scipy on squared distances": "scipy assignment",
     }
     for table in (first, shown):

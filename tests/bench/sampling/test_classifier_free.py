@@ -97,6 +97,7 @@ def test_weights_have_one_spelling():
         ({"label_dropout": 1.5, "conditional": True}, ["below 1"]),
         ({"cfg": [1, 2]}, ["--cfg 2", "--conditional --label-dropout 0.1"]),
         ({"cfg": [0], "conditional": True}, ["--cfg 0", "--label-dropout 0.1"]),
+        ({**TRAINED, "cfg": [-1, 2]}, ["--cfg -1", "at least 0"]),
         ({**TRAINED, "cfg": [2], "checkpoint": "0" * 64}, ["--cfg 2", "released networks"]),
     ],
 )

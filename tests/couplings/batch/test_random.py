@@ -42,3 +42,9 @@ def test_a_placebo_says_what_it_needs(pool):
         index("random:draw=1", pool(4))
     with pytest.raises(CouplingError, match="draw must be 0 or more"):
         get("random:draw=-1")
+
+
+@pytest.mark.parametrize("spec", ["random:mix=0.1", "random:jitter=0.5", "permuted:mix=0.1"])
+def test_options_that_change_nothing_are_refused(spec):
+    with pytest.raises(CouplingError, match=r"its pairs are independent, with (mix|jitter) too"):
+        get(spec)
