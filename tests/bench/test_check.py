@@ -49,6 +49,8 @@ def test_more_components_than_values_are_refused_before_a_run():
     for name in ("semidiscrete", "lapjv", "minibatch-ot"):
         with pytest.raises(ConfigError, match=rf"--coupling {name}:project=pca:99: .* K up to 2"):
             check_pool(f"{name}:project=pca:99", 512, data.load("moons"))
+    with pytest.raises(ConfigError, match=r"--coupling lapjv:project=pca:99: .* K up to 2"):
+        check_pool("permuted:of=lapjv:project=pca:99", 512, data.load("moons"))
 
 
 def test_a_coupling_that_solves_class_by_class_is_judged_by_its_largest_class():
